@@ -1,0 +1,3 @@
+//! The event core.
+pub mod random;
+pub mod time;
