@@ -115,7 +115,7 @@ impl SimDuration {
     pub fn from_secs_f64(secs: f64) -> Result<Self, TimeError> {
         let nanos = (secs * NANOS_PER_SEC as f64).round();
         // 2^64 is exact as f64; u64::MAX is not.
-        if nanos >= 0.0 && nanos < 18_446_744_073_709_551_616.0 {
+        if (0.0..18_446_744_073_709_551_616.0).contains(&nanos) {
             Ok(Self(nanos as u64))
         } else {
             Err(TimeError::NotADuration(secs))

@@ -1,0 +1,138 @@
+//! A 4-ary implicit heap whose root stays empty after a pop until the next push fills it.
+
+use super::EventQueue;
+use crate::event::EventKey;
+
+/// The four children of one key share one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([EventKey; 4]);
+
+const EMPTY_LINE: Line = Line([EventKey::MAX; 4]);
+/// The root is the last key of line 0: then the children of position `p` fill line `p - 2`.
+const ROOT: usize = 3;
+
+/// The event queue of the engine. A discrete-event simulation mostly pops one event and pushes
+/// another, so a pop only marks the root as a hole and the push that follows sifts once.
+///
+/// Unused places hold [`EventKey::MAX`], so that sifting needs no bounds.
+#[derive(Debug)]
+pub struct QuadHeap {
+    lines: Vec<Line>,
+    /// The position after the last key.
+    end: usize,
+    /// Whether the root has been taken and not yet replaced.
+    hole: bool,
+}
+
+impl Default for QuadHeap {
+    fn default() -> Self {
+        Self { lines: vec![EMPTY_LINE], end: ROOT, hole: false }
+    }
+}
+
+impl QuadHeap {
+    #[inline]
+    fn set(&mut self, position: usize, key: EventKey) {
+        self.lines[position >> 2].0[position & 3] = key;
+    }
+
+    #[inline]
+    fn sift_down(&mut self, mut position: usize, key: EventKey) {
+        while let Some(Line(children)) = self.lines.get(position - 2) {
+            let left = usize::from(children[1] < children[0]);
+            let right = 2 + usize::from(children[3] < children[2]);
+            let least = if children[right] < children[left] { right } else { left };
+            let child = children[least];
+            if key < child {
+                break;
+            }
+            self.set(position, child);
+            position = (position - 2) * 4 + least;
+        }
+        self.set(position, key);
+    }
+
+    #[inline]
+    fn sift_up(&mut self, mut position: usize, key: EventKey) {
+        while position > ROOT {
+            let parent = (position >> 2) + 2;
+            let above = self.lines[parent >> 2].0[parent & 3];
+            if above < key {
+                break;
+            }
+            self.set(position, above);
+            position = parent;
+        }
+        self.set(position, key);
+    }
+
+    /// Moves the last key into the hole at the root.
+    fn fill_hole(&mut self) {
+        self.hole = false;
+        self.end -= 1;
+        let last = self.lines[self.end >> 2].0[self.end & 3];
+        self.set(self.end, EventKey::MAX);
+        if self.end > ROOT {
+            self.sift_down(ROOT, last);
+        }
+    }
+}
+
+impl EventQueue for QuadHeap {
+    #[inline]
+    fn push(&mut self, key: EventKey) {
+        if self.hole {
+            self.hole = false;
+            self.sift_down(ROOT, key);
+            return;
+        }
+        if self.end >> 2 == self.lines.len() {
+            self.lines.push(EMPTY_LINE);
+        }
+        self.end += 1;
+        self.sift_up(self.end - 1, key);
+    }
+
+    #[inline]
+    fn peek(&mut self) -> Option<EventKey> {
+        if self.hole {
+            self.fill_hole();
+        }
+        (self.end > ROOT).then(|| self.lines[0].0[ROOT])
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<EventKey> {
+        let top = self.peek()?;
+        self.hole = true;
+        Some(top)
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.end - ROOT - usize::from(self.hole)
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(EventKey) -> bool) {
+        let kept: Vec<EventKey> = self
+            .lines
+            .iter()
+            .flat_map(|line| line.0)
+            .skip(ROOT + usize::from(self.hole))
+            .filter(|key| *key != EventKey::MAX && keep(*key))
+            .collect();
+        self.lines.clear();
+        self.lines.resize((ROOT + kept.len()) / 4 + 1, EMPTY_LINE);
+        self.end = ROOT + kept.len();
+        self.hole = false;
+        for (offset, key) in kept.iter().enumerate() {
+            self.set(ROOT + offset, *key);
+        }
+        // Floyd's bottom-up construction: linear in the number of keys.
+        for position in (ROOT..self.end).rev() {
+            let key = self.lines[position >> 2].0[position & 3];
+            self.sift_down(position, key);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Scheduling and cancelling: the side of the engine that a model talks to.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use crate::event::{Event, EventHandle, EventKey, LANE_FLAG, MAX_SEQUENCE, MAX_SLOTS, Phase, SLOT_BITS};
+use crate::fingerprint::Fingerprint;
+use crate::queue::{EventQueue, QuadHeap};
+use crate::time::{SimDuration, SimTime, TimeError};
+
+/// Why a run cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum SimError {
+    /// An event past the end of time.
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    /// Too many events pending at once.
+    #[error("more than {MAX_SLOTS} events are pending at {0}: a queue without a bound is growing")]
+    TooManyPending(SimTime),
+    /// Too many events in one run.
+    #[error("more than {MAX_SEQUENCE} events were scheduled by {0}: shorten the run")]
+    TooManyEvents(SimTime),
+}
+
+/// A stored event. `tag` is the low half of its key with the slot bits replaced by the timer lane
+/// (0: none); a vacant slot has an impossible phase and links to the next vacant one.
+#[derive(Debug, Clone, Copy)]
+struct Slot<E> {
+    tag: u64,
+    event: E,
+}
+
+const VACANT: u64 = 7 << 61;
+const NO_SLOT: u32 = u32::MAX;
+/// Dead keys below this number are not worth a sweep.
+const SWEEP_AT: usize = 64;
+
+/// A lane of timers that all wait equally long: a queue in which only the head is a pending event,
+/// so that timeouts which are nearly always cancelled cost the event queue nothing.
+#[derive(Debug)]
+struct Lane {
+    delay: SimDuration,
+    phase: Phase,
+    timers: VecDeque<EventKey>,
+    dead: usize,
+    /// Whether the event queue holds a key of this lane.
+    armed: bool,
+}
+
+/// Names a lane of equal timers: see [`Scheduler::timer_lane`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerLane(u32);
+
+/// The clock, the pending events, and the means to add and cancel them.
+#[derive(Debug)]
+pub struct Scheduler<E, Q = QuadHeap> {
+    now: SimTime,
+    queue: Q,
+    slots: Vec<Slot<E>>,
+    vacant: u32,
+    next_sequence: u64,
+    /// Events without delay, by phase: they need no heap.
+    immediate: [VecDeque<EventKey>; Phase::COUNT],
+    /// Which of them hold any, a bit each.
+    immediate_mask: u32,
+    lanes: Vec<Lane>,
+    /// Cancelled keys that are still in the queue.
+    dead: usize,
+    shuffle: Option<u64>,
+    error: Option<SimError>,
+    fingerprint: Fingerprint,
+}
+
+impl<E: Event, Q: EventQueue> Default for Scheduler<E, Q> {
+    fn default() -> Self {
+        Self {
+            now: SimTime::ZERO,
+            queue: Q::default(),
+            slots: Vec::new(),
+            vacant: NO_SLOT,
+            next_sequence: 0,
+            immediate: Default::default(),
+            immediate_mask: 0,
+            lanes: Vec::new(),
+            dead: 0,
+            shuffle: None,
+            error: None,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+}
+
+impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
+    /// The present.
+    #[inline]
+    pub fn now(&self) -> SimTime {
+        self.now
+    }
+
+    /// Schedules an event `delay` from now. An instant past the end of time ends the run with an error.
+    #[inline]
+    pub fn schedule(&mut self, delay: SimDuration, phase: Phase, event: E) -> EventHandle {
+        match self.now.checked_add(delay) {
+            Ok(at) => self.schedule_at(at, phase, event),
+            Err(error) => self.refuse(error.into()),
+        }
+    }
+
+    /// Schedules an event at an instant.
+    ///
+    /// # Panics
+    /// When `at` is in the past: a bug in the model.
+    #[inline]
+    pub fn schedule_at(&mut self, at: SimTime, phase: Phase, event: E) -> EventHandle {
+        assert!(at >= self.now, "an event is scheduled in the past: {at} is before {}", self.now);
+        let Some(key) = self.store(at, phase, event, 0) else { return EventHandle(VACANT) };
+        if at == self.now && self.shuffle.is_none() {
+            self.immediate[phase as usize].push_back(key);
+            self.immediate_mask |= 1 << phase as u32;
+        } else {
+            self.queue.push(key);
+        }
+        EventHandle(key.low())
+    }
+
+    /// A lane for timers that all wait `delay`, such as the timeouts of one link.
+    pub fn timer_lane(&mut self, delay: SimDuration, phase: Phase) -> TimerLane {
+        self.lanes.push(Lane { delay, phase, timers: VecDeque::new(), dead: 0, armed: false });
+        TimerLane(self.lanes.len() as u32 - 1)
+    }
+
+    /// Schedules an event after the delay of a lane.
+    #[inline]
+    pub fn arm(&mut self, lane: TimerLane, event: E) -> EventHandle {
+        let Lane { delay, phase, .. } = self.lanes[lane.0 as usize];
+        if self.shuffle.is_some() || delay.is_zero() {
+            return self.schedule(delay, phase, event);
+        }
+        let at = match self.now.checked_add(delay) {
+            Ok(at) => at,
+            Err(error) => return self.refuse(error.into()),
+        };
+        let Some(key) = self.store(at, phase, event, lane.0 + 1) else { return EventHandle(VACANT) };
+        let entry = &mut self.lanes[lane.0 as usize];
+        entry.timers.push_back(key);
+        if !entry.armed {
+            entry.armed = true;
+            self.queue.push(key.with_slot(LANE_FLAG | lane.0));
+        }
+        EventHandle(key.low())
+    }
+
+    /// Cancels an event; false when it has happened or was cancelled before.
+    #[inline]
+    pub fn cancel(&mut self, handle: EventHandle) -> bool {
+        let slot = handle.0 as u32 & (MAX_SLOTS - 1);
+        let Some(entry) = self.slots.get(slot as usize) else { return false };
+        if entry.tag >> SLOT_BITS != handle.0 >> SLOT_BITS {
+            return false;
+        }
+        let lane = entry.tag as u32 & (MAX_SLOTS - 1);
+        self.release(slot);
+        if lane == 0 {
+            self.dead += 1;
+            if self.dead > SWEEP_AT && self.dead * 2 > self.queue.len() {
+                self.sweep();
+            }
+        } else {
+            let lane = &mut self.lanes[lane as usize - 1];
+            lane.dead += 1;
+            if lane.dead > SWEEP_AT && lane.dead * 2 > lane.timers.len() {
+                let slots = &self.slots;
+                lane.timers.retain(|key| is_live(slots, *key));
+                lane.dead = 0;
+            }
+        }
+        true
+    }
+
+    /// Number of events that will happen unless cancelled.
+    pub fn pending(&self) -> usize {
+        let lane_keys = self.lanes.iter().filter(|lane| lane.armed).count();
+        let in_lanes: usize = self.lanes.iter().map(|lane| lane.timers.len() - lane.dead).sum();
+        let immediate: usize = self.immediate.iter().map(VecDeque::len).sum();
+        self.queue.len() - lane_keys + in_lanes + immediate - self.dead
+    }
+
+    /// Number of keys kept, cancelled ones that have not been swept yet included.
+    pub fn stored(&self) -> usize {
+        self.queue.len() + self.lanes.iter().map(|lane| lane.timers.len()).sum::<usize>()
+    }
+
+    /// The hash over everything handled so far.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Orders simultaneous events of one phase by a keyed permutation instead of by scheduling, to
+    /// expose models that lean on tie order. Call before anything is scheduled.
+    pub(crate) fn shuffle_ties(&mut self, seed: u64) {
+        assert_eq!(self.next_sequence, 0, "ties can be shuffled only from the start");
+        self.shuffle = Some(crate::random::mix(seed));
+    }
+
+    pub(crate) fn error(&self) -> Option<SimError> {
+        self.error
+    }
+
+    /// Takes the next event, no later than `limit`, and moves the clock to it.
+    #[inline]
+    pub(crate) fn next(&mut self, limit: EventKey) -> Option<(EventKey, E)> {
+        loop {
+            let key = if self.immediate_mask == 0 {
+                let key = self.queue.peek()?;
+                if key > limit {
+                    return None;
+                }
+                self.queue.pop();
+                key
+            } else {
+                self.next_of_now()
+            };
+            let slot = key.slot();
+            if slot & LANE_FLAG != 0 {
+                match self.fire_lane(slot & !LANE_FLAG, key) {
+                    Some(found) => return Some(found),
+                    None => continue,
+                }
+            }
+            if is_live(&self.slots, key) {
+                return Some(self.deliver(key));
+            }
+            self.dead -= 1;
+        }
+    }
+
+    /// The least of the immediate events and the head of the queue.
+    fn next_of_now(&mut self) -> EventKey {
+        let phase = self.immediate_mask.trailing_zeros() as usize;
+        let lane = &mut self.immediate[phase];
+        let first = lane[0];
+        match self.queue.peek() {
+            Some(key) if key < first => {
+                self.queue.pop();
+                key
+            }
+            _ => {
+                lane.pop_front();
+                if lane.is_empty() {
+                    self.immediate_mask &= !(1 << phase);
+                }
+                first
+            }
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, key: EventKey) -> (EventKey, E) {
+        let slot = key.slot();
+        let event = self.slots[slot as usize].event;
+        self.release(slot);
+        self.now = key.time();
+        self.fingerprint.event(self.now, key.phase(), event.identity());
+        (key, event)
+    }
+
+    /// The key of a lane came up: its head fires, or, when that was cancelled, the next is pending.
+    fn fire_lane(&mut self, index: u32, key: EventKey) -> Option<(EventKey, E)> {
+        let lane = &mut self.lanes[index as usize];
+        let mut fired = None;
+        while let Some(first) = lane.timers.front().copied() {
+            if !is_live(&self.slots, first) {
+                lane.dead -= 1;
+                lane.timers.pop_front();
+            } else if first.with_slot(LANE_FLAG | index) == key {
+                fired = Some(first);
+                lane.timers.pop_front();
+            } else {
+                self.queue.push(first.with_slot(LANE_FLAG | index));
+                return fired.map(|first| self.deliver(first));
+            }
+        }
+        lane.armed = false;
+        fired.map(|first| self.deliver(first))
+    }
+
+    /// Gives an event a key and a slot.
+    #[inline]
+    fn store(&mut self, at: SimTime, phase: Phase, event: E, lane: u32) -> Option<EventKey> {
+        let mut sequence = self.next_sequence;
+        if sequence == MAX_SEQUENCE {
+            self.refuse(SimError::TooManyEvents(self.now));
+            return None;
+        }
+        self.next_sequence += 1;
+        if let Some(seed) = self.shuffle {
+            sequence = permute(sequence, seed);
+        }
+        let slot = if self.vacant == NO_SLOT {
+            let slot = self.slots.len() as u32;
+            if slot == MAX_SLOTS {
+                self.refuse(SimError::TooManyPending(self.now));
+                return None;
+            }
+            self.slots.push(Slot { tag: VACANT, event });
+            slot
+        } else {
+            let slot = self.vacant;
+            self.vacant = self.slots[slot as usize].tag as u32;
+            slot
+        };
+        let key = EventKey::new(at, phase, sequence, slot);
+        self.slots[slot as usize] =
+            Slot { tag: key.low() >> SLOT_BITS << SLOT_BITS | u64::from(lane), event };
+        Some(key)
+    }
+
+    #[inline]
+    fn release(&mut self, slot: u32) {
+        self.slots[slot as usize].tag = VACANT | u64::from(self.vacant);
+        self.vacant = slot;
+    }
+
+    /// Drops cancelled keys when they are more than half of the queue.
+    fn sweep(&mut self) {
+        let slots = &self.slots;
+        self.queue.retain(|key| key.slot() & LANE_FLAG != 0 || is_live(slots, key));
+        for (phase, lane) in self.immediate.iter_mut().enumerate() {
+            lane.retain(|key| is_live(slots, *key));
+            if lane.is_empty() {
+                self.immediate_mask &= !(1 << phase);
+            }
+        }
+        self.dead = 0;
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: SimError) -> EventHandle {
+        self.error.get_or_insert(error);
+        EventHandle(VACANT)
+    }
+}
+
+#[inline]
+fn is_live<E>(slots: &[Slot<E>], key: EventKey) -> bool {
+    slots[key.slot() as usize].tag >> SLOT_BITS == key.low() >> SLOT_BITS
+}
+
+/// A keyed permutation of the sequence numbers (multiplications by odd numbers and a shifted xor are
+/// each invertible).
+fn permute(sequence: u64, seed: u64) -> u64 {
+    const MASK: u64 = MAX_SEQUENCE - 1;
+    let spread = (sequence ^ seed & MASK).wrapping_mul(seed | 1) & MASK;
+    (spread ^ spread >> 19).wrapping_mul(0xbf58_476d_1ce4_e5b9) & MASK
+}
