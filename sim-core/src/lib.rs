@@ -1,3 +1,4 @@
 //! The event core.
 pub mod random;
+pub mod stats;
 pub mod time;
