@@ -7,4 +7,5 @@ pub mod fingerprint;
 pub mod queue;
 pub mod random;
 pub mod scheduler;
+pub mod stats;
 pub mod time;
