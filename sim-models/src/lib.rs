@@ -1,1 +1,3 @@
 //! sim-models
+
+pub mod hardware;
