@@ -1,0 +1,72 @@
+//! A call: one hop of a request from a caller to a callee.
+
+use sim_core::event::EventHandle;
+use sim_core::time::SimTime;
+
+use crate::component::ComponentId;
+use crate::link::LinkId;
+use crate::request::{Outcome, RequestId};
+use crate::slab::Key;
+
+/// Names a live call.
+pub type CallId = Key;
+
+/// The end of a call as its caller hears it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Reply {
+    /// A full answer.
+    pub const OK: Self = Self { outcome: Outcome::Ok };
+    /// A refusal.
+    pub const REJECTED: Self = Self { outcome: Outcome::Rejected };
+    /// An error.
+    pub const FAILED: Self = Self { outcome: Outcome::Failed };
+    /// The caller's patience ran out.
+    pub const TIMED_OUT: Self = Self { outcome: Outcome::TimedOut };
+}
+
+/// News of a call before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Progress {
+    /// The prompt has been processed.
+    PrefillDone,
+    /// The first token of the answer.
+    FirstToken,
+}
+
+/// One hop of a request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The request it belongs to.
+    pub request: RequestId,
+    /// Who asks.
+    pub caller: ComponentId,
+    /// Who is asked.
+    pub callee: ComponentId,
+    /// The caller's own call that this one serves; [`CallId::NONE`] at a traffic source.
+    pub parent: CallId,
+    /// What the caller remembers it by.
+    pub tag: u32,
+    /// Its place in the request's tree of calls, for keyed draws: the same in every compared variant.
+    pub hop: u32,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+    /// When it left the caller.
+    pub sent_at: SimTime,
+    /// When it reached the callee.
+    pub arrived_at: SimTime,
+    /// When its caller stops waiting; [`SimTime::MAX`] for never.
+    pub deadline: SimTime,
+    /// For the callee to remember its own state by.
+    pub scratch: u64,
+    pub(crate) link: LinkId,
+    pub(crate) reply: Option<Reply>,
+    pub(crate) timeout: Option<EventHandle>,
+    /// Whether the caller still waits.
+    pub(crate) awaited: bool,
+}

@@ -1,0 +1,159 @@
+//! What every component of a system can do, and what happens to it.
+
+use std::fmt;
+
+use sim_core::event::Event;
+use sim_core::time::SimTime;
+
+use crate::call::{CallId, Progress, Reply};
+use crate::context::Ctx;
+
+/// Numbers the components of a system; traffic sources come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ComponentId(pub(crate) u16);
+
+impl ComponentId {
+    /// Its place in the lists of components.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A timer of a component has run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// Which of the component's timers.
+    pub kind: u16,
+    /// What it was set with.
+    pub data: u64,
+}
+
+/// Something breaks or is mended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// So many servers or replicas are lost with all the work in them; `u32::MAX` for all.
+    Crash {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many servers or replicas are back.
+    Repair {
+        /// How many.
+        replicas: u32,
+    },
+    /// Work takes `factor` times as long from now on (1 mends it).
+    Slow {
+        /// The factor.
+        factor: f64,
+    },
+}
+
+/// Background work that is not simulated call by call, such as a pipeline's writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Operations per second.
+    pub rate: f64,
+    /// Server-seconds an operation.
+    pub cost: f64,
+}
+
+/// What a controller or a router may see of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals {
+    /// Calls waiting.
+    pub queue: u64,
+    /// Calls in service.
+    pub busy: u64,
+    /// Calls that can be in service at once.
+    pub capacity: u64,
+    /// KV blocks in use, of an LLM pool.
+    pub kv_used: u64,
+    /// KV blocks there are.
+    pub kv_total: u64,
+}
+
+/// A part of a system. Calls reach it, and it replies to each exactly once.
+///
+/// Nothing here is called re-entrantly: what a component sends is delivered after it returns.
+pub trait Component: fmt::Debug + Send {
+    /// Before the first event: set timers.
+    fn start(&mut self, _ctx: &mut Ctx) {}
+    /// Somebody asks me.
+    fn on_call(&mut self, call: CallId, ctx: &mut Ctx);
+    /// A call of mine has ended.
+    fn on_reply(&mut self, _call: CallId, _reply: Reply, _ctx: &mut Ctx) {}
+    /// News of a call of mine.
+    fn on_progress(&mut self, _call: CallId, _progress: Progress, _ctx: &mut Ctx) {}
+    /// The caller of this call gave up, and says so. Who stops working replies (nobody listens any
+    /// more); the default is to work on.
+    fn on_cancel(&mut self, _call: CallId, _ctx: &mut Ctx) {}
+    /// A timer of mine has run out.
+    fn on_timer(&mut self, _timer: Timer, _ctx: &mut Ctx) {}
+    /// Something in me breaks or is mended.
+    fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
+    /// Background work on me changes to this.
+    fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
+    /// My state at `now`, which may lie between two events. Pure.
+    fn observe(&self, _now: SimTime) -> Signals {
+        Signals::default()
+    }
+    /// What I measured, at the end of the run. Default: only what every component's meter shows.
+    fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
+        None
+    }
+    /// The measured part of the run begins: forget what was counted so far.
+    fn reset_measurements(&mut self, _now: SimTime) {}
+}
+
+/// Every event of a system.
+#[derive(Debug, Clone, Copy)]
+pub enum ModelEvent {
+    /// A call reaches its callee.
+    Deliver(CallId),
+    /// A reply reaches the caller.
+    Reply(CallId),
+    /// News reaches the caller.
+    Progress(CallId, Progress),
+    /// A cancellation reaches the callee.
+    Cancel(CallId),
+    /// The caller's patience runs out.
+    Timeout(CallId),
+    /// A component's timer.
+    Timer {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        kind: u16,
+        /// What it was set with.
+        data: u64,
+    },
+    /// A scripted fault, by its number.
+    Fault(u32),
+    /// The measured part begins.
+    MeasureFrom,
+    /// A window of the time series ends.
+    Sample,
+    /// Controllers and routers get fresh signals.
+    Scrape,
+}
+
+impl Event for ModelEvent {
+    #[inline]
+    fn identity(&self) -> u64 {
+        let (kind, target) = match *self {
+            ModelEvent::Deliver(call) => (1, call.to_bits()),
+            ModelEvent::Reply(call) => (2, call.to_bits()),
+            ModelEvent::Progress(call, progress) => (3 + progress as u64, call.to_bits()),
+            ModelEvent::Cancel(call) => (5, call.to_bits()),
+            ModelEvent::Timeout(call) => (6, call.to_bits()),
+            ModelEvent::Timer { component, kind, data } => {
+                (7, data ^ u64::from(component.0) << 40 ^ u64::from(kind) << 24)
+            }
+            ModelEvent::Fault(index) => (8, u64::from(index)),
+            ModelEvent::MeasureFrom => (9, 0),
+            ModelEvent::Sample => (10, 0),
+            ModelEvent::Scrape => (11, 0),
+        };
+        target ^ kind << 56
+    }
+}

@@ -1,0 +1,407 @@
+//! What a component may do: the state it shares with the others, and the ways to reach them.
+
+use sim_core::event::{EventHandle, Phase};
+use sim_core::fingerprint::Fingerprint;
+use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
+use sim_core::scheduler::{Scheduler, TimerLane};
+use sim_core::time::{SimDuration, SimTime};
+
+use crate::call::{Call, CallId, Progress, Reply};
+use crate::component::{ComponentId, ModelEvent, Signals};
+use crate::cost::CostMeter;
+use crate::link::{Link, LinkId};
+use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::request::{Outcome, Request, RequestId};
+use crate::slab::Slab;
+use crate::system::recorder::Recorder;
+
+/// Names of the classes and tenants of a system.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    /// Classes, the most important first.
+    pub classes: Vec<String>,
+    /// Tenants.
+    pub tenants: Vec<String>,
+}
+
+/// Everything of a system but its components.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) streams: Streams,
+    pub(crate) names: Vec<String>,
+    pub(crate) labels: Labels,
+    pub(crate) requests: Slab<Request>,
+    pub(crate) calls: Slab<Call>,
+    pub(crate) links: Vec<Link>,
+    /// The link from each component (row) to each other.
+    pub(crate) routes: Vec<Option<LinkId>>,
+    pub(crate) service: Vec<KeyedStream>,
+    pub(crate) meters: Vec<ComponentMeter>,
+    pub(crate) cost: CostMeter,
+    /// By class, then tenant.
+    pub(crate) request_meters: Vec<RequestMeter>,
+    pub(crate) bounds: Vec<GoodputBounds>,
+    pub(crate) recorder: Recorder,
+    pub(crate) snapshots: Vec<Signals>,
+    pub(crate) scrape_period: Option<SimDuration>,
+    /// No request is born after this.
+    pub(crate) arrivals_until: SimTime,
+    pub(crate) measure_from: SimTime,
+    /// Whole-run counts, for the conservation invariant.
+    pub(crate) born: u64,
+    pub(crate) ended: [u64; 5],
+    pub(crate) open_sources: u32,
+    /// Traffic sources are the first so many components.
+    pub(crate) source_count: usize,
+    pub(crate) outcome_hash: u64,
+}
+
+impl Core {
+    fn route(&self, from: ComponentId, to: ComponentId) -> Option<LinkId> {
+        self.routes[from.index() * self.names.len() + to.index()]
+    }
+
+    /// Requests born and not ended.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.born - self.ended.iter().sum::<u64>()
+    }
+
+    fn close_call(&mut self, id: CallId) {
+        let Some(call) = self.calls.remove(id) else { return };
+        let Some(request) = self.requests.get_mut(call.request) else { return };
+        request.open_calls -= 1;
+        if request.ended && request.open_calls == 0 {
+            self.requests.remove(call.request);
+        }
+    }
+}
+
+/// A component's hands and eyes while it handles something.
+#[derive(Debug)]
+pub struct Ctx<'a> {
+    pub(crate) me: ComponentId,
+    pub(crate) core: &'a mut Core,
+    pub(crate) scheduler: &'a mut Scheduler<ModelEvent>,
+}
+
+impl Ctx<'_> {
+    /// The present.
+    #[inline]
+    pub fn now(&self) -> SimTime {
+        self.scheduler.now()
+    }
+
+    /// The component that this context serves.
+    pub fn me(&self) -> ComponentId {
+        self.me
+    }
+
+    /// A live call.
+    ///
+    /// # Panics
+    /// When the call is over: a component remembered it too long.
+    #[inline]
+    pub fn call(&self, id: CallId) -> &Call {
+        self.core.calls.get(id).expect("a component uses a call that is over")
+    }
+
+    /// Whether a call is not over yet.
+    pub fn is_live(&self, id: CallId) -> bool {
+        self.core.calls.get(id).is_some()
+    }
+
+    /// A live call, to set its `scratch`.
+    ///
+    /// # Panics
+    /// As [`Ctx::call`].
+    #[inline]
+    pub fn call_mut(&mut self, id: CallId) -> &mut Call {
+        self.core.calls.get_mut(id).expect("a component uses a call that is over")
+    }
+
+    /// The request of a call.
+    ///
+    /// # Panics
+    /// As [`Ctx::call`].
+    #[inline]
+    pub fn request(&self, call: CallId) -> &Request {
+        let id = self.call(call).request;
+        self.core.requests.get(id).expect("a request outlives its calls")
+    }
+
+    /// Service draws of a call of mine: the same in every compared variant.
+    #[inline]
+    pub fn draws(&self, call: CallId) -> KeyedDraws {
+        let Call { hop, attempt, .. } = *self.call(call);
+        self.core.service[self.me.index()].draws(self.request(call).key, hop, attempt)
+    }
+
+    /// A keyed stream of mine for another purpose; make it once, at the start.
+    pub fn keyed_stream(&self, purpose: Purpose) -> KeyedStream {
+        self.core.streams.keyed(&self.core.names[self.me.index()], purpose)
+    }
+
+    /// Calls `callee` on behalf of `parent`, a call that I serve. `tag` is for me to know it by.
+    pub fn send(&mut self, parent: CallId, callee: ComponentId, tag: u32) -> CallId {
+        let &Call { request, hop, .. } = self.call(parent);
+        self.dispatch(request, parent, callee, tag, child_hop(hop, tag))
+    }
+
+    /// The first call of a request.
+    pub(crate) fn send_root(&mut self, request: RequestId, callee: ComponentId) -> CallId {
+        self.dispatch(request, CallId::NONE, callee, 0, 0)
+    }
+
+    fn dispatch(&mut self, request_id: RequestId, parent: CallId, callee: ComponentId, tag: u32, hop: u32) -> CallId {
+        let now = self.now();
+        let link_id = self.core.route(self.me, callee).expect("links are laid when the system is built");
+        let link = &self.core.links[link_id.0 as usize];
+        let request = self.core.requests.get_mut(request_id).expect("a request outlives its calls");
+        request.open_calls += 1;
+        let delay = match &link.latency {
+            Some(latency) => latency.sample_duration(&mut link.network.draws(request.key, hop, 0)),
+            None => SimDuration::ZERO,
+        };
+        let timeout = link.timeout;
+        let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
+        let deadline = patience.min(request.deadline);
+        let id = self.core.calls.insert(Call {
+            request: request_id,
+            caller: self.me,
+            callee,
+            parent,
+            tag,
+            hop,
+            attempt: 0,
+            sent_at: now,
+            arrived_at: now,
+            deadline,
+            scratch: 0,
+            link: link_id,
+            reply: None,
+            timeout: None,
+            awaited: true,
+        });
+        if let Some((_, lane)) = timeout {
+            let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id));
+            self.call_mut(id).timeout = Some(handle);
+        }
+        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+        id
+    }
+
+    /// Network time of what comes back over the link of a call: the `nth` draw of that hop.
+    fn return_delay(&self, call: &Call, nth: u32) -> SimDuration {
+        let link = &self.core.links[call.link.0 as usize];
+        let Some(latency) = &link.latency else { return SimDuration::ZERO };
+        let request = self.core.requests.get(call.request).expect("a request outlives its calls");
+        latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
+    }
+
+    /// Ends a call that I serve.
+    ///
+    /// # Panics
+    /// When I have replied to it before.
+    pub fn reply(&mut self, id: CallId, reply: Reply) {
+        let now = self.now();
+        let call = self.call(id);
+        assert!(call.reply.is_none(), "a component replies twice to one call");
+        let (awaited, arrived_at) = (call.awaited, call.arrived_at);
+        let delay = self.return_delay(call, 1);
+        let meter = &mut self.core.meters[self.me.index()];
+        if awaited {
+            meter.outcomes[reply.outcome as usize] += 1;
+            meter.latency.record(now.since(arrived_at).as_nanos());
+            self.call_mut(id).reply = Some(reply);
+            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+        } else {
+            meter.unheard += 1;
+            self.core.close_call(id);
+        }
+    }
+
+    /// Tells the caller of a call that I serve how far it is.
+    pub fn progress(&mut self, id: CallId, progress: Progress) {
+        let call = self.call(id);
+        if call.awaited {
+            let delay = self.return_delay(call, 2 + progress as u32);
+            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
+        }
+    }
+
+    /// Stops waiting for a call of mine and tells the callee.
+    pub fn cancel(&mut self, id: CallId) {
+        if self.stop_waiting(id) {
+            self.send_cancel(id);
+        }
+    }
+
+    /// True when the callee is still at work.
+    fn stop_waiting(&mut self, id: CallId) -> bool {
+        let Some(call) = self.core.calls.get_mut(id) else { return false };
+        call.awaited = false;
+        let working = call.reply.is_none();
+        if let Some(timeout) = call.timeout.take() {
+            self.scheduler.cancel(timeout);
+        }
+        working
+    }
+
+    fn send_cancel(&mut self, id: CallId) {
+        let call = self.call(id);
+        // The cancellation cannot overtake the call: it takes the time of the call's own way there.
+        let delay = self.return_delay(call, 0);
+        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Cancel(id));
+    }
+
+    /// Sets a timer of mine.
+    #[inline]
+    pub fn schedule(&mut self, delay: SimDuration, phase: Phase, kind: u16, data: u64) -> EventHandle {
+        let event = ModelEvent::Timer { component: self.me, kind, data };
+        self.scheduler.schedule(delay, phase, event)
+    }
+
+    /// Sets a timer of mine for an instant.
+    #[inline]
+    pub fn schedule_at(&mut self, at: SimTime, phase: Phase, kind: u16, data: u64) -> EventHandle {
+        let event = ModelEvent::Timer { component: self.me, kind, data };
+        self.scheduler.schedule_at(at, phase, event)
+    }
+
+    /// A lane for timers of mine that all wait equally long.
+    pub fn timer_lane(&mut self, delay: SimDuration, phase: Phase) -> TimerLane {
+        self.scheduler.timer_lane(delay, phase)
+    }
+
+    /// Sets a timer of mine in a lane.
+    pub fn arm(&mut self, lane: TimerLane, kind: u16, data: u64) -> EventHandle {
+        let event = ModelEvent::Timer { component: self.me, kind, data };
+        self.scheduler.arm(lane, event)
+    }
+
+    /// Cancels a timer; false when it has run out.
+    pub fn cancel_timer(&mut self, handle: EventHandle) -> bool {
+        self.scheduler.cancel(handle)
+    }
+
+    /// My meter.
+    #[inline]
+    pub fn meter(&mut self) -> &mut ComponentMeter {
+        &mut self.core.meters[self.me.index()]
+    }
+
+    /// The bill.
+    pub fn cost(&mut self) -> &mut CostMeter {
+        &mut self.core.cost
+    }
+
+    /// A component's signals as of the last scrape: real controllers see stale ones. Ask for scrapes
+    /// with [`Ctx::scrape_every`].
+    pub fn metric(&self, component: ComponentId) -> Signals {
+        self.core.snapshots[component.index()]
+    }
+
+    /// Has all signals scraped at least this often. Call it at the start.
+    pub fn scrape_every(&mut self, period: SimDuration) {
+        let shortest = self.core.scrape_period.map_or(period, |present| present.min(period));
+        self.core.scrape_period = Some(shortest);
+    }
+
+    /// A request is born.
+    pub(crate) fn give_birth(&mut self, request: Request) -> RequestId {
+        self.core.born += 1;
+        if request.born >= self.core.measure_from {
+            let cell = self.core.cell(&request);
+            self.core.request_meters[cell].born += 1;
+        }
+        self.core.recorder.born += 1;
+        self.core.requests.insert(request)
+    }
+
+    /// The request of a root call has ended.
+    pub(crate) fn end_request(&mut self, id: RequestId, outcome: Outcome) {
+        let now = self.now();
+        let core = &mut *self.core;
+        let request = core.requests.get_mut(id).expect("a request ends once");
+        request.ended = true;
+        core.ended[outcome as usize] += 1;
+        core.recorder.end(outcome, now.since(request.born));
+        let mut hash = Fingerprint::default();
+        let first_token = request.first_token.map_or(u64::MAX, SimTime::as_nanos);
+        for word in [request.key, outcome as u64, first_token, now.as_nanos()] {
+            hash.word(word);
+        }
+        // A sum: the order of ends at one instant does not count.
+        core.outcome_hash = core.outcome_hash.wrapping_add(hash.value());
+        if request.born >= core.measure_from {
+            let request = core.requests.get(id).expect("just ended");
+            let (cell, bounds) = (core.cell(request), core.bounds[usize::from(request.class)]);
+            let in_window = now <= core.arrivals_until;
+            core.request_meters[cell].end(request, outcome, now, bounds, in_window);
+        }
+        if core.requests.get(id).is_some_and(|request| request.open_calls == 0) {
+            core.requests.remove(id);
+        }
+    }
+
+    /// The first token has reached the user.
+    pub(crate) fn note_first_token(&mut self, id: RequestId) {
+        let now = self.now();
+        if let Some(request) = self.core.requests.get_mut(id) {
+            request.first_token.get_or_insert(now);
+        }
+    }
+
+    /// A call reached its callee.
+    pub(crate) fn deliver(&mut self, id: CallId) {
+        let now = self.now();
+        self.call_mut(id).arrived_at = now;
+        self.meter().calls += 1;
+    }
+
+    /// The reply reached the caller: what it says, unless nobody waits any more.
+    pub(crate) fn receive(&mut self, id: CallId) -> Option<Reply> {
+        let call = self.call_mut(id);
+        let heard = call.awaited.then_some(call.reply).flatten();
+        call.awaited = false;
+        if let Some(timeout) = call.timeout.take() {
+            self.scheduler.cancel(timeout);
+        }
+        if heard.is_none() {
+            let callee = self.call(id).callee;
+            self.core.meters[callee.index()].unheard += 1;
+        }
+        heard
+    }
+
+    /// The caller's patience has run out: it hears so, and the callee may be told.
+    pub(crate) fn expire(&mut self, id: CallId) {
+        let working = self.stop_waiting(id);
+        let link = self.call(id).link;
+        if working && self.core.links[link.0 as usize].cancel_on_timeout {
+            self.send_cancel(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: CallId) {
+        self.core.close_call(id);
+    }
+}
+
+impl Core {
+    /// Where a request is counted.
+    pub(crate) fn cell(&self, request: &Request) -> usize {
+        usize::from(request.class) * self.labels.tenants.len() + usize::from(request.tenant)
+    }
+}
+
+/// Draws of network time a call may need: there, back, and news on the way.
+const WAYS: u32 = 4;
+
+/// The place of a child in the tree of calls.
+fn child_hop(parent: u32, tag: u32) -> u32 {
+    let mut place = [0; 8];
+    place[..4].copy_from_slice(&parent.to_le_bytes());
+    place[4..].copy_from_slice(&tag.to_le_bytes());
+    stable_hash(&place) as u32
+}

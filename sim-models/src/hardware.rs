@@ -1,0 +1,98 @@
+//! GPUs, models, what fits into memory, and how long a forward pass takes.
+//!
+//! - [`catalogue`]: GPUs and models by name, with the source of every figure.
+//! - [`memory`]: weights, activations and the KV cache blocks that remain.
+//! - [`timing`]: the integer [`StepFunction`](timing::StepFunction) of a forward pass, whatever its
+//!   source, and its closed form over a run of decode steps.
+//! - [`datasheet`]: a step function from datasheet peaks and efficiencies, *uncalibrated*.
+//!
+//! ```
+//! use sim_models::hardware::catalogue::{gpu, model};
+//! use sim_models::hardware::datasheet::Efficiency;
+//! use sim_models::hardware::precision::Precision;
+//! use sim_models::hardware::timing::{Pass, StepFunction, nanos_ceil};
+//!
+//! let (gpu, model) = (gpu("h100-sxm")?, model("llama-3.1-8b")?);
+//! let (bf16, tensor_parallel) = (Precision::Bf16, 1);
+//! let step = StepFunction::from_datasheet(gpu, model, bf16, bf16, tensor_parallel, &Efficiency::default())?;
+//! let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 500, prefill_work: 0 };
+//! let seconds = nanos_ceil(step.ticks(&pass)).as_secs_f64();
+//! assert!(seconds > 15.01e9 / 3.35e12, "no faster than its weights can be read");
+//! # Ok::<(), sim_models::hardware::HardwareError>(())
+//! ```
+
+pub mod catalogue;
+pub mod datasheet;
+pub mod memory;
+pub mod precision;
+pub mod timing;
+
+use thiserror::Error;
+
+use precision::Precision;
+
+/// The numbers of GPUs that one replica of a model may be split over (one host).
+pub const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];
+
+/// Why a choice of hardware, model and settings cannot be.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum HardwareError {
+    /// A name that is not in the catalogue.
+    #[error(transparent)]
+    UnknownName(#[from] catalogue::UnknownName),
+    /// A tensor parallelism that no engine offers.
+    #[error("tensor_parallel = {0}: expected 1, 2, 4 or 8")]
+    TensorParallel(u64),
+    /// A tensor parallelism that does not divide the model's attention heads.
+    #[error(
+        "tensor_parallel = {tensor_parallel} does not divide {model}: it has {heads} attention heads and {kv_heads} key-value heads"
+    )]
+    Indivisible {
+        /// The number of GPUs asked for.
+        tensor_parallel: u64,
+        /// Catalogue id of the model.
+        model: String,
+        /// Its attention heads.
+        heads: u64,
+        /// Its key-value heads.
+        kv_heads: u64,
+    },
+    /// A precision that no engine keeps the KV cache in.
+    #[error("kv_precision = {0}: expected fp32, fp16, bf16, fp8 or int8")]
+    KvPrecision(Precision),
+    /// A number outside its range.
+    #[error("{name} = {value}: expected {expected}")]
+    OutOfRange {
+        /// The parameter.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// The model does not fit into the memory of the GPUs.
+    #[error(transparent)]
+    DoesNotFit(#[from] memory::DoesNotFit),
+}
+
+/// Checks that `model` can be split over `tensor_parallel` GPUs: whole attention heads on each, and
+/// key-value heads either divided or, where there are fewer than GPUs, replicated.
+///
+/// # Errors
+/// [`HardwareError::TensorParallel`] or [`HardwareError::Indivisible`].
+pub fn check_tensor_parallel(model: &catalogue::Model, tensor_parallel: u64) -> Result<(), HardwareError> {
+    if !TENSOR_PARALLEL.contains(&tensor_parallel) {
+        return Err(HardwareError::TensorParallel(tensor_parallel));
+    }
+    let kv_divides =
+        model.kv_heads.is_multiple_of(tensor_parallel) || tensor_parallel.is_multiple_of(model.kv_heads);
+    if model.heads.is_multiple_of(tensor_parallel) && kv_divides {
+        return Ok(());
+    }
+    Err(HardwareError::Indivisible {
+        tensor_parallel,
+        model: model.id.clone(),
+        heads: model.heads,
+        kv_heads: model.kv_heads,
+    })
+}

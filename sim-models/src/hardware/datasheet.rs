@@ -1,0 +1,299 @@
+//! Step functions from datasheet peaks and efficiencies: the time of a forward pass of a model nobody
+//! has measured.
+//!
+//! A pass is a sequence of rooflines. On each of `tp` GPUs, with `L` layers:
+//! - **Matrix multiplications of the layers** take the longer of reading the weights (once, whatever the
+//!   number of tokens) and computing (2 FLOP a token and weight). Of several experts, `n` tokens are taken
+//!   to read `min(n * active, all)`, which is an upper bound that is met at once by batches; each token is
+//!   computed by its active ones.
+//! - **The output layer** likewise, by sequences: only the last token of each is sampled from.
+//! - **Decode attention** reads keys and values: a floor for each layer plus bytes over bandwidth.
+//! - **Prefill attention** computes: `2 * heads * head_dim` FLOP for each unit of prefill work.
+//! - **Element-wise kernels** (norms, rotary embedding, activation function) move, for each token and
+//!   layer, `8 hidden + 4 qkv + 3 active ffn` values (reads and writes of two fused residual norms, of one
+//!   rotation with cache write, and of one gated activation), above a floor for each layer.
+//! - **All-reduces**, two for each layer with tensor parallelism: a base latency plus
+//!   `2 (tp - 1) / tp` times the activations over the link.
+//! - **Sampling** passes three times over the fp32 logits of each sequence.
+//! - **The host** prepares the next step meanwhile; a gap between steps overlaps with nothing.
+//!
+//! Compute-bound terms are slower by `sustained_slowdown`: a GPU kept busy runs into its power limit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{Gpu, Model};
+use super::precision::Precision;
+use super::timing::{Calibration, Coefficients, Hinge, Ramp, StepFunction, TICKS_PER_NANO};
+use super::{HardwareError, check_tensor_parallel};
+
+/// How far below the datasheet a server runs. A field left out takes the figure measured on the GPU by
+/// others where the catalogue has one (A100, H100, B200, L40S), otherwise the same share of the peak as on
+/// an H100.
+///
+/// "Measured" means the tables of ai-dynamo/aiconfigurator (commit 095f58a, vLLM 0.24 kernels, Apache-2.0),
+/// medians over large shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Efficiency {
+    /// Share of the dense peak that 16- and 32-bit matrix multiplications reach. H100: 0.80 (787 of 989
+    /// TFLOP/s, measured).
+    pub gemm_compute: Option<f64>,
+    /// Share of the dense peak that 8-bit matrix multiplications reach. 0.50 (983 of 1,979 TFLOP/s for fp8
+    /// on an H100, measured).
+    pub gemm_compute_8bit: Option<f64>,
+    /// Share of the memory bandwidth at which 16- and 32-bit weights are read. H100: 0.83 (2,781 of 3,350
+    /// GB/s, measured).
+    pub weight_bandwidth: Option<f64>,
+    /// Share of the memory bandwidth at which narrower weights are read. 0.67 (2,239 of 3,350 GB/s for fp8
+    /// on an H100, measured), at most `weight_bandwidth`.
+    pub weight_bandwidth_quantized: Option<f64>,
+    /// Share of the memory bandwidth at which decode attention reads the KV cache. H100: 0.87 (2,906 of
+    /// 3,350 GB/s, measured).
+    pub decode_attention_bandwidth: Option<f64>,
+    /// Share of the dense 16-bit peak that causal prefill attention reaches. H100: 0.58 (573 of 989
+    /// TFLOP/s, measured).
+    pub prefill_attention_compute: Option<f64>,
+    /// Share of the memory bandwidth that element-wise kernels and sampling reach. By default
+    /// `weight_bandwidth` (assumption).
+    pub elementwise_bandwidth: Option<f64>,
+    /// Latency of decode attention over a short context, in each layer, in microseconds. H100: 11.3
+    /// (measured).
+    pub attention_floor_us: Option<f64>,
+    /// Latency of the element-wise kernels, in each layer, in microseconds. 8: four kernels of 2 us
+    /// (assumption, chosen with one server in view: Qwen3-14B on an H100, 11.1 ms between tokens when idle).
+    pub elementwise_floor_us: f64,
+    /// Latency of a small all-reduce in microseconds. H100: 4.3, 4.9 and 5.4 over 2, 4 and 8 GPUs; over
+    /// PCIe 5.3, 12.6 and 22.4 as on the L40S (measured).
+    pub all_reduce_base_us: Option<f64>,
+    /// Share of the link bandwidth, one direction, that an all-reduce reaches. 0.6 (8 to 64 MiB over 2 to 8
+    /// H100s, custom all-reduce: 0.42 to 0.76, measured).
+    pub all_reduce_bandwidth: f64,
+    /// By how much sustained computing is slower than the short bursts that were measured. 1.12 (1.06 to
+    /// 1.17 on an H100 at its power limit).
+    pub sustained_slowdown: f64,
+    /// Time between two steps that overlaps with nothing, in microseconds. 200 (assumption, chosen
+    /// with the same server in view).
+    pub step_gap_us: f64,
+    /// Time of the host for each step, in microseconds. 1,500 (assumption).
+    pub host_step_us: f64,
+    /// Time of the host for each sequence in a step, in microseconds. 8 (assumption).
+    pub host_sequence_us: f64,
+    /// Whether the host prepares a step while the GPU computes the one before, as vLLM does by default:
+    /// a step then takes the longer of the two, otherwise their sum.
+    pub async_scheduling: bool,
+}
+
+impl Default for Efficiency {
+    fn default() -> Self {
+        Self {
+            gemm_compute: None,
+            gemm_compute_8bit: None,
+            weight_bandwidth: None,
+            weight_bandwidth_quantized: None,
+            decode_attention_bandwidth: None,
+            prefill_attention_compute: None,
+            elementwise_bandwidth: None,
+            attention_floor_us: None,
+            elementwise_floor_us: 8.0,
+            all_reduce_base_us: None,
+            all_reduce_bandwidth: 0.6,
+            sustained_slowdown: 1.12,
+            step_gap_us: 200.0,
+            host_step_us: 1500.0,
+            host_sequence_us: 8.0,
+            async_scheduling: true,
+        }
+    }
+}
+
+/// Shares of an H100's datasheet figures, measured (see [`Efficiency`]).
+const H100_GEMM: f64 = 787.0 / 989.4;
+const H100_GEMM_8BIT: f64 = 983.0 / 1978.9;
+const H100_WEIGHTS: f64 = 2781.0 / 3350.0;
+const H100_WEIGHTS_8BIT: f64 = 2239.0 / 3350.0;
+const H100_DECODE_ATTENTION: f64 = 2906.0 / 3350.0;
+const H100_PREFILL_ATTENTION: f64 = 573.0 / 989.4;
+const H100_ATTENTION_FLOOR_US: f64 = 11.3;
+/// Small all-reduces over 2, 4 and 8 GPUs, H100 (NVLink) and L40S (PCIe), microseconds, measured.
+const NVLINK_ALL_REDUCE_US: [f64; 3] = [4.3, 4.9, 5.4];
+const PCIE_ALL_REDUCE_US: [f64; 3] = [5.3, 12.6, 22.4];
+
+/// Efficiencies with every gap filled for one GPU: rates in bytes/s and FLOP/s, times in seconds.
+struct Rates {
+    gemm: f64,
+    head: f64,
+    weights: f64,
+    head_weights: f64,
+    decode_attention: f64,
+    prefill_attention: f64,
+    elementwise: f64,
+    attention_floor: f64,
+    all_reduce_base: f64,
+    link: f64,
+}
+
+impl Efficiency {
+    fn check(&self) -> Result<(), HardwareError> {
+        let share = |name, value: Option<f64>| {
+            (name, value.unwrap_or(1.0), 0.0, 1.0, "a share above 0 and at most 1")
+        };
+        let micros = |name, value: f64| (name, value, -1.0, 1e6, "microseconds from 0 to 1000000");
+        let ranges = [
+            share("gemm_compute", self.gemm_compute),
+            share("gemm_compute_8bit", self.gemm_compute_8bit),
+            share("weight_bandwidth", self.weight_bandwidth),
+            share("weight_bandwidth_quantized", self.weight_bandwidth_quantized),
+            share("decode_attention_bandwidth", self.decode_attention_bandwidth),
+            share("prefill_attention_compute", self.prefill_attention_compute),
+            share("elementwise_bandwidth", self.elementwise_bandwidth),
+            share("all_reduce_bandwidth", Some(self.all_reduce_bandwidth)),
+            micros("attention_floor_us", self.attention_floor_us.unwrap_or(0.0)),
+            micros("elementwise_floor_us", self.elementwise_floor_us),
+            micros("all_reduce_base_us", self.all_reduce_base_us.unwrap_or(0.0)),
+            micros("step_gap_us", self.step_gap_us),
+            micros("host_step_us", self.host_step_us),
+            micros("host_sequence_us", self.host_sequence_us),
+            ("sustained_slowdown", self.sustained_slowdown, 0.999, 10.0, "a factor from 1 to 10"),
+        ];
+        for (name, value, above, most, expected) in ranges {
+            // Not `value <= above`: a NaN must fail, too.
+            let accepted = value > above && value <= most && (above >= 0.0 || value >= 0.0);
+            if !accepted {
+                return Err(HardwareError::OutOfRange { name, value, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn rates(&self, gpu: &Gpu, precision: Precision, tensor_parallel: u64) -> Rates {
+        let measured = gpu.measured.as_ref();
+        let bandwidth = gpu.memory_bandwidth;
+        let weights = self.weight_bandwidth.unwrap_or_else(|| {
+            measured.map_or(H100_WEIGHTS, |measured| measured.weight_bandwidth / bandwidth)
+        });
+        let quantized = self.weight_bandwidth_quantized.unwrap_or(H100_WEIGHTS_8BIT.min(weights));
+        let gemm = self
+            .gemm_compute
+            .unwrap_or_else(|| measured.map_or(H100_GEMM, |measured| measured.gemm / gpu.fp16));
+        let gemm_8bit = self.gemm_compute_8bit.unwrap_or(H100_GEMM_8BIT);
+        let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
+            measured.map_or(H100_DECODE_ATTENTION, |measured| measured.decode_attention_bandwidth / bandwidth)
+        });
+        let prefill = self.prefill_attention_compute.unwrap_or_else(|| {
+            measured.map_or(H100_PREFILL_ATTENTION, |measured| measured.prefill_attention / gpu.fp16)
+        });
+        let floor_us = self
+            .attention_floor_us
+            .unwrap_or_else(|| measured.map_or(H100_ATTENTION_FLOOR_US, |measured| measured.attention_floor));
+        let base_us = self.all_reduce_base_us.unwrap_or_else(|| {
+            let by_link = if gpu.linked(tensor_parallel) { NVLINK_ALL_REDUCE_US } else { PCIE_ALL_REDUCE_US };
+            let by_gpus = measured.map_or(by_link, |measured| measured.all_reduce_base);
+            by_gpus[(tensor_parallel.ilog2() as usize).saturating_sub(1)]
+        });
+        let narrow = precision.activation_bytes() > precision.weight_bytes(1);
+        let head_precision = if precision == Precision::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
+        let compute = if gpu.computes_in_8_bits(precision) { gemm_8bit } else { gemm };
+        let slowdown = self.sustained_slowdown;
+        let bytes = bandwidth * 1e9;
+        Rates {
+            gemm: gpu.peak_flops(precision) * compute / slowdown,
+            head: gpu.peak_flops(head_precision) * gemm / slowdown,
+            weights: bytes * if narrow { quantized } else { weights },
+            head_weights: bytes * weights,
+            decode_attention: bytes * decode,
+            prefill_attention: gpu.peak_flops(head_precision) * prefill / slowdown,
+            elementwise: bytes * self.elementwise_bandwidth.unwrap_or(weights),
+            attention_floor: floor_us * 1e-6,
+            all_reduce_base: base_us * 1e-6,
+            link: gpu.link_bandwidth(tensor_parallel) * self.all_reduce_bandwidth,
+        }
+    }
+}
+
+impl StepFunction {
+    /// The step function of `model` on `tensor_parallel` GPUs from datasheet peaks and `efficiency`,
+    /// labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
+    ///
+    /// No pass takes less than reading all streamed weights at the datasheet's bandwidth (with several
+    /// experts: those that its tokens need).
+    ///
+    /// # Errors
+    /// An efficiency out of range, a KV precision that none is kept in, or a `tensor_parallel` that does
+    /// not divide the model.
+    pub fn from_datasheet(
+        gpu: &Gpu,
+        model: &Model,
+        precision: Precision,
+        kv_precision: Precision,
+        tensor_parallel: u64,
+        efficiency: &Efficiency,
+    ) -> Result<Self, HardwareError> {
+        efficiency.check()?;
+        check_tensor_parallel(model, tensor_parallel)?;
+        let kv_bytes = model
+            .kv_bytes_per_token(kv_precision, tensor_parallel)
+            .ok_or(HardwareError::KvPrecision(kv_precision))?;
+        let rates = efficiency.rates(gpu, precision, tensor_parallel);
+        let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
+        let activation = precision.activation_bytes() as f64;
+
+        let experts = precision.weight_bytes(model.expert_parameters()) as f64;
+        let all_layers = precision.weight_bytes(model.layer_parameters()) as f64;
+        let (always, by_token) =
+            if model.experts > 1 { (all_layers - experts, experts) } else { (all_layers, 0.0) };
+        let read_expert_share = by_token / gpus / rates.weights / model.experts as f64;
+        let expert = Ramp {
+            until: model.experts.div_ceil(model.active_experts),
+            slope: at_least(read_expert_share * model.active_experts as f64),
+        };
+        let read_always = at_least(always / gpus / rates.weights);
+        let read_all = read_always + expert.slope * if model.experts > 1 { expert.until } else { 0 };
+        let compute_token = nearest(2.0 * model.active_layer_parameters() as f64 / gpus / rates.gemm);
+
+        let table = precision.embedding_bytes(model.embedding_parameters()) as f64;
+        let read_head = at_least(table / gpus / rates.head_weights);
+        let compute_head = nearest(2.0 * model.embedding_parameters() as f64 / gpus / rates.head);
+
+        let elementwise_values = 8.0 * model.hidden as f64
+            + (4.0 * model.qkv_width() as f64 + 3.0 * (model.active_experts * model.ffn) as f64) / gpus;
+        let elementwise = layers * elementwise_values * activation / rates.elementwise;
+        let all_reduces = if tensor_parallel > 1 { 2.0 * layers } else { 0.0 };
+        let reduced = 2.0 * (gpus - 1.0) / gpus * model.hidden as f64 * activation / rates.link;
+        let sampling = 3.0 * 4.0 * model.vocab as f64 / rates.elementwise;
+
+        let floors = layers * (rates.attention_floor + efficiency.elementwise_floor_us * 1e-6)
+            + all_reduces * rates.all_reduce_base
+            + efficiency.step_gap_us * 1e-6;
+        let host = (at_least(efficiency.host_step_us * 1e-6), at_least(efficiency.host_sequence_us * 1e-6));
+        let (inline, overlapped) = if efficiency.async_scheduling { ((0, 0), host) } else { (host, (0, 0)) };
+
+        let attention_flops = 2.0 * layers * (model.heads * model.head_dim) as f64 / gpus;
+        let coefficients = Coefficients {
+            base: read_always + read_head + at_least(floors) + inline.0,
+            per_sequence: nearest(sampling) + inline.1,
+            per_token: nearest(elementwise + all_reduces * reduced),
+            gemm: Hinge { free: read_all / compute_token.max(1), slope: compute_token },
+            head: Hinge { free: read_head / compute_head.max(1), slope: compute_head },
+            expert,
+            per_context: nearest(kv_bytes as f64 / rates.decode_attention),
+            per_prefill_work: nearest(attention_flops / rates.prefill_attention),
+            host_base: overlapped.0,
+            host_per_sequence: overlapped.1,
+        };
+        Self::new(coefficients, Calibration::Datasheet)
+    }
+}
+
+/// Seconds in ticks, rounded up: for what must not be undercut.
+fn at_least(seconds: f64) -> u64 {
+    (seconds * 1e9 * TICKS_PER_NANO as f64).ceil() as u64
+}
+
+/// Seconds in ticks, rounded to the nearest.
+fn nearest(seconds: f64) -> u64 {
+    (seconds * 1e9 * TICKS_PER_NANO as f64).round() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use super::super::catalogue::{gpu, gpus, model, models};
+use super::super::timing::Pass;
+use super::*;
+use crate::hardware::TENSOR_PARALLEL;
+use proptest::prelude::*;
+
+fn step(
+    gpu_id: &str,
+    model_id: &str,
+    precision: Precision,
+    gpus: u64,
+    efficiency: &Efficiency,
+) -> StepFunction {
+    let (gpu, model) = (gpu(gpu_id).unwrap(), model(model_id).unwrap());
+    StepFunction::from_datasheet(gpu, model, precision, Precision::Bf16, gpus, efficiency).unwrap()
+}
+
+fn decode(sequences: u64, context: u64) -> Pass {
+    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, prefill_work: 0 }
+}
+
+fn prefill(tokens: u64) -> Pass {
+    Pass { sequences: 1, new_tokens: tokens, decode_context: 0, prefill_work: Pass::chunk_work(0, tokens) }
+}
+
+fn millis(step: &StepFunction, pass: &Pass) -> f64 {
+    step.ticks(pass) as f64 / TICKS_PER_NANO as f64 / 1e6
+}
+
+/// Nothing slows the server down that a user can switch off.
+fn perfect() -> Efficiency {
+    Efficiency {
+        gemm_compute: Some(1.0),
+        gemm_compute_8bit: Some(1.0),
+        weight_bandwidth: Some(1.0),
+        weight_bandwidth_quantized: Some(1.0),
+        decode_attention_bandwidth: Some(1.0),
+        prefill_attention_compute: Some(1.0),
+        elementwise_bandwidth: Some(1.0),
+        attention_floor_us: Some(0.0),
+        elementwise_floor_us: 0.0,
+        all_reduce_base_us: Some(0.0),
+        all_reduce_bandwidth: 1.0,
+        sustained_slowdown: 1.0,
+        step_gap_us: 0.0,
+        host_step_us: 0.0,
+        host_sequence_us: 0.0,
+        async_scheduling: true,
+    }
+}
+
+#[test]
+fn no_decode_step_is_faster_than_reading_the_weights() {
+    for efficiency in [perfect(), Efficiency::default()] {
+        let step = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &efficiency);
+        for sequences in [1, 2, 8, 64, 256, 1024] {
+            assert!(millis(&step, &decode(sequences, 1)) >= 4.48, "{sequences} sequences");
+        }
+    }
+    // At the measured 2.78 TB/s: 5.40 ms, and at most a millisecond of latencies.
+    let step = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &Efficiency::default());
+    let single = millis(&step, &decode(1, 1));
+    assert!((5.40..6.40).contains(&single), "{single} ms");
+}
+
+#[test]
+fn a_lone_sequence_decodes_at_the_pace_of_a_real_server() {
+    // The fastest of 1,212 requests at 2 requests/s had 11.08 ms between tokens (Qwen3-14B, bf16, one
+    // H100, vLLM 0.23); it was not always alone.
+    let step = step("h100-sxm", "qwen3-14b", Precision::Bf16, 1, &Efficiency::default());
+    let single = millis(&step, &decode(1, 1_050));
+    assert!((single / 11.08 - 1.0).abs() < 0.05, "{single} ms");
+}
+
+/// Requests per second of a server with `sequences` always running: each is replaced once in `output` steps,
+/// its prompt computed in one of them.
+fn saturated_requests_per_s(step: &StepFunction, sequences: u64, input: u64, output: u64) -> f64 {
+    let mut ticks = 0;
+    let mut admitted = 0;
+    for elapsed in 1..=output {
+        let due = sequences * elapsed / output - admitted;
+        admitted += due;
+        let pass = Pass {
+            sequences,
+            new_tokens: sequences - due + due * input,
+            decode_context: (sequences - due) * (input + output / 2),
+            prefill_work: due * Pass::chunk_work(0, input),
+        };
+        ticks += step.ticks(&pass);
+    }
+    assert_eq!(admitted, sequences);
+    sequences as f64 / (ticks as f64 / TICKS_PER_NANO as f64 / 1e9)
+}
+
+#[test]
+fn a_saturated_server_keeps_the_pace_of_the_known_one() {
+    // One H100 with Qwen3-14B in bf16: 17.2 to 17.5 requests/s of about 986 input and 128 output tokens,
+    // 17,200 input tokens/s. The 18,038 blocks hold about 250 of them.
+    let step = step("h100-sxm", "qwen3-14b", Precision::Bf16, 1, &Efficiency::default());
+    let rate = saturated_requests_per_s(&step, 250, 986, 128);
+    assert!((rate / 17.35 - 1.0).abs() < 0.15, "{rate} requests/s");
+    assert!((rate * 986.0 / 17_200.0 - 1.0).abs() < 0.15, "{} input tokens/s", rate * 986.0);
+}
+
+#[test]
+fn prefill_reaches_the_share_of_the_peak_it_should() {
+    let step = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &Efficiency::default());
+    let flops = 2.0 * model("llama-3.1-8b").unwrap().active_layer_parameters() as f64 * 8192.0;
+    let share = flops / (millis(&step, &prefill(8192)) * 1e-3) / 989.4e12;
+    // Sustained matrix multiplications reach 0.70; attention and element-wise kernels come on top.
+    assert!((0.52..0.70).contains(&share), "{share}");
+}
+
+#[test]
+fn tokens_hide_behind_the_weights_until_the_ridge() {
+    let step = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &perfect());
+    // Peak over bandwidth: 989.4e12 / 3.35e12 = 295 FLOP/byte = tokens, at 2 FLOP and 2 bytes a weight.
+    assert_eq!(step.coefficients().gemm.free, 295);
+    assert_eq!(step.coefficients().head.free, 295);
+    // 2 * 32 heads * 128 * 32 layers FLOP a unit of prefill work at 989.4 TFLOP/s: 265 ps.
+    assert_eq!(step.coefficients().per_prefill_work, 271);
+    // 131,072 bytes at 3.35 TB/s: 39.1 ns.
+    assert_eq!(step.coefficients().per_context, 40_065);
+}
+
+#[test]
+fn more_gpus_are_faster_but_less_than_in_proportion() {
+    for (gpu_id, precision) in [("h100-sxm", Precision::Bf16), ("l40s", Precision::Fp8)] {
+        let of = |gpus| step(gpu_id, "llama-3.1-70b", precision, gpus, &Efficiency::default());
+        for pass in [decode(16, 1_000), prefill(4_096)] {
+            let times = TENSOR_PARALLEL.map(|gpus| millis(&of(gpus), &pass));
+            for pair in times.windows(2) {
+                assert!(pair[1] > pair[0] / 2.0, "{gpu_id} {pass:?}: {times:?}");
+            }
+            if gpu_id == "h100-sxm" {
+                assert!(times.windows(2).all(|pair| pair[1] < pair[0]), "{gpu_id} {pass:?}: {times:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_weights_speed_decoding_up() {
+    let time = |gpu_id, precision| {
+        millis(&step(gpu_id, "llama-3.1-8b", precision, 1, &Efficiency::default()), &decode(1, 500))
+    };
+    let (wide, fp8, int4) = (
+        time("h100-sxm", Precision::Bf16),
+        time("h100-sxm", Precision::Fp8),
+        time("h100-sxm", Precision::Int4),
+    );
+    assert!(int4 < fp8 && fp8 < wide);
+    // vLLM's documentation: up to 1.6 times the throughput with fp8.
+    assert!((1.2..1.6).contains(&(wide / fp8)), "{}", wide / fp8);
+    // Without fp8 units only the reading gets faster, not the computing.
+    let a100 = |precision| {
+        let step = step("a100-sxm-80gb", "llama-3.1-8b", precision, 1, &Efficiency::default());
+        step.coefficients().gemm.slope
+    };
+    assert_eq!(a100(Precision::Fp8), a100(Precision::Bf16));
+}
+
+#[test]
+fn experts_are_read_as_tokens_need_them() {
+    let step = step("h100-sxm", "mixtral-8x7b", Precision::Bf16, 2, &perfect());
+    let mixtral = model("mixtral-8x7b").unwrap();
+    let ms = |parameters: u64| parameters as f64 * 2.0 / 2.0 / 3.35e12 * 1e3;
+    let active = mixtral.active_layer_parameters() + mixtral.embedding_parameters();
+    let all = mixtral.layer_parameters() + mixtral.embedding_parameters();
+    let (one, four, eight) =
+        (millis(&step, &decode(1, 1)), millis(&step, &decode(4, 1)), millis(&step, &decode(8, 1)));
+    assert!((one / ms(active) - 1.0).abs() < 0.01, "{one} ms against {}", ms(active));
+    assert!((four / ms(all) - 1.0).abs() < 0.01, "{four} ms against {}", ms(all));
+    assert!(eight < four * 1.01, "all experts have been read");
+    // Two of eight experts compute, so far more tokens hide behind the weights than in a dense model.
+    assert!(step.coefficients().gemm.free > 295 * 3);
+}
+
+#[test]
+fn the_host_overlaps_or_adds() {
+    let slow_host = Efficiency { host_step_us: 20_000.0, ..Efficiency::default() };
+    let overlapped = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &slow_host);
+    assert_eq!(millis(&overlapped, &decode(1, 1)), 20.008);
+    let inline = Efficiency { async_scheduling: false, ..slow_host };
+    let added = millis(&step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &inline), &decode(1, 1));
+    assert!(added > 25.0 && added < 27.0, "{added} ms");
+}
+
+#[test]
+fn bad_efficiencies_name_the_parameter() {
+    let (gpu, model, bf16) = (gpu("h100-sxm").unwrap(), model("llama-3.1-8b").unwrap(), Precision::Bf16);
+    let bad = [
+        (Efficiency { gemm_compute: Some(1.1), ..Efficiency::default() }, "gemm_compute = 1.1"),
+        (Efficiency { weight_bandwidth: Some(0.0), ..Efficiency::default() }, "weight_bandwidth = 0"),
+        (Efficiency { sustained_slowdown: 0.5, ..Efficiency::default() }, "sustained_slowdown = 0.5"),
+        (Efficiency { step_gap_us: -1.0, ..Efficiency::default() }, "step_gap_us = -1"),
+        (Efficiency { host_step_us: -0.5, ..Efficiency::default() }, "host_step_us = -0.5"),
+        (Efficiency { host_step_us: f64::NAN, ..Efficiency::default() }, "host_step_us = NaN"),
+        (Efficiency { all_reduce_bandwidth: f64::INFINITY, ..Efficiency::default() }, "all_reduce_bandwidth"),
+    ];
+    for (efficiency, expected) in bad {
+        let error = StepFunction::from_datasheet(gpu, model, bf16, bf16, 1, &efficiency).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let error = StepFunction::from_datasheet(gpu, model, bf16, Precision::Int4, 1, &Efficiency::default());
+    assert_eq!(error, Err(HardwareError::KvPrecision(Precision::Int4)));
+    let error = StepFunction::from_datasheet(gpu, model, bf16, bf16, 0, &Efficiency::default());
+    assert_eq!(error, Err(HardwareError::TensorParallel(0)));
+}
+
+#[test]
+fn a_scenario_overrides_single_fields() {
+    let parsed: Efficiency = toml::from_str("gemm_compute = 0.5\nstep_gap_us = 50").unwrap();
+    let expected = Efficiency { gemm_compute: Some(0.5), step_gap_us: 50.0, ..Efficiency::default() };
+    assert_eq!(parsed, expected);
+    let message = toml::from_str::<Efficiency>("gemm_computation = 0.5").unwrap_err().to_string();
+    assert!(message.contains("gemm_computation") && message.contains("gemm_compute"), "{message}");
+    let schema = schemars::schema_for!(Efficiency);
+    assert!(schema.to_value()["properties"]["host_step_us"]["description"].is_string());
+}
+
+proptest! {
+    #[test]
+    fn the_whole_catalogue_is_slower_than_its_memory(
+        gpu_index in 0..gpus().len(),
+        model_index in 0..models().len(),
+        precision in proptest::sample::select(Precision::ALL.to_vec()),
+        tensor_parallel in proptest::sample::select(TENSOR_PARALLEL.to_vec()),
+        sequences in 8_u64..2_000,
+        context in 1_u64..10_000,
+    ) {
+        let (gpu, model) = (&gpus()[gpu_index], &models()[model_index]);
+        for efficiency in [Efficiency::default(), perfect()] {
+            let built =
+                StepFunction::from_datasheet(gpu, model, precision, Precision::Fp8, tensor_parallel, &efficiency);
+            if check_tensor_parallel(model, tensor_parallel).is_err() {
+                prop_assert!(built.is_err());
+                continue;
+            }
+            let bytes = model.streamed_weight_bytes(precision) as f64 / tensor_parallel as f64;
+            let floor = bytes / (gpu.memory_bandwidth * 1e9) * 1e3;
+            let time = millis(&built.unwrap(), &decode(sequences, context));
+            prop_assert!(time >= floor, "{} ms, floor {} ms", time, floor);
+        }
+    }
+}

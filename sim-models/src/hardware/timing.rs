@@ -1,0 +1,493 @@
+//! The time of a forward pass as an integer function of a small state vector.
+//!
+//! A [`StepFunction`] is the same whatever its coefficients come from (a [`Calibration`]). Time is counted
+//! in ticks of 1/1024 ns and no step is rounded, so the sum over n decode steps of an unchanging batch
+//! has a closed form that equals the n additions bit for bit ([`DecodeRun`]). A u64 of ticks holds 208
+//! days.
+//!
+//! With `max(0, x)` written `x+`, one pass takes `max(gpu, host)` ticks, where
+//!
+//! ```text
+//! gpu  = base + per_sequence * sequences + per_token * new_tokens
+//!      + expert.slope * min(new_tokens, expert.until)
+//!      + gemm.slope * (new_tokens - gemm.free)+ + head.slope * (sequences - head.free)+
+//!      + per_context * decode_context + per_prefill_work * prefill_work
+//! host = host_base + host_per_sequence * sequences
+//! ```
+//!
+//! The engine schedules the next step while the GPU computes this one (asynchronous scheduling), hence
+//! the maximum; without it the host's terms belong into `base` and `per_sequence`. Every term is piecewise
+//! linear and non-decreasing.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_core::time::SimDuration;
+
+use super::HardwareError;
+
+/// Ticks in a nanosecond.
+pub const TICKS_PER_NANO: u64 = 1024;
+/// The largest coefficient: 2^50 ticks are 18 minutes. With 64-bit counts every sum fits 128 bits.
+pub const MAX_COEFFICIENT: u64 = 1 << 50;
+
+/// The whole nanoseconds in which `ticks` have passed: rounded up.
+pub const fn nanos_ceil(ticks: u64) -> SimDuration {
+    SimDuration::from_nanos(ticks.div_ceil(TICKS_PER_NANO))
+}
+
+/// Where the coefficients of a step function come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// Datasheet peaks and general efficiencies; nothing was measured for this model on this GPU.
+    Datasheet,
+    /// Fitted to kernels measured on this GPU.
+    Profile,
+    /// Scaled to end-to-end measurements of the user's own server.
+    Fitted,
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Datasheet => "uncalibrated (datasheet)",
+            Self::Profile => "calibrated (kernel profile)",
+            Self::Fitted => "calibrated (fitted to measurements)",
+        })
+    }
+}
+
+/// The work of one forward pass, summed over its sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pass {
+    /// Sequences in the batch.
+    pub sequences: u64,
+    /// Tokens computed, of prefill chunks and decodes together.
+    pub new_tokens: u64,
+    /// Sum over decoding sequences of the context that attention reads, the new token included.
+    pub decode_context: u64,
+    /// Sum over prefill chunks of `chunk * (2 * context before it + chunk)`: twice the query-key pairs
+    /// of causal attention.
+    pub prefill_work: u64,
+}
+
+impl Pass {
+    /// The `prefill_work` of one chunk of `chunk` tokens after `context` others.
+    pub fn chunk_work(context: u64, chunk: u64) -> u64 {
+        chunk * (2 * context + chunk)
+    }
+}
+
+/// A cost that starts once some units are free: `slope * max(0, x - free)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hinge {
+    /// Units that cost nothing more.
+    pub free: u64,
+    /// Ticks for each further unit.
+    pub slope: u64,
+}
+
+/// A cost that ends after some units: `slope * min(x, until)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ramp {
+    /// Units after which nothing more is paid.
+    pub until: u64,
+    /// Ticks for each unit up to then.
+    pub slope: u64,
+}
+
+/// The coefficients of a step function, in ticks of 1/1024 ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coefficients {
+    /// Every pass: reading the weights, launches and latencies, work that overlaps with nothing.
+    pub base: u64,
+    /// Each sequence: sampling.
+    pub per_sequence: u64,
+    /// Each new token: element-wise kernels and, with tensor parallelism, all-reduces.
+    pub per_token: u64,
+    /// Matrix multiplications of the layers by new tokens, beyond those hidden by reading the weights.
+    pub gemm: Hinge,
+    /// Matrix multiplication of the output layer by sequences, beyond those hidden by reading it.
+    pub head: Hinge,
+    /// Reading experts by new tokens, until all have been read.
+    pub expert: Ramp,
+    /// Each token of context read by a decoding sequence.
+    pub per_context: u64,
+    /// Each unit of prefill work.
+    pub per_prefill_work: u64,
+    /// The host's work for every pass.
+    pub host_base: u64,
+    /// The host's work for each sequence.
+    pub host_per_sequence: u64,
+}
+
+/// The time of a forward pass of one model on one kind of GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepFunction {
+    coefficients: Coefficients,
+    calibration: Calibration,
+}
+
+impl StepFunction {
+    /// A step function with the given coefficients.
+    ///
+    /// # Errors
+    /// [`HardwareError::OutOfRange`] when a coefficient exceeds [`MAX_COEFFICIENT`] or a pass could take
+    /// no time at all.
+    pub fn new(coefficients: Coefficients, calibration: Calibration) -> Result<Self, HardwareError> {
+        let c = &coefficients;
+        let bounded = [
+            ("base", c.base),
+            ("per_sequence", c.per_sequence),
+            ("per_token", c.per_token),
+            ("gemm.slope", c.gemm.slope),
+            ("head.slope", c.head.slope),
+            ("expert.slope", c.expert.slope),
+            ("per_context", c.per_context),
+            ("per_prefill_work", c.per_prefill_work),
+            ("host_base", c.host_base),
+            ("host_per_sequence", c.host_per_sequence),
+        ];
+        for (name, value) in bounded {
+            if value > MAX_COEFFICIENT {
+                let expected = "at most 2^50 ticks of 1/1024 ns (18 minutes)";
+                return Err(HardwareError::OutOfRange { name, value: value as f64, expected });
+            }
+        }
+        if c.base.max(c.host_base) == 0 {
+            let expected = "at least one tick in base or host_base, so that time advances";
+            return Err(HardwareError::OutOfRange { name: "base", value: 0.0, expected });
+        }
+        Ok(Self { coefficients, calibration })
+    }
+
+    /// The coefficients.
+    pub fn coefficients(&self) -> &Coefficients {
+        &self.coefficients
+    }
+
+    /// Where the coefficients come from.
+    pub fn calibration(&self) -> Calibration {
+        self.calibration
+    }
+
+    /// Ticks of 1/1024 ns that `pass` takes.
+    ///
+    /// # Panics
+    /// When that is more than 64 bits hold (208 days): the pass is no pass of any engine.
+    pub fn ticks(&self, pass: &Pass) -> u64 {
+        let ticks = self.gpu_ticks(pass).max(self.host_ticks(pass));
+        u64::try_from(ticks).unwrap_or_else(|_| panic!("a pass of over 208 days: {pass:?}"))
+    }
+
+    /// The run of decode steps that starts with `first`, a pass without prefill, while no sequence
+    /// joins or leaves: each step reads one more token of context for each sequence.
+    pub fn decode_run(&self, first: &Pass) -> DecodeRun {
+        debug_assert!(first.prefill_work == 0 && first.new_tokens == first.sequences, "{first:?}");
+        DecodeRun {
+            first: self.gpu_ticks(first),
+            growth: u128::from(self.coefficients.per_context) * u128::from(first.sequences),
+            host: self.host_ticks(first),
+        }
+    }
+
+    fn gpu_ticks(&self, pass: &Pass) -> u128 {
+        let c = &self.coefficients;
+        let times = |coefficient: u64, count: u64| u128::from(coefficient) * u128::from(count);
+        u128::from(c.base)
+            + times(c.per_sequence, pass.sequences)
+            + times(c.per_token, pass.new_tokens)
+            + times(c.expert.slope, pass.new_tokens.min(c.expert.until))
+            + times(c.gemm.slope, pass.new_tokens.saturating_sub(c.gemm.free))
+            + times(c.head.slope, pass.sequences.saturating_sub(c.head.free))
+            + times(c.per_context, pass.decode_context)
+            + times(c.per_prefill_work, pass.prefill_work)
+    }
+
+    fn host_ticks(&self, pass: &Pass) -> u128 {
+        let c = &self.coefficients;
+        u128::from(c.host_base) + u128::from(c.host_per_sequence) * u128::from(pass.sequences)
+    }
+}
+
+/// The durations of consecutive decode steps of an unchanging batch, in ticks: step `i` (from 0) takes
+/// `max(first + growth * i, host)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeRun {
+    // `first` or `host` is positive.
+    first: u128,
+    growth: u128,
+    host: u128,
+}
+
+impl DecodeRun {
+    /// The GPU's part of the first step.
+    pub fn first(&self) -> u128 {
+        self.first
+    }
+
+    /// By how much the GPU's part grows from step to step.
+    pub fn growth(&self) -> u128 {
+        self.growth
+    }
+
+    /// The host's part of every step.
+    pub fn host(&self) -> u128 {
+        self.host
+    }
+
+    /// Steps at the start that take the host's time: those before the GPU's part reaches it.
+    /// `u64::MAX` when it never does.
+    pub fn host_bound_steps(&self) -> u64 {
+        match (self.host.saturating_sub(self.first), self.growth) {
+            (0, _) => 0,
+            (_, 0) => u64::MAX,
+            (lead, growth) => u64::try_from(lead.div_ceil(growth)).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Ticks of step `step`, counted from 0.
+    pub fn ticks(&self, step: u64) -> u128 {
+        (self.first + self.growth * u128::from(step)).max(self.host)
+    }
+
+    /// Ticks of the first `steps` steps together, exactly as if added one by one; none when that is
+    /// more than 64 bits hold (208 days).
+    pub fn sum(&self, steps: u64) -> Option<u64> {
+        let flat = steps.min(self.host_bound_steps());
+        let n = u128::from(steps - flat);
+        let host = self.host.checked_mul(u128::from(flat))?;
+        let even = (self.first.checked_add(self.growth.checked_mul(u128::from(flat))?)?).checked_mul(n)?;
+        // n(n-1)/2 of 64-bit n fits.
+        let rising = self.growth.checked_mul(n * n.saturating_sub(1) / 2)?;
+        u64::try_from(host.checked_add(even)?.checked_add(rising)?).ok()
+    }
+
+    /// The least number of steps that together take at least `ticks`: an arrival `ticks` after the start
+    /// gets in at the boundary after that many, and an arrival exactly at a boundary gets in there.
+    pub fn steps_to_reach(&self, ticks: u64) -> u64 {
+        let ticks = u128::from(ticks);
+        let flat = u128::from(self.host_bound_steps());
+        let in_host_bound = ticks.div_ceil(self.host.max(1));
+        let steps = if in_host_bound <= flat {
+            in_host_bound
+        } else {
+            let rest = ticks - flat * self.host;
+            let first = self.first + self.growth * flat;
+            flat + least_of_ramp(first, self.growth, rest)
+        };
+        // Every step takes at least one tick, so there are no more steps than ticks.
+        steps as u64
+    }
+}
+
+/// The least n with `first n + growth n(n-1)/2 >= ticks`, for `first` of at least 1.
+fn least_of_ramp(first: u128, growth: u128, ticks: u128) -> u128 {
+    let upper = ticks.div_ceil(first);
+    let sum = |n: u128| first * n + growth * (n * n.saturating_sub(1) / 2);
+    // The positive root of growth n^2 + (2 first - growth) n = 2 ticks, without cancellation; a guess
+    // that the loops below put right.
+    let slope = 2.0 * first as f64 - growth as f64;
+    let root = (slope * slope + 8.0 * growth as f64 * ticks as f64).sqrt();
+    let guess = if slope >= 0.0 {
+        4.0 * ticks as f64 / (slope + root)
+    } else {
+        (root - slope) / (2.0 * growth as f64)
+    };
+    let mut n = (guess as u128).min(upper);
+    while n > 0 && sum(n - 1) >= ticks {
+        n -= 1;
+    }
+    while sum(n) < ticks {
+        n += 1;
+    }
+    n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn coefficients() -> impl Strategy<Value = Coefficients> {
+        let small = 0_u64..100_000;
+        (
+            (1_u64..10_000_000_000, small.clone(), small.clone(), small.clone(), 0_u64..4_000),
+            (0_u64..300, small.clone(), 0_u64..8, small.clone()),
+            (0_u64..10_000, 0_u64..10_000_000, 0_u64..12_000_000_000, small),
+        )
+            .prop_map(
+                |((base, per_sequence, per_token, slope, free), (head_free, head, until, expert), rest)| {
+                    let (per_context, per_prefill_work, host_base, host_per_sequence) = rest;
+                    Coefficients {
+                        base,
+                        per_sequence,
+                        per_token,
+                        gemm: Hinge { free, slope },
+                        head: Hinge { free: head_free, slope: head },
+                        expert: Ramp { until, slope: expert },
+                        per_context,
+                        per_prefill_work,
+                        host_base,
+                        host_per_sequence,
+                    }
+                },
+            )
+    }
+
+    fn passes() -> impl Strategy<Value = Pass> {
+        (0_u64..2_000, 0_u64..20_000, 0_u64..10_000_000, 0_u64..1_000_000_000).prop_map(
+            |(sequences, new_tokens, decode_context, prefill_work)| Pass {
+                sequences,
+                new_tokens,
+                decode_context,
+                prefill_work,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn more_work_never_takes_less_time(c in coefficients(), a in passes(), more in passes()) {
+            let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
+            let before = step.ticks(&a);
+            let grown = [
+                Pass { sequences: a.sequences + more.sequences, ..a },
+                Pass { new_tokens: a.new_tokens + more.new_tokens, ..a },
+                Pass { decode_context: a.decode_context + more.decode_context, ..a },
+                Pass { prefill_work: a.prefill_work + more.prefill_work, ..a },
+            ];
+            for pass in grown {
+                prop_assert!(step.ticks(&pass) >= before, "{:?} after {:?}", pass, a);
+            }
+        }
+
+        #[test]
+        fn the_closed_form_equals_the_additions(
+            c in coefficients(), sequences in 1_u64..1_000, context in 1_u64..5_000_000, n in 0_u64..3_000,
+        ) {
+            let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
+            let first = Pass { sequences, new_tokens: sequences, decode_context: context, prefill_work: 0 };
+            let run = step.decode_run(&first);
+            let one_by_one: u64 = (0..n)
+                .map(|i| {
+                    let ticks = step.ticks(&Pass { decode_context: context + i * sequences, ..first });
+                    assert_eq!(u128::from(ticks), run.ticks(i));
+                    ticks
+                })
+                .sum();
+            prop_assert_eq!(run.sum(n), Some(one_by_one));
+            if n <= run.host_bound_steps() {
+                prop_assert_eq!(u128::from(one_by_one), u128::from(n) * run.host);
+            }
+            if run.host_bound_steps() == 0 {
+                let a = u128::from(step.ticks(&first));
+                let b = u128::from(c.per_context * sequences) * u128::from(n * n.saturating_sub(1) / 2);
+                prop_assert_eq!(u128::from(one_by_one), u128::from(n) * a + b);
+            }
+        }
+
+        #[test]
+        fn the_boundary_after_an_arrival_is_the_first_one(
+            c in coefficients(), sequences in 1_u64..1_000, context in 1_u64..5_000_000,
+            ticks in 0_u64..20_000_000_000_000_000, boundary in 0_u64..5_000,
+        ) {
+            let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
+            let pass = Pass { sequences, new_tokens: sequences, decode_context: context, prefill_work: 0 };
+            let run = step.decode_run(&pass);
+            let n = run.steps_to_reach(ticks);
+            prop_assert!(run.sum(n).is_none_or(|sum| sum >= ticks));
+            prop_assert!(n == 0 || run.sum(n - 1).unwrap() < ticks);
+            let exact = run.sum(boundary).unwrap();
+            prop_assert_eq!(run.steps_to_reach(exact), boundary);
+            prop_assert_eq!(run.steps_to_reach(exact + 1), boundary + 1);
+        }
+    }
+
+    #[test]
+    fn a_steep_ramp_is_inverted_too() {
+        let run = DecodeRun { first: 1, growth: 1_000_000, host: 0 };
+        assert_eq!(run.steps_to_reach(0), 0);
+        assert_eq!(run.steps_to_reach(1), 1);
+        assert_eq!(run.steps_to_reach(2), 2);
+        assert_eq!(run.steps_to_reach(1_000_002), 2);
+        assert_eq!(run.steps_to_reach(1_000_003), 3);
+        assert_eq!(run.sum(u64::MAX), None);
+        let never = DecodeRun { first: 1, growth: 0, host: 10 };
+        assert_eq!(
+            (never.host_bound_steps(), never.sum(7), never.steps_to_reach(71)),
+            (u64::MAX, Some(70), 8)
+        );
+    }
+
+    #[test]
+    fn each_term_counts_what_it_says() {
+        let c = Coefficients {
+            base: 1_000_000,
+            per_sequence: 10,
+            per_token: 100,
+            gemm: Hinge { free: 300, slope: 7 },
+            head: Hinge { free: 2, slope: 1_000 },
+            expert: Ramp { until: 4, slope: 50 },
+            per_context: 3,
+            per_prefill_work: 2,
+            host_base: 900_000,
+            host_per_sequence: 100_000,
+        };
+        let step = StepFunction::new(c, Calibration::Profile).unwrap();
+        let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 10, prefill_work: 0 };
+        assert_eq!(step.ticks(&pass), 1_000_000 + 10 + 100 + 50 + 30);
+        let chunk =
+            Pass { new_tokens: 310, decode_context: 0, prefill_work: Pass::chunk_work(90, 310), ..pass };
+        assert_eq!(step.ticks(&chunk), 1_000_000 + 10 + 31_000 + 200 + 70 + 2 * 310 * 490);
+        let many = Pass { sequences: 5, new_tokens: 5, ..pass };
+        assert_eq!(step.ticks(&many), 900_000 + 500_000, "the host is slower");
+    }
+
+    #[test]
+    fn extreme_work_is_neither_wrapped_nor_cut() {
+        let c = Coefficients {
+            base: MAX_COEFFICIENT,
+            per_prefill_work: MAX_COEFFICIENT,
+            ..Coefficients::default()
+        };
+        let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
+        let pass = Pass { prefill_work: 10_000, ..Pass::default() };
+        assert_eq!(step.ticks(&pass), 10_001 << 50);
+    }
+
+    #[test]
+    #[should_panic(expected = "a pass of over 208 days")]
+    fn a_pass_beyond_64_bits_is_a_bug() {
+        let c = Coefficients { base: 1, per_context: 1 << 20, ..Coefficients::default() };
+        let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
+        step.ticks(&Pass { decode_context: u64::MAX, ..Pass::default() });
+    }
+
+    #[test]
+    fn coefficients_are_bounded() {
+        let huge = Coefficients { base: 1, per_context: MAX_COEFFICIENT + 1, ..Coefficients::default() };
+        let message = StepFunction::new(huge, Calibration::Fitted).unwrap_err().to_string();
+        assert!(message.contains("per_context") && message.contains("2^50"), "{message}");
+        assert!(StepFunction::new(Coefficients::default(), Calibration::Fitted).is_err());
+    }
+
+    #[test]
+    fn ticks_become_nanoseconds_upwards() {
+        assert_eq!(nanos_ceil(0), SimDuration::ZERO);
+        assert_eq!(nanos_ceil(1), SimDuration::from_nanos(1));
+        assert_eq!(nanos_ceil(2048), SimDuration::from_nanos(2));
+        assert_eq!(nanos_ceil(u64::MAX).as_nanos(), 1 << 54);
+    }
+
+    #[test]
+    fn the_badge_says_what_was_measured() {
+        assert_eq!(Calibration::Datasheet.to_string(), "uncalibrated (datasheet)");
+        assert_eq!(serde_json::to_string(&Calibration::Fitted).unwrap(), "\"fitted\"");
+    }
+}

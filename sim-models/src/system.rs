@@ -1,0 +1,138 @@
+//! A whole system: its configuration, the world it becomes, and what is known at the end of a run.
+
+mod build;
+pub mod config;
+mod output;
+pub mod recorder;
+
+use sim_core::engine::World;
+use sim_core::event::Phase;
+use sim_core::scheduler::Scheduler;
+use sim_core::time::SimTime;
+
+pub use build::{RunPlan, Scope, Traces, build};
+pub use config::{ComponentConfig, SystemConfig};
+pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
+
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Timer};
+use crate::context::{Core, Ctx};
+
+/// Traffic sources, components, links and meters as one world of the engine.
+#[derive(Debug)]
+pub struct System {
+    components: Vec<Box<dyn Component>>,
+    core: Core,
+    faults: Vec<(ComponentId, Fault)>,
+}
+
+impl System {
+    fn at(&mut self, me: ComponentId, scheduler: &mut Scheduler<ModelEvent>, act: impl FnOnce(&mut dyn Component, &mut Ctx)) {
+        let Self { components, core, .. } = self;
+        act(components[me.index()].as_mut(), &mut Ctx { me, core, scheduler });
+    }
+
+    /// Sets the first timers.
+    fn start(&mut self, scheduler: &mut Scheduler<ModelEvent>) {
+        for index in 0..self.components.len() {
+            self.at(ComponentId(index as u16), scheduler, |component, ctx| component.start(ctx));
+        }
+        scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample);
+        if let Some(period) = self.core.scrape_period {
+            self.scrape(scheduler.now());
+            scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
+        }
+        if self.core.measure_from > scheduler.now() {
+            scheduler.schedule_at(self.core.measure_from, Phase::StepEnd, ModelEvent::MeasureFrom);
+        }
+    }
+
+    fn scrape(&mut self, now: SimTime) {
+        for (signals, component) in self.core.snapshots.iter_mut().zip(&self.components) {
+            *signals = component.observe(now);
+        }
+    }
+
+    fn measure_from(&mut self, now: SimTime) {
+        for meter in &mut self.core.meters {
+            meter.reset(now);
+        }
+        self.core.cost.reset(now);
+        self.core.recorder.anchor(now, &self.core.meters);
+        for component in &mut self.components {
+            component.reset_measurements(now);
+        }
+    }
+
+    /// Ends the present window of the time series.
+    fn sample(&mut self, now: SimTime) {
+        let signals: Vec<_> = self.components.iter().map(|component| component.observe(now)).collect();
+        let in_flight = self.core.in_flight();
+        self.core.recorder.close(now, in_flight, &self.core.meters, &signals);
+    }
+}
+
+impl World for System {
+    type Event = ModelEvent;
+
+    fn handle(&mut self, event: ModelEvent, scheduler: &mut Scheduler<ModelEvent>) {
+        let now = scheduler.now();
+        match event {
+            ModelEvent::Deliver(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.callee, scheduler, |component, ctx| {
+                    ctx.deliver(id);
+                    component.on_call(id, ctx);
+                });
+            }
+            ModelEvent::Reply(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.caller, scheduler, |component, ctx| {
+                    if let Some(reply) = ctx.receive(id) {
+                        component.on_reply(id, reply, ctx);
+                    }
+                    ctx.close(id);
+                });
+            }
+            ModelEvent::Progress(id, progress) => {
+                let Some(call) = self.core.calls.get(id).filter(|call| call.awaited) else { return };
+                self.at(call.caller, scheduler, |component, ctx| component.on_progress(id, progress, ctx));
+            }
+            ModelEvent::Cancel(id) => {
+                let Some(call) = self.core.calls.get(id).filter(|call| call.reply.is_none()) else { return };
+                self.at(call.callee, scheduler, |component, ctx| component.on_cancel(id, ctx));
+            }
+            ModelEvent::Timeout(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.caller, scheduler, |component, ctx| {
+                    ctx.expire(id);
+                    component.on_reply(id, crate::call::Reply::TIMED_OUT, ctx);
+                });
+            }
+            ModelEvent::Timer { component, kind, data } => {
+                let timer = Timer { kind, data };
+                self.at(component, scheduler, |component, ctx| component.on_timer(timer, ctx));
+            }
+            ModelEvent::Fault(index) => {
+                let (target, fault) = self.faults[index as usize];
+                self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+            }
+            ModelEvent::MeasureFrom => self.measure_from(now),
+            ModelEvent::Sample => {
+                self.sample(now);
+                scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample);
+            }
+            ModelEvent::Scrape => {
+                self.scrape(now);
+                if let Some(period) = self.core.scrape_period {
+                    scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
+                }
+            }
+        }
+    }
+
+    /// All requests that will ever be born have ended.
+    #[inline]
+    fn done(&self) -> bool {
+        self.core.open_sources == 0 && self.core.in_flight() == 0
+    }
+}

@@ -1,0 +1,391 @@
+//! From a configuration to a world: names become numbers, and whatever does not fit is an error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use sim_core::engine::Simulation;
+use sim_core::event::Phase;
+use sim_core::random::{Purpose, Streams};
+use sim_core::time::{SimDuration, SimTime};
+
+use super::config::{FaultConfig, FaultKind, SystemConfig};
+use super::recorder::Recorder;
+use super::System;
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
+use crate::context::{Core, Labels};
+use crate::cost::CostMeter;
+use crate::error::ConfigError;
+use crate::link::{Link, LinkConfig, LinkId};
+use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::slab::Slab;
+use crate::traffic::trace::Trace;
+
+/// How a system is run.
+#[derive(Debug, Clone)]
+pub struct RunPlan {
+    /// Requests are born for this long.
+    pub duration: SimDuration,
+    /// How long the run goes on after that for requests that have not ended.
+    pub drain: SimDuration,
+    /// What happens before this is not measured.
+    pub warmup: SimDuration,
+    /// Number of windows of the time series.
+    pub windows: u32,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Number of the replication: other luck under one seed.
+    pub replication: u64,
+    /// Load relative to the scenario's.
+    pub scale: f64,
+    /// What a good request keeps to, by class; classes that are not named take the entry of `""`.
+    pub bounds: BTreeMap<String, GoodputBounds>,
+    /// Orders simultaneous events by this seed instead of by scheduling, as a check.
+    pub shuffle_ties: Option<u64>,
+}
+
+impl Default for RunPlan {
+    fn default() -> Self {
+        Self {
+            duration: SimDuration::from_secs(600),
+            drain: SimDuration::ZERO,
+            warmup: SimDuration::ZERO,
+            windows: 200,
+            seed: 1,
+            replication: 0,
+            scale: 1.0,
+            bounds: BTreeMap::new(),
+            shuffle_ties: None,
+        }
+    }
+}
+
+/// Traces that have been read, by the name of their traffic, already at the load of the run.
+pub type Traces = BTreeMap<String, Arc<Trace>>;
+
+/// What a component may use while it is made.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    name: &'a str,
+    me: ComponentId,
+    ids: &'a IndexMap<&'a str, ComponentId>,
+    meters: &'a mut [ComponentMeter],
+    cost: &'a mut CostMeter,
+    labels: &'a Labels,
+}
+
+impl Scope<'_> {
+    /// The component's name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// The number of a component that [`super::ComponentConfig::callees`] named.
+    ///
+    /// # Panics
+    /// When it did not name it.
+    pub fn id(&self, name: &str) -> ComponentId {
+        *self.ids.get(name).expect("callees() names every component that build() looks up")
+    }
+
+    /// Classes and tenants.
+    pub fn labels(&self) -> &Labels {
+        self.labels
+    }
+
+    /// The component's meter, to set its capacity.
+    pub fn meter(&mut self) -> &mut ComponentMeter {
+        &mut self.meters[self.me.index()]
+    }
+
+    /// The bill, and the number to put a resource under.
+    pub fn cost(&mut self) -> (&mut CostMeter, ComponentId) {
+        (self.cost, self.me)
+    }
+}
+
+fn accepted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [] => "there is none".to_owned(),
+        names => format!("expected one of {}", names.join(", ")),
+    }
+}
+
+/// Every call that can be made: caller and callee.
+struct Calls<'a> {
+    ids: IndexMap<&'a str, ComponentId>,
+    pairs: Vec<(ComponentId, ComponentId)>,
+}
+
+/// Numbers everything that calls or is called, and collects the calls.
+fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
+    let mut ids = IndexMap::new();
+    for (index, name) in config.traffic.keys().chain(config.components.keys()).enumerate() {
+        let id = u16::try_from(index).map_err(|_| ConfigError::new(["components"], "more than 65,536 components"))?;
+        if ids.insert(name.as_str(), ComponentId(id)).is_some() {
+            return Err(ConfigError::new(["components", name], format!("`{name}` is also the name of a traffic source"))
+                .help("give one of them another name"));
+        }
+    }
+    let components = || config.components.keys().map(String::as_str);
+    let mut pairs = Vec::new();
+    let mut add = |caller: &str, callee: &str, path: Vec<String>| {
+        if !config.components.contains_key(callee) {
+            return Err(ConfigError::new(path, format!("unknown component `{callee}`")).help(accepted(components())));
+        }
+        let pair = (ids[caller], ids[callee]);
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
+        Ok(())
+    };
+    for (name, traffic) in &config.traffic {
+        add(name, &traffic.entry, vec!["traffic".into(), name.clone(), "entry".into()])?;
+    }
+    for (name, component) in &config.components {
+        for (place, callee) in component.callees() {
+            let mut path = vec!["components".to_owned(), name.clone()];
+            path.extend(place);
+            add(name, callee, path)?;
+        }
+    }
+    Ok(Calls { ids, pairs })
+}
+
+/// A request that could come back to where it was would never end.
+fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
+    /// Depth first; `trail` is the way from a start to here.
+    fn visit<'a>(
+        config: &'a SystemConfig,
+        name: &'a str,
+        trail: &mut Vec<&'a str>,
+        done: &mut Vec<&'a str>,
+    ) -> Result<(), ConfigError> {
+        if done.contains(&name) {
+            return Ok(());
+        }
+        trail.push(name);
+        for (place, callee) in config.components[name].callees() {
+            if let Some(start) = trail.iter().position(|seen| *seen == callee) {
+                let mut way: Vec<&str> = trail[start..].to_vec();
+                way.push(callee);
+                let mut path = vec!["components".to_owned(), name.to_owned()];
+                path.extend(place);
+                return Err(ConfigError::new(path, format!("a cycle of calls: {}", way.join(" -> ")))
+                    .help("a component must not call one that calls it; use `repeat` in a flow for loops"));
+            }
+            visit(config, callee, trail, done)?;
+        }
+        trail.pop();
+        done.push(name);
+        Ok(())
+    }
+    let mut done = Vec::new();
+    config.components.keys().try_for_each(|name| visit(config, name, &mut Vec::new(), &mut done))
+}
+
+/// Caller and callee of a link's name.
+fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
+    let Some((from, to)) = name.split_once("->") else {
+        return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
+            .help("expected \"caller -> callee\""));
+    };
+    let (from, to) = (from.trim(), to.trim());
+    for end in [from, to] {
+        if !calls.ids.contains_key(end) {
+            return Err(ConfigError::new(["links", name], format!("unknown component `{end}` in link `{name}`"))
+                .help(accepted(calls.ids.keys().copied())));
+        }
+    }
+    if !calls.pairs.contains(&(calls.ids[from], calls.ids[to])) {
+        let from_id = calls.ids[from];
+        let called = calls.pairs.iter().filter(|(caller, _)| *caller == from_id);
+        let called: Vec<&str> = called.filter_map(|(_, to)| calls.ids.get_index(to.index())).map(|(n, _)| *n).collect();
+        return Err(ConfigError::new(["links", name], format!("`{from}` never calls `{to}`")).help(
+            if called.is_empty() { format!("`{from}` calls nobody") } else { format!("`{from}` calls {}", called.join(", ")) },
+        ));
+    }
+    Ok((from, to))
+}
+
+/// Classes and tenants of all traffic, in order of appearance.
+fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError> {
+    let mut labels = Labels::default();
+    let mut add = |classes: Vec<String>, tenants: Vec<String>| {
+        for (names, list) in [(classes, &mut labels.classes), (tenants, &mut labels.tenants)] {
+            for name in names {
+                if !list.contains(&name) {
+                    list.push(name);
+                }
+            }
+        }
+    };
+    for (name, traffic) in &config.traffic {
+        let trace = traces.get(name).map(Arc::as_ref);
+        add(traffic.class_names(trace), traffic.tenant_names(trace));
+    }
+    if labels.classes.len() > usize::from(u8::MAX) || labels.tenants.len() > usize::from(u16::MAX) {
+        return Err(ConfigError::new(["traffic"], "more than 255 classes or 65,535 tenants"));
+    }
+    Ok(labels)
+}
+
+fn faults(config: &[FaultConfig], ids: &IndexMap<&str, ComponentId>, components: usize) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
+    let mut list = Vec::new();
+    for (index, fault) in config.iter().enumerate() {
+        let wrong = |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
+        let first_component = ids.len() - components;
+        let target = ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
+            wrong("target", format!("unknown component `{}`", fault.target))
+                .help(accepted(ids.keys().skip(first_component).copied()))
+        })?;
+        let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
+        let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
+            (FaultKind::Crash, replicas, None) => {
+                let replicas = replicas.unwrap_or(u32::MAX);
+                (Fault::Crash { replicas }, Fault::Repair { replicas })
+            }
+            (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
+                (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
+            }
+            (FaultKind::Crash, _, Some(_)) => return Err(wrong("factor", "a crash has no `factor`".into())),
+            (FaultKind::Slow, Some(_), _) => return Err(wrong("replicas", "a `slow` fault has no `replicas`".into())),
+            (FaultKind::Slow, None, factor) => {
+                let message = factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
+                return Err(wrong("factor", message).help("expected a number above 0, such as 10"));
+            }
+        };
+        list.push((at, *target, breaks));
+        if let Some(repair) = fault.repair {
+            let mended = at.checked_add(repair.get()).map_err(|error| wrong("repair", error.to_string()))?;
+            list.push((mended, *target, mends));
+        }
+    }
+    Ok(list)
+}
+
+fn lay_link(
+    config: &LinkConfig,
+    name: &str,
+    deadline: Option<SimDuration>,
+    streams: Streams,
+    scheduler: &mut sim_core::scheduler::Scheduler<ModelEvent>,
+) -> Result<Link, ConfigError> {
+    let wrong = |key: &str, message: String| ConfigError::new(["links", name, key], message);
+    let latency = config.latency.as_ref().map(|latency| latency.build()).transpose();
+    let timeout = match config.timeout.map(|timeout| timeout.get()) {
+        Some(timeout) if timeout.is_zero() => {
+            return Err(wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0"));
+        }
+        timeout => timeout.into_iter().chain(deadline).min(),
+    };
+    Ok(Link {
+        latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
+        network: streams.keyed(name, Purpose::Network),
+        timeout: timeout.map(|after| (after, scheduler.timer_lane(after, Phase::Timer))),
+        cancel_on_timeout: config.cancel_on_timeout,
+    })
+}
+
+/// Makes the simulation of a system.
+///
+/// # Errors
+/// The first thing in the configuration that cannot be simulated, with its place.
+pub fn build(config: &SystemConfig, plan: &RunPlan, traces: &Traces) -> Result<Simulation<System>, ConfigError> {
+    if config.traffic.is_empty() {
+        return Err(ConfigError::new(["traffic"], "there is no traffic").help("add a [traffic.NAME] table"));
+    }
+    let calls = collect_calls(config)?;
+    refuse_cycles(config)?;
+    let labels = labels(config, traces)?;
+    let streams = Streams::new(plan.seed, plan.replication);
+    let count = calls.ids.len();
+    let end = |length: SimDuration, from: SimTime| {
+        from.checked_add(length).map_err(|error| ConfigError::new(["run", "duration"], error.to_string()))
+    };
+    let arrivals_until = end(plan.duration, SimTime::ZERO)?;
+    let width = SimDuration::from_nanos((plan.duration.as_nanos() / u64::from(plan.windows.max(1))).max(1));
+    let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
+    let mut cost = CostMeter::default();
+
+    let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    for (name, traffic) in &config.traffic {
+        let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
+        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
+        components.push(source.map_err(|error| error.within(name).within("traffic"))?);
+    }
+    for (name, component) in &config.components {
+        let mut scope = Scope {
+            name,
+            me: calls.ids[name.as_str()],
+            ids: &calls.ids,
+            meters: &mut meters,
+            cost: &mut cost,
+            labels: &labels,
+        };
+        let built = component.build(&mut scope);
+        components.push(built.map_err(|error| error.within(name).within("components"))?);
+    }
+
+    let mut configured = BTreeMap::new();
+    for (name, link) in &config.links {
+        let ends = link_ends(name, &calls)?;
+        if configured.insert(ends, (name, link)).is_some() {
+            return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
+        }
+    }
+    let fault_list = faults(&config.faults, &calls.ids, config.components.len())?;
+    let mut routes = vec![None; count * count];
+    let cells = labels.classes.len() * labels.tenants.len();
+    let default_bounds = plan.bounds.get("").copied().unwrap_or_default();
+    let bounds = labels.classes.iter().map(|class| plan.bounds.get(class).copied().unwrap_or(default_bounds));
+    let names: Vec<String> = calls.ids.keys().map(|name| (*name).to_owned()).collect();
+    let core = Core {
+        streams,
+        bounds: bounds.collect(),
+        labels,
+        requests: Slab::default(),
+        calls: Slab::default(),
+        links: Vec::new(),
+        routes: Vec::new(),
+        service: names.iter().map(|name| streams.keyed(name, Purpose::Service)).collect(),
+        names,
+        recorder: Recorder::new(width, count),
+        meters,
+        cost,
+        request_meters: vec![RequestMeter::default(); cells],
+        snapshots: vec![Signals::default(); count],
+        scrape_period: None,
+        arrivals_until,
+        measure_from: end(plan.warmup, SimTime::ZERO)?,
+        born: 0,
+        ended: [0; 5],
+        open_sources: config.traffic.len() as u32,
+        source_count: config.traffic.len(),
+        outcome_hash: 0,
+    };
+    let targets = fault_list.iter().map(|(_, target, fault)| (*target, *fault)).collect();
+    let mut simulation = Simulation::new(System { components, core, faults: targets });
+    if let Some(seed) = plan.shuffle_ties {
+        simulation = simulation.shuffle_ties(seed);
+    }
+    let (system, scheduler) = simulation.parts();
+    let default_link = LinkConfig::default();
+    for (caller, callee) in &calls.pairs {
+        let (from, to) = (system.core.names[caller.index()].as_str(), system.core.names[callee.index()].as_str());
+        let canonical = format!("{from} -> {to}");
+        let (name, link) =
+            configured.get(&(from, to)).map_or((&canonical, &default_link), |(name, link)| (*name, *link));
+        let deadline = config.traffic.get(from).and_then(|traffic| traffic.deadline).map(|deadline| deadline.get());
+        routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
+        let link = lay_link(link, name, deadline, streams, scheduler)?;
+        system.core.links.push(link);
+    }
+    system.core.routes = routes;
+    system.start(scheduler);
+    for (index, (at, _, _)) in fault_list.iter().enumerate() {
+        scheduler.schedule_at(*at, Phase::Fault, ModelEvent::Fault(index as u32));
+    }
+    Ok(simulation)
+}

@@ -1,0 +1,99 @@
+//! The system part of a scenario: traffic, components, links, faults.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::build::Scope;
+use crate::component::Component;
+use crate::error::ConfigError;
+use crate::flow::FlowConfig;
+use crate::link::LinkConfig;
+use crate::traffic::TrafficConfig;
+use crate::units::Time;
+
+/// What is simulated.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SystemConfig {
+    /// Where requests come from, by name.
+    #[serde(default)]
+    pub traffic: IndexMap<String, TrafficConfig>,
+    /// What serves them, by name.
+    #[serde(default)]
+    pub components: IndexMap<String, ComponentConfig>,
+    /// Policies of calls, by `"caller -> callee"`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub links: IndexMap<String, LinkConfig>,
+    /// What breaks, and when.
+    #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultConfig>,
+}
+
+/// A component, by its `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ComponentConfig {
+    /// Calls steps in sequence or in parallel.
+    Flow(FlowConfig),
+}
+
+impl ComponentConfig {
+    /// The kinds, as scenario files name them.
+    pub const KINDS: &[&str] = &["flow"];
+
+    /// The kind, as scenario files name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Flow(_) => "flow",
+        }
+    }
+
+    /// Whom the component calls: for each, where the configuration says so, and its name.
+    pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
+        match self {
+            Self::Flow(config) => config.callees(),
+        }
+    }
+
+    /// Makes the component.
+    ///
+    /// # Errors
+    /// What is wrong with its configuration; the path starts at the component.
+    pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
+        match self {
+            Self::Flow(config) => config.build(scope),
+        }
+    }
+}
+
+/// Something that breaks at a given time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultConfig {
+    /// When it breaks.
+    pub at: Time,
+    /// Which component.
+    pub target: String,
+    /// How.
+    pub kind: FaultKind,
+    /// How many servers or replicas a crash takes. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// How many times as long work takes, for `slow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// How long until it is mended. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Time>,
+}
+
+/// How something breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Servers or replicas are lost with all the work in them.
+    Crash,
+    /// Work takes longer.
+    Slow,
+}

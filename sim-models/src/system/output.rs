@@ -1,0 +1,162 @@
+//! What is known at the end of a run.
+
+use sim_core::engine::{Limits, Simulation, Stop};
+use sim_core::fingerprint::Fingerprint;
+use sim_core::scheduler::SimError;
+use sim_core::time::{SimDuration, SimTime};
+
+use super::recorder::{ComponentWindow, SystemWindow};
+use super::{RunPlan, System};
+use crate::context::Labels;
+use crate::llm::LlmReport;
+use crate::meter::{ComponentMeter, RequestMeter};
+
+/// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conservation {
+    /// Requests born.
+    pub born: u64,
+    /// Requests ended, in the order of [`crate::request::Outcome::ALL`].
+    pub ended: [u64; 5],
+    /// Requests that had not ended when the run did, counted one by one.
+    pub in_flight: u64,
+}
+
+impl Conservation {
+    /// Whether nothing was lost and nothing was counted twice.
+    pub fn holds(&self) -> bool {
+        self.born == self.ended.iter().sum::<u64>() + self.in_flight
+    }
+}
+
+/// A component at the end of a run.
+#[derive(Debug, Clone)]
+pub struct ComponentOutput {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a traffic source.
+    pub is_source: bool,
+    /// What every component is measured by.
+    pub meter: ComponentMeter,
+    /// What an LLM pool is measured by besides.
+    pub llm: Option<LlmReport>,
+}
+
+/// One line of the bill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CostOutput {
+    /// Whose.
+    pub component: String,
+    /// What.
+    pub resource: String,
+    /// Units held on average.
+    pub units: f64,
+    /// USD an hour and unit.
+    pub unit_usd_per_hour: f64,
+    /// USD an hour.
+    pub usd_per_hour: f64,
+    /// Where the price comes from.
+    pub source: String,
+}
+
+/// Everything a run leaves behind.
+#[derive(Debug, Clone)]
+pub struct RunOutput {
+    /// Hash over every event.
+    pub fingerprint: Fingerprint,
+    /// Hash over every request's end: the same for engines that agree, however few events they take.
+    pub outcome_hash: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Why the run stopped.
+    pub stop: Stop,
+    /// When the run ended.
+    pub end: SimTime,
+    /// When measurement began.
+    pub measured_from: SimTime,
+    /// When arrivals ended, or the run if it was cut short before.
+    pub arrivals_until: SimTime,
+    /// Whole-run counts.
+    pub conservation: Conservation,
+    /// Names of classes and tenants.
+    pub labels: Labels,
+    /// Requests by class, then tenant.
+    pub requests: Vec<RequestMeter>,
+    /// Traffic sources, then components.
+    pub components: Vec<ComponentOutput>,
+    /// The bill.
+    pub costs: Vec<CostOutput>,
+    /// The system window by window.
+    pub windows: Vec<SystemWindow>,
+    /// The components, window by window: one row a component for each of `windows`.
+    pub component_windows: Vec<ComponentWindow>,
+}
+
+impl RunOutput {
+    /// Length of the measured part in which requests were born.
+    pub fn measured(&self) -> SimDuration {
+        SimDuration::from_nanos(self.arrivals_until.as_nanos().saturating_sub(self.measured_from.as_nanos()))
+    }
+}
+
+/// Runs a system to its end, or until it is cancelled, and collects what it leaves.
+///
+/// # Errors
+/// [`SimError`] when time or the number of events overflows.
+///
+/// # Panics
+/// When the conservation invariant is broken: a bug in a component.
+pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutput, SimError> {
+    let until = SimTime::ZERO.checked_add(plan.duration)?.checked_add(plan.drain)?;
+    let stop = simulation.run(&Limits { until: Some(until), ..Limits::default() })?;
+    // A run that came to `until` lasted until then; one that was done or cancelled ended at its last event.
+    let end = if stop == Stop::Until { until } else { simulation.now() };
+    let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
+    let (system, _) = simulation.parts();
+    system.sample(end);
+    let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
+    let core = &mut system.core;
+    let mut in_flight = 0;
+    core.requests.for_each(|request| in_flight += u64::from(!request.ended));
+    let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
+    assert!(conservation.holds(), "requests were lost or counted twice: {conservation:?}");
+    let costs = core.cost.items().iter().map(|item| CostOutput {
+        component: core.names[item.component.index()].clone(),
+        resource: item.resource.clone(),
+        units: item.mean_held(end),
+        unit_usd_per_hour: item.price.usd_per_hour(),
+        usd_per_hour: item.usd_per_hour(end),
+        source: item.source.clone(),
+    });
+    let costs = costs.collect();
+    for meter in &mut core.meters {
+        // Levels are read at the end of the run.
+        for level in [&mut meter.queue, &mut meter.busy, &mut meter.capacity] {
+            level.add(end, 0);
+        }
+    }
+    let sources = core.source_count;
+    let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
+    let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
+        name: name.clone(),
+        is_source: index < sources,
+        meter: meter.clone(),
+        llm,
+    });
+    Ok(RunOutput {
+        fingerprint,
+        outcome_hash: core.outcome_hash,
+        events,
+        stop,
+        end,
+        measured_from: core.measure_from,
+        arrivals_until: core.arrivals_until.min(end),
+        conservation,
+        labels: core.labels.clone(),
+        requests: core.request_meters.clone(),
+        components: components.collect(),
+        costs,
+        windows: std::mem::take(&mut core.recorder.system),
+        component_windows: std::mem::take(&mut core.recorder.components),
+    })
+}

@@ -1,0 +1,117 @@
+//! The time series of a run: one row a window, for the system and for every component.
+
+use sim_core::stats::Histogram;
+use sim_core::time::{SimDuration, SimTime};
+
+use crate::component::Signals;
+use crate::meter::ComponentMeter;
+use crate::request::Outcome;
+
+/// The whole system in one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SystemWindow {
+    /// Start of the window.
+    pub start: SimTime,
+    /// Its length.
+    pub width: SimDuration,
+    /// Requests born in it.
+    pub born: u64,
+    /// Requests ended in it, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; 5],
+    /// Requests in the system at its end.
+    pub in_flight: u64,
+    /// Mean latency of the requests answered in it, in nanoseconds.
+    pub latency_mean: Option<f64>,
+    /// 99th percentile of them, in nanoseconds.
+    pub latency_p99: Option<u64>,
+}
+
+/// A component in one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ComponentWindow {
+    /// Mean number of calls waiting.
+    pub queue: f64,
+    /// Mean number of servers busy.
+    pub busy: f64,
+    /// Mean number of servers.
+    pub capacity: f64,
+    /// Signals at the end of the window.
+    pub signals: Signals,
+}
+
+/// Collects windows of one width.
+#[derive(Debug)]
+pub struct Recorder {
+    pub(crate) width: SimDuration,
+    /// Requests born in the present window.
+    pub(crate) born: u64,
+    outcomes: [u64; 5],
+    latency: Histogram,
+    start: SimTime,
+    /// Integrals of queue, busy and capacity of every component at the start of the window.
+    integrals: Vec<[u128; 3]>,
+    /// Finished windows of the system.
+    pub(crate) system: Vec<SystemWindow>,
+    /// Finished windows of the components, window by window.
+    pub(crate) components: Vec<ComponentWindow>,
+}
+
+impl Recorder {
+    pub(crate) fn new(width: SimDuration, components: usize) -> Self {
+        Self {
+            width,
+            born: 0,
+            outcomes: [0; 5],
+            latency: Histogram::new(),
+            start: SimTime::ZERO,
+            integrals: vec![[0; 3]; components],
+            system: Vec::new(),
+            components: Vec::new(),
+        }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome, latency: SimDuration) {
+        self.outcomes[outcome as usize] += 1;
+        if outcome.is_answer() {
+            self.latency.record(latency.as_nanos());
+        }
+    }
+
+    /// Remembers where the integrals stand, after the meters were reset or at the start of a window.
+    pub(crate) fn anchor(&mut self, now: SimTime, meters: &[ComponentMeter]) {
+        for (integrals, meter) in self.integrals.iter_mut().zip(meters) {
+            *integrals = [&meter.queue, &meter.busy, &meter.capacity].map(|level| level.integral(now));
+        }
+    }
+
+    /// Ends the present window.
+    pub(crate) fn close(&mut self, now: SimTime, in_flight: u64, meters: &[ComponentMeter], signals: &[Signals]) {
+        let width = now.since(self.start);
+        if width.is_zero() {
+            return;
+        }
+        self.system.push(SystemWindow {
+            start: self.start,
+            width,
+            born: std::mem::take(&mut self.born),
+            outcomes: std::mem::take(&mut self.outcomes),
+            in_flight,
+            latency_mean: self.latency.mean(),
+            latency_p99: self.latency.quantile(0.99),
+        });
+        self.latency = Histogram::new();
+        for ((before, meter), signals) in self.integrals.iter().zip(meters).zip(signals) {
+            let mean = |level: &sim_core::stats::TimeWeighted, before: u128| {
+                (level.integral(now) - before) as f64 / width.as_nanos() as f64
+            };
+            self.components.push(ComponentWindow {
+                queue: mean(&meter.queue, before[0]),
+                busy: mean(&meter.busy, before[1]),
+                capacity: mean(&meter.capacity, before[2]),
+                signals: *signals,
+            });
+        }
+        self.start = now;
+        self.anchor(now, meters);
+    }
+}
