@@ -1,1 +1,2 @@
 //! sim-models
+pub mod llm;
