@@ -1,9 +1,9 @@
 //! The KV blocks of one device: reference counts, the queue of free blocks, and what cached blocks hold.
 
-use std::collections::BTreeMap;
-
-/// The end of the free queue in both directions; block 0 is the null block, which is never in the queue.
+/// The end of all lists; block 0 is the null block, which heads the free queue and is never in it.
 const NULL: u32 = 0;
+
+const EMPTY: Bucket = Bucket { oldest: NULL, youngest: NULL };
 
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -11,8 +11,18 @@ struct Block {
     /// Neighbours in the free queue, meaningful only while `references` is 0.
     previous: u32,
     next: u32,
-    /// Content key, and the number that tells blocks of the same content apart by age.
-    cached: Option<(u64, u64)>,
+    /// The key of its content, if known.
+    content: Option<u64>,
+    /// Neighbours among the known blocks of its bucket, meaningful only with `content`.
+    older: u32,
+    younger: u32,
+}
+
+/// The known blocks whose keys end in the same bits, oldest first.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    oldest: u32,
+    youngest: u32,
 }
 
 /// A block pool with vLLM's eviction order (`vllm/v1/core/block_pool.py`, 0.11.0).
@@ -24,30 +34,34 @@ struct Block {
 pub(super) struct BlockPool {
     blocks: Vec<Block>,
     free: u32,
+    /// A hash table with as many places as a power of two that is no smaller than the number of blocks.
     /// Blocks of equal content are all kept, and the oldest is found: vLLM does not merge them either.
-    cached: BTreeMap<(u64, u64), u32>,
-    next_age: u64,
+    buckets: Vec<Bucket>,
 }
 
 impl BlockPool {
     /// A pool of `num_blocks` blocks, the null block among them.
     pub(super) fn new(num_blocks: u32) -> Self {
-        let empty = Block { references: 0, previous: NULL, next: NULL, cached: None };
-        let mut pool =
-            Self { blocks: vec![empty; num_blocks as usize], free: 0, cached: BTreeMap::new(), next_age: 0 };
+        let blank =
+            Block { references: 0, previous: NULL, next: NULL, content: None, older: NULL, younger: NULL };
+        let mut pool = Self {
+            blocks: vec![blank; num_blocks as usize],
+            free: 0,
+            buckets: vec![EMPTY; (num_blocks as usize).next_power_of_two()],
+        };
         pool.reset();
         pool
     }
 
     /// Frees and forgets everything; the queue is in the order of block numbers again.
     pub(super) fn reset(&mut self) {
-        self.cached.clear();
+        self.buckets.fill(EMPTY);
         self.free = 0;
         let head = &mut self.blocks[NULL as usize];
         (head.previous, head.next) = (NULL, NULL);
         for block in 1..self.blocks.len() as u32 {
             self.blocks[block as usize].references = 0;
-            self.blocks[block as usize].cached = None;
+            self.blocks[block as usize].content = None;
             self.push_free(block);
         }
     }
@@ -99,23 +113,47 @@ impl BlockPool {
 
     /// The oldest block with the content `key`.
     pub(super) fn find(&self, key: u64) -> Option<u32> {
-        self.cached.range((key, 0)..=(key, u64::MAX)).next().map(|(_, block)| *block)
+        let mut block = self.buckets[self.bucket(key)].oldest;
+        while block != NULL && self.blocks[block as usize].content != Some(key) {
+            block = self.blocks[block as usize].younger;
+        }
+        (block != NULL).then_some(block)
     }
 
     /// Notes that `block`, in use, is full and what it holds.
     pub(super) fn register(&mut self, block: u32, key: u64) {
-        debug_assert!(self.blocks[block as usize].cached.is_none() && !self.is_free(block));
-        let entry = (key, self.next_age);
-        self.next_age += 1;
-        self.blocks[block as usize].cached = Some(entry);
-        self.cached.insert(entry, block);
+        debug_assert!(self.blocks[block as usize].content.is_none() && !self.is_free(block));
+        let bucket = self.bucket(key);
+        let older = std::mem::replace(&mut self.buckets[bucket].youngest, block);
+        if older == NULL {
+            self.buckets[bucket].oldest = block;
+        } else {
+            self.blocks[older as usize].younger = block;
+        }
+        let record = &mut self.blocks[block as usize];
+        (record.content, record.older, record.younger) = (Some(key), older, NULL);
     }
 
     /// Forgets what `block` holds, if that was known.
     pub(super) fn forget(&mut self, block: u32) {
-        if let Some(entry) = self.blocks[block as usize].cached.take() {
-            self.cached.remove(&entry);
+        let Block { older, younger, .. } = self.blocks[block as usize];
+        let Some(key) = self.blocks[block as usize].content.take() else { return };
+        let bucket = self.bucket(key);
+        if older == NULL {
+            self.buckets[bucket].oldest = younger;
+        } else {
+            self.blocks[older as usize].younger = younger;
         }
+        if younger == NULL {
+            self.buckets[bucket].youngest = older;
+        } else {
+            self.blocks[younger as usize].older = older;
+        }
+    }
+
+    /// The place of a key, which is a hash already.
+    fn bucket(&self, key: u64) -> usize {
+        key as usize & (self.buckets.len() - 1)
     }
 
     fn push_free(&mut self, block: u32) {
@@ -144,15 +182,26 @@ impl BlockPool {
         assert_eq!(references[NULL as usize], 0, "the null block is never given away");
         for (number, block) in self.blocks.iter().enumerate().skip(1) {
             assert_eq!(block.references, references[number], "references of block {number}");
-            if let Some(entry) = block.cached {
-                assert_eq!(self.cached.get(&entry), Some(&(number as u32)));
-            }
+            let bucket = block.content.map(|key| self.bucket_list(self.bucket(key)));
+            assert!(bucket.is_none_or(|bucket| bucket.contains(&(number as u32))));
         }
-        assert_eq!(self.cached.len(), self.blocks.iter().filter(|block| block.cached.is_some()).count());
+        let listed: usize = (0..self.buckets.len()).map(|bucket| self.bucket_list(bucket).len()).sum();
+        assert_eq!(listed, self.blocks.iter().filter(|block| block.content.is_some()).count());
         let queue = self.free_queue();
         assert_eq!(queue.len() as u32, self.free);
         assert_eq!(self.free as usize, references.iter().skip(1).filter(|count| **count == 0).count());
         assert!(queue.iter().all(|block| self.is_free(*block)));
+    }
+
+    /// The known blocks of a bucket, oldest first.
+    #[cfg(test)]
+    fn bucket_list(&self, bucket: usize) -> Vec<u32> {
+        let listed = |block: u32| Some(block).filter(|block| *block != NULL);
+        let Bucket { oldest, youngest } = self.buckets[bucket];
+        let next = |block: &u32| listed(self.blocks[*block as usize].younger);
+        let list: Vec<u32> = std::iter::successors(listed(oldest), next).take(self.blocks.len()).collect();
+        assert_eq!(list.last().copied(), listed(youngest));
+        list
     }
 
     /// The free blocks in the order in which they will be taken.
@@ -211,13 +260,20 @@ mod tests {
 
     #[test]
     fn of_equal_blocks_the_oldest_is_found() {
-        let mut pool = BlockPool::new(4);
-        let blocks: Vec<u32> = (0..3).map(|_| pool.allocate()).collect();
-        pool.register(blocks[2], 9);
-        pool.register(blocks[0], 9);
-        assert_eq!(pool.find(9), Some(blocks[2]));
-        pool.forget(blocks[2]);
-        assert_eq!(pool.find(9), Some(blocks[0]));
-        assert_eq!((pool.find(8), pool.find(10)), (None, None));
+        let mut pool = BlockPool::new(6);
+        let blocks: Vec<u32> = (0..5).map(|_| pool.allocate()).collect();
+        // 9 and 17 end in the same three bits.
+        for (block, key) in [(4, 17), (2, 9), (0, 9), (3, 17), (1, 9)] {
+            pool.register(blocks[block], key);
+        }
+        for (forgotten, nines, seventeens) in
+            [(0, Some(2), Some(4)), (2, Some(1), Some(4)), (4, Some(1), Some(3)), (1, None, Some(3))]
+        {
+            pool.forget(blocks[forgotten]);
+            assert_eq!(pool.find(9), nines.map(|block: usize| blocks[block]));
+            assert_eq!(pool.find(17), seventeens.map(|block: usize| blocks[block]));
+            pool.check([blocks.as_slice()].into_iter());
+        }
+        assert_eq!((pool.find(1), pool.find(8)), (None, None));
     }
 }
