@@ -26,8 +26,8 @@
 //!   left to compute; vLLM goes through such a step in host time. Here scheduling is repeated at once and
 //!   the step costs nothing; [`StepPlan::preemptions`] counts all of them.
 //! * **Victims that were scheduled already** (priority scheduling alone): they leave the step and their
-//!   tokens return to the budget, as vLLM does from the versions after 0.11.0 on; and the blocks that this
-//!   step would have filled are forgotten, which vLLM keeps as cached though they were never computed.
+//!   tokens return to the budget, as in later versions of vLLM; and the blocks that this step would have
+//!   filled are forgotten, which vLLM keeps as cached though they were never computed.
 //! * **Arrival order** is the order of [`Engine::submit`], also between equal times.
 //! * **Rejection.** What could not finish even alone is rejected at submission.
 //! * **Aborts** between steps take effect at once. In mid-step the sequence is gone for the caller at once

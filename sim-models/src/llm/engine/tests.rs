@@ -1,5 +1,7 @@
 //! Schedules worked out by hand. Blocks have 4 tokens, and step n ends at 1000 n ticks.
 
+mod ends;
+
 use super::*;
 
 fn engine(usable_blocks: u32, budget: u32, change: impl FnOnce(&mut EngineConfig)) -> Engine {
@@ -306,19 +308,24 @@ fn trace_blocks_are_many_engine_blocks() {
         config.enable_prefix_caching = true;
         config.block_size = 16;
     });
-    let mut hit = |prompt: u32, ids: &[u64]| {
+    let mut hit = |prompt: u32, output: u32, ids: &[u64]| {
         let prefix = Prefix::Blocks { ids: ids.into(), block_tokens: 512 };
-        engine.submit(&Submission { prefix, ..request(1, prompt, 1) }).unwrap();
+        engine.submit(&Submission { prefix, ..request(1, prompt, output) }).unwrap();
         let hit = engine.begin_step().unwrap().prefix_hit_tokens;
         finish(&mut engine);
+        while engine.begin_step().is_some() {
+            finish(&mut engine);
+        }
         hit
     };
-    assert_eq!(hit(1500, &[1, 2, 3]), 0);
-    assert_eq!(hit(1500, &[1, 2, 9]), 1024);
-    assert_eq!(hit(1500, &[1, 2, 3]), 1488, "93 full blocks of 16");
-    assert_eq!(hit(1000, &[2, 1]), 0, "the same blocks elsewhere are others");
-    assert_eq!(hit(1000, &[1, 4]), 512);
-    assert_eq!(hit(600, &[1, 4]), 592, "the prompt, not the block, ends the match");
+    assert_eq!(hit(1500, 1, &[1, 2, 3]), 0);
+    assert_eq!(hit(1500, 1, &[1, 2, 9]), 1024);
+    assert_eq!(hit(1500, 1, &[1, 2, 3]), 1488, "93 full blocks of 16");
+    assert_eq!(hit(1000, 1, &[2, 1]), 0, "the same blocks elsewhere are others");
+    assert_eq!(hit(1000, 1, &[1, 1]), 512, "and so they are behind another block");
+    assert_eq!(hit(1000, 30, &[1, 4]), 512);
+    assert_eq!(hit(600, 1, &[1, 4]), 592, "the prompt, not the block, ends the match");
+    assert_eq!(hit(1020, 1, &[1, 4]), 992, "what was generated behind a prompt is not in its ids");
 }
 
 #[test]
@@ -449,100 +456,6 @@ fn the_budget_of_a_scheduled_victim_returns() {
             row([2, 7, 5, 6 * 10], [2, 1, 4, 1], &[2], &[]),
         ],
     );
-}
-
-#[test]
-fn an_abort_between_steps_frees_at_once() {
-    let mut engine = engine(4, 16, |_| {});
-    let first = engine.submit(&request(1, 7, 3)).unwrap();
-    let second = engine.submit(&request(2, 7, 3)).unwrap();
-    let third = engine.submit(&request(3, 7, 3)).unwrap();
-    step(&mut engine);
-    assert!(engine.abort(third) && !engine.abort(third));
-    assert!(engine.abort(first) && !engine.abort(first));
-    engine.check();
-    let state = engine.observe();
-    assert_eq!((state.running, state.waiting, state.used_blocks, state.total_blocks), (1, 0, 2, 4));
-    let reused = engine.submit(&request(4, 7, 3)).unwrap();
-    assert!(!engine.abort(first) && !engine.abort(third) && reused != first && reused != third);
-    assert_eq!(step(&mut engine), row([2, 8, 8, 49], [2, 0, 4, 0], &[2, 4], &[]));
-    assert!(engine.abort(second) && engine.abort(reused));
-    expect_idle(&mut engine);
-}
-
-#[test]
-fn an_abort_in_mid_step_silences_at_once_and_frees_at_the_end() {
-    let mut engine = engine(4, 16, |_| {});
-    let first = engine.submit(&request(1, 7, 1)).unwrap();
-    engine.submit(&request(2, 7, 3)).unwrap();
-    engine.begin_step().unwrap();
-    assert!(engine.abort(first) && !engine.abort(first));
-    let third = engine.submit(&request(3, 7, 3)).unwrap();
-    assert!(engine.abort(third), "who waits is not in the step");
-    let state = engine.observe();
-    assert_eq!((state.running, state.waiting, state.used_blocks, state.stepping), (2, 0, 4, true));
-    let output = finish(&mut engine);
-    let keys: Vec<u64> = output.emissions.iter().map(|emission| emission.key).collect();
-    assert_eq!((keys, output.finished), (vec![2], vec![]));
-    assert_eq!((engine.observe().running, engine.observe().used_blocks), (1, 2));
-}
-
-#[test]
-fn a_crash_ends_everything_and_empties_the_cache() {
-    let mut engine = engine(8, 16, |config| {
-        config.enable_prefix_caching = true;
-        config.max_num_seqs = 2;
-    });
-    engine.submit(&shared(1, 8, 7, 8)).unwrap();
-    step(&mut engine);
-    let mut ids = vec![];
-    for key in [5, 4, 3] {
-        ids.push(engine.submit(&request(key, 7, 3)).unwrap());
-    }
-    engine.begin_step().unwrap();
-    assert!(engine.abort(ids[1]));
-    assert_eq!(engine.crash(), [5, 3]);
-    engine.check();
-    assert!(ids.iter().all(|id| !engine.abort(*id)));
-    expect_idle(&mut engine);
-    engine.submit(&shared(1, 9, 7, 8)).unwrap();
-    assert_eq!(engine.begin_step().unwrap().prefix_hit_tokens, 0);
-}
-
-#[test]
-fn what_can_never_be_served_is_rejected() {
-    let mut engine = engine(4, 16, |config| config.max_model_len = Some(10));
-    let zero = |parameter| Err(Rejection::Zero { parameter });
-    assert_eq!(engine.submit(&request(1, 0, 1)), zero("prompt_tokens"));
-    assert_eq!(engine.submit(&request(1, 1, 0)), zero("output_tokens"));
-    let long = engine.submit(&request(1, 8, 3));
-    assert_eq!(long, Err(Rejection::ExceedsModel { tokens: 11, max_model_len: 10 }));
-    assert_eq!(
-        long.unwrap_err().to_string(),
-        "prompt_tokens + output_tokens is 11: expected at most max_model_len, 10 tokens"
-    );
-    let longest = engine.submit(&request(1, u32::MAX, u32::MAX));
-    assert_eq!(longest, Err(Rejection::ExceedsModel { tokens: 2 * u64::from(u32::MAX), max_model_len: 10 }));
-    assert!(engine.submit(&request(1, 8, 2)).is_ok());
-}
-
-#[test]
-fn settings_are_checked() {
-    let error = |change: fn(&mut EngineConfig)| {
-        let mut config = EngineConfig::new(100);
-        change(&mut config);
-        Engine::new(config).map(|_| ()).unwrap_err().to_string()
-    };
-    assert!(Engine::new(EngineConfig::new(2)).is_ok());
-    assert_eq!(error(|c| c.block_size = 0), "block_size is 0: expected at least 1");
-    assert_eq!(error(|c| c.max_model_len = Some(0)), "max_model_len is 0: expected at least 1");
-    assert!(error(|c| c.num_blocks = 1).starts_with("num_blocks is 1: expected at least 2"));
-    assert_eq!(
-        error(|c| c.max_num_seqs = 4096),
-        "max_num_batched_tokens is 2048: expected at least max_num_seqs, 4096"
-    );
-    assert!(error(|c| c.max_num_batched_tokens = u32::MAX).contains("expected at most 1073741824"));
-    assert!(error(|c| c.num_blocks = u32::MAX).contains("a KV cache of 68719476704 tokens"));
 }
 
 #[test]
