@@ -307,6 +307,16 @@ impl Ctx<'_> {
         self.core.scrape_period = Some(shortest);
     }
 
+    /// No request is born after this.
+    pub(crate) fn arrivals_until(&self) -> SimTime {
+        self.core.arrivals_until
+    }
+
+    /// No request will ever be born at this source again.
+    pub(crate) fn close_source(&mut self) {
+        self.core.open_sources -= 1;
+    }
+
     /// A request is born.
     pub(crate) fn give_birth(&mut self, request: Request) -> RequestId {
         self.core.born += 1;

@@ -1,0 +1,264 @@
+//! A flow calls other components on behalf of each request, in sequence or in parallel.
+//!
+//! It takes no time of its own. A step that fails ends the flow with that outcome, and the calls still
+//! under way are cancelled; a degraded step makes the whole answer degraded. The first token of a
+//! step reaches the caller when it is the last step that runs for this request and not a parallel one.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::call::{CallId, Progress, Reply};
+use crate::component::{Component, ComponentId};
+use crate::context::Ctx;
+use crate::error::ConfigError;
+use crate::request::Outcome;
+use crate::slab::{Key, Slab};
+use crate::system::Scope;
+
+/// Calls steps in order, for every request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowConfig {
+    /// The steps, one after the other.
+    pub steps: Vec<StepConfig>,
+}
+
+/// A step: the name of a component, or a table that says more.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+pub enum StepConfig {
+    /// Call this component.
+    Call(String),
+    /// Call as the table says.
+    Detailed(DetailedStep),
+}
+
+/// A step that is more than one call.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetailedStep {
+    /// Call this component. Either this or `parallel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// Call all of these at once and wait for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<Vec<String>>,
+    /// Do the step this many times, one after the other. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<NonZeroU32>,
+    /// Do the step only for requests of these classes. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+}
+
+impl Serialize for StepConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Call(name) => serializer.serialize_str(name),
+            Self::Detailed(step) => step.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StepConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Step;
+        impl<'de> Visitor<'de> for Step {
+            type Value = StepConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a component's name, { call = \"name\" } or { parallel = [\"name\", ...] }")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<StepConfig, E> {
+                Ok(StepConfig::Call(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StepConfig, A::Error> {
+                DetailedStep::deserialize(MapAccessDeserializer::new(map)).map(StepConfig::Detailed)
+            }
+        }
+        deserializer.deserialize_any(Step)
+    }
+}
+
+impl FlowConfig {
+    pub(crate) fn callees(&self) -> Vec<(Vec<String>, &str)> {
+        let mut callees = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let place = |rest: &[&str]| {
+                let mut place = vec!["steps".to_owned(), index.to_string()];
+                place.extend(rest.iter().map(|key| (*key).to_owned()));
+                place
+            };
+            match step {
+                StepConfig::Call(name) => callees.push((place(&[]), name.as_str())),
+                StepConfig::Detailed(step) => {
+                    callees.extend(step.call.iter().map(|name| (place(&["call"]), name.as_str())));
+                    let branches = step.parallel.iter().flatten().enumerate();
+                    callees.extend(branches.map(|(b, name)| (place(&["parallel", &b.to_string()]), name.as_str())));
+                }
+            }
+        }
+        callees
+    }
+
+    pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
+        if self.steps.is_empty() {
+            return Err(ConfigError::new(["steps"], "a flow without steps").help("name at least one component"));
+        }
+        let steps = self.steps.iter().enumerate().map(|(index, step)| {
+            step.build(scope).map_err(|error| error.within(index.to_string()).within("steps"))
+        });
+        Ok(Box::new(Flow { steps: steps.collect::<Result<_, _>>()?, runs: Slab::default() }))
+    }
+}
+
+impl StepConfig {
+    fn build(&self, scope: &Scope) -> Result<Step, ConfigError> {
+        let detailed = match self {
+            Self::Call(name) => &DetailedStep { call: Some(name.clone()), ..DetailedStep::default() },
+            Self::Detailed(step) => step,
+        };
+        let callees: Vec<ComponentId> = match (&detailed.call, &detailed.parallel) {
+            (Some(name), None) => vec![scope.id(name)],
+            (None, Some(names)) if !names.is_empty() => names.iter().map(|name| scope.id(name)).collect(),
+            _ => {
+                let help = "expected { call = \"name\" } or { parallel = [\"name\", ...] }";
+                return Err(ConfigError::new([""; 0], "a step calls one component or several in parallel").help(help));
+            }
+        };
+        let mut classes = None;
+        for name in detailed.classes.iter().flatten() {
+            let known = &scope.labels().classes;
+            let number = known.iter().position(|class| class == name).ok_or_else(|| {
+                ConfigError::new(["classes"], format!("unknown class `{name}`"))
+                    .help(format!("expected one of {}", known.join(", ")))
+            })?;
+            classes.get_or_insert_with(Vec::new).push(number as u8);
+        }
+        Ok(Step { callees, repeat: detailed.repeat.map_or(1, NonZeroU32::get), classes })
+    }
+}
+
+#[derive(Debug)]
+struct Step {
+    callees: Vec<ComponentId>,
+    repeat: u32,
+    classes: Option<Vec<u8>>,
+}
+
+impl Step {
+    fn is_for(&self, class: u8) -> bool {
+        self.classes.as_ref().is_none_or(|classes| classes.contains(&class))
+    }
+}
+
+/// How far one call of the flow is.
+#[derive(Debug)]
+struct Run {
+    call: CallId,
+    class: u8,
+    step: usize,
+    round: u32,
+    degraded: bool,
+    /// Calls under way.
+    children: Vec<CallId>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    steps: Vec<Step>,
+    runs: Slab<Run>,
+}
+
+impl Flow {
+    /// The first step at or after `step` that is for `class`.
+    fn next_step(&self, step: usize, class: u8) -> Option<usize> {
+        (step..self.steps.len()).find(|index| self.steps[*index].is_for(class))
+    }
+
+    /// Sends the calls of the present round, or replies when there is no step left.
+    fn advance(&mut self, key: Key, ctx: &mut Ctx) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let Some(step) = self.steps.get(run.step) else {
+            let outcome = if run.degraded { Outcome::Degraded } else { Outcome::Ok };
+            let call = run.call;
+            self.runs.remove(key);
+            ctx.reply(call, Reply { outcome });
+            return;
+        };
+        let first_tag = (run.step as u32) << 20 ^ run.round << 8;
+        for (branch, callee) in step.callees.iter().enumerate() {
+            let child = ctx.send(run.call, *callee, first_tag ^ branch as u32);
+            run.children.push(child);
+        }
+    }
+
+    fn run_of(ctx: &Ctx, child: CallId) -> Key {
+        Key::from_bits(ctx.call(ctx.call(child).parent).scratch)
+    }
+
+    /// Ends a run and whatever it still waits for.
+    fn give_up(&mut self, key: Key, reply: Reply, ctx: &mut Ctx) {
+        let Some(run) = self.runs.remove(key) else { return };
+        for child in run.children {
+            ctx.cancel(child);
+        }
+        ctx.reply(run.call, reply);
+    }
+}
+
+impl Component for Flow {
+    fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
+        let class = ctx.request(call).class;
+        let step = self.next_step(0, class).unwrap_or(self.steps.len());
+        let run = Run { call, class, step, round: 0, degraded: false, children: Vec::new() };
+        let key = self.runs.insert(run);
+        ctx.call_mut(call).scratch = key.to_bits();
+        self.advance(key, ctx);
+    }
+
+    fn on_reply(&mut self, child: CallId, reply: Reply, ctx: &mut Ctx) {
+        let key = Self::run_of(ctx, child);
+        let Some(run) = self.runs.get_mut(key) else { return };
+        run.children.retain(|call| *call != child);
+        if !reply.outcome.is_answer() {
+            return self.give_up(key, reply, ctx);
+        }
+        run.degraded |= reply.outcome == Outcome::Degraded;
+        if !run.children.is_empty() {
+            return;
+        }
+        run.round += 1;
+        if run.round == self.steps[run.step].repeat {
+            (run.round, run.step) = (0, run.step + 1);
+            let (step, class) = (run.step, run.class);
+            let next = self.next_step(step, class).unwrap_or(self.steps.len());
+            if let Some(run) = self.runs.get_mut(key) {
+                run.step = next;
+            }
+        }
+        self.advance(key, ctx);
+    }
+
+    fn on_progress(&mut self, child: CallId, progress: Progress, ctx: &mut Ctx) {
+        let key = Self::run_of(ctx, child);
+        let Some(run) = self.runs.get(key) else { return };
+        let step = &self.steps[run.step];
+        let is_last = run.round + 1 == step.repeat && self.next_step(run.step + 1, run.class).is_none();
+        if is_last && step.callees.len() == 1 {
+            ctx.progress(run.call, progress);
+        }
+    }
+
+    fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+        let key = Key::from_bits(ctx.call(call).scratch);
+        self.give_up(key, Reply::FAILED, ctx);
+    }
+}

@@ -1,0 +1,145 @@
+//! What an engine is told at its start.
+
+use thiserror::Error;
+
+/// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps [`StepWork`] within 64 bits.
+///
+/// [`StepWork`]: super::StepWork
+pub const MAX_BATCHED_TOKENS: u32 = 1 << 30;
+
+/// The largest KV cache, in tokens.
+pub const MAX_KV_TOKENS: u64 = 1 << 31;
+
+/// Who comes first, and who is preempted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SchedulingPolicy {
+    /// First come, first served; priorities are ignored. The last to come is preempted first.
+    #[default]
+    Fcfs,
+    /// By (priority, arrival): the smaller number is served first, the largest preempted first.
+    Priority,
+}
+
+/// The settings of one engine replica, under vLLM's names and with its defaults (vLLM 0.11.0,
+/// `vllm/config/{scheduler,cache}.py` and `EngineArgs` in `vllm/engine/arg_utils.py`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The token budget of a step, in tokens. Default 2048: the API server's on devices below 70 GiB and
+    /// on the A100; on larger ones (H100, H200, MI300X) vLLM's API server takes 8192.
+    pub max_num_batched_tokens: u32,
+    /// The most sequences that run at once. Default 256; vLLM takes 1024 on the larger devices above.
+    pub max_num_seqs: u32,
+    /// Tokens of a KV block. Default 16.
+    pub block_size: u32,
+    /// KV blocks of the device, one of which is the null block that no sequence gets. It follows from the
+    /// memory that is left beside the weights, so it has no default.
+    pub num_blocks: u32,
+    /// The most tokens of one sequence in a step, in tokens; 0 (the default) sets no limit.
+    pub long_prefill_token_threshold: u32,
+    /// Whether full blocks are kept and found again by their content. Default true.
+    pub enable_prefix_caching: bool,
+    /// The order of service. Default FCFS.
+    pub scheduling_policy: SchedulingPolicy,
+    /// The most tokens (prompt and output) of a sequence, in tokens. Default: the KV cache alone limits it.
+    pub max_model_len: Option<u32>,
+    /// Whether a sequence is admitted only when the blocks of all its known tokens (prompt, and what it had
+    /// generated before a preemption) are free, not only those of its first chunk. It is a gate: blocks are
+    /// still taken chunk by chunk. Default false, as in vLLM 0.11.0, which has no such gate; later versions
+    /// have it as `scheduler_reserve_full_isl`, true by default.
+    pub scheduler_reserve_full_isl: bool,
+}
+
+impl EngineConfig {
+    /// The defaults, with a KV cache of `num_blocks` blocks.
+    pub fn new(num_blocks: u32) -> Self {
+        Self {
+            max_num_batched_tokens: 2048,
+            max_num_seqs: 256,
+            block_size: 16,
+            num_blocks,
+            long_prefill_token_threshold: 0,
+            enable_prefix_caching: true,
+            scheduling_policy: SchedulingPolicy::Fcfs,
+            max_model_len: None,
+            scheduler_reserve_full_isl: false,
+        }
+    }
+
+    /// The blocks that sequences can have: all but the null block.
+    pub fn usable_blocks(&self) -> u32 {
+        self.num_blocks.saturating_sub(1)
+    }
+
+    /// Checks that an engine can run with these settings.
+    ///
+    /// # Errors
+    /// Names the setting, its value and what is accepted.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (parameter, value) in [
+            ("max_num_batched_tokens", self.max_num_batched_tokens),
+            ("max_num_seqs", self.max_num_seqs),
+            ("block_size", self.block_size),
+            ("max_model_len", self.max_model_len.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero { parameter });
+            }
+        }
+        if self.num_blocks < 2 {
+            return Err(ConfigError::TooFewBlocks { num_blocks: self.num_blocks });
+        }
+        if self.max_num_batched_tokens > MAX_BATCHED_TOKENS {
+            return Err(ConfigError::BudgetTooLarge { max_num_batched_tokens: self.max_num_batched_tokens });
+        }
+        if self.max_num_batched_tokens < self.max_num_seqs {
+            return Err(ConfigError::BudgetBelowSequences {
+                max_num_batched_tokens: self.max_num_batched_tokens,
+                max_num_seqs: self.max_num_seqs,
+            });
+        }
+        let tokens = u64::from(self.usable_blocks()) * u64::from(self.block_size);
+        if tokens > MAX_KV_TOKENS {
+            return Err(ConfigError::CacheTooLarge { tokens });
+        }
+        Ok(())
+    }
+}
+
+/// Settings that no engine can run with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A setting that must be positive is 0.
+    #[error("{parameter} is 0: expected at least 1")]
+    Zero {
+        /// The setting.
+        parameter: &'static str,
+    },
+    /// No block is left beside the null block.
+    #[error("num_blocks is {num_blocks}: expected at least 2, as one block is the null block")]
+    TooFewBlocks {
+        /// The blocks given.
+        num_blocks: u32,
+    },
+    /// A step's budget is out of range.
+    #[error("max_num_batched_tokens is {max_num_batched_tokens}: expected at most {MAX_BATCHED_TOKENS}")]
+    BudgetTooLarge {
+        /// The budget given, in tokens.
+        max_num_batched_tokens: u32,
+    },
+    /// The budget cannot give each running sequence a token (vLLM refuses to start with this, too).
+    #[error(
+        "max_num_batched_tokens is {max_num_batched_tokens}: expected at least max_num_seqs, {max_num_seqs}"
+    )]
+    BudgetBelowSequences {
+        /// The budget given, in tokens.
+        max_num_batched_tokens: u32,
+        /// The limit on running sequences.
+        max_num_seqs: u32,
+    },
+    /// The KV cache is out of range.
+    #[error("num_blocks and block_size make a KV cache of {tokens} tokens: expected at most {MAX_KV_TOKENS}")]
+    CacheTooLarge {
+        /// The KV cache's size, in tokens.
+        tokens: u64,
+    },
+}

@@ -1,0 +1,181 @@
+//! Who computes how many tokens in the next step.
+
+use super::sequence::State;
+use super::step::Admission;
+use super::{Engine, SchedulingPolicy};
+
+impl Engine {
+    /// Schedules a step and returns its tokens: 0 if all that happened were preemptions.
+    pub(super) fn schedule(&mut self) -> u32 {
+        let mut budget = self.config.max_num_batched_tokens;
+        let preempted = self.schedule_running(&mut budget);
+        if !preempted {
+            self.schedule_waiting(&mut budget);
+        }
+        self.config.max_num_batched_tokens - budget
+    }
+
+    /// Gives running sequences their tokens, in order. Who finds no block preempts; true if that happened.
+    fn schedule_running(&mut self, budget: &mut u32) -> bool {
+        let mut preempted = false;
+        let mut place = 0;
+        'running: while place < self.running.len() && *budget > 0 {
+            let index = self.running[place];
+            let sequence = &self.sequences[index];
+            let chunk = self.chunk(sequence.known() - sequence.computed, *budget);
+            while !self.grow(index, chunk) {
+                preempted = true;
+                let victim_place = self.victim();
+                let victim = self.running.remove(victim_place);
+                // One that comes earlier in the batch has its tokens of this step already.
+                *budget += self.sequences[victim].scheduled;
+                if victim_place < place {
+                    place -= 1;
+                }
+                self.preempt(victim);
+                if victim == index {
+                    break 'running;
+                }
+            }
+            self.sequences[index].scheduled = chunk;
+            *budget -= chunk;
+            place += 1;
+        }
+        preempted
+    }
+
+    /// Admits waiting sequences, in order, until one does not fit.
+    fn schedule_waiting(&mut self, budget: &mut u32) {
+        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+            let Some((_, &index)) = self.waiting.first_key_value() else { break };
+            self.find_prefix(index);
+            let hit = self.hits.len() as u32 * self.config.block_size;
+            let sequence = &self.sequences[index];
+            let known = sequence.known();
+            let chunk = self.chunk(known - hit, *budget);
+            if !self.fits(hit + chunk) || (self.config.scheduler_reserve_full_isl && !self.fits(known)) {
+                break;
+            }
+            self.waiting.pop_first();
+            debug_assert!(
+                self.config.scheduling_policy != SchedulingPolicy::Fcfs
+                    || self.running.last().is_none_or(|last| self.sequences[*last].order < sequence.order),
+                "under FCFS the batch is in the order of arrival"
+            );
+            self.running.push(index);
+            for block in &self.hits {
+                self.pool.share(*block);
+            }
+            let sequence = &mut self.sequences[index];
+            sequence.state = State::Running;
+            sequence.blocks.extend_from_slice(&self.hits);
+            sequence.computed = hit;
+            sequence.prefill_end = known;
+            sequence.totals.prefix_hits += u64::from(hit);
+            self.plan.prefix_hit_tokens += u64::from(hit);
+            self.plan.prefix_query_tokens += u64::from(known);
+            self.plan.admitted.push(Admission {
+                id: self.sequences.id(index),
+                key: self.sequences[index].key,
+                prefix_hit_tokens: hit,
+                resumed: self.sequences[index].totals.preemptions > 0,
+            });
+            let grown = self.grow(index, chunk);
+            debug_assert!(grown, "what fits can be taken");
+            self.sequences[index].scheduled = chunk;
+            *budget -= chunk;
+        }
+    }
+
+    /// How many of `remaining` tokens one sequence may compute in a step with `budget` tokens left.
+    fn chunk(&self, remaining: u32, budget: u32) -> u32 {
+        debug_assert!(remaining > 0, "a sequence in the engine always has a token to compute");
+        let threshold = self.config.long_prefill_token_threshold;
+        let limit = if threshold > 0 { threshold.min(budget) } else { budget };
+        remaining.min(limit)
+    }
+
+    /// Collects in `hits` the cached blocks that the sequence begins with. One token at least stays to be
+    /// computed: the pass that computes it yields the next one.
+    fn find_prefix(&mut self, index: u32) {
+        self.hits.clear();
+        if !self.config.enable_prefix_caching {
+            return;
+        }
+        let sequence = &self.sequences[index];
+        let most = (sequence.known() - 1) / self.config.block_size;
+        self.hits.extend(
+            (0..most as usize)
+                .map_while(|block| self.pool.find(sequence.block_key(block, self.config.block_size))),
+        );
+    }
+
+    /// Whether a sequence that has no block but `hits` can have blocks for `tokens` tokens. Hits that nobody
+    /// uses are free blocks, too: using them takes them from the rest.
+    fn fits(&self, tokens: u32) -> bool {
+        let new = tokens.div_ceil(self.config.block_size) as usize - self.hits.len();
+        let revived = self.hits.iter().filter(|block| self.pool.is_free(**block)).count();
+        new + revived <= self.pool.free_blocks() as usize
+    }
+
+    /// Takes the blocks for `chunk` more tokens of a running sequence, all or none, and makes those that get
+    /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
+    /// same step already finds them, as the pass writes each layer's keys and values before reading them.
+    fn grow(&mut self, index: u32, chunk: u32) -> bool {
+        let block_size = self.config.block_size;
+        let sequence = &mut self.sequences[index];
+        let end = sequence.computed + chunk;
+        let new = (end.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
+        if new > self.pool.free_blocks() as usize {
+            return false;
+        }
+        sequence.blocks.extend((0..new).map(|_| self.pool.allocate()));
+        if self.config.enable_prefix_caching {
+            for block in (sequence.computed / block_size) as usize..(end / block_size) as usize {
+                self.pool.register(sequence.blocks[block], sequence.block_key(block, block_size));
+            }
+        }
+        true
+    }
+
+    /// The place in the batch of who is preempted next: the last in the order of service.
+    fn victim(&self) -> usize {
+        let last = self.running.len() - 1;
+        match self.config.scheduling_policy {
+            SchedulingPolicy::Fcfs => last,
+            SchedulingPolicy::Priority => {
+                (0..=last).max_by_key(|place| self.sequences[self.running[*place]].order).unwrap_or(last)
+            }
+        }
+    }
+
+    /// Takes everything from a sequence that has left the batch and lets it wait again. Its place in line is
+    /// the one it had: under FCFS that is the front, as all who wait came after all who run.
+    fn preempt(&mut self, index: u32) {
+        let block_size = self.config.block_size;
+        let sequence = &mut self.sequences[index];
+        debug_assert_eq!(sequence.state, State::Running);
+        if sequence.scheduled > 0 {
+            // What this step would have filled was announced, but will not be computed.
+            for block in &sequence.blocks[(sequence.computed / block_size) as usize..] {
+                self.pool.forget(*block);
+            }
+        }
+        sequence.totals.discarded += u64::from(sequence.computed);
+        sequence.totals.preemptions += 1;
+        (sequence.computed, sequence.scheduled) = (0, 0);
+        sequence.state = State::Waiting;
+        let order = sequence.order;
+        self.release_blocks(index);
+        self.waiting.insert(order, index);
+        self.plan.preemptions += 1;
+    }
+
+    /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live
+    /// longest in the cache.
+    pub(super) fn release_blocks(&mut self, index: u32) {
+        while let Some(block) = self.sequences[index].blocks.pop() {
+            self.pool.release(block);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What is asked of an engine, and its record of one sequence.
+
+use std::sync::Arc;
+
+use sim_core::random::stable_hash;
+use thiserror::Error;
+
+/// What a prompt has in common with others, as far as the prefix cache can see.
+///
+/// Blocks that no common part covers are the sequence's own: nobody else finds them, but the sequence
+/// itself does when it resumes after a preemption.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Prefix {
+    /// Nothing in common.
+    #[default]
+    None,
+    /// The first `tokens` tokens are those of the text `id`: all sequences with this `id` agree as far as
+    /// both reach, so that a conversation's turns share an `id` with a growing number of tokens. Beyond the
+    /// prompt it covers generated tokens, which a later turn then finds.
+    Shared {
+        /// The text.
+        id: u64,
+        /// How much of the sequence is this text, in tokens.
+        tokens: u32,
+    },
+    /// The prompt consists of blocks of `block_tokens` tokens (the last one may be cut short) with these
+    /// ids, as traces give them: the Mooncake traces have blocks of 512 tokens (Qin et al., "Mooncake: A
+    /// KVCache-centric Disaggregated Architecture for LLM Serving", 2024). Two prompts agree as far as all
+    /// their ids do.
+    Blocks {
+        /// The ids, in order.
+        ids: Arc<[u64]>,
+        /// Tokens of such a block, in tokens; not the engine's block size.
+        block_tokens: u32,
+    },
+}
+
+/// A sequence to generate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The caller's name for it, reported back and otherwise unused; it need not be unique.
+    pub key: u64,
+    /// Length of the prompt, in tokens; at least 1.
+    pub prompt_tokens: u32,
+    /// How many tokens it will generate, in tokens; at least 1.
+    pub output_tokens: u32,
+    /// The smaller, the sooner; used under [`SchedulingPolicy::Priority`](super::SchedulingPolicy) alone.
+    pub priority: i32,
+    /// What the prompt shares.
+    pub prefix: Prefix,
+}
+
+/// Why a sequence was not accepted: it could never be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// A length that must be positive is 0.
+    #[error("{parameter} is 0: expected at least 1")]
+    Zero {
+        /// The length.
+        parameter: &'static str,
+    },
+    /// Prompt and output are longer than the model's context.
+    #[error(
+        "prompt_tokens + output_tokens is {tokens}: expected at most max_model_len, {max_model_len} tokens"
+    )]
+    ExceedsModel {
+        /// Prompt and output together, in tokens.
+        tokens: u64,
+        /// The model's context, in tokens.
+        max_model_len: u32,
+    },
+    /// Even alone it would run out of blocks. The last generated token needs no place in the cache.
+    #[error(
+        "prompt_tokens + output_tokens - 1 is {tokens}: expected at most the KV cache's {capacity} tokens"
+    )]
+    ExceedsCache {
+        /// The most tokens it will have in the cache, in tokens.
+        tokens: u64,
+        /// The KV cache's size without the null block, in tokens.
+        capacity: u64,
+    },
+}
+
+/// A sequence of one engine. It is not used again for another sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeqId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// What was done for a finished sequence, in tokens:
+/// `computed + prefix_hits = prompt + output - 1 + discarded`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Tokens computed in all its steps.
+    pub computed: u64,
+    /// Tokens found in the prefix cache at its admissions.
+    pub prefix_hits: u64,
+    /// Tokens that were in the KV cache, computed or found, when a preemption took it away.
+    pub discarded: u64,
+    /// How often it was preempted.
+    pub preemptions: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// A free record.
+    Vacant,
+    Waiting,
+    Running,
+    /// Aborted in the middle of a step that computes it: gone for the caller, still in the batch.
+    Aborted,
+}
+
+/// The contents of a sequence's blocks, as keys.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    /// For each common block its id, chained with all ids before it.
+    chain: Vec<u64>,
+    /// Tokens of a common block.
+    link_tokens: u32,
+    /// Tokens of the sequence that the chain identifies.
+    covered: u32,
+}
+
+/// Separates the keys of the kinds of content.
+#[derive(Clone, Copy)]
+enum Domain {
+    Own = 1,
+    Shared = 2,
+    Blocks = 3,
+}
+
+/// A key of two numbers. Keys are 64 bits wide and taken as free of collisions, as vLLM takes its hashes.
+fn key(parent: u64, child: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&parent.to_le_bytes());
+    bytes[8..].copy_from_slice(&child.to_le_bytes());
+    stable_hash(&bytes)
+}
+
+impl Content {
+    fn set(&mut self, prefix: &Prefix, prompt_tokens: u32) {
+        self.chain.clear();
+        (self.link_tokens, self.covered) = (1, 0);
+        match prefix {
+            Prefix::None => {}
+            Prefix::Shared { id, tokens } => {
+                self.chain.push(key(Domain::Shared as u64, *id));
+                (self.link_tokens, self.covered) = ((*tokens).max(1), *tokens);
+            }
+            Prefix::Blocks { ids, block_tokens } => {
+                self.chain.extend(ids.iter().scan(Domain::Blocks as u64, |parent, id| {
+                    *parent = key(*parent, *id);
+                    Some(*parent)
+                }));
+                let all = (ids.len() as u64).saturating_mul(u64::from(*block_tokens));
+                self.link_tokens = (*block_tokens).max(1);
+                // What follows the prompt in the last block is not in the id.
+                self.covered = all.min(u64::from(prompt_tokens)) as u32;
+            }
+        }
+    }
+}
+
+/// The engine's record of a sequence.
+#[derive(Debug, Clone)]
+pub(super) struct Sequence {
+    pub(super) generation: u32,
+    pub(super) state: State,
+    pub(super) key: u64,
+    /// The place in line: (priority, or 0 under FCFS; number of arrival).
+    pub(super) order: (i32, u64),
+    pub(super) prompt: u32,
+    pub(super) output: u32,
+    /// Tokens generated so far.
+    pub(super) generated: u32,
+    /// Tokens in the KV cache.
+    pub(super) computed: u32,
+    /// Tokens that were known at the last admission: up to here it is prefill, behind it decode.
+    pub(super) prefill_end: u32,
+    /// Tokens of the step underway.
+    pub(super) scheduled: u32,
+    pub(super) blocks: Vec<u32>,
+    /// When, and at the end of which step, the last token was generated.
+    pub(super) last_token: (u64, u64),
+    pub(super) totals: Totals,
+    content: Content,
+}
+
+impl Sequence {
+    /// Tokens whose value is known: the prompt and all that was generated.
+    pub(super) fn known(&self) -> u32 {
+        self.prompt + self.generated
+    }
+
+    /// The key of what block number `block` holds when it is full.
+    pub(super) fn block_key(&self, block: usize, block_size: u32) -> u64 {
+        let end = (block as u64 + 1) * u64::from(block_size);
+        if end <= u64::from(self.content.covered) {
+            let link = (end - 1) / u64::from(self.content.link_tokens);
+            key(self.content.chain[link as usize], block as u64)
+        } else {
+            key(key(Domain::Own as u64, self.order.1), block as u64)
+        }
+    }
+}
+
+/// Records of sequences, used again with their buffers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sequences {
+    records: Vec<Sequence>,
+    vacant: Vec<u32>,
+}
+
+impl Sequences {
+    /// A record for an accepted submission, waiting at `order`.
+    pub(super) fn insert(&mut self, submission: &Submission, order: (i32, u64)) -> u32 {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.records.push(Sequence {
+                generation: 0,
+                state: State::Vacant,
+                key: 0,
+                order,
+                prompt: 0,
+                output: 0,
+                generated: 0,
+                computed: 0,
+                prefill_end: 0,
+                scheduled: 0,
+                blocks: Vec::new(),
+                last_token: (0, 0),
+                totals: Totals::default(),
+                content: Content::default(),
+            });
+            self.records.len() as u32 - 1
+        });
+        let record = &mut self.records[index as usize];
+        debug_assert!(record.state == State::Vacant && record.blocks.is_empty());
+        record.state = State::Waiting;
+        record.key = submission.key;
+        record.order = order;
+        (record.prompt, record.output) = (submission.prompt_tokens, submission.output_tokens);
+        (record.generated, record.computed, record.prefill_end, record.scheduled) = (0, 0, 0, 0);
+        record.totals = Totals::default();
+        record.content.set(&submission.prefix, submission.prompt_tokens);
+        index
+    }
+
+    /// Gives a record back; its blocks must have been released.
+    pub(super) fn remove(&mut self, index: u32) {
+        let record = &mut self.records[index as usize];
+        record.state = State::Vacant;
+        record.generation = record.generation.wrapping_add(1);
+        self.vacant.push(index);
+    }
+
+    /// The record of a sequence that has not ended.
+    pub(super) fn find(&self, id: SeqId) -> Option<&Sequence> {
+        self.records.get(id.index as usize).filter(|record| {
+            record.generation == id.generation && matches!(record.state, State::Waiting | State::Running)
+        })
+    }
+
+    /// The name of the sequence in a record.
+    pub(super) fn id(&self, index: u32) -> SeqId {
+        SeqId { index, generation: self[index].generation }
+    }
+
+    /// All records in use.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Sequence)> {
+        (0..).zip(&self.records).filter(|(_, record)| record.state != State::Vacant)
+    }
+}
+
+impl std::ops::Index<u32> for Sequences {
+    type Output = Sequence;
+
+    fn index(&self, index: u32) -> &Sequence {
+        &self.records[index as usize]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Sequences {
+    fn index_mut(&mut self, index: u32) -> &mut Sequence {
+        &mut self.records[index as usize]
+    }
+}

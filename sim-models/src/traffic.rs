@@ -1,0 +1,166 @@
+//! Where requests come from: when they arrive, and what each of them is.
+
+pub mod arrivals;
+mod source;
+pub mod trace;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_core::distribution::{Dist, Zipf};
+use sim_core::random::Streams;
+
+use crate::component::{Component, ComponentId};
+use crate::context::Labels;
+use crate::error::ConfigError;
+use crate::units::{NumberDist, Time};
+use arrivals::ArrivalsConfig;
+use source::Source;
+use trace::Trace;
+
+/// The class and the tenant of requests of which nothing else is said.
+const DEFAULT_LABEL: &str = "default";
+
+/// A traffic source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrafficConfig {
+    /// When requests arrive.
+    pub arrivals: ArrivalsConfig,
+    /// The component that they are sent to.
+    pub entry: String,
+    /// Prompt length in tokens, at least 1; a trace's own lengths take precedence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<NumberDist>,
+    /// Answer length in tokens, at least 1; a trace's own lengths take precedence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<NumberDist>,
+    /// Priority classes and their shares, the most important first. Default: one class, `default`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub priority: IndexMap<String, f64>,
+    /// Tenants and their shares. Default: one tenant, `default`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tenants: IndexMap<String, f64>,
+    /// How long a user waits before giving up. Default: forever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Beginnings that prompts share (system prompts, documents), for prefix caches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<PrefixesConfig>,
+    /// What requests ask about: equal topics can be answered from a semantic cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<PopularityConfig>,
+    /// Users or items whose features requests need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities: Option<PopularityConfig>,
+}
+
+/// How many things there are, and how popular each is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PopularityConfig {
+    /// How many.
+    pub count: NonZeroU32,
+    /// Zipf exponent: the n-th most popular is asked for in proportion to n^-zipf; 0 is uniform.
+    #[serde(default)]
+    pub zipf: f64,
+}
+
+/// Shared beginnings of prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixesConfig {
+    /// How many different ones.
+    pub count: NonZeroU32,
+    /// Zipf exponent of their popularity; 0 is uniform.
+    #[serde(default)]
+    pub zipf: f64,
+    /// Their length in tokens.
+    pub tokens: u32,
+}
+
+fn popularity(count: NonZeroU32, zipf: f64) -> Result<Dist, ConfigError> {
+    match Zipf::new(u64::from(count.get()), zipf) {
+        Ok(law) => Ok(law.into()),
+        Err(error) => Err(ConfigError::new(["zipf"], error.to_string())),
+    }
+}
+
+impl PopularityConfig {
+    fn popularity(&self) -> Result<Dist, ConfigError> {
+        popularity(self.count, self.zipf)
+    }
+}
+
+impl PrefixesConfig {
+    fn popularity(&self) -> Result<Dist, ConfigError> {
+        popularity(self.count, self.zipf)
+    }
+}
+
+/// Names and shares, or one name for all.
+fn shares(key: &str, shares: &IndexMap<String, f64>) -> Result<Vec<(String, f64)>, ConfigError> {
+    if shares.is_empty() {
+        return Ok(vec![(DEFAULT_LABEL.to_owned(), 1.0)]);
+    }
+    for (name, share) in shares {
+        if !(share.is_finite() && *share >= 0.0) {
+            return Err(ConfigError::new([key, name], format!("the share of `{name}` is {share}"))
+                .help("expected a number from 0 to 1"));
+        }
+    }
+    let sum: f64 = shares.values().sum();
+    if (sum - 1.0).abs() > 1e-6 {
+        return Err(ConfigError::new([key], format!("the shares sum to {sum}")).help("expected shares that sum to 1"));
+    }
+    Ok(shares.iter().map(|(name, share)| (name.clone(), *share)).collect())
+}
+
+/// The names a trace gives to classes, or else to priorities.
+fn trace_classes(trace: &Trace) -> &[String] {
+    if trace.classes().is_empty() { trace.priorities() } else { trace.classes() }
+}
+
+impl TrafficConfig {
+    fn class_shares(&self) -> Result<Vec<(String, f64)>, ConfigError> {
+        shares("priority", &self.priority)
+    }
+
+    fn tenant_shares(&self) -> Result<Vec<(String, f64)>, ConfigError> {
+        shares("tenants", &self.tenants)
+    }
+
+    /// Names of its classes, the most important first.
+    pub fn class_names(&self, trace: Option<&Trace>) -> Vec<String> {
+        names(&self.priority, trace.map(trace_classes))
+    }
+
+    /// Names of its tenants.
+    pub fn tenant_names(&self, trace: Option<&Trace>) -> Vec<String> {
+        names(&self.tenants, trace.map(Trace::tenants))
+    }
+
+    pub(crate) fn build(
+        &self,
+        name: &str,
+        entry: ComponentId,
+        scale: f64,
+        streams: Streams,
+        labels: &Labels,
+        trace: Option<&Arc<Trace>>,
+    ) -> Result<Box<dyn Component>, ConfigError> {
+        Ok(Box::new(Source::new(self, name, entry, scale, streams, labels, trace)?))
+    }
+}
+
+fn names(configured: &IndexMap<String, f64>, traced: Option<&[String]>) -> Vec<String> {
+    let mut names: Vec<String> = match configured.is_empty() {
+        true => vec![DEFAULT_LABEL.to_owned()],
+        false => configured.keys().cloned().collect(),
+    };
+    names.extend(traced.unwrap_or_default().iter().cloned());
+    names
+}

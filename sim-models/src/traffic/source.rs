@@ -1,0 +1,315 @@
+//! A traffic source: requests are born here and end here.
+
+use std::sync::Arc;
+
+use sim_core::distribution::Dist;
+use sim_core::event::Phase;
+use sim_core::random::{KeyedStream, Purpose, Stream, Streams, stable_hash, unit};
+use sim_core::time::{SimDuration, SimTime};
+
+use super::TrafficConfig;
+use super::arrivals::{ArrivalProcess, ArrivalsConfig, ArrivalsError};
+use super::trace::{BLOCK_TOKENS, Trace, TraceRecord};
+use crate::call::{CallId, Progress, Reply};
+use crate::component::{Component, ComponentId, Timer};
+use crate::context::{Ctx, Labels};
+use crate::error::ConfigError;
+use crate::llm::engine::Prefix;
+use crate::request::Request;
+use crate::units::NumberDist;
+
+/// Attributes of a request, each with draws of its own: a new attribute does not shift the others.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+enum Attribute {
+    Prompt,
+    Output,
+    Class,
+    Tenant,
+    Prefix,
+    Topic,
+    Difficulty,
+    Entity,
+    Think,
+}
+
+/// A choice among labels by their shares.
+#[derive(Debug)]
+struct Shares {
+    /// Cumulative share and label.
+    steps: Vec<(f64, u16)>,
+}
+
+impl Shares {
+    fn new(shares: Vec<(String, f64)>, labels: &[String]) -> Self {
+        let mut sum = 0.0;
+        let step = |(name, share): (String, f64)| {
+            sum += share;
+            (sum, label_number(labels, &name))
+        };
+        Self { steps: shares.into_iter().map(step).collect() }
+    }
+
+    fn pick(&self, u: f64) -> u16 {
+        let place = self.steps.partition_point(|(step, _)| *step <= u);
+        // The shares sum to 1 but for rounding.
+        self.steps[place.min(self.steps.len() - 1)].1
+    }
+}
+
+/// When requests are born.
+#[derive(Debug)]
+enum Births {
+    Open(Box<dyn ArrivalProcess>, Stream),
+    Closed { users: u64, think: Dist },
+    Trace(Arc<Trace>),
+}
+
+/// The next request of an open process or a trace is due.
+const NEXT: u16 = 0;
+/// A user of a closed loop has thought.
+const THOUGHT: u16 = 1;
+
+/// A traffic source at work.
+#[derive(Debug)]
+pub(super) struct Source {
+    entry: ComponentId,
+    births: Births,
+    /// Number of the next request.
+    index: u64,
+    key_base: u64,
+    attributes: KeyedStream,
+    prompt_tokens: Option<Dist>,
+    output_tokens: Option<Dist>,
+    classes: Shares,
+    tenants: Shares,
+    /// From the trace's numbers to the system's.
+    trace_classes: Vec<u8>,
+    trace_tenants: Vec<u16>,
+    deadline: Option<SimDuration>,
+    prefixes: Option<(Dist, u32)>,
+    topics: Option<Dist>,
+    entities: Option<Dist>,
+}
+
+fn label_number(labels: &[String], name: &str) -> u16 {
+    labels.iter().position(|label| label == name).expect("labels name every class and tenant") as u16
+}
+
+fn wrong(key: &str, message: impl ToString) -> ConfigError {
+    ConfigError::new([key], message.to_string())
+}
+
+fn wrong_arrivals(error: ArrivalsError) -> ConfigError {
+    let message = format!("`{}` is {}", error.parameter, error.value);
+    wrong("arrivals", message).help(format!("expected {}", error.expected))
+}
+
+fn build_births(
+    config: &TrafficConfig,
+    name: &str,
+    scale: f64,
+    streams: Streams,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Births, ConfigError> {
+    if let Some(trace) = trace {
+        return Ok(Births::Trace(Arc::clone(trace)));
+    }
+    Ok(match config.arrivals.scaled(scale).map_err(wrong_arrivals)? {
+        ArrivalsConfig::Trace { path, .. } => {
+            return Err(wrong("arrivals", format!("the trace `{path}` has not been read")));
+        }
+        ArrivalsConfig::ClosedLoop { users, think } => Births::Closed {
+            users: u64::from(users.get()),
+            think: think.build().map_err(|error| wrong("arrivals", error))?,
+        },
+        open => {
+            let process = open.build().map_err(wrong_arrivals)?;
+            Births::Open(process, streams.stream(name, Purpose::Arrivals))
+        }
+    })
+}
+
+fn build_law(config: &Option<NumberDist>, key: &str) -> Result<Option<Dist>, ConfigError> {
+    config.as_ref().map(|law| law.build().map_err(|error| wrong(key, error))).transpose()
+}
+
+impl Source {
+    pub(super) fn new(
+        config: &TrafficConfig,
+        name: &str,
+        entry: ComponentId,
+        scale: f64,
+        streams: Streams,
+        labels: &Labels,
+        trace: Option<&Arc<Trace>>,
+    ) -> Result<Self, ConfigError> {
+        let popularity = |key: &str, law: Option<Result<Dist, ConfigError>>| {
+            law.transpose().map_err(|error| error.within(key))
+        };
+        let prefixes = popularity("prefixes", config.prefixes.as_ref().map(super::PrefixesConfig::popularity))?;
+        let trace_classes = trace.map_or(&[][..], |trace| super::trace_classes(trace));
+        let trace_tenants = trace.map_or(&[][..], |trace| trace.tenants());
+        Ok(Self {
+            entry,
+            births: build_births(config, name, scale, streams, trace)?,
+            index: 0,
+            key_base: stable_hash(name.as_bytes()),
+            attributes: streams.keyed(name, Purpose::Attributes),
+            prompt_tokens: build_law(&config.prompt_tokens, "prompt_tokens")?,
+            output_tokens: build_law(&config.output_tokens, "output_tokens")?,
+            classes: Shares::new(config.class_shares()?, &labels.classes),
+            tenants: Shares::new(config.tenant_shares()?, &labels.tenants),
+            trace_classes: trace_classes.iter().map(|name| label_number(&labels.classes, name) as u8).collect(),
+            trace_tenants: trace_tenants.iter().map(|name| label_number(&labels.tenants, name)).collect(),
+            deadline: config.deadline.map(|deadline| deadline.get()),
+            prefixes: prefixes.zip(config.prefixes.as_ref().map(|prefixes| prefixes.tokens)),
+            topics: popularity("topics", config.topics.as_ref().map(super::PopularityConfig::popularity))?,
+            entities: popularity("entities", config.entities.as_ref().map(super::PopularityConfig::popularity))?,
+        })
+    }
+
+    fn draw(&self, attribute: Attribute) -> f64 {
+        unit(&mut self.attributes.draws(self.index, attribute as u32, 0))
+    }
+
+    fn tokens(&self, law: &Option<Dist>, attribute: Attribute) -> u32 {
+        law.as_ref().map_or(0, |law| law.quantile(self.draw(attribute)).round().max(1.0) as u32)
+    }
+
+    fn ranked(&self, law: &Option<Dist>, attribute: Attribute) -> u64 {
+        law.as_ref().map_or(0, |law| law.quantile(self.draw(attribute)) as u64)
+    }
+
+    fn choose(&self, shares: &Shares, attribute: Attribute) -> u16 {
+        match shares.steps.as_slice() {
+            [(_, only)] => *only,
+            _ => shares.pick(self.draw(attribute)),
+        }
+    }
+
+    /// Everything about the next request but its trace's part.
+    fn conceive(&self, now: SimTime) -> Request {
+        let prefix = match &self.prefixes {
+            Some((law, tokens)) => {
+                let rank = law.quantile(self.draw(Attribute::Prefix)) as u64;
+                Prefix::Shared { id: self.key_base.wrapping_add(rank), tokens: *tokens }
+            }
+            None => Prefix::None,
+        };
+        Request {
+            key: self.key_base.wrapping_add(self.index),
+            class: self.choose(&self.classes, Attribute::Class) as u8,
+            tenant: self.choose(&self.tenants, Attribute::Tenant),
+            born: now,
+            deadline: self.deadline.and_then(|patience| now.checked_add(patience).ok()).unwrap_or(SimTime::MAX),
+            prompt_tokens: self.tokens(&self.prompt_tokens, Attribute::Prompt),
+            output_tokens: self.tokens(&self.output_tokens, Attribute::Output),
+            prefix,
+            topic: self.ranked(&self.topics, Attribute::Topic) as u32,
+            difficulty: self.draw(Attribute::Difficulty) as f32,
+            entity: self.ranked(&self.entities, Attribute::Entity),
+            first_token: None,
+            open_calls: 0,
+            ended: false,
+        }
+    }
+
+    /// What the trace says of a request takes the place of what was drawn.
+    fn overwrite(&self, trace: &Trace, record: &TraceRecord, request: &mut Request) {
+        request.prompt_tokens = record.prompt_tokens;
+        request.output_tokens = record.output_tokens;
+        let class = if trace.classes().is_empty() { record.priority } else { record.class };
+        if let Some(class) = class {
+            request.class = self.trace_classes[usize::from(class)];
+        }
+        if let Some(tenant) = record.tenant {
+            request.tenant = self.trace_tenants[usize::from(tenant)];
+        }
+        let blocks = trace.blocks(record);
+        if blocks.len() > 0 {
+            request.prefix = Prefix::Blocks { ids: blocks.collect(), block_tokens: BLOCK_TOKENS };
+        } else if let Some(prefix) = record.prefix {
+            let place = u64::from(record.copy) << 32 | u64::from(prefix);
+            let id = self.key_base ^ stable_hash(&place.to_le_bytes());
+            request.prefix = Prefix::Shared { id, tokens: record.shared_prefix_tokens };
+        }
+    }
+
+    fn give_birth(&mut self, request: Request, ctx: &mut Ctx) {
+        self.index += 1;
+        let id = ctx.give_birth(request);
+        ctx.send_root(id, self.entry);
+    }
+
+    /// Sets the timer of the next birth, if there is one in time.
+    fn await_next(&mut self, ctx: &mut Ctx) {
+        let next = match &mut self.births {
+            Births::Open(process, rng) => process.next(ctx.now(), rng),
+            Births::Trace(trace) => {
+                let record = trace.records().get(self.index as usize);
+                record.and_then(|record| SimTime::ZERO.checked_add(record.at).ok())
+            }
+            // Users go on until the end of the run.
+            Births::Closed { .. } => return,
+        };
+        match next.filter(|next| *next <= ctx.arrivals_until()) {
+            Some(next) => {
+                ctx.schedule_at(next, Phase::Arrival, NEXT, 0);
+            }
+            None => ctx.close_source(),
+        }
+    }
+
+    /// A user of a closed loop thinks; the draw belongs to the user's last request.
+    fn think(&mut self, about: u64, ctx: &mut Ctx) {
+        let Births::Closed { think, .. } = &self.births else { return };
+        let pause = think.sample_duration(&mut self.attributes.draws(about, Attribute::Think as u32, 0));
+        ctx.schedule(pause, Phase::Arrival, THOUGHT, 0);
+    }
+}
+
+impl Component for Source {
+    fn start(&mut self, ctx: &mut Ctx) {
+        if let Births::Closed { users, .. } = self.births {
+            // Requests count up from 0, so first thoughts count down from the top.
+            for user in 0..users {
+                self.think(u64::MAX - user, ctx);
+            }
+        } else {
+            self.await_next(ctx);
+        }
+    }
+
+    fn on_call(&mut self, _call: CallId, _ctx: &mut Ctx) {
+        unreachable!("no link leads to a traffic source");
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        let now = ctx.now();
+        if timer.kind == THOUGHT {
+            if now <= ctx.arrivals_until() {
+                self.give_birth(self.conceive(now), ctx);
+            }
+            return;
+        }
+        let mut request = self.conceive(now);
+        if let Births::Trace(trace) = &self.births {
+            self.overwrite(trace, &trace.records()[self.index as usize], &mut request);
+        }
+        self.give_birth(request, ctx);
+        self.await_next(ctx);
+    }
+
+    fn on_reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
+        let key = ctx.request(call).key;
+        ctx.end_request(ctx.call(call).request, reply.outcome);
+        self.think(key.wrapping_sub(self.key_base), ctx);
+    }
+
+    fn on_progress(&mut self, call: CallId, progress: Progress, ctx: &mut Ctx) {
+        if progress == Progress::FirstToken {
+            ctx.note_first_token(ctx.call(call).request);
+        }
+    }
+}
