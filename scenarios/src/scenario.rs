@@ -1,0 +1,207 @@
+//! What a scenario file says.
+
+use std::num::NonZeroU32;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_models::link::LinkConfig;
+use sim_models::system::SystemConfig;
+use sim_models::system::config::{ComponentConfig, FaultConfig};
+use sim_models::traffic::TrafficConfig;
+use sim_models::units::{Money, Probability, Time};
+
+/// A scenario: a system, the load on it, how it is run and what is expected of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called in results.
+    pub name: String,
+    /// What it shows, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How long and how often it is run.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// What is expected of it.
+    #[serde(default, skip_serializing_if = "SloConfig::is_empty")]
+    pub slo: SloConfig,
+    /// Where requests come from, by name.
+    pub traffic: IndexMap<String, TrafficConfig>,
+    /// What serves them, by name.
+    pub components: IndexMap<String, ComponentConfig>,
+    /// Policies of calls, by `"caller -> callee"`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub links: IndexMap<String, LinkConfig>,
+    /// What breaks, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fault: Vec<FaultConfig>,
+}
+
+impl Scenario {
+    /// The part that is simulated.
+    pub fn system(&self) -> SystemConfig {
+        SystemConfig {
+            traffic: self.traffic.clone(),
+            components: self.components.clone(),
+            links: self.links.clone(),
+            faults: self.fault.clone(),
+        }
+    }
+}
+
+/// How a scenario is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Requests are born for this long. Default: 10 minutes, or the length of the longest trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Time>,
+    /// How long the run goes on after that until all requests have ended. Default: none, or as long again
+    /// as the duration when all traffic is traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Time>,
+    /// What is left out at the start: a time, or `"auto"` (MSER-5 on a pilot run, for stationary traffic
+    /// without faults; nothing otherwise).
+    #[serde(default)]
+    pub warmup: Warmup,
+    /// Seed of all randomness.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// How many runs with different luck. Default: 5.
+    #[serde(default = "five")]
+    pub replications: NonZeroU32,
+    /// Windows of the time series. Default: 200.
+    #[serde(default = "two_hundred")]
+    pub windows: NonZeroU32,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            duration: None,
+            drain: None,
+            warmup: Warmup::Auto,
+            seed: one(),
+            replications: five(),
+            windows: two_hundred(),
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn five() -> NonZeroU32 {
+    NonZeroU32::new(5).expect("not zero")
+}
+
+fn two_hundred() -> NonZeroU32 {
+    NonZeroU32::new(200).expect("not zero")
+}
+
+/// What is expected: thresholds for the whole run, and what makes a single request good.
+///
+/// A request is good (counts towards goodput) when its own latency, time to first token and time per
+/// output token are within the loosest bound given for each.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SloConfig {
+    /// End-to-end latency, from birth to reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Quantiles>,
+    /// Time to first token (TTFT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft: Option<Quantiles>,
+    /// Time per output token after the first (TPOT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Quantiles>,
+    /// Largest share of requests that may be rejected, time out or fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<Probability>,
+    /// Largest bill for 730 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_cost: Option<Money>,
+    /// What 1,000 good requests earn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revenue_per_1k: Option<Money>,
+    /// Other expectations for single classes.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub class: IndexMap<String, ClassSlo>,
+}
+
+impl SloConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is expected of one class; what is not said here is as for all.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSlo {
+    /// End-to-end latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Quantiles>,
+    /// Time to first token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft: Option<Quantiles>,
+    /// Time per output token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Quantiles>,
+    /// Largest share of requests that may be rejected, time out or fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<Probability>,
+}
+
+/// Bounds on quantiles of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quantiles {
+    /// Mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Time>,
+    /// Median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<Time>,
+    /// 95th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<Time>,
+    /// 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<Time>,
+}
+
+/// What is left out at the start of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(with = "String")]
+pub enum Warmup {
+    /// Found by MSER-5 on a pilot run.
+    #[default]
+    Auto,
+    /// This much.
+    Fixed(Time),
+}
+
+impl Serialize for Warmup {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(time) => time.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Warmup {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let time = text.parse().map_err(|error| {
+            serde::de::Error::custom(format!("{error}; \"auto\" is accepted too"))
+        })?;
+        Ok(Self::Fixed(time))
+    }
+}
