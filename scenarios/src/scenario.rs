@@ -199,9 +199,9 @@ impl<'de> Deserialize<'de> for Warmup {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let time = text.parse().map_err(|error| {
-            serde::de::Error::custom(format!("{error}; \"auto\" is accepted too"))
-        })?;
+        let time = text
+            .parse()
+            .map_err(|error| serde::de::Error::custom(format!("{error}; \"auto\" is accepted too")))?;
         Ok(Self::Fixed(time))
     }
 }

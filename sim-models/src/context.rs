@@ -152,7 +152,14 @@ impl Ctx<'_> {
         self.dispatch(request, CallId::NONE, callee, 0, 0)
     }
 
-    fn dispatch(&mut self, request_id: RequestId, parent: CallId, callee: ComponentId, tag: u32, hop: u32) -> CallId {
+    fn dispatch(
+        &mut self,
+        request_id: RequestId,
+        parent: CallId,
+        callee: ComponentId,
+        tag: u32,
+        hop: u32,
+    ) -> CallId {
         let now = self.now();
         let link_id = self.core.route(self.me, callee).expect("links are laid when the system is built");
         let link = &self.core.links[link_id.0 as usize];

@@ -65,7 +65,13 @@ impl CostMeter {
         units: u64,
     ) -> usize {
         let held = TimeWeighted::new(SimTime::ZERO, units);
-        self.items.push(CostItem { component, resource: resource.into(), price, source: source.into(), held });
+        self.items.push(CostItem {
+            component,
+            resource: resource.into(),
+            price,
+            source: source.into(),
+            held,
+        });
         self.items.len() - 1
     }
 

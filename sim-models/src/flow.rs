@@ -101,7 +101,9 @@ impl FlowConfig {
                 StepConfig::Detailed(step) => {
                     callees.extend(step.call.iter().map(|name| (place(&["call"]), name.as_str())));
                     let branches = step.parallel.iter().flatten().enumerate();
-                    callees.extend(branches.map(|(b, name)| (place(&["parallel", &b.to_string()]), name.as_str())));
+                    callees.extend(
+                        branches.map(|(b, name)| (place(&["parallel", &b.to_string()]), name.as_str())),
+                    );
                 }
             }
         }
@@ -110,7 +112,9 @@ impl FlowConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         if self.steps.is_empty() {
-            return Err(ConfigError::new(["steps"], "a flow without steps").help("name at least one component"));
+            return Err(
+                ConfigError::new(["steps"], "a flow without steps").help("name at least one component")
+            );
         }
         let steps = self.steps.iter().enumerate().map(|(index, step)| {
             step.build(scope).map_err(|error| error.within(index.to_string()).within("steps"))
@@ -130,7 +134,9 @@ impl StepConfig {
             (None, Some(names)) if !names.is_empty() => names.iter().map(|name| scope.id(name)).collect(),
             _ => {
                 let help = "expected { call = \"name\" } or { parallel = [\"name\", ...] }";
-                return Err(ConfigError::new([""; 0], "a step calls one component or several in parallel").help(help));
+                return Err(
+                    ConfigError::new([""; 0], "a step calls one component or several in parallel").help(help)
+                );
             }
         };
         let mut classes = None;

@@ -97,7 +97,14 @@ pub struct RequestMeter {
 }
 
 impl RequestMeter {
-    pub(crate) fn end(&mut self, request: &Request, outcome: Outcome, now: SimTime, bounds: GoodputBounds, in_window: bool) {
+    pub(crate) fn end(
+        &mut self,
+        request: &Request,
+        outcome: Outcome,
+        now: SimTime,
+        bounds: GoodputBounds,
+        in_window: bool,
+    ) {
         self.outcomes[outcome as usize] += 1;
         if !outcome.is_answer() {
             return;
@@ -106,7 +113,8 @@ impl RequestMeter {
         self.latency.record(latency.as_nanos());
         self.prompt_tokens += u64::from(request.prompt_tokens);
         self.output_tokens += u64::from(request.output_tokens);
-        let within = |bound: Option<SimDuration>, value: SimDuration| bound.is_none_or(|bound| value <= bound);
+        let within =
+            |bound: Option<SimDuration>, value: SimDuration| bound.is_none_or(|bound| value <= bound);
         let mut good = within(bounds.latency, latency);
         if let Some(first_token) = request.first_token {
             let ttft = first_token.since(request.born);

@@ -26,7 +26,12 @@ pub struct System {
 }
 
 impl System {
-    fn at(&mut self, me: ComponentId, scheduler: &mut Scheduler<ModelEvent>, act: impl FnOnce(&mut dyn Component, &mut Ctx)) {
+    fn at(
+        &mut self,
+        me: ComponentId,
+        scheduler: &mut Scheduler<ModelEvent>,
+        act: impl FnOnce(&mut dyn Component, &mut Ctx),
+    ) {
         let Self { components, core, .. } = self;
         act(components[me.index()].as_mut(), &mut Ctx { me, core, scheduler });
     }

@@ -114,7 +114,9 @@ fn shares(key: &str, shares: &IndexMap<String, f64>) -> Result<Vec<(String, f64)
     }
     let sum: f64 = shares.values().sum();
     if (sum - 1.0).abs() > 1e-6 {
-        return Err(ConfigError::new([key], format!("the shares sum to {sum}")).help("expected shares that sum to 1"));
+        return Err(
+            ConfigError::new([key], format!("the shares sum to {sum}")).help("expected shares that sum to 1")
+        );
     }
     Ok(shares.iter().map(|(name, share)| (name.clone(), *share)).collect())
 }

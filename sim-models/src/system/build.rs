@@ -9,9 +9,9 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
+use super::System;
 use super::config::{FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
-use super::System;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
@@ -122,17 +122,23 @@ struct Calls<'a> {
 fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
     let mut ids = IndexMap::new();
     for (index, name) in config.traffic.keys().chain(config.components.keys()).enumerate() {
-        let id = u16::try_from(index).map_err(|_| ConfigError::new(["components"], "more than 65,536 components"))?;
+        let id = u16::try_from(index)
+            .map_err(|_| ConfigError::new(["components"], "more than 65,536 components"))?;
         if ids.insert(name.as_str(), ComponentId(id)).is_some() {
-            return Err(ConfigError::new(["components", name], format!("`{name}` is also the name of a traffic source"))
-                .help("give one of them another name"));
+            return Err(ConfigError::new(
+                ["components", name],
+                format!("`{name}` is also the name of a traffic source"),
+            )
+            .help("give one of them another name"));
         }
     }
     let components = || config.components.keys().map(String::as_str);
     let mut pairs = Vec::new();
     let mut add = |caller: &str, callee: &str, path: Vec<String>| {
         if !config.components.contains_key(callee) {
-            return Err(ConfigError::new(path, format!("unknown component `{callee}`")).help(accepted(components())));
+            return Err(
+                ConfigError::new(path, format!("unknown component `{callee}`")).help(accepted(components()))
+            );
         }
         let pair = (ids[caller], ids[callee]);
         if !pairs.contains(&pair) {
@@ -194,16 +200,24 @@ fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), Con
     let (from, to) = (from.trim(), to.trim());
     for end in [from, to] {
         if !calls.ids.contains_key(end) {
-            return Err(ConfigError::new(["links", name], format!("unknown component `{end}` in link `{name}`"))
-                .help(accepted(calls.ids.keys().copied())));
+            return Err(ConfigError::new(
+                ["links", name],
+                format!("unknown component `{end}` in link `{name}`"),
+            )
+            .help(accepted(calls.ids.keys().copied())));
         }
     }
     if !calls.pairs.contains(&(calls.ids[from], calls.ids[to])) {
         let from_id = calls.ids[from];
         let called = calls.pairs.iter().filter(|(caller, _)| *caller == from_id);
-        let called: Vec<&str> = called.filter_map(|(_, to)| calls.ids.get_index(to.index())).map(|(n, _)| *n).collect();
+        let called: Vec<&str> =
+            called.filter_map(|(_, to)| calls.ids.get_index(to.index())).map(|(n, _)| *n).collect();
         return Err(ConfigError::new(["links", name], format!("`{from}` never calls `{to}`")).help(
-            if called.is_empty() { format!("`{from}` calls nobody") } else { format!("`{from}` calls {}", called.join(", ")) },
+            if called.is_empty() {
+                format!("`{from}` calls nobody")
+            } else {
+                format!("`{from}` calls {}", called.join(", "))
+            },
         ));
     }
     Ok((from, to))
@@ -231,15 +245,21 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
     Ok(labels)
 }
 
-fn faults(config: &[FaultConfig], ids: &IndexMap<&str, ComponentId>, components: usize) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
+fn faults(
+    config: &[FaultConfig],
+    ids: &IndexMap<&str, ComponentId>,
+    components: usize,
+) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
     let mut list = Vec::new();
     for (index, fault) in config.iter().enumerate() {
-        let wrong = |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
+        let wrong =
+            |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
         let first_component = ids.len() - components;
-        let target = ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
-            wrong("target", format!("unknown component `{}`", fault.target))
-                .help(accepted(ids.keys().skip(first_component).copied()))
-        })?;
+        let target =
+            ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
+                wrong("target", format!("unknown component `{}`", fault.target))
+                    .help(accepted(ids.keys().skip(first_component).copied()))
+            })?;
         let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Crash, replicas, None) => {
@@ -250,9 +270,12 @@ fn faults(config: &[FaultConfig], ids: &IndexMap<&str, ComponentId>, components:
                 (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
             }
             (FaultKind::Crash, _, Some(_)) => return Err(wrong("factor", "a crash has no `factor`".into())),
-            (FaultKind::Slow, Some(_), _) => return Err(wrong("replicas", "a `slow` fault has no `replicas`".into())),
+            (FaultKind::Slow, Some(_), _) => {
+                return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
+            }
             (FaultKind::Slow, None, factor) => {
-                let message = factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
+                let message =
+                    factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
                 return Err(wrong("factor", message).help("expected a number above 0, such as 10"));
             }
         };
@@ -276,7 +299,9 @@ fn lay_link(
     let latency = config.latency.as_ref().map(|latency| latency.build()).transpose();
     let timeout = match config.timeout.map(|timeout| timeout.get()) {
         Some(timeout) if timeout.is_zero() => {
-            return Err(wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0"));
+            return Err(
+                wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0")
+            );
         }
         timeout => timeout.into_iter().chain(deadline).min(),
     };
@@ -292,7 +317,11 @@ fn lay_link(
 ///
 /// # Errors
 /// The first thing in the configuration that cannot be simulated, with its place.
-pub fn build(config: &SystemConfig, plan: &RunPlan, traces: &Traces) -> Result<Simulation<System>, ConfigError> {
+pub fn build(
+    config: &SystemConfig,
+    plan: &RunPlan,
+    traces: &Traces,
+) -> Result<Simulation<System>, ConfigError> {
     if config.traffic.is_empty() {
         return Err(ConfigError::new(["traffic"], "there is no traffic").help("add a [traffic.NAME] table"));
     }
@@ -373,11 +402,13 @@ pub fn build(config: &SystemConfig, plan: &RunPlan, traces: &Traces) -> Result<S
     let (system, scheduler) = simulation.parts();
     let default_link = LinkConfig::default();
     for (caller, callee) in &calls.pairs {
-        let (from, to) = (system.core.names[caller.index()].as_str(), system.core.names[callee.index()].as_str());
+        let (from, to) =
+            (system.core.names[caller.index()].as_str(), system.core.names[callee.index()].as_str());
         let canonical = format!("{from} -> {to}");
         let (name, link) =
             configured.get(&(from, to)).map_or((&canonical, &default_link), |(name, link)| (*name, *link));
-        let deadline = config.traffic.get(from).and_then(|traffic| traffic.deadline).map(|deadline| deadline.get());
+        let deadline =
+            config.traffic.get(from).and_then(|traffic| traffic.deadline).map(|deadline| deadline.get());
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
         let link = lay_link(link, name, deadline, streams, scheduler)?;
         system.core.links.push(link);

@@ -85,7 +85,13 @@ impl Recorder {
     }
 
     /// Ends the present window.
-    pub(crate) fn close(&mut self, now: SimTime, in_flight: u64, meters: &[ComponentMeter], signals: &[Signals]) {
+    pub(crate) fn close(
+        &mut self,
+        now: SimTime,
+        in_flight: u64,
+        meters: &[ComponentMeter],
+        signals: &[Signals],
+    ) {
         let width = now.since(self.start);
         if width.is_zero() {
             return;

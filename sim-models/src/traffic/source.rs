@@ -115,19 +115,15 @@ fn build_births(
     if let Some(trace) = trace {
         return Ok(Births::Trace(Arc::clone(trace)));
     }
-    Ok(match config.arrivals.scaled(scale).map_err(wrong_arrivals)? {
-        ArrivalsConfig::Trace { path, .. } => {
-            return Err(wrong("arrivals", format!("the trace `{path}` has not been read")));
-        }
-        ArrivalsConfig::ClosedLoop { users, think } => Births::Closed {
+    let arrivals = config.arrivals.scaled(scale).map_err(wrong_arrivals)?;
+    match (&arrivals, arrivals.build().map_err(wrong_arrivals)?) {
+        (_, Some(process)) => Ok(Births::Open(process, streams.stream(name, Purpose::Arrivals))),
+        (ArrivalsConfig::ClosedLoop { users, think }, None) => Ok(Births::Closed {
             users: u64::from(users.get()),
             think: think.build().map_err(|error| wrong("arrivals", error))?,
-        },
-        open => {
-            let process = open.build().map_err(wrong_arrivals)?;
-            Births::Open(process, streams.stream(name, Purpose::Arrivals))
-        }
-    })
+        }),
+        (_, None) => Err(wrong("arrivals", "the trace has not been read")),
+    }
 }
 
 fn build_law(config: &Option<NumberDist>, key: &str) -> Result<Option<Dist>, ConfigError> {
@@ -147,7 +143,8 @@ impl Source {
         let popularity = |key: &str, law: Option<Result<Dist, ConfigError>>| {
             law.transpose().map_err(|error| error.within(key))
         };
-        let prefixes = popularity("prefixes", config.prefixes.as_ref().map(super::PrefixesConfig::popularity))?;
+        let prefixes =
+            popularity("prefixes", config.prefixes.as_ref().map(super::PrefixesConfig::popularity))?;
         let trace_classes = trace.map_or(&[][..], |trace| super::trace_classes(trace));
         let trace_tenants = trace.map_or(&[][..], |trace| trace.tenants());
         Ok(Self {
@@ -160,12 +157,18 @@ impl Source {
             output_tokens: build_law(&config.output_tokens, "output_tokens")?,
             classes: Shares::new(config.class_shares()?, &labels.classes),
             tenants: Shares::new(config.tenant_shares()?, &labels.tenants),
-            trace_classes: trace_classes.iter().map(|name| label_number(&labels.classes, name) as u8).collect(),
+            trace_classes: trace_classes
+                .iter()
+                .map(|name| label_number(&labels.classes, name) as u8)
+                .collect(),
             trace_tenants: trace_tenants.iter().map(|name| label_number(&labels.tenants, name)).collect(),
             deadline: config.deadline.map(|deadline| deadline.get()),
             prefixes: prefixes.zip(config.prefixes.as_ref().map(|prefixes| prefixes.tokens)),
             topics: popularity("topics", config.topics.as_ref().map(super::PopularityConfig::popularity))?,
-            entities: popularity("entities", config.entities.as_ref().map(super::PopularityConfig::popularity))?,
+            entities: popularity(
+                "entities",
+                config.entities.as_ref().map(super::PopularityConfig::popularity),
+            )?,
         })
     }
 
@@ -202,7 +205,10 @@ impl Source {
             class: self.choose(&self.classes, Attribute::Class) as u8,
             tenant: self.choose(&self.tenants, Attribute::Tenant),
             born: now,
-            deadline: self.deadline.and_then(|patience| now.checked_add(patience).ok()).unwrap_or(SimTime::MAX),
+            deadline: self
+                .deadline
+                .and_then(|patience| now.checked_add(patience).ok())
+                .unwrap_or(SimTime::MAX),
             prompt_tokens: self.tokens(&self.prompt_tokens, Attribute::Prompt),
             output_tokens: self.tokens(&self.output_tokens, Attribute::Output),
             prefix,
