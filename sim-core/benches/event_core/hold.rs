@@ -45,7 +45,7 @@ impl Holder {
     #[inline]
     fn wait(&mut self) -> SimDuration {
         match &self.wait {
-            Wait::Exponential(law) => law.sample_duration(&mut self.rng),
+            Wait::Exponential(law) => crate::draw(law, &mut self.rng),
             Wait::Ticks => SimDuration::from_nanos(1 + (self.rng.next_u64() >> 62)),
         }
     }

@@ -10,9 +10,19 @@ mod nexo;
 mod timers;
 
 use cpu_time::ProcessTime;
+use rand::distr::Distribution;
+use sim_core::distribution::Exponential;
+use sim_core::random::Stream;
+use sim_core::time::SimDuration;
 
 /// Rounds in which the two sides are run in turn.
 const ROUNDS: usize = 7;
+
+/// A duration whose law is in seconds.
+#[inline]
+fn draw(law: &Exponential, rng: &mut Stream) -> SimDuration {
+    SimDuration::saturating_from_secs_f64(law.sample(rng))
+}
 
 /// CPU seconds of one call, and the number of events it handled.
 fn timed(run: &mut dyn FnMut() -> u64) -> (f64, u64) {

@@ -59,13 +59,13 @@ impl Queue {
     /// The time to the next arrival.
     #[inline]
     pub fn between(&mut self) -> SimDuration {
-        self.between.sample_duration(&mut self.arrivals)
+        crate::draw(&self.between, &mut self.arrivals)
     }
 
     /// The next service time.
     #[inline]
     pub fn service(&mut self) -> SimDuration {
-        self.service.sample_duration(&mut self.services)
+        crate::draw(&self.service, &mut self.services)
     }
 
     /// Lets a customer in; true when the server was idle.

@@ -46,7 +46,7 @@ impl Draws {
 
     #[inline]
     fn wait(&mut self) -> SimDuration {
-        self.wait.sample_duration(&mut self.rng)
+        crate::draw(&self.wait, &mut self.rng)
     }
 
     #[inline]
