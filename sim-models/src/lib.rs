@@ -1,2 +1,3 @@
 //! sim-models
+pub mod traffic;
 pub mod units;

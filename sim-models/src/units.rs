@@ -21,9 +21,10 @@ mod text;
 mod time;
 
 pub use bytes::Bytes;
-pub use dist::{DistConfig, DistValue, Law, NumberDist, TimeDist, Weighted};
+pub use dist::{DistConfig, DistConfigError, DistValue, Law, NumberDist, TimeDist, Weighted};
 pub use money::{HOURS_PER_MONTH, HourlyPrice, Money, TokenPrice};
 pub use number::{Number, Probability};
 pub use rate::Rate;
 pub use text::UnitError;
+pub(crate) use text::decimal_times;
 pub use time::Time;

@@ -8,6 +8,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
+use sim_core::distribution::{
+    Constant, Dist, DistributionError, Empirical, Exponential, Gamma, HyperExponential, LogNormal, Mixture,
+    Normal, Pareto, Uniform, Weibull,
+};
+use thiserror::Error;
 
 use super::{Number, Time};
 
@@ -187,11 +192,136 @@ pub struct Weighted<V> {
     pub of: DistConfig<V>,
 }
 
+/// A distribution whose parameters do not make one.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum DistConfigError {
+    /// A parameter is out of its range; durations are in seconds.
+    #[error(transparent)]
+    Parameter(#[from] DistributionError),
+    /// Bounds that leave no room.
+    #[error("{law}: `max` is {max}: expected more than `min`, {min}")]
+    Bounds {
+        /// The law.
+        law: &'static str,
+        /// Its smallest value, in seconds if a duration.
+        min: f64,
+        /// Its largest value, in seconds if a duration.
+        max: f64,
+    },
+    /// Neither, both or mixed ways to give a law.
+    #[error("{law}: expected {expected}")]
+    Choice {
+        /// The law.
+        law: &'static str,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}
+
 impl<V> DistConfig<V> {
     /// Always `value`.
     pub const fn constant(value: V) -> Self {
         Self::Constant(value)
     }
+}
+
+impl<V: DistValue> DistConfig<V> {
+    /// The distribution itself; its values are seconds for durations.
+    ///
+    /// # Errors
+    /// When the parameters are out of range or contradict one another. What was read from a file has
+    /// been checked already.
+    pub fn build(&self) -> Result<Dist, DistConfigError> {
+        match self {
+            Self::Constant(value) => Ok(Constant::new(value.number())?.into()),
+            Self::Law(law) => law.build(),
+        }
+    }
+}
+
+impl<V: DistValue> Law<V> {
+    fn build(&self) -> Result<Dist, DistConfigError> {
+        Ok(match self {
+            Self::Constant(value) => Constant::new(value.number())?.into(),
+            Self::Uniform { min, max } => {
+                let (min, max) = bounds("uniform", Some(min), Some(max))?;
+                Uniform::new(min, max)?.into()
+            }
+            Self::Exponential { mean, min, max } => {
+                clipped("exponential", Exponential::with_mean(mean.number())?, min, max)?
+            }
+            Self::Normal { mean, sd, min, max } => {
+                let (min, max) = bounds("normal", min.as_ref(), max.as_ref())?;
+                Normal::truncated(mean.number(), sd.number(), min, max)?.into()
+            }
+            Self::Lognormal { mean, cv, p50, p99, min, max } => {
+                let law = match (mean, cv, p50, p99) {
+                    (Some(mean), Some(cv), None, None) => LogNormal::from_mean_cv(mean.number(), *cv)?,
+                    (None, None, Some(p50), Some(p99)) => {
+                        LogNormal::from_p50_p99(p50.number(), p99.number())?
+                    }
+                    _ => {
+                        let expected = "either `mean` and `cv`, or `p50` and `p99`";
+                        return Err(DistConfigError::Choice { law: "lognormal", expected });
+                    }
+                };
+                clipped("lognormal", law, min, max)?
+            }
+            Self::Gamma { mean, cv, min, max } => {
+                clipped("gamma", Gamma::from_mean_cv(mean.number(), *cv)?, min, max)?
+            }
+            Self::Erlang { mean, k } => {
+                let stages = f64::from(k.get());
+                Gamma::new(stages, mean.number() / stages)?.into()
+            }
+            Self::Weibull { shape, scale, min, max } => {
+                clipped("weibull", Weibull::new(*shape, scale.number())?, min, max)?
+            }
+            Self::Pareto { shape, scale, max } => {
+                clipped("pareto", Pareto::new(scale.number(), *shape)?, &Some(*scale), max)?
+            }
+            Self::Hyperexponential { mean, cv } => HyperExponential::from_mean_cv(mean.number(), *cv)?.into(),
+            Self::Empirical { samples, quantiles } => match (samples, quantiles) {
+                (Some(samples), None) => {
+                    Empirical::from_samples(samples.iter().map(|value| value.number()).collect())?.into()
+                }
+                (None, Some(quantiles)) => {
+                    let points = quantiles.iter().map(|(share, value)| (*share, value.number()));
+                    Empirical::from_quantiles(points.collect())?.into()
+                }
+                _ => {
+                    let expected = "either `samples` or `quantiles`";
+                    return Err(DistConfigError::Choice { law: "empirical", expected });
+                }
+            },
+            Self::Mixture(parts) => {
+                let parts = parts.iter().map(|part| Ok((part.weight, part.of.build()?)));
+                Mixture::new(parts.collect::<Result<_, DistConfigError>>()?)?.into()
+            }
+        })
+    }
+}
+
+/// From `min` (0 when absent, for no value is negative) to `max`.
+fn bounds<V: DistValue>(
+    law: &'static str,
+    min: Option<&V>,
+    max: Option<&V>,
+) -> Result<(f64, f64), DistConfigError> {
+    let (min, max) = (min.map_or(0.0, |min| min.number()), max.map_or(f64::INFINITY, |max| max.number()));
+    if min < max { Ok((min, max)) } else { Err(DistConfigError::Bounds { law, min, max }) }
+}
+
+fn clipped<V: DistValue>(
+    name: &'static str,
+    law: impl Into<Dist>,
+    min: &Option<V>,
+    max: &Option<V>,
+) -> Result<Dist, DistConfigError> {
+    let (lo, hi) = bounds(name, min.as_ref(), max.as_ref())?;
+    let law = law.into();
+    // A bound at the end of the law's own range clips nothing.
+    if law.quantile(0.0) >= lo && hi == f64::INFINITY { Ok(law) } else { Ok(law.clipped(lo, hi)?) }
 }
 
 impl<V: DistValue> Serialize for DistConfig<V> {
@@ -241,6 +371,8 @@ impl<'de, V: DistValue> Visitor<'de> for DistVisitor<V> {
                 format!("one law only: `{second}` is a second key (its parameters go into the law's table)");
             return Err(de::Error::custom(message));
         }
+        // Here the error still knows its place in the file.
+        law.build().map_err(de::Error::custom)?;
         Ok(DistConfig::Law(Box::new(law)))
     }
 }
@@ -260,82 +392,4 @@ impl<V: DistValue> JsonSchema for DistConfig<V> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize, Serialize)]
-    #[serde(deny_unknown_fields)]
-    struct File {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        time: Option<TimeDist>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        tokens: Option<NumberDist>,
-    }
-
-    fn read(text: &str) -> Result<File, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    const ALL: [&str; 15] = [
-        r#"time = "2ms""#,
-        "tokens = 512",
-        "tokens = 0.5",
-        r#"time = { constant = "2ms" }"#,
-        r#"time = { uniform = { min = "2ms", max = "3ms" } }"#,
-        r#"time = { exponential = { mean = "2ms", max = "10ms" } }"#,
-        r#"time = { normal = { mean = "2ms", sd = "1ms" } }"#,
-        r#"time = { lognormal = { p50 = "1ms", p99 = "5ms" } }"#,
-        "tokens = { lognormal = { mean = 512, cv = 1.2, min = 4, max = 2048 } }",
-        "tokens = { gamma = { mean = 3, cv = 0.5 } }\ntime = { erlang = { mean = \"2ms\", k = 3 } }",
-        "tokens = { weibull = { shape = 0.7, scale = 3 } }",
-        "tokens = { pareto = { shape = 1.5, scale = 3 } }",
-        "tokens = { hyperexponential = { mean = 3, cv = 2.5 } }",
-        "tokens = { empirical = { samples = [1, 2.5, 3] } }\ntime = { empirical = { quantiles = [[0, \"0s\"], [1, \"1s\"]] } }",
-        r#"time = { mixture = [{ weight = 0.9, of = "1ms" }, { weight = 0.1, of = { exponential = { mean = "1s" } } }] }"#,
-    ];
-
-    #[test]
-    fn every_law_is_read_and_the_canonical_form_round_trips() {
-        for text in ALL {
-            let file = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            let canonical = toml::to_string(&file).unwrap();
-            let again = read(&canonical).unwrap_or_else(|error| panic!("{canonical}: {error}"));
-            assert_eq!((&again.time, &again.tokens), (&file.time, &file.tokens));
-            assert_eq!(toml::to_string(&again).unwrap(), canonical);
-            let json = serde_json::to_string(&file).unwrap();
-            let again: File = serde_json::from_str(&json).unwrap();
-            assert_eq!((again.time, again.tokens), (file.time, file.tokens));
-        }
-    }
-
-    #[test]
-    fn errors_point_at_the_place_and_say_what_is_accepted() {
-        for (text, at, message) in [
-            ("time = 2", "2", "no unit"),
-            (r#"tokens = "many""#, r#""many""#, "a number from 0"),
-            (r#"time = { exponential = { mean = "2 parsecs" } }"#, r#""2 parsecs""#, "unknown unit"),
-            ("time = { exponential = { mean = 7 } }", "7", "such as \"250ms\""),
-            (r#"time = { exponentail = { mean = "2s" } }"#, "exponentail", "`exponential`"),
-            (r#"time = { exponential = { mean = "2s", sd = "1s" } }"#, "sd", "unknown field `sd`"),
-            (r#"time = { gamma = { mean = "2s" } }"#, r#"{ mean = "2s" }"#, "missing field `cv`"),
-            ("tokens = true", "true", "a number such as 512 or a distribution"),
-            ("tokens = -4", "-4", "negative"),
-        ] {
-            let error = read(text).unwrap_err();
-            let span = error.span().unwrap_or_else(|| panic!("{text}: no span: {error}"));
-            assert_eq!(&text[span], at, "{text}: {error}");
-            assert!(error.message().contains(message), "{text}: {error}");
-        }
-        let two = r#"time = { constant = "2s", exponential = { mean = "2s" } }"#;
-        assert!(read(two).unwrap_err().message().contains("one law only: `exponential`"));
-        assert!(read("time = {}").is_err());
-    }
-
-    #[test]
-    fn the_schema_offers_constants_and_laws() {
-        let schema = serde_json::to_string(&schemars::schema_for!(TimeDist)).unwrap();
-        for part in ["\"Time\"", "lognormal", "hyperexponential", "mixture", "(ns|us|ms|s|m|min|h|d)"] {
-            assert!(schema.contains(part), "{part} in {schema}");
-        }
-    }
-}
+mod tests;

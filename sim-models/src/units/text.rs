@@ -71,6 +71,18 @@ pub(super) fn times(number: &str, unit: u64) -> Result<(u64, Option<bool>), &'st
     Ok((total, (rest != 0).then_some(2 * rest >= scale)))
 }
 
+/// A decimal number times `unit`, rounded to the nearest integer; `None` when `number` is not a plain
+/// decimal from 0 or the product does not fit.
+pub(crate) fn decimal_times(number: &str, unit: u64) -> Option<u64> {
+    match split(number) {
+        Ok((number, "")) => {
+            let (product, rest) = times(number, unit).ok()?;
+            product.checked_add(u64::from(rest == Some(true)))
+        }
+        _ => None,
+    }
+}
+
 /// The number before a unit as a float; the standard library rounds decimals correctly.
 pub(super) fn float(number: &str) -> Result<f64, &'static str> {
     match number.parse::<f64>() {

@@ -1,0 +1,76 @@
+//! Processes with independent gaps of one law.
+
+use sim_core::distribution::{Distribution, Gamma};
+use sim_core::random::Stream;
+use sim_core::time::SimTime;
+
+use super::{ArrivalProcess, ArrivalsError, after, exponential};
+
+/// Poisson arrivals at a constant rate.
+#[derive(Debug)]
+pub(super) struct Poisson {
+    rate: f64,
+}
+
+impl Poisson {
+    /// `rate` per second; 0 for no arrivals.
+    pub(super) fn new(rate: f64) -> Self {
+        Self { rate }
+    }
+}
+
+impl ArrivalProcess for Poisson {
+    fn next(&mut self, now: SimTime, rng: &mut Stream) -> Option<SimTime> {
+        // A rate of 0 gives an infinite gap, which is past the end of time.
+        after(now, exponential(rng) / self.rate)
+    }
+}
+
+/// Equal gaps.
+#[derive(Debug)]
+pub(super) struct Deterministic {
+    rate: f64,
+    count: u64,
+    start: Option<SimTime>,
+}
+
+impl Deterministic {
+    /// `rate` per second; 0 for no arrivals.
+    pub(super) fn new(rate: f64) -> Self {
+        Self { rate, count: 0, start: None }
+    }
+}
+
+impl ArrivalProcess for Deterministic {
+    fn next(&mut self, now: SimTime, _: &mut Stream) -> Option<SimTime> {
+        let start = *self.start.get_or_insert(now);
+        self.count += 1;
+        // Counted from the start, so that roundings of gaps do not add up.
+        after(start, self.count as f64 / self.rate)
+    }
+}
+
+/// Gamma-distributed gaps.
+#[derive(Debug)]
+pub(super) struct GammaGaps {
+    rate: f64,
+    /// Of mean 1.
+    gap: Gamma,
+}
+
+impl GammaGaps {
+    /// `rate` per second (0 for no arrivals), `cv` of the gaps.
+    pub(super) fn new(rate: f64, cv: f64) -> Result<Self, ArrivalsError> {
+        let gap = Gamma::from_mean_cv(1.0, cv);
+        let gap = gap.map_err(|_| ArrivalsError::new("cv", cv, super::config::CV))?;
+        Ok(Self { rate, gap })
+    }
+}
+
+impl ArrivalProcess for GammaGaps {
+    fn next(&mut self, now: SimTime, rng: &mut Stream) -> Option<SimTime> {
+        let gap: f64 = self.gap.sample(rng);
+        // Short gaps of a large cv underflow to 0: without this a rate of 0 would give 0 / 0.
+        if self.rate == 0.0 { None } else { after(now, gap / self.rate) }
+    }
+}
