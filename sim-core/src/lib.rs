@@ -1,3 +1,4 @@
 //! The event core.
+pub mod distribution;
 pub mod random;
 pub mod time;

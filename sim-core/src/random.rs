@@ -54,9 +54,9 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A stable 64-bit hash of bytes (FNV-1a, then finalized): the same on every platform and version.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
-    let fnv = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     mix(fnv)
 }
 
@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(first(streams.stream("traffic.web", Purpose::Arrivals)), GOLDEN_STREAM);
         assert_eq!(first(streams.keyed("components.db", Purpose::Service).draws(7, 1, 2)), GOLDEN_KEYED);
     }
-    const GOLDEN_STREAM: u64 = 0;
-    const GOLDEN_KEYED: u64 = 0;
+    const GOLDEN_STREAM: u64 = 0x3f46_1471_3809_3930;
+    const GOLDEN_KEYED: u64 = 0xf2e3_6ee8_0aab_b2eb;
 
     #[test]
     fn unit_is_open_and_uniform() {
