@@ -26,7 +26,7 @@ macro_rules! number {
             /// # Errors
             #[doc = concat!("When it is not ", $expected, ".")]
             pub fn new(value: f64) -> Result<Self, UnitError> {
-                if value >= 0.0 && value <= $max {
+                if (0.0..=$max).contains(&value) {
                     // Adding zero turns -0 into 0.
                     return Ok(Self(value + 0.0));
                 }
