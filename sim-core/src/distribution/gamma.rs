@@ -18,6 +18,8 @@ pub(super) struct IncompleteGamma {
 
 /// From here on Stirling's series (DLMF 5.11.1), four terms of it, is good to 1e-14.
 const STIRLING_FROM: f64 = 16.0;
+/// Far more terms than the continued fraction needs: a few times the root of the shape.
+const MOST_TERMS: u32 = 100_000;
 
 impl IncompleteGamma {
     pub(super) fn new(a: f64) -> Self {
@@ -50,6 +52,9 @@ impl IncompleteGamma {
         if x <= 0.0 {
             return (0.0, 1.0);
         }
+        if x == f64::INFINITY {
+            return (1.0, 0.0);
+        }
         let factor = self.factor(x);
         if factor == 0.0 {
             return if x < self.a { (0.0, 1.0) } else { (1.0, 0.0) };
@@ -68,9 +73,9 @@ impl IncompleteGamma {
             // The continued fraction DLMF 8.9.2, contracted, from its front by Lentz's method.
             let mut b = x + 1.0 - self.a;
             let (mut c, mut d) = (f64::INFINITY, 1.0 / b);
-            let (mut fraction, mut n) = (d, 0.0);
-            loop {
-                n += 1.0;
+            let mut fraction = d;
+            for n in 1..MOST_TERMS {
+                let n = f64::from(n);
                 let numerator = n * (self.a - n);
                 b += 2.0;
                 d = 1.0 / (b + numerator * d);
@@ -78,7 +83,7 @@ impl IncompleteGamma {
                 let step = c * d;
                 fraction *= step;
                 // An integer shape ends the fraction.
-                if (step - 1.0).abs() < 1e-16 || numerator == 0.0 {
+                if (step - 1.0).abs() <= f64::EPSILON || numerator == 0.0 {
                     break;
                 }
             }

@@ -118,6 +118,19 @@ fn samples_are_quantiles() {
 }
 
 #[test]
+fn the_ends_of_the_line_are_answered() {
+    for (law, _) in golden().unwrap() {
+        assert_eq!((law.cdf(f64::NEG_INFINITY), law.cdf(f64::INFINITY)), (0.0, 1.0), "{law:?}");
+        assert_eq!(
+            (law.quantile(-1.0), law.quantile(2.0)),
+            (law.quantile(0.0), law.quantile(1.0)),
+            "{law:?}"
+        );
+        assert!(law.cdf(f64::NAN).is_nan() && law.quantile(f64::NAN).is_nan(), "{law:?}");
+    }
+}
+
+#[test]
 fn durations_are_seconds() {
     let mut rng = Streams::new(1, 0).stream("d", Purpose::Service);
     let quarter = Dist::from(Constant::new(0.25).unwrap());
@@ -214,5 +227,6 @@ fn no_constructor_accepts_nonsense() {
     }
     assert!(Normal::truncated(0.0, 1.0, 0.0, f64::NAN).is_err());
     assert!(HyperExponential::new(&[]).is_err());
+    assert!(Empirical::from_samples(vec![-1e308, 1e308]).is_err());
     assert!(Mixture::new(vec![]).is_err());
 }
