@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::build::Scope;
 use crate::component::Component;
 use crate::error::ConfigError;
+use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
+use crate::router::RouterConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -36,16 +38,22 @@ pub struct SystemConfig {
 pub enum ComponentConfig {
     /// Calls steps in sequence or in parallel.
     Flow(FlowConfig),
+    /// Reads features of an entity from an online store.
+    FeatureStore(FeatureStoreConfig),
+    /// Sends each request to one of several components.
+    Router(RouterConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow"];
+    pub const KINDS: &[&str] = &["flow", "feature_store", "router"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
+            Self::FeatureStore(_) => "feature_store",
+            Self::Router(_) => "router",
         }
     }
 
@@ -53,6 +61,8 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
+            Self::FeatureStore(_) => Vec::new(),
+            Self::Router(config) => config.callees(),
         }
     }
 
@@ -63,6 +73,8 @@ impl ComponentConfig {
     pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         match self {
             Self::Flow(config) => config.build(scope),
+            Self::FeatureStore(config) => config.build(scope),
+            Self::Router(config) => config.build(scope),
         }
     }
 }
