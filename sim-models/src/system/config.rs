@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::build::Scope;
 use crate::component::Component;
 use crate::error::ConfigError;
+use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::service::ServiceConfig;
+use crate::router::RouterConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -39,17 +41,23 @@ pub enum ComponentConfig {
     Flow(FlowConfig),
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
+    /// Reads features of an entity from an online store.
+    FeatureStore(FeatureStoreConfig),
+    /// Sends each request to one of several components.
+    Router(RouterConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "service"];
+    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
             Self::Service(_) => "service",
+            Self::FeatureStore(_) => "feature_store",
+            Self::Router(_) => "router",
         }
     }
 
@@ -58,6 +66,8 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Service(_) => Vec::new(),
+            Self::FeatureStore(_) => Vec::new(),
+            Self::Router(config) => config.callees(),
         }
     }
 
@@ -69,6 +79,8 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.build(scope),
             Self::Service(config) => config.build(scope),
+            Self::FeatureStore(config) => config.build(scope),
+            Self::Router(config) => config.build(scope),
         }
     }
 }
