@@ -56,7 +56,6 @@ pub(super) struct Setup {
 /// A call in an engine.
 #[derive(Debug)]
 struct Active {
-    call: CallId,
     replica: u32,
     sequence: SeqId,
 }
@@ -204,7 +203,7 @@ impl Pool {
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
         })?;
-        let key = self.active.insert(Active { call, replica: index as u32, sequence });
+        let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
         if replica.wake() {
             ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
@@ -260,10 +259,7 @@ impl Component for Pool {
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
-        if self.active.get(key).is_none_or(|active| active.call != call) {
-            return;
-        }
-        let Some(Active { replica, sequence, .. }) = self.active.remove(key) else { return };
+        let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
         self.replicas[replica as usize].engine.abort(sequence);
         self.note(replica as usize, ctx);
         ctx.reply(call, Reply::FAILED);

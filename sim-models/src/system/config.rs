@@ -10,6 +10,7 @@ use crate::error::ConfigError;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
+use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -39,17 +40,20 @@ pub enum ComponentConfig {
     Flow(FlowConfig),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
+    /// Serves calls on a number of equal servers.
+    Service(ServiceConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "llm"];
+    pub const KINDS: &[&str] = &["flow", "llm", "service"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
             Self::Llm(_) => "llm",
+            Self::Service(_) => "service",
         }
     }
 
@@ -58,6 +62,7 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Llm(_) => Vec::new(),
+            Self::Service(_) => Vec::new(),
         }
     }
 
@@ -69,6 +74,7 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
+            Self::Service(config) => config.build(scope),
         }
     }
 }
