@@ -10,6 +10,7 @@ use crate::error::ConfigError;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
+use crate::llm::LlmConfig;
 use crate::service::ServiceConfig;
 use crate::router::RouterConfig;
 use crate::traffic::TrafficConfig;
@@ -39,6 +40,8 @@ pub struct SystemConfig {
 pub enum ComponentConfig {
     /// Calls steps in sequence or in parallel.
     Flow(FlowConfig),
+    /// A pool of LLM engine replicas on GPUs.
+    Llm(Box<LlmConfig>),
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
     /// Reads features of an entity from an online store.
@@ -49,12 +52,13 @@ pub enum ComponentConfig {
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router"];
+    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
+            Self::Llm(_) => "llm",
             Self::Service(_) => "service",
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
@@ -65,6 +69,7 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
+            Self::Llm(_) => Vec::new(),
             Self::Service(_) => Vec::new(),
             Self::FeatureStore(_) => Vec::new(),
             Self::Router(config) => config.callees(),
@@ -78,6 +83,7 @@ impl ComponentConfig {
     pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         match self {
             Self::Flow(config) => config.build(scope),
+            Self::Llm(config) => config.build(scope),
             Self::Service(config) => config.build(scope),
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
