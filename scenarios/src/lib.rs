@@ -1,3 +1,4 @@
 //! scenarios
 
+pub mod language;
 pub mod scenario;
