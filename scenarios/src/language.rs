@@ -70,24 +70,21 @@ fn read(source: &Source) -> Result<(Scenario, Places), Fault> {
     Ok((scenario, Places::new(None, &root, &brace_at)))
 }
 
-/// What is not TOML, and the one thing that everybody forgets.
+/// What is not TOML, and what is most often forgotten.
 fn syntax_fault(error: &toml::de::Error, text: &str) -> Fault {
     let span = error.span().unwrap_or(0..0);
-    let message = error.message().lines().next().unwrap_or("not TOML");
-    let (message, expected) = match message.split_once(", expected ") {
-        Some((message, expected)) => (message, Some(format!("expected {expected}"))),
-        None => (message, None),
-    };
-    let line = text[..span.start.min(text.len())].lines().count().max(1) - 1;
-    let line = text.lines().nth(line).unwrap_or_default();
-    let unquoted = line.split_once('=').map(|(_, value)| value.trim()).filter(|value| {
-        let number = value.trim_start_matches('$');
-        let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-    });
-    let help = match unquoted {
-        Some(value) => Some(format!("a number with a unit is written in quotes: \"{value}\"")),
-        None => expected,
+    let (message, expected) = explain::split_expected(error.message().lines().next().unwrap_or("not TOML"));
+    let (before, behind) = text.split_at_checked(span.start).unwrap_or((text, ""));
+    let ends = |c: char| c.is_whitespace() || matches!(c, '=' | ',' | '{' | '}' | '[' | ']' | '#');
+    let start = before.rfind(ends).map_or(0, |end| end + 1);
+    let end = behind.find(ends).map_or(text.len(), |length| before.len() + length);
+    let value = text.get(start..end).unwrap_or_default();
+    let number = value.trim_start_matches('$');
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let has_unit = unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let help = match has_unit || value.starts_with('$') {
+        true => Some(format!("a number with a unit is written in quotes: \"{value}\"")),
+        false => expected,
     };
     Fault { span, message: message.to_owned(), help }
 }
@@ -117,7 +114,10 @@ impl Loaded {
         if depth < error.path.len() && depth > 0 {
             message = format!("{}: {message}", overrides::path_text(&error.path));
         }
-        self.source.error(Fault { span, message, help: error.help })
+        let (message, expected) = explain::split_expected(&message);
+        let help = error.help.or(expected);
+        let help = help.map(|help| explain::with_suggestion(message, &help).unwrap_or(help));
+        self.source.error(Fault { span, message: message.to_owned(), help })
     }
 }
 

@@ -41,9 +41,16 @@ pub(super) fn decode(root: &Node) -> Result<Scenario, Fault> {
     };
     let names = culprit.names(root);
     let (last, parents) = names.split_last().map_or((None, &[][..]), |(last, parents)| (Some(last), parents));
-    let place = if culprit.at_key { parents } else { &names };
-    let key = if culprit.at_key { parents.last() } else { last };
-    let (message, help) = complaint.explain(&path_text(place), key.map(String::as_str));
+    let (message, help) = match (complaint, culprit.at_key) {
+        // A law of a distribution is a key.
+        (Complaint::UnknownKey(name, known) | Complaint::UnknownName(name, known), true) => {
+            Complaint::UnknownKey(name, known).explain(&path_text(parents), None)
+        }
+        (complaint, _) => {
+            let key = last.filter(|key| key.parse::<usize>().is_err());
+            complaint.explain(&path_text(&names), key.map(String::as_str))
+        }
+    };
     Err(Fault { span, message, help })
 }
 

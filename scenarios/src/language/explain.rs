@@ -103,8 +103,8 @@ impl<'m> Complaint<'m> {
         }
     }
 
-    /// Message and help. `place` is where the table or value is (`components.edge`, nothing at the top),
-    /// `key` its last key.
+    /// Message and help. `place` is the path of the table or value (`components.edge`, nothing at the top),
+    /// `key` its last key, or nothing in an array.
     pub fn explain(&self, place: &str, key: Option<&str>) -> (String, Option<String>) {
         let within = if place.is_empty() { "at the top level".to_owned() } else { format!("in {place}") };
         match self {
@@ -112,8 +112,7 @@ impl<'m> Complaint<'m> {
                 (format!("unknown key `{name}` {within}"), Some(expected_one_of(name, names)))
             }
             Self::UnknownName(name, names) => {
-                let what = key.filter(|key| key.parse::<usize>().is_err()).unwrap_or("name");
-                (format!("unknown {what} `{name}`"), Some(expected_one_of(name, names)))
+                (format!("unknown {} `{name}`", key.unwrap_or("name")), Some(expected_one_of(name, names)))
             }
             Self::Missing("kind", None) if place.starts_with("components.") => (
                 format!("missing key `kind` {within}"),
@@ -124,18 +123,34 @@ impl<'m> Complaint<'m> {
                 (format!("missing key `{name}` {within}"), Some(help))
             }
             Self::Type { found, expected } => {
-                let what = key.map_or_else(|| "the value".to_owned(), |key| format!("`{key}`"));
-                (format!("{what} is {}", found_in_words(found)), Some(format!("expected {}", type_in_words(expected))))
+                let what = if place.is_empty() { "the scenario" } else { key.unwrap_or(place) };
+                let message = format!("`{what}` is {}", found_in_words(found));
+                (message, Some(format!("expected {}", type_in_words(expected))))
             }
             Self::Other(message) => {
                 let message = message.lines().next().unwrap_or_default();
-                match message.split_once(": expected ").or_else(|| message.split_once(", expected ")) {
-                    Some((message, expected)) => (message.to_owned(), Some(format!("expected {expected}"))),
-                    None => (message.to_owned(), None),
-                }
+                let (message, help) = split_expected(message);
+                (message.to_owned(), help)
             }
         }
     }
+}
+
+/// Message and help of `... : expected ...`.
+pub(super) fn split_expected(message: &str) -> (&str, Option<String>) {
+    let split = [": expected ", ", expected ", "; accepted: "].iter().find_map(|between| message.split_once(between));
+    match split {
+        Some((message, expected)) => (message, Some(format!("expected {expected}"))),
+        None => (message, None),
+    }
+}
+
+/// Adds the probable name to the help text of a message about an unknown one:
+/// ``unknown component `edg` `` and `expected one of edge, stock`.
+pub(super) fn with_suggestion(message: &str, help: &str) -> Option<String> {
+    let word = quoted(message.starts_with("unknown").then_some(message)?).first().copied()?;
+    let names: Vec<&str> = help.strip_prefix("expected one of ")?.split(", ").collect();
+    Some(format!("did you mean `{}`? {help}", did_you_mean(word, names)?))
 }
 
 /// What serde calls a value that it found: ``integer `5` ``.
@@ -143,7 +158,7 @@ fn found_in_words(found: &str) -> String {
     match found {
         "sequence" => "an array".to_owned(),
         "map" => "a table".to_owned(),
-        found => match found.split_once([' ']) {
+        found => match found.split_once(' ') {
             Some(("string", text)) => format!("the text {text}"),
             Some(("integer" | "boolean", value)) => value.trim_matches('`').to_owned(),
             Some(("floating", value)) => value.trim_start_matches("point ").trim_matches('`').to_owned(),
