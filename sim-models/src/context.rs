@@ -183,7 +183,7 @@ impl Ctx<'_> {
             sent_at: now,
             arrived_at: now,
             deadline,
-            scratch: 0,
+            scratch: CallId::NONE.to_bits(),
             link: link_id,
             reply: None,
             timeout: None,

@@ -11,6 +11,7 @@ pub mod link;
 pub mod llm;
 pub mod meter;
 pub mod request;
+pub mod service;
 pub mod slab;
 pub mod system;
 pub mod traffic;

@@ -9,6 +9,7 @@ use crate::component::Component;
 use crate::error::ConfigError;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
+use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -36,16 +37,19 @@ pub struct SystemConfig {
 pub enum ComponentConfig {
     /// Calls steps in sequence or in parallel.
     Flow(FlowConfig),
+    /// Serves calls on a number of equal servers.
+    Service(ServiceConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow"];
+    pub const KINDS: &[&str] = &["flow", "service"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
+            Self::Service(_) => "service",
         }
     }
 
@@ -53,6 +57,7 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
+            Self::Service(_) => Vec::new(),
         }
     }
 
@@ -63,6 +68,7 @@ impl ComponentConfig {
     pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         match self {
             Self::Flow(config) => config.build(scope),
+            Self::Service(config) => config.build(scope),
         }
     }
 }
