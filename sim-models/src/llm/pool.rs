@@ -22,8 +22,8 @@ use sim_core::event::Phase;
 use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::time::{SimDuration, SimTime};
 
-pub use balance::Balancer;
 use balance::Balance;
+pub use balance::Balancer;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::LlmReport;

@@ -11,8 +11,8 @@ use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
-use crate::service::ServiceConfig;
 use crate::router::RouterConfig;
+use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
