@@ -1,3 +1,5 @@
 //! scenarios
 
+pub mod results;
+pub mod run;
 pub mod scenario;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, EventKey, Phase};
+use crate::event::{Event, Phase};
 use crate::fingerprint::Fingerprint;
 use crate::queue::{EventQueue, QuadHeap};
 use crate::scheduler::{Scheduler, SimError};
@@ -188,7 +188,7 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
 
     /// Handles one event.
     pub fn step(&mut self) -> Option<EventRecord> {
-        let (key, event) = self.scheduler.next(EventKey::MAX)?;
+        let (key, event) = self.scheduler.next(SimTime::MAX)?;
         self.world.handle(event, &mut self.scheduler);
         self.events += 1;
         Some(EventRecord { at: key.time(), phase: key.phase(), identity: event.identity() })
@@ -201,14 +201,14 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
     #[expect(clippy::disallowed_methods, reason = "the wall budget; what is simulated never sees it")]
     pub fn run(&mut self, limits: &Limits) -> Result<Stop, SimError> {
         let started = limits.wall.map(|_| Instant::now());
-        let limit = limits.until.map_or(EventKey::MAX, EventKey::end_of);
+        let until = limits.until.unwrap_or(SimTime::MAX);
         let mut budget = limits.max_events.unwrap_or(u64::MAX);
         loop {
             let mut batch = budget.min(CHECK_EVERY);
             if let Some((every, _)) = &self.trail {
                 batch = batch.min(every - self.events % every);
             }
-            let (handled, end) = self.run_batch(batch, limit);
+            let (handled, end) = self.run_batch(batch, until);
             self.events += handled;
             budget -= handled;
             if let Some((every, trail)) = &mut self.trail
@@ -240,9 +240,9 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
     }
 
     #[inline]
-    fn run_batch(&mut self, batch: u64, limit: EventKey) -> (u64, Option<Stop>) {
+    fn run_batch(&mut self, batch: u64, until: SimTime) -> (u64, Option<Stop>) {
         for handled in 0..batch {
-            let Some((_, event)) = self.scheduler.next(limit) else {
+            let Some((_, event)) = self.scheduler.next(until) else {
                 let stop = if self.scheduler.pending() == 0 { Stop::Exhausted } else { Stop::Until };
                 return (handled, Some(stop));
             };

@@ -65,12 +65,6 @@ impl EventKey {
         Self(u128::from(at.as_nanos()) << 64 | u128::from(payload))
     }
 
-    /// The last key of an instant.
-    #[inline]
-    pub(crate) fn end_of(at: SimTime) -> Self {
-        Self(u128::from(at.as_nanos()) << 64 | u128::from(u64::MAX))
-    }
-
     /// When the event happens.
     #[inline]
     pub fn time(self) -> SimTime {
@@ -80,7 +74,12 @@ impl EventKey {
     /// The phase of the event within its instant.
     #[inline]
     pub fn phase(self) -> Phase {
-        Phase::ALL[(self.low() >> (SEQUENCE_BITS + SLOT_BITS)) as usize % Phase::COUNT]
+        Phase::ALL[self.phase_bits() as usize]
+    }
+
+    #[inline]
+    pub(crate) fn phase_bits(self) -> u64 {
+        self.low() >> (SEQUENCE_BITS + SLOT_BITS)
     }
 
     /// Phase, sequence number and slot.

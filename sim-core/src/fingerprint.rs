@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::event::Phase;
 use crate::time::SimTime;
 
 /// A rolling 64-bit hash over every event handled (time, phase, kind, target): equal fingerprints
@@ -19,8 +18,8 @@ impl Default for Fingerprint {
 impl Fingerprint {
     /// Mixes one event in.
     #[inline]
-    pub fn event(&mut self, at: SimTime, phase: Phase, identity: u64) {
-        self.word(at.as_nanos() ^ (identity ^ (phase as u64) << 56).wrapping_mul(0x9fb2_1c65_1e98_df25));
+    pub(crate) fn event(&mut self, at: SimTime, phase: u64, identity: u64) {
+        self.word(at.as_nanos() ^ (identity ^ phase << 56).wrapping_mul(0x9fb2_1c65_1e98_df25));
     }
 
     /// Mixes one word in: a multiplication spreads low bits up, the fold brings high bits back down.
@@ -45,11 +44,12 @@ impl fmt::Display for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Phase;
 
     fn of(events: &[(u64, Phase, u64)]) -> u64 {
         let mut fingerprint = Fingerprint::default();
         for (at, phase, identity) in events {
-            fingerprint.event(SimTime::from_nanos(*at), *phase, *identity);
+            fingerprint.event(SimTime::from_nanos(*at), *phase as u64, *identity);
         }
         fingerprint.value()
     }

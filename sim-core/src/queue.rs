@@ -9,6 +9,7 @@ pub use ordered::OrderedQueue;
 pub use quad_heap::QuadHeap;
 
 use crate::event::EventKey;
+use crate::time::SimTime;
 
 /// A set of event keys that gives back the least. Keys are unique.
 pub trait EventQueue: Default {
@@ -18,6 +19,10 @@ pub trait EventQueue: Default {
     fn peek(&mut self) -> Option<EventKey>;
     /// Takes the least key.
     fn pop(&mut self) -> Option<EventKey>;
+    /// Takes the least key if it is no later than `until`.
+    fn pop_until(&mut self, until: SimTime) -> Option<EventKey> {
+        if self.peek()?.time() <= until { self.pop() } else { None }
+    }
     /// Number of keys.
     fn len(&self) -> usize;
     /// Whether there are none.

@@ -31,6 +31,18 @@ struct Slot<E> {
     event: E,
 }
 
+impl<E> Slot<E> {
+    #[inline(always)]
+    fn new(key: EventKey, event: E, lane: u32) -> Self {
+        Self { tag: key.low() >> SLOT_BITS << SLOT_BITS | u64::from(lane), event }
+    }
+
+    #[inline(always)]
+    fn holds(&self, key: EventKey) -> bool {
+        self.tag >> SLOT_BITS == key.low() >> SLOT_BITS
+    }
+}
+
 const VACANT: u64 = 7 << 61;
 const NO_SLOT: u32 = u32::MAX;
 /// Dead keys below this number are not worth a sweep.
@@ -99,7 +111,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     }
 
     /// Schedules an event `delay` from now. An instant past the end of time ends the run with an error.
-    #[inline]
+    #[inline(always)]
     pub fn schedule(&mut self, delay: SimDuration, phase: Phase, event: E) -> EventHandle {
         match self.now.checked_add(delay) {
             Ok(at) => self.schedule_at(at, phase, event),
@@ -111,7 +123,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     ///
     /// # Panics
     /// When `at` is in the past: a bug in the model.
-    #[inline]
+    #[inline(always)]
     pub fn schedule_at(&mut self, at: SimTime, phase: Phase, event: E) -> EventHandle {
         assert!(at >= self.now, "an event is scheduled in the past: {at} is before {}", self.now);
         let Some(key) = self.store(at, phase, event, 0) else { return EventHandle(VACANT) };
@@ -207,35 +219,34 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         self.error
     }
 
-    /// Takes the next event, no later than `limit`, and moves the clock to it.
-    #[inline]
-    pub(crate) fn next(&mut self, limit: EventKey) -> Option<(EventKey, E)> {
+    /// Takes the next event, no later than `until`, and moves the clock to it.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, until: SimTime) -> Option<(EventKey, E)> {
         loop {
-            let key = if self.immediate_mask == 0 {
-                let key = self.queue.peek()?;
-                if key > limit {
-                    return None;
-                }
-                self.queue.pop();
-                key
-            } else {
-                self.next_of_now()
-            };
+            let key =
+                if self.immediate_mask == 0 { self.queue.pop_until(until)? } else { self.next_of_now() };
             let slot = key.slot();
-            if slot & LANE_FLAG != 0 {
-                match self.fire_lane(slot & !LANE_FLAG, key) {
-                    Some(found) => return Some(found),
-                    None => continue,
-                }
+            // A lane's key names no slot: the flag is beyond them all.
+            if let Some(entry) = self.slots.get_mut(slot as usize)
+                && entry.holds(key)
+            {
+                let event = entry.event;
+                entry.tag = VACANT | u64::from(self.vacant);
+                self.vacant = slot;
+                self.now = key.time();
+                self.fingerprint.event(self.now, key.phase_bits(), event.identity());
+                return Some((key, event));
             }
-            if is_live(&self.slots, key) {
-                return Some(self.deliver(key));
+            if slot & LANE_FLAG == 0 {
+                self.dead -= 1;
+            } else if let Some(first) = self.advance_lane(slot & !LANE_FLAG, key) {
+                self.queue.push(first);
             }
-            self.dead -= 1;
         }
     }
 
     /// The least of the immediate events and the head of the queue.
+    #[inline(never)]
     fn next_of_now(&mut self) -> EventKey {
         let phase = self.immediate_mask.trailing_zeros() as usize;
         let lane = &mut self.immediate[phase];
@@ -255,38 +266,29 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         }
     }
 
-    #[inline]
-    fn deliver(&mut self, key: EventKey) -> (EventKey, E) {
-        let slot = key.slot();
-        let event = self.slots[slot as usize].event;
-        self.release(slot);
-        self.now = key.time();
-        self.fingerprint.event(self.now, key.phase(), event.identity());
-        (key, event)
-    }
-
-    /// The key of a lane came up: its head fires, or, when that was cancelled, the next is pending.
-    fn fire_lane(&mut self, index: u32, key: EventKey) -> Option<(EventKey, E)> {
+    /// The key of a lane came up: gives the key under which its head, or, when that was cancelled, the
+    /// next of the lane is pending.
+    #[inline(never)]
+    fn advance_lane(&mut self, index: u32, key: EventKey) -> Option<EventKey> {
         let lane = &mut self.lanes[index as usize];
-        let mut fired = None;
+        let mut fires = None;
         while let Some(first) = lane.timers.front().copied() {
             if !is_live(&self.slots, first) {
                 lane.dead -= 1;
-                lane.timers.pop_front();
-            } else if first.with_slot(LANE_FLAG | index) == key {
-                fired = Some(first);
-                lane.timers.pop_front();
+            } else if fires.is_none() && first.with_slot(LANE_FLAG | index) == key {
+                fires = Some(first);
             } else {
                 self.queue.push(first.with_slot(LANE_FLAG | index));
-                return fired.map(|first| self.deliver(first));
+                return fires;
             }
+            lane.timers.pop_front();
         }
         lane.armed = false;
-        fired.map(|first| self.deliver(first))
+        fires
     }
 
     /// Gives an event a key and a slot.
-    #[inline]
+    #[inline(always)]
     fn store(&mut self, at: SimTime, phase: Phase, event: E, lane: u32) -> Option<EventKey> {
         let mut sequence = self.next_sequence;
         if sequence == MAX_SEQUENCE {
@@ -297,22 +299,32 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         if let Some(seed) = self.shuffle {
             sequence = permute(sequence, seed);
         }
-        let slot = if self.vacant == NO_SLOT {
-            let slot = self.slots.len() as u32;
-            if slot == MAX_SLOTS {
-                self.refuse(SimError::TooManyPending(self.now));
-                return None;
-            }
-            self.slots.push(Slot { tag: VACANT, event });
-            slot
-        } else {
-            let slot = self.vacant;
-            self.vacant = self.slots[slot as usize].tag as u32;
-            slot
+        let slot = self.vacant;
+        let Some(entry) = self.slots.get_mut(slot as usize) else {
+            return self.store_in_new_slot(at, phase, sequence, event, lane);
         };
         let key = EventKey::new(at, phase, sequence, slot);
-        self.slots[slot as usize] =
-            Slot { tag: key.low() >> SLOT_BITS << SLOT_BITS | u64::from(lane), event };
+        self.vacant = entry.tag as u32;
+        *entry = Slot::new(key, event, lane);
+        Some(key)
+    }
+
+    #[inline(never)]
+    fn store_in_new_slot(
+        &mut self,
+        at: SimTime,
+        phase: Phase,
+        sequence: u64,
+        event: E,
+        lane: u32,
+    ) -> Option<EventKey> {
+        let slot = self.slots.len() as u32;
+        if slot == MAX_SLOTS {
+            self.refuse(SimError::TooManyPending(self.now));
+            return None;
+        }
+        let key = EventKey::new(at, phase, sequence, slot);
+        self.slots.push(Slot::new(key, event, lane));
         Some(key)
     }
 
@@ -323,6 +335,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     }
 
     /// Drops cancelled keys when they are more than half of the queue.
+    #[cold]
     fn sweep(&mut self) {
         let slots = &self.slots;
         self.queue.retain(|key| key.slot() & LANE_FLAG != 0 || is_live(slots, key));
@@ -344,7 +357,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
 
 #[inline]
 fn is_live<E>(slots: &[Slot<E>], key: EventKey) -> bool {
-    slots[key.slot() as usize].tag >> SLOT_BITS == key.low() >> SLOT_BITS
+    slots[key.slot() as usize].holds(key)
 }
 
 /// A keyed permutation of the sequence numbers (multiplications by odd numbers and a shifted xor are

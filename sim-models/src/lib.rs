@@ -13,6 +13,7 @@ pub mod llm;
 pub mod meter;
 pub mod request;
 pub mod router;
+pub mod service;
 pub mod slab;
 pub mod system;
 pub mod traffic;

@@ -60,10 +60,19 @@ fn compare(
     );
 }
 
+/// A comparison's name on the command line, and what prints it.
+type Bench = (&'static str, fn());
+
 fn main() {
+    const BENCHES: [Bench; 4] =
+        [("mm1", mm1::bench), ("hold", hold::bench), ("timers", timers::bench), ("nexosim", nexo::bench)];
+    // Cargo passes `--bench`; names pick single comparisons.
+    let chosen: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     println!("events per CPU-second, medians of {ROUNDS} rounds run in turn");
-    mm1::bench();
-    hold::bench();
-    timers::bench();
-    nexo::bench();
+    for (name, bench) in BENCHES {
+        if chosen.is_empty() || chosen.iter().any(|choice| choice == name) {
+            bench();
+        }
+    }
 }

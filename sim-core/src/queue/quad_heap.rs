@@ -2,6 +2,7 @@
 
 use super::EventQueue;
 use crate::event::EventKey;
+use crate::time::SimTime;
 
 /// The four children of one key share one cache line.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +15,6 @@ const ROOT: usize = 3;
 
 /// The event queue of the engine. A discrete-event simulation mostly pops one event and pushes
 /// another, so a pop only marks the root as a hole and the push that follows sifts once.
-///
-/// Unused places hold [`EventKey::MAX`], so that sifting needs no bounds.
 #[derive(Debug)]
 pub struct QuadHeap {
     lines: Vec<Line>,
@@ -37,23 +36,47 @@ impl QuadHeap {
         self.lines[position >> 2].0[position & 3] = key;
     }
 
-    #[inline]
-    fn sift_down(&mut self, mut position: usize, key: EventKey) {
-        while let Some(Line(children)) = self.lines.get(position - 2) {
+    /// The least child of `position`: its place and its key.
+    #[inline(always)]
+    fn least_child(&self, position: usize) -> Option<(usize, EventKey)> {
+        let first = (position - 2) * 4;
+        if first >= self.end {
+            return None;
+        }
+        let Line(children) = &self.lines[position - 2];
+        let least = if first + 4 <= self.end {
             let left = usize::from(children[1] < children[0]);
             let right = 2 + usize::from(children[3] < children[2]);
-            let least = if children[right] < children[left] { right } else { left };
-            let child = children[least];
-            if key < child {
-                break;
-            }
+            // Arithmetic, not a branch: which child is least cannot be predicted.
+            left + (right - left) * usize::from(children[right] < children[left])
+        } else {
+            (1..self.end - first)
+                .fold(0, |least, child| if children[child] < children[least] { child } else { least })
+        };
+        Some((first + least, children[least]))
+    }
+
+    #[inline(always)]
+    fn sift_down(&mut self, mut position: usize, key: EventKey) {
+        while let Some((place, child)) = self.least_child(position)
+            && child < key
+        {
             self.set(position, child);
-            position = (position - 2) * 4 + least;
+            position = place;
         }
         self.set(position, key);
     }
 
-    #[inline]
+    /// Adds a key at the end.
+    #[inline(never)]
+    fn grow(&mut self, key: EventKey) {
+        if self.end >> 2 == self.lines.len() {
+            self.lines.push(EMPTY_LINE);
+        }
+        self.end += 1;
+        self.sift_up(self.end - 1, key);
+    }
+
     fn sift_up(&mut self, mut position: usize, key: EventKey) {
         while position > ROOT {
             let parent = (position >> 2) + 2;
@@ -68,11 +91,11 @@ impl QuadHeap {
     }
 
     /// Moves the last key into the hole at the root.
+    #[inline(never)]
     fn fill_hole(&mut self) {
         self.hole = false;
         self.end -= 1;
         let last = self.lines[self.end >> 2].0[self.end & 3];
-        self.set(self.end, EventKey::MAX);
         if self.end > ROOT {
             self.sift_down(ROOT, last);
         }
@@ -80,21 +103,17 @@ impl QuadHeap {
 }
 
 impl EventQueue for QuadHeap {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, key: EventKey) {
         if self.hole {
             self.hole = false;
             self.sift_down(ROOT, key);
             return;
         }
-        if self.end >> 2 == self.lines.len() {
-            self.lines.push(EMPTY_LINE);
-        }
-        self.end += 1;
-        self.sift_up(self.end - 1, key);
+        self.grow(key);
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<EventKey> {
         if self.hole {
             self.fill_hole();
@@ -102,9 +121,19 @@ impl EventQueue for QuadHeap {
         (self.end > ROOT).then(|| self.lines[0].0[ROOT])
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Option<EventKey> {
         let top = self.peek()?;
+        self.hole = true;
+        Some(top)
+    }
+
+    #[inline(always)]
+    fn pop_until(&mut self, until: SimTime) -> Option<EventKey> {
+        let top = self.peek()?;
+        if top.time() > until {
+            return None;
+        }
         self.hole = true;
         Some(top)
     }
@@ -119,8 +148,9 @@ impl EventQueue for QuadHeap {
             .lines
             .iter()
             .flat_map(|line| line.0)
+            .take(self.end)
             .skip(ROOT + usize::from(self.hole))
-            .filter(|key| *key != EventKey::MAX && keep(*key))
+            .filter(|key| keep(*key))
             .collect();
         self.lines.clear();
         self.lines.resize((ROOT + kept.len()) / 4 + 1, EMPTY_LINE);

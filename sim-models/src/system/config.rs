@@ -11,6 +11,7 @@ use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::router::RouterConfig;
+use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -42,11 +43,13 @@ pub enum ComponentConfig {
     FeatureStore(FeatureStoreConfig),
     /// Sends each request to one of several components.
     Router(RouterConfig),
+    /// Serves calls on a number of equal servers.
+    Service(ServiceConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "feature_store", "router"];
+    pub const KINDS: &[&str] = &["flow", "feature_store", "router", "service"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -54,6 +57,7 @@ impl ComponentConfig {
             Self::Flow(_) => "flow",
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
+            Self::Service(_) => "service",
         }
     }
 
@@ -61,7 +65,7 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
-            Self::FeatureStore(_) => Vec::new(),
+            Self::FeatureStore(_) | Self::Service(_) => Vec::new(),
             Self::Router(config) => config.callees(),
         }
     }
@@ -75,6 +79,7 @@ impl ComponentConfig {
             Self::Flow(config) => config.build(scope),
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
+            Self::Service(config) => config.build(scope),
         }
     }
 }
