@@ -257,9 +257,10 @@ impl Ctx<'_> {
 
     fn send_cancel(&mut self, id: CallId) {
         let call = self.call(id);
-        // The cancellation cannot overtake the call: it takes the time of the call's own way there.
+        // The cancellation cannot overtake the call: it takes the time of the call's own way there, and
+        // its phase comes after the call's.
         let delay = self.return_delay(call, 0);
-        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Cancel(id));
+        self.scheduler.schedule(delay, Phase::Timer, ModelEvent::Cancel(id));
     }
 
     /// Sets a timer of mine.

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::build::Scope;
 use crate::component::Component;
 use crate::error::ConfigError;
+use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
 use crate::service::ServiceConfig;
+use crate::router::RouterConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -42,11 +44,15 @@ pub enum ComponentConfig {
     Llm(Box<LlmConfig>),
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
+    /// Reads features of an entity from an online store.
+    FeatureStore(FeatureStoreConfig),
+    /// Sends each request to one of several components.
+    Router(RouterConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "llm", "service"];
+    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -54,6 +60,8 @@ impl ComponentConfig {
             Self::Flow(_) => "flow",
             Self::Llm(_) => "llm",
             Self::Service(_) => "service",
+            Self::FeatureStore(_) => "feature_store",
+            Self::Router(_) => "router",
         }
     }
 
@@ -63,6 +71,8 @@ impl ComponentConfig {
             Self::Flow(config) => config.callees(),
             Self::Llm(_) => Vec::new(),
             Self::Service(_) => Vec::new(),
+            Self::FeatureStore(_) => Vec::new(),
+            Self::Router(config) => config.callees(),
         }
     }
 
@@ -75,6 +85,8 @@ impl ComponentConfig {
             Self::Flow(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
             Self::Service(config) => config.build(scope),
+            Self::FeatureStore(config) => config.build(scope),
+            Self::Router(config) => config.build(scope),
         }
     }
 }
