@@ -98,7 +98,7 @@ impl Pool {
             active: Slab::default(),
             slow: 1.0,
             load: ReplicaLoad::default(),
-            measures: Measures::new(),
+            measures: Measures::new(replicas),
             facts,
         }
     }
@@ -205,6 +205,7 @@ impl Pool {
         })?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
+        self.measures.calls[index] += 1;
         if replica.wake() {
             ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
         }
