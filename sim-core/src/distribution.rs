@@ -233,12 +233,12 @@ macro_rules! public {
             /// `u`. A `u` outside [0, 1] counts as the nearer end; at 1 an unbounded law gives infinity.
             #[inline]
             pub fn quantile(&self, u: f64) -> f64 {
-                Law::quantile(self, u.clamp(0.0, 1.0))
+                if u.is_nan() { u } else { Law::quantile(self, u.clamp(0.0, 1.0)) }
             }
 
             /// The cumulative distribution function: the probability of a value of at most `x`.
             pub fn cdf(&self, x: f64) -> f64 {
-                Law::cdf(self, x)
+                if x.is_nan() { x } else { Law::cdf(self, x) }
             }
 
             /// The mean; infinite where it does not exist.

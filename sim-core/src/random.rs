@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(first(streams.stream("traffic.web", Purpose::Arrivals)), GOLDEN_STREAM);
         assert_eq!(first(streams.keyed("components.db", Purpose::Service).draws(7, 1, 2)), GOLDEN_KEYED);
     }
-    const GOLDEN_STREAM: u64 = 0;
-    const GOLDEN_KEYED: u64 = 0;
+    const GOLDEN_STREAM: u64 = 0x3f46_1471_3809_3930;
+    const GOLDEN_KEYED: u64 = 0xf2e3_6ee8_0aab_b2eb;
 
     #[test]
     fn unit_is_open_and_uniform() {

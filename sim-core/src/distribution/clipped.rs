@@ -39,7 +39,10 @@ impl Clipped {
         [0, 1, 2].map(|k| {
             let moment = low + (up_to[k] - below[k]) + high;
             low *= self.lo;
-            high *= self.hi;
+            // No mass at an infinite end.
+            if high > 0.0 {
+                high *= self.hi;
+            }
             moment
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DistributionError, Law};
+use super::{DistributionError, Law, finite};
 
 const LAW: &str = "empirical";
 
@@ -37,7 +37,7 @@ impl Empirical {
     /// Quantiles in Statistical Packages", The American Statistician 50, 1996).
     ///
     /// # Errors
-    /// When there is no sample, or one is not finite.
+    /// When there is no sample, one is not finite, or the range is not.
     pub fn from_samples(mut samples: Vec<f64>) -> Result<Self, DistributionError> {
         if samples.is_empty() {
             return Err(DistributionError::TooFew { law: LAW, parameter: "samples", given: 0, needed: 1 });
@@ -46,7 +46,7 @@ impl Empirical {
             entry("samples", index, *sample, sample.is_finite(), || "finite".into())?;
         }
         samples.sort_by(f64::total_cmp);
-        Ok(Self::build(samples, None))
+        Self::build(samples, None)
     }
 
     /// The law with these (probability, value) points of its inverse CDF, from probability 0 (the
@@ -54,7 +54,7 @@ impl Empirical {
     ///
     /// # Errors
     /// When there are fewer than two points, the probabilities do not rise from 0 to 1, or the values
-    /// are not finite or fall.
+    /// are not finite or fall, or their range is not finite.
     pub fn from_quantiles(points: Vec<(f64, f64)>) -> Result<Self, DistributionError> {
         let given = points.len();
         if given < 2 {
@@ -76,14 +76,15 @@ impl Empirical {
             (p_before, value_before) = (p, value);
         }
         let (probabilities, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
-        Ok(Self::build(values, Some(probabilities.into())))
+        Self::build(values, Some(probabilities.into()))
     }
 
-    fn build(values: Vec<f64>, probabilities: Option<Arc<[f64]>>) -> Self {
+    fn build(values: Vec<f64>, probabilities: Option<Arc<[f64]>>) -> Result<Self, DistributionError> {
+        finite(LAW, "range of the values", values[values.len() - 1] - values[0])?;
         let mut law = Self { values: values.into(), probabilities, mean: 0.0, variance: 0.0 };
         if law.values.len() == 1 {
             law.mean = law.values[0];
-            return law;
+            return Ok(law);
         }
         law.mean = law.pieces().map(|(mass, a, b)| mass * (0.5 * a + 0.5 * b)).sum();
         let mean = law.mean;
@@ -92,7 +93,7 @@ impl Empirical {
             mass * (a * a + a * b + b * b) / 3.0
         });
         law.variance = spread.sum();
-        law
+        Ok(law)
     }
 
     fn probability(&self, index: usize) -> f64 {

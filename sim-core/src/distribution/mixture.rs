@@ -147,14 +147,9 @@ impl Law for HyperExponential {
     /// Chooses the phase by `u`, then uses what is left of `u`.
     #[inline]
     fn sample_at(&self, u: f64) -> f64 {
-        let mut phases = self.phases.iter();
-        let mut phase = &self.phases[0];
-        for next in phases.by_ref() {
-            phase = next;
-            if u < next.up_to {
-                break;
-            }
-        }
+        let last = self.phases.len() - 1;
+        let index = self.phases[..last].iter().position(|phase| u < phase.up_to).unwrap_or(last);
+        let phase = &self.phases[index];
         -phase.mean * libm::log(((phase.up_to - u) / phase.probability).min(1.0))
     }
 }

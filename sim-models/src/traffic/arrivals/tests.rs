@@ -178,8 +178,9 @@ fn ramp_step_and_spike_have_their_counts_in_every_segment() {
 fn within_a_ramp_arrivals_follow_its_line() {
     // From 0 over 100 s, an arrival before the end is at x with P(X <= x) = (x / 100)^2: mean 200 / 3,
     // variance 100^2 / 18.
-    let arrivals =
-        run(&config(r#"{ process = "ramp", from = "0/s", to = "1000/s", over = "100s" }"#), 100.0, 0);
+    // One arrival a run on average: each step goes far along the line.
+    let config = config(r#"{ process = "ramp", from = "0/s", to = "0.02/s", over = "100s" }"#);
+    let arrivals: Vec<f64> = (0..50_000).flat_map(|replication| run(&config, 100.0, replication)).collect();
     let n = arrivals.len() as f64;
     assert_poisson(n, 50_000.0);
     let mean = arrivals.iter().sum::<f64>() / n;

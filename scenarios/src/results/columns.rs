@@ -1,0 +1,358 @@
+//! Names, types, units and meanings of the columns of results. They are a public surface: renaming or
+//! dropping one raises [`VERSION`].
+
+use std::fmt::Write as _;
+
+use polars::prelude::DataType;
+
+/// Version of the columns, in the provenance of every result.
+pub const VERSION: u32 = 1;
+
+/// Type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Unsigned 64-bit integer.
+    Count,
+    /// 64-bit float.
+    Real,
+    /// True or false.
+    Flag,
+}
+
+impl Kind {
+    /// The type as polars names it.
+    pub fn dtype(self) -> DataType {
+        match self {
+            Self::Text => DataType::String,
+            Self::Count => DataType::UInt64,
+            Self::Real => DataType::Float64,
+            Self::Flag => DataType::Boolean,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Count => "u64",
+            Self::Real => "f64",
+            Self::Flag => "bool",
+        }
+    }
+}
+
+/// A column of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its name; a unit is its ending (`latency_p99_s`).
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Unit of its values; empty for text and pure numbers.
+    pub unit: &'static str,
+    /// What its values say.
+    pub meaning: &'static str,
+}
+
+/// A frame of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Its name, also that of its file.
+    pub name: &'static str,
+    /// What a row is.
+    pub row: &'static str,
+    /// Its columns in order.
+    pub columns: &'static [Column],
+}
+
+const fn column(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Column {
+    Column { name, kind, unit, meaning }
+}
+
+use Kind::{Count, Flag, Real, Text};
+
+const SCENARIO: Column = column("scenario", Text, "", "Name of the scenario");
+const VARIANT: Column =
+    column("variant", Text, "", "Name of the variant; `base` for the scenario as it is written");
+const MULTIPLIER: Column = column("multiplier", Real, "", "Load relative to the scenario's");
+const REPLICATION: Column = column("replication", Count, "", "Number of the replication, from 0");
+
+/// `summary`.
+pub const SUMMARY: Frame = Frame {
+    name: "summary",
+    row: "The requests of one class and tenant in one replication, born in the measured part of the run. \
+          Rows whose class, tenant or both are `all` sum up.",
+    columns: &[
+        SCENARIO,
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("class", Text, "", "Priority class, or `all`"),
+        column("tenant", Text, "", "Tenant, or `all`"),
+        column("born", Count, "requests", "Requests born"),
+        column("ok", Count, "requests", "Answered in full"),
+        column("degraded", Count, "requests", "Answered by a fallback"),
+        column("rejected", Count, "requests", "Refused: shed, limited, no room, a breaker open"),
+        column("timed_out", Count, "requests", "Given up by their users"),
+        column("failed", Count, "requests", "Ended in an error"),
+        column("in_flight", Count, "requests", "Not ended when the run did"),
+        column("error_rate", Real, "", "Share of the ended that were rejected, timed out or failed"),
+        column("throughput_per_s", Real, "1/s", "Answers before the end of the arrivals, by measured time"),
+        column(
+            "goodput_per_s",
+            Real,
+            "1/s",
+            "The same, of good requests: answered within every bound of the SLO",
+        ),
+        column("slo_attainment", Real, "", "Share of the ended that were good"),
+        column("latency_mean_s", Real, "s", "Latency from birth to reply of answered requests: mean"),
+        column("latency_p50_s", Real, "s", "Median of it"),
+        column("latency_p95_s", Real, "s", "95th percentile of it"),
+        column("latency_p99_s", Real, "s", "99th percentile of it"),
+        column("latency_max_s", Real, "s", "Longest"),
+        column("ttft_mean_s", Real, "s", "Time from birth to the first token: mean; null without tokens"),
+        column("ttft_p50_s", Real, "s", "Median of it"),
+        column("ttft_p95_s", Real, "s", "95th percentile of it"),
+        column("ttft_p99_s", Real, "s", "99th percentile of it"),
+        column("ttft_max_s", Real, "s", "Longest"),
+        column(
+            "tpot_mean_s",
+            Real,
+            "s",
+            "Time per output token after the first, of one request: mean over requests",
+        ),
+        column("tpot_p50_s", Real, "s", "Median of it"),
+        column("tpot_p95_s", Real, "s", "95th percentile of it"),
+        column("tpot_p99_s", Real, "s", "99th percentile of it"),
+        column("tpot_max_s", Real, "s", "Longest"),
+        column("prompt_tokens", Count, "tokens", "Prompt tokens of answered requests"),
+        column("output_tokens", Count, "tokens", "Output tokens of answered requests"),
+        column("output_tokens_per_s", Real, "1/s", "Output tokens by measured time"),
+        column("cost_usd_per_hour", Real, "USD/h", "Bill of the whole system; only in the row of all"),
+        column("cost_usd_per_month", Real, "USD", "The same for 730 hours; only in the row of all"),
+        column("cost_usd_per_1k_good", Real, "USD", "Bill by 1,000 good requests; only in the row of all"),
+        column(
+            "cost_usd_per_1m_tokens",
+            Real,
+            "USD",
+            "Bill by 1,000,000 output tokens; only in the row of all",
+        ),
+        column("slo", Text, "", "`pass` or `fail` of this row; `none` where nothing is expected of it"),
+        column(
+            "calibration",
+            Text,
+            "",
+            "Where GPU times come from, the least certain of all; `none` without GPUs",
+        ),
+        column("fingerprint", Text, "", "Hash over every event of the replication, in hexadecimal"),
+        column("outcome_hash", Text, "", "Hash over the end of every request, in hexadecimal"),
+        column("seed", Count, "", "Seed of all randomness"),
+        column("scenario_hash", Text, "", "Hash of the scenario's canonical form, in hexadecimal"),
+        column("version", Text, "", "Version of the simulator"),
+    ],
+};
+
+/// `components`.
+pub const COMPONENTS: Frame = Frame {
+    name: "components",
+    row: "A component in one replication, over the measured part of the run and what follows until its end. \
+          Null where it does not apply.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("component", Text, "", "Name of the component"),
+        column("kind", Text, "", "Its kind"),
+        column("calls", Count, "calls", "Calls that reached it"),
+        column("ok", Count, "calls", "Answered in full"),
+        column("degraded", Count, "calls", "Answered by a fallback"),
+        column("rejected", Count, "calls", "Refused"),
+        column("timed_out", Count, "calls", "Ended because a call of its own timed out"),
+        column("failed", Count, "calls", "Ended in an error"),
+        column("unheard", Count, "calls", "Ended after the caller had stopped waiting: wasted work"),
+        column("utilization", Real, "", "Share of its servers that were busy, on average"),
+        column("queue_mean", Real, "calls", "Calls waiting, on average over time"),
+        column("queue_max", Count, "calls", "Most calls waiting"),
+        column("wait_mean_s", Real, "s", "Time from arrival to the start of service: mean"),
+        column("wait_p50_s", Real, "s", "Median of it"),
+        column("wait_p99_s", Real, "s", "99th percentile of it"),
+        column("latency_mean_s", Real, "s", "Time from arrival to reply: mean"),
+        column("latency_p50_s", Real, "s", "Median of it"),
+        column("latency_p95_s", Real, "s", "95th percentile of it"),
+        column("latency_p99_s", Real, "s", "99th percentile of it"),
+        column("latency_max_s", Real, "s", "Longest"),
+        column("gpus", Real, "GPUs", "GPUs held, on average (llm)"),
+        column("gpu_busy", Real, "", "Share of time in which a replica ran a step (llm)"),
+        column("kv_mean", Real, "", "Share of the KV cache in use, on average over time (llm)"),
+        column("kv_max", Real, "", "Largest share of the KV cache in use (llm)"),
+        column("batch_mean", Real, "sequences", "Sequences in a step, on average over steps (llm)"),
+        column(
+            "preemptions",
+            Count,
+            "",
+            "Sequences evicted for lack of KV memory, to be computed again (llm)",
+        ),
+        column("prefix_hit_rate", Real, "", "Share of prompt tokens found in the prefix cache (llm)"),
+        column("itl_mean_s", Real, "s", "Time between two tokens of one sequence: mean (llm)"),
+        column("itl_p50_s", Real, "s", "Median of it (llm)"),
+        column("itl_p99_s", Real, "s", "99th percentile of it (llm)"),
+        column("step_time_mean_s", Real, "s", "Length of a step: mean (llm)"),
+        column("calibration", Text, "", "Where its GPU times come from (llm)"),
+    ],
+};
+
+/// `series`.
+pub const SERIES: Frame = Frame {
+    name: "series",
+    row: "The system, or a component, in one window of one replication. The windows cover the whole run, \
+          warm-up included. Columns of the other kind of row are null.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("start_s", Real, "s", "Start of the window"),
+        column("width_s", Real, "s", "Its length"),
+        column("component", Text, "", "Name of the component, or `system`"),
+        column("born", Count, "requests", "Requests born (system)"),
+        column("answered", Count, "requests", "Requests answered, in full or degraded (system)"),
+        column("rejected", Count, "requests", "Requests rejected (system)"),
+        column("timed_out", Count, "requests", "Requests timed out (system)"),
+        column("failed", Count, "requests", "Requests failed (system)"),
+        column("in_flight", Count, "requests", "Requests in the system at the end of the window (system)"),
+        column("latency_mean_s", Real, "s", "Mean latency of the requests answered in the window (system)"),
+        column("latency_p99_s", Real, "s", "99th percentile of them (system)"),
+        column("queue", Real, "calls", "Calls waiting, on average (component)"),
+        column("busy", Real, "", "Servers busy, on average (component)"),
+        column("capacity", Real, "", "Servers there are, on average (component)"),
+        column("utilization", Real, "", "Busy by capacity (component)"),
+        column("kv_used", Real, "", "Share of the KV cache in use at the end of the window (llm)"),
+    ],
+};
+
+/// `costs`.
+pub const COSTS: Frame = Frame {
+    name: "costs",
+    row: "A line of the bill, averaged over the replications.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        column("component", Text, "", "Name of the component that is billed"),
+        column("resource", Text, "", "What is paid for"),
+        column("units", Real, "", "Units of it held, on average"),
+        column("unit_usd_per_hour", Real, "USD/h", "Price of a unit"),
+        column("usd_per_hour", Real, "USD/h", "Price of all"),
+        column("usd_per_month", Real, "USD", "Price of all for 730 hours"),
+        column("source", Text, "", "Where the price comes from"),
+    ],
+};
+
+/// `verdicts`.
+pub const VERDICTS: Frame = Frame {
+    name: "verdicts",
+    row: "An expectation of the SLO and what became of it. What was not measured (no request answered, no \
+          token seen) does not pass.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        column("class", Text, "", "Class that it is expected of; `all` for all requests together"),
+        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate` or `monthly_cost`"),
+        column("quantile", Text, "", "`mean`, `p50`, `p95` or `p99`; null where it does not apply"),
+        column("unit", Text, "", "Unit of limit and value: `s`, `USD`, or empty for a share"),
+        column("limit", Real, "", "Largest value that passes"),
+        column("value", Real, "", "Mean over the replications"),
+        column("half_width", Real, "", "Half width of its 95% confidence interval; null for one replication"),
+        column("margin", Real, "", "(limit - value) / limit: what is left, below 0 what is missing"),
+        column("pass", Flag, "", "Whether the value is within the limit"),
+    ],
+};
+
+/// `outcomes`.
+pub const OUTCOMES: Frame = Frame {
+    name: "outcomes",
+    row: "How many requests of one class and tenant ended one way in one replication, of those born in the \
+          measured part of the run.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("class", Text, "", "Priority class"),
+        column("tenant", Text, "", "Tenant"),
+        column("outcome", Text, "", "`ok`, `degraded`, `rejected`, `timed_out`, `failed` or `in_flight`"),
+        column("count", Count, "requests", "How many"),
+    ],
+};
+
+/// All frames, in the order they are written.
+pub const FRAMES: [Frame; 6] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES];
+
+/// The documentation of all frames as Markdown: `docs/results.md`.
+pub fn markdown() -> String {
+    let mut text = format!(
+        "# Results\n\n\
+         Every run leaves these frames, each as a polars frame in memory and as a file of its name \
+         (`summary.csv`, `summary.parquet`, `summary.arrow`, `summary.json`). Beside them \
+         `provenance.json` says which scenario, seed and version they come from, with the fingerprint of \
+         every replication. Times are in seconds, money in US dollars. Where there is nothing to say, a \
+         value is null (empty in CSV).\n\n\
+         Version of the columns: {VERSION}. This page is generated from the program.\n"
+    );
+    for frame in FRAMES {
+        let _ = write!(text, "\n## `{}`\n\n{}\n\n", frame.name, frame.row);
+        text.push_str("| column | type | unit | meaning |\n|---|---|---|---|\n");
+        for Column { name, kind, unit, meaning } in frame.columns {
+            let _ = writeln!(text, "| `{name}` | {} | {unit} | {meaning} |", kind.name());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The frozen surface: a change here is a change of [`VERSION`].
+    #[test]
+    fn columns_are_frozen() {
+        let all: Vec<String> = FRAMES
+            .iter()
+            .flat_map(|frame| {
+                frame
+                    .columns
+                    .iter()
+                    .map(|column| format!("{}.{}: {}", frame.name, column.name, column.kind.name()))
+            })
+            .collect();
+        insta::assert_snapshot!(format!("version {VERSION}\n{}", all.join("\n")));
+    }
+
+    #[test]
+    fn names_are_unique_and_end_in_their_units() {
+        for frame in FRAMES {
+            let names: BTreeSet<&str> = frame.columns.iter().map(|column| column.name).collect();
+            assert_eq!(names.len(), frame.columns.len(), "{}", frame.name);
+            for column in frame.columns {
+                assert!(!column.meaning.is_empty());
+                assert_eq!(
+                    column.unit == "s",
+                    column.name.ends_with("_s") && !column.name.ends_with("_per_s"),
+                    "{}",
+                    column.name
+                );
+                assert_eq!(column.unit.starts_with("USD"), column.name.contains("usd"), "{}", column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_committed_documentation_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == markdown(),
+            "docs/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/results.md`"
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! What a run shows, in words.
+
+mod load;
+
+use sim_models::request::Outcome;
+
+use super::llm::{self, Figures};
+use super::{RunResult, Verdict, metrics};
+use crate::run::{ALL, is_stationary};
+use load::{Load, loads};
+
+/// Requests that must lie beyond a quantile in every replication for it to be trusted (assumption:
+/// ten, so that its sampling error is about a third of the tail's own spread).
+const BEYOND: f64 = 10.0;
+
+/// Share of the KV cache from which it counts as full.
+const KV_FULL: f64 = 0.99;
+
+/// All findings, the most important first; `notes` are what the run itself has to say.
+pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
+    let mut list = Vec::new();
+    if let Some(interrupted) = result.interrupted {
+        list.push(format!(
+            "interrupted: {} of {} replications finished; the results are theirs alone",
+            interrupted.finished, interrupted.planned
+        ));
+    }
+    if result.outputs.is_empty() {
+        return list;
+    }
+    overload(result, &mut list);
+    memory(result, &mut list);
+    unanswered(result, &mut list);
+    list.extend(notes);
+    thin_quantiles(result, &mut list);
+    let uncalibrated: Vec<String> =
+        llm::uncalibrated(&result.outputs).into_iter().map(|name| format!("`{name}`")).collect();
+    if !uncalibrated.is_empty() {
+        list.push(format!(
+            "GPU times of {} are uncalibrated: they come from datasheet figures, not from measurements",
+            uncalibrated.join(", ")
+        ));
+    }
+    list
+}
+
+/// Three significant digits at most, without an exponent.
+fn short(value: f64) -> String {
+    let scientific = format!("{value:.2e}");
+    let exponent =
+        scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
+    let decimals = (2 - exponent).clamp(0, 9) as usize;
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{}%", short(100.0 * share))
+}
+
+fn overload(result: &RunResult, list: &mut Vec<String>) {
+    let loads = loads(&result.scenario, &result.outputs);
+    let mut named: Vec<&Load> = Vec::new();
+    for load in loads.iter().filter(|load| load.is_overloaded() || load.is_saturated()) {
+        let mut text = match load.growth {
+            Some(growth) if load.is_overloaded() => {
+                let ratio = match load.arrivals {
+                    Some(arrivals) if arrivals > growth => {
+                        format!("arrivals are {}x its capacity; ", short(arrivals / (arrivals - growth)))
+                    }
+                    _ => String::new(),
+                };
+                format!("`{}` is overloaded: {ratio}its queue grows by {}/s", load.name, short(growth))
+            }
+            _ => format!("`{}` is saturated: {} busy", load.name, percent(load.utilization.unwrap_or(1.0))),
+        };
+        if load.turned_away > 0.0 {
+            text.push_str(&format!("; it turns away {} of its calls", percent(load.turned_away)));
+        }
+        let blame: Vec<String> = named
+            .iter()
+            .filter(|other| load.reaches.contains(&other.name))
+            .map(|other| format!("`{}`", other.name))
+            .collect();
+        if !blame.is_empty() {
+            text.push_str(&format!("; it waits for {}", blame.join(", ")));
+        }
+        list.push(text);
+        named.push(load);
+    }
+    if named.is_empty() {
+        let busiest = loads.iter().filter(|load| load.utilization.is_some());
+        let busiest =
+            busiest.max_by(|a, b| a.utilization.unwrap_or(0.0).total_cmp(&b.utilization.unwrap_or(0.0)));
+        let growing =
+            is_stationary(&result.scenario).then(|| load::in_flight_growth(&result.outputs)).flatten();
+        let busy = busiest.map_or(String::new(), |load| {
+            format!(
+                "the busiest component is `{}` ({} busy)",
+                load.name,
+                percent(load.utilization.unwrap_or(0.0))
+            )
+        });
+        list.push(match growing {
+            Some(growth) => {
+                let text = format!(
+                    "no steady state: the number of requests in the system grows by {}/s",
+                    short(growth)
+                );
+                [text, busy].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+            }
+            None => {
+                let text = "nothing is overloaded".to_owned();
+                [text, busy].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+            }
+        });
+    }
+    for load in &loads {
+        if let Some((from, to)) = load.spell.filter(|_| !load.is_overloaded() && !load.is_saturated()) {
+            list.push(format!("`{}` was saturated from {} s to {} s", load.name, short(from), short(to)));
+        }
+    }
+}
+
+/// KV caches that were full.
+fn memory(result: &RunResult, list: &mut Vec<String>) {
+    let Some(first) = result.outputs.first() else { return };
+    for (index, component) in first.components.iter().enumerate() {
+        let figures: Vec<Figures> = result
+            .outputs
+            .iter()
+            .filter_map(|output| {
+                output.components[index].llm.as_ref().map(|report| Figures::of(report, output.end))
+            })
+            .collect();
+        let preemptions: u64 = figures.iter().filter_map(|figures| figures.preemptions).sum();
+        if figures.iter().any(|figures| figures.kv_max > Some(KV_FULL)) && preemptions > 0 {
+            list.push(format!(
+                "the KV memory of `{}` is full: {} sequences a replication are evicted and computed again",
+                component.name,
+                short(preemptions as f64 / figures.len() as f64)
+            ));
+        }
+    }
+}
+
+/// Requests without an answer, over all replications.
+fn unanswered(result: &RunResult, list: &mut Vec<String>) {
+    let mut all = sim_models::meter::RequestMeter::default();
+    for output in &result.outputs {
+        all.merge(&metrics::requests(output, None, None));
+    }
+    let ended = all.ended();
+    let kinds =
+        [(Outcome::Rejected, "were rejected"), (Outcome::TimedOut, "timed out"), (Outcome::Failed, "failed")];
+    let parts: Vec<String> = kinds
+        .into_iter()
+        .map(|(outcome, words)| (all.outcomes[outcome as usize], words))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| format!("{} {words}", percent(count as f64 / ended as f64)))
+        .collect();
+    if !parts.is_empty() {
+        list.push(format!("of the requests that ended, {}", parts.join(", ")));
+    }
+    let in_flight = metrics::in_flight(&all);
+    if in_flight > 0 {
+        list.push(format!(
+            "{} of the requests ({in_flight}) had not ended when the run did: no latency and no error counts them",
+            percent(in_flight as f64 / all.born as f64)
+        ));
+    }
+    if all.born == 0 {
+        list.push("no request was born in the measured part of the run".to_owned());
+    }
+}
+
+/// Quantiles that rest on too few requests, and expectations without any value.
+fn thin_quantiles(result: &RunResult, list: &mut Vec<String>) {
+    let whose = |verdict: &Verdict| {
+        if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) }
+    };
+    let expected: Vec<(String, String, &str, f64)> = result
+        .verdicts
+        .iter()
+        .filter_map(|verdict| {
+            let quantile = verdict.quantile.filter(|quantile| *quantile != "mean")?;
+            let q = quantile[1..].parse::<f64>().ok()? / 100.0;
+            Some((
+                format!("{} {quantile}{}", verdict.metric, whose(verdict)),
+                verdict.class.clone(),
+                verdict.metric,
+                q,
+            ))
+        })
+        .collect();
+    let asked = match expected.is_empty() {
+        true => vec![("latency p99".to_owned(), ALL.to_owned(), "latency", 0.99)],
+        false => expected,
+    };
+    for (name, class, metric, q) in asked {
+        let counts = result.outputs.iter().map(|output| {
+            let class =
+                (class != ALL).then(|| output.labels.classes.iter().position(|label| *label == class));
+            let requests = metrics::requests(output, class.map(|number| number.unwrap_or(usize::MAX)), None);
+            match metric {
+                "ttft" => requests.ttft.count(),
+                "tpot" => requests.tpot.count(),
+                _ => requests.latency.count(),
+            }
+        });
+        let fewest = counts.min().unwrap_or(0);
+        let needed = (BEYOND / (1.0 - q)).round();
+        if fewest > 0 && (fewest as f64) < needed {
+            list.push(format!(
+                "{name} rests on {fewest} requests in a replication: about {needed} are needed for a sure value"
+            ));
+        }
+    }
+    for verdict in result.verdicts.iter().filter(|verdict| verdict.value.is_none()) {
+        let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
+        list.push(format!(
+            "{}{quantile}{} was not measured, so what the SLO expects of it is not met",
+            verdict.metric,
+            whose(verdict)
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.4, "1.4"),
+            (1.4049, "1.4"),
+            (52.04, "52"),
+            (52.16, "52.2"),
+            (12_345.6, "12346"),
+            (0.001_234, "0.00123"),
+            (99.96, "100"),
+            (100.0, "100"),
+        ] {
+            assert_eq!(short(value), text);
+        }
+    }
+}

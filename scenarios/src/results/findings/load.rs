@@ -1,0 +1,201 @@
+//! How loaded each component is while requests are born.
+
+use sim_core::time::SimTime;
+use sim_models::request::Outcome;
+use sim_models::system::RunOutput;
+
+use crate::results::trend::{Trend, pooled, slope};
+use crate::run::is_stationary;
+use crate::scenario::Scenario;
+
+/// Utilization from which a component counts as saturated.
+const SATURATED: f64 = 0.98;
+
+/// Utilization below which a growing queue is a burst and not an overload: servers are free at times.
+const NEARLY_SATURATED: f64 = 0.95;
+
+/// Share of the run that a saturated spell must last to be named (assumption).
+const SPELL: f64 = 0.05;
+
+/// Growth of a queue over the second half of the run, in calls, below which it is none (assumption).
+const FEW_CALLS: f64 = 5.0;
+
+/// A component under load, over all replications.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Load<'a> {
+    pub name: &'a str,
+    /// Share of servers busy in the measured part in which requests were born.
+    pub utilization: Option<f64>,
+    /// The same in the second half of the run.
+    late_utilization: Option<f64>,
+    /// Calls a second by which the queue grows in the second half; none when it does not.
+    pub growth: Option<f64>,
+    /// Calls a second in the second half.
+    pub arrivals: Option<f64>,
+    /// Share of its replies that were rejections.
+    pub turned_away: f64,
+    /// The longest time without a free server, in seconds from the start, in a run whose load changes.
+    pub spell: Option<(f64, f64)>,
+    /// Whom its calls may reach, directly or through others.
+    pub reaches: Vec<&'a str>,
+}
+
+impl Load<'_> {
+    /// More arrives than it can serve.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.growth.is_some() && self.late_utilization.is_none_or(|busy| busy >= NEARLY_SATURATED)
+    }
+
+    /// It has no servers free, though its queue does not grow.
+    pub(super) fn is_saturated(&self) -> bool {
+        self.utilization.is_some_and(|busy| busy >= SATURATED)
+    }
+}
+
+/// All components, callees before their callers.
+pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Load<'a>> {
+    let Some(first) = outputs.first() else { return Vec::new() };
+    let changing = !is_stationary(scenario);
+    callees_first(scenario)
+        .into_iter()
+        .filter_map(|(name, reaches)| {
+            let index = first.components.iter().position(|component| component.name == name)?;
+            let trends: Vec<Trend> = outputs.iter().filter_map(|output| queue_trend(output, index)).collect();
+            let growth =
+                pooled(&trends).filter(|trend| trend.grows() && trend.slope * trend.span >= FEW_CALLS);
+            let meters = || outputs.iter().map(|output| &output.components[index].meter);
+            let replies: u64 = meters().flat_map(|meter| meter.outcomes).sum();
+            let rejected: u64 = meters().map(|meter| meter.outcomes[Outcome::Rejected as usize]).sum();
+            Some(Load {
+                name,
+                utilization: utilization(outputs, index, |output| output.measured_from),
+                late_utilization: utilization(outputs, index, second_half),
+                growth: growth.map(|trend| trend.slope),
+                arrivals: mean(outputs.iter().filter_map(|output| late_arrivals(output, index))),
+                turned_away: if replies == 0 { 0.0 } else { rejected as f64 / replies as f64 },
+                spell: if changing { longest_spell(first, index) } else { None },
+                reaches,
+            })
+        })
+        .collect()
+}
+
+/// Growth of the number of requests in the system in the second half, a second; none when it does
+/// not grow.
+pub(super) fn in_flight_growth(outputs: &[RunOutput]) -> Option<f64> {
+    let trends = outputs.iter().filter_map(|output| {
+        let from = second_half(output);
+        let windows = output
+            .windows
+            .iter()
+            .filter(|window| window.start >= from && window.start < output.arrivals_until);
+        let points: Vec<(f64, f64)> =
+            windows.map(|window| (window.start.as_secs_f64(), window.in_flight as f64)).collect();
+        slope(&points)
+    });
+    let trend = pooled(&trends.collect::<Vec<_>>())?;
+    (trend.grows() && trend.slope * trend.span >= FEW_CALLS).then_some(trend.slope)
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// Components with all that they reach, callees before callers.
+fn callees_first(scenario: &Scenario) -> Vec<(&str, Vec<&str>)> {
+    fn visit<'a>(scenario: &'a Scenario, name: &'a str, order: &mut Vec<(&'a str, Vec<&'a str>)>) {
+        if order.iter().any(|(seen, _)| *seen == name) {
+            return;
+        }
+        let Some(component) = scenario.components.get(name) else { return };
+        let mut reaches: Vec<&str> = Vec::new();
+        for (_, callee) in component.callees() {
+            visit(scenario, callee, order);
+            let further =
+                order.iter().find(|(seen, _)| *seen == callee).map_or(&[][..], |(_, further)| further);
+            let further: Vec<&str> = further.to_vec();
+            reaches.push(callee);
+            reaches.extend(further);
+        }
+        reaches.sort_unstable();
+        reaches.dedup();
+        order.push((name, reaches));
+    }
+    let mut order = Vec::new();
+    for name in scenario.components.keys() {
+        visit(scenario, name, &mut order);
+    }
+    order
+}
+
+/// Where the second half of the measured part in which requests were born begins.
+fn second_half(output: &RunOutput) -> SimTime {
+    let (from, to) = (output.measured_from.as_nanos(), output.arrivals_until.as_nanos());
+    SimTime::from_nanos(to.saturating_sub(to.saturating_sub(from) / 2))
+}
+
+/// Windows of a component that begin in `from..arrivals_until`.
+fn windows<'a>(
+    output: &'a RunOutput,
+    index: usize,
+    from: SimTime,
+) -> impl Iterator<Item = (SimTime, f64, &'a sim_models::system::recorder::ComponentWindow)> {
+    let rows = output.component_windows.chunks_exact(output.components.len().max(1));
+    output
+        .windows
+        .iter()
+        .zip(rows)
+        .filter(move |(window, _)| window.start >= from && window.start < output.arrivals_until)
+        .map(move |(window, row)| (window.start, window.width.as_secs_f64(), &row[index]))
+}
+
+fn queue_trend(output: &RunOutput, index: usize) -> Option<Trend> {
+    let windows = windows(output, index, second_half(output));
+    let points: Vec<(f64, f64)> =
+        windows.map(|(start, _, window)| (start.as_secs_f64(), window.queue)).collect();
+    slope(&points)
+}
+
+fn utilization(outputs: &[RunOutput], index: usize, from: fn(&RunOutput) -> SimTime) -> Option<f64> {
+    let (mut busy, mut capacity) = (0.0, 0.0);
+    for output in outputs {
+        for (_, width, window) in windows(output, index, from(output)) {
+            busy += window.busy * width;
+            capacity += window.capacity * width;
+        }
+    }
+    (capacity > 0.0).then(|| busy / capacity)
+}
+
+/// Calls a second in the second half: as many of all as requests were born then.
+fn late_arrivals(output: &RunOutput, index: usize) -> Option<f64> {
+    let half = second_half(output);
+    let measured = output.windows.iter().filter(|window| window.start >= output.measured_from);
+    let (mut late, mut all) = (0u64, 0u64);
+    for window in measured {
+        all += window.born;
+        late += if window.start >= half { window.born } else { 0 };
+    }
+    let span = output.arrivals_until.since(half).as_secs_f64();
+    let calls = output.components[index].meter.calls as f64;
+    (all > 0 && span > 0.0).then(|| calls * late as f64 / all as f64 / span)
+}
+
+/// The longest run of windows without a free server, when it is long enough to be named.
+fn longest_spell(output: &RunOutput, index: usize) -> Option<(f64, f64)> {
+    let mut longest: Option<(f64, f64)> = None;
+    let mut present: Option<(f64, f64)> = None;
+    for (start, width, window) in windows(output, index, output.measured_from) {
+        let start = start.as_secs_f64();
+        let saturated =
+            window.capacity > 0.0 && window.busy >= SATURATED * window.capacity && window.queue > 0.0;
+        present = saturated.then(|| (present.map_or(start, |(from, _)| from), start + width));
+        if let Some((from, to)) = present
+            && longest.is_none_or(|(a, b)| to - from > b - a)
+        {
+            longest = Some((from, to));
+        }
+    }
+    longest.filter(|(from, to)| to - from >= SPELL * output.measured().as_secs_f64())
+}

@@ -1,0 +1,97 @@
+//! Figures of the requests of one replication.
+
+use sim_core::stats::Histogram;
+use sim_models::meter::RequestMeter;
+use sim_models::request::Outcome;
+use sim_models::system::RunOutput;
+use sim_models::units::HOURS_PER_MONTH;
+
+/// Nanoseconds as seconds.
+pub(super) fn secs(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Mean and quantiles of a time, in seconds; `None` when nothing was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Times {
+    pub mean: Option<f64>,
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+impl Times {
+    pub(super) fn of(histogram: &Histogram) -> Self {
+        let quantile = |q| histogram.quantile(q).map(secs);
+        Self {
+            mean: histogram.mean().map(|mean| mean / 1e9),
+            p50: quantile(0.5),
+            p95: quantile(0.95),
+            p99: quantile(0.99),
+            max: histogram.max().map(secs),
+        }
+    }
+}
+
+/// All requests of a replication whose class and tenant pass.
+pub(super) fn requests(output: &RunOutput, class: Option<usize>, tenant: Option<usize>) -> RequestMeter {
+    let tenants = output.labels.tenants.len();
+    let mut sum = RequestMeter::default();
+    for (cell, meter) in output.requests.iter().enumerate() {
+        let is_class = class.is_none_or(|class| class == cell / tenants);
+        if is_class && tenant.is_none_or(|tenant| tenant == cell % tenants) {
+            sum.merge(meter);
+        }
+    }
+    sum
+}
+
+/// Requests born and not ended.
+pub(super) fn in_flight(meter: &RequestMeter) -> u64 {
+    meter.born - meter.ended()
+}
+
+fn share(part: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| part as f64 / of as f64)
+}
+
+/// Share of the ended that got no answer.
+pub(super) fn error_rate(meter: &RequestMeter) -> Option<f64> {
+    let errors = [Outcome::Rejected, Outcome::TimedOut, Outcome::Failed]
+        .map(|outcome| meter.outcomes[outcome as usize]);
+    share(errors.iter().sum(), meter.ended())
+}
+
+/// Share of the ended that were good.
+pub(super) fn slo_attainment(meter: &RequestMeter) -> Option<f64> {
+    share(meter.good, meter.ended())
+}
+
+/// A count by the length of the measured part in which requests were born.
+pub(super) fn per_second(count: u64, output: &RunOutput) -> Option<f64> {
+    let measured = output.measured().as_secs_f64();
+    (measured > 0.0).then(|| count as f64 / measured)
+}
+
+/// The bill of a replication.
+pub(super) struct Bill {
+    pub per_hour: f64,
+    pub per_1k_good: Option<f64>,
+    pub per_1m_tokens: Option<f64>,
+}
+
+/// The bill, also by what was got for it in the measured part.
+pub(super) fn bill(output: &RunOutput, all: &RequestMeter) -> Bill {
+    let per_hour: f64 = output.costs.iter().map(|line| line.usd_per_hour).sum();
+    let by = |count: u64, unit: f64| {
+        let per_second = per_second(count, output).filter(|rate| *rate > 0.0)?;
+        Some(per_hour / 3600.0 / per_second * unit)
+    };
+    Bill { per_hour, per_1k_good: by(all.good_in_window, 1e3), per_1m_tokens: by(all.output_tokens, 1e6) }
+}
+
+/// The bill for a month of 730 hours.
+pub(super) fn per_month(usd_per_hour: f64) -> f64 {
+    usd_per_hour * HOURS_PER_MONTH
+}

@@ -1,0 +1,153 @@
+//! The SLO against what was measured.
+
+use sim_core::stats::replication_interval;
+use sim_models::meter::RequestMeter;
+use sim_models::system::RunOutput;
+
+use super::metrics::{self, Times};
+use crate::run::ALL;
+use crate::scenario::{Quantiles, SloConfig};
+
+/// Confidence level of all intervals.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// An expectation of the SLO and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The class that it is expected of, or `all`.
+    pub class: String,
+    /// `latency`, `ttft`, `tpot`, `error_rate` or `monthly_cost`.
+    pub metric: &'static str,
+    /// `mean`, `p50`, `p95` or `p99`; none where it does not apply.
+    pub quantile: Option<&'static str>,
+    /// Unit of limit and value: `s`, `USD`, or empty for a share.
+    pub unit: &'static str,
+    /// The largest value that passes.
+    pub limit: f64,
+    /// Mean over the replications; none when nothing was measured.
+    pub value: Option<f64>,
+    /// Half width of its 95% confidence interval; none for one replication.
+    pub half_width: Option<f64>,
+    /// Whether the value is within the limit. What was not measured does not pass.
+    pub pass: bool,
+}
+
+impl Verdict {
+    /// (limit - value) / limit: what is left, below 0 what is missing; none without a value, or where
+    /// the limit is 0.
+    pub fn margin(&self) -> Option<f64> {
+        self.value.filter(|_| self.limit > 0.0).map(|value| (self.limit - value) / self.limit)
+    }
+}
+
+/// A bound.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Expectation {
+    pub metric: &'static str,
+    pub quantile: Option<&'static str>,
+    pub unit: &'static str,
+    pub limit: f64,
+}
+
+impl Expectation {
+    /// Its value in one replication: `requests` are those it speaks of.
+    fn value(&self, output: &RunOutput, requests: &RequestMeter) -> Option<f64> {
+        let histogram = match self.metric {
+            "latency" => &requests.latency,
+            "ttft" => &requests.ttft,
+            "tpot" => &requests.tpot,
+            "error_rate" => return metrics::error_rate(requests),
+            _ => return Some(metrics::per_month(metrics::bill(output, requests).per_hour)),
+        };
+        let times = Times::of(histogram);
+        match self.quantile {
+            Some("p50") => times.p50,
+            Some("p95") => times.p95,
+            Some("p99") => times.p99,
+            _ => times.mean,
+        }
+    }
+}
+
+fn times(metric: &'static str, bounds: Option<Quantiles>) -> impl Iterator<Item = Expectation> {
+    let Quantiles { mean, p50, p95, p99 } = bounds.unwrap_or_default();
+    [("mean", mean), ("p50", p50), ("p95", p95), ("p99", p99)].into_iter().filter_map(
+        move |(quantile, limit)| {
+            Some(Expectation { metric, quantile: Some(quantile), unit: "s", limit: limit?.as_secs_f64() })
+        },
+    )
+}
+
+/// What is expected of all requests together, or of one class that the SLO names: its own bounds, and
+/// those for all where it has none. Nothing is expected of other classes by themselves.
+pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectation> {
+    let (latency, ttft, tpot, error_rate, monthly_cost) = match class {
+        None => (slo.latency, slo.ttft, slo.tpot, slo.error_rate, slo.monthly_cost),
+        Some(class) => match slo.class.get(class) {
+            None => return Vec::new(),
+            Some(own) => (
+                own.latency.or(slo.latency),
+                own.ttft.or(slo.ttft),
+                own.tpot.or(slo.tpot),
+                own.error_rate.or(slo.error_rate),
+                None,
+            ),
+        },
+    };
+    let mut list: Vec<Expectation> =
+        times("latency", latency).chain(times("ttft", ttft)).chain(times("tpot", tpot)).collect();
+    let plain = |metric, unit, limit| Expectation { metric, quantile: None, unit, limit };
+    list.extend(error_rate.map(|rate| plain("error_rate", "", rate.get())));
+    list.extend(monthly_cost.map(|cost| plain("monthly_cost", "USD", cost.dollars())));
+    list
+}
+
+/// Whether one replication's requests keep to all of it.
+pub(super) fn kept(
+    expectations: &[Expectation],
+    output: &RunOutput,
+    requests: &RequestMeter,
+) -> &'static str {
+    let keeps = |e: &Expectation| e.value(output, requests).is_some_and(|value| value <= e.limit);
+    match expectations {
+        [] => "none",
+        all if all.iter().all(keeps) => "pass",
+        _ => "fail",
+    }
+}
+
+/// All verdicts: those for all requests, then those of classes.
+pub(super) fn verdicts(slo: &SloConfig, outputs: &[RunOutput]) -> Vec<Verdict> {
+    let mut list = Vec::new();
+    for class in std::iter::once(None).chain(slo.class.keys().map(|class| Some(class.as_str()))) {
+        let requests: Vec<RequestMeter> = outputs
+            .iter()
+            .map(|output| {
+                let number = class.map(|class| output.labels.classes.iter().position(|label| label == class));
+                // A class that is not there has no requests.
+                metrics::requests(output, number.map(|number| number.unwrap_or(usize::MAX)), None)
+            })
+            .collect();
+        for expectation in expectations(slo, class) {
+            let values: Vec<f64> = outputs
+                .iter()
+                .zip(&requests)
+                .filter_map(|(output, requests)| expectation.value(output, requests))
+                .collect();
+            let interval = replication_interval(&values, CONFIDENCE).ok();
+            let Expectation { metric, quantile, unit, limit } = expectation;
+            let value = interval.map(|interval| interval.mean);
+            list.push(Verdict {
+                class: class.unwrap_or(ALL).to_owned(),
+                metric,
+                quantile,
+                unit,
+                limit,
+                value,
+                half_width: interval.map(|interval| interval.half_width).filter(|width| width.is_finite()),
+                pass: value.is_some_and(|value| value <= limit),
+            });
+        }
+    }
+    list
+}

@@ -1,0 +1,176 @@
+//! Frames as files.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use polars::prelude::{CsvWriter, DataFrame, IpcWriter, ParquetWriter, PolarsError, SerWriter};
+use thiserror::Error;
+
+use super::{RunResult, json};
+
+/// How frames are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values with a header.
+    Csv,
+    /// An array of objects.
+    Json,
+    /// Apache Parquet.
+    Parquet,
+    /// Arrow IPC, also known as Feather.
+    Ipc,
+}
+
+impl Format {
+    /// All of them, by the ending of their files.
+    pub const ALL: [(&str, Self); 4] =
+        [("csv", Self::Csv), ("json", Self::Json), ("parquet", Self::Parquet), ("arrow", Self::Ipc)];
+
+    /// The ending of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Ipc => "arrow",
+        }
+    }
+}
+
+/// A format that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown format `{0}`: expected csv, json, parquet or arrow")]
+pub struct UnknownFormat(String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|(_, format)| *format).ok_or_else(|| UnknownFormat(text.to_owned()))
+    }
+}
+
+/// Results that cannot be written.
+#[derive(Debug, Error)]
+pub enum ResultsError {
+    /// A directory or a file that cannot be made or written.
+    #[error("cannot write results to {path}: {source}", path = .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A frame that cannot be written in a format.
+    #[error("cannot write results to {path}: {source}", path = .path.display())]
+    Frame {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: PolarsError,
+    },
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ResultsError> {
+    result.map_err(|source| ResultsError::Io { path: path.to_owned(), source })
+}
+
+/// Makes the directory if it is not there and writes a small file in it, which is removed again: to
+/// be asked before a long run.
+///
+/// # Errors
+/// [`ResultsError::Io`] when the directory cannot be made or written to.
+pub fn check_writable(dir: &Path) -> Result<(), ResultsError> {
+    at(dir, fs::create_dir_all(dir))?;
+    let probe = temporary(dir, "writable");
+    at(dir, File::create(&probe).and_then(|mut file| file.write_all(b"?")))?;
+    at(dir, fs::remove_file(&probe))
+}
+
+/// A name in the same directory, so that renaming does not copy; one of its own for each process.
+fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+fn encode(frame: &mut DataFrame, format: Format, file: &mut impl Write) -> Result<(), PolarsError> {
+    match format {
+        Format::Csv => CsvWriter::new(file).finish(frame),
+        Format::Parquet => ParquetWriter::new(file).finish(frame).map(|_| ()),
+        Format::Ipc => IpcWriter::new(file).finish(frame),
+        Format::Json => serde_json::to_writer(&mut *file, &json::rows(frame))
+            .map_err(|error| io::Error::from(error).into()),
+    }
+}
+
+/// Files that are complete under temporary names; those that are not moved are removed.
+#[derive(Debug, Default)]
+struct Staged {
+    files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Staged {
+    /// Writes a file under a temporary name and remembers its own.
+    fn write(
+        &mut self,
+        path: PathBuf,
+        contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolarsError>,
+    ) -> Result<(), ResultsError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let staged = temporary(path.parent().unwrap_or(Path::new("")), &name);
+        let mut file = BufWriter::new(at(&path, File::create(&staged))?);
+        self.files.push((staged, path.clone()));
+        contents(&mut file).map_err(|source| ResultsError::Frame { path: path.clone(), source })?;
+        at(&path, file.flush())
+    }
+
+    /// Gives every file its name.
+    fn publish(mut self) -> Result<Vec<PathBuf>, ResultsError> {
+        let mut paths = Vec::new();
+        while let Some((staged, path)) = self.files.pop() {
+            let renamed = at(&path, fs::rename(&staged, &path));
+            if renamed.is_err() {
+                self.files.push((staged, path));
+                return renamed.map(|()| paths);
+            }
+            paths.push(path);
+        }
+        paths.reverse();
+        Ok(paths)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for (staged, _) in &self.files {
+            // Nothing more can be done about a temporary file that stays.
+            let _ = fs::remove_file(staged);
+        }
+    }
+}
+
+impl RunResult {
+    /// Writes every frame and `provenance.json` to a directory, which is made if it is not there. All
+    /// files are complete before the first takes its name, in the place of an older one. Gives their
+    /// paths.
+    ///
+    /// # Errors
+    /// [`ResultsError`] with the file that could not be written.
+    pub fn write(&self, dir: &Path, format: Format) -> Result<Vec<PathBuf>, ResultsError> {
+        at(dir, fs::create_dir_all(dir))?;
+        let mut staged = Staged::default();
+        for (name, mut frame) in self.frames() {
+            let path = dir.join(format!("{name}.{}", format.extension()));
+            staged.write(path, |file| encode(&mut frame, format, file))?;
+        }
+        let mut provenance = serde_json::json!(self.provenance);
+        provenance["findings"] = serde_json::json!(self.findings);
+        staged.write(dir.join("provenance.json"), |file| {
+            serde_json::to_writer_pretty(&mut *file, &provenance).map_err(io::Error::from)?;
+            Ok(file.write_all(b"\n")?)
+        })?;
+        staged.publish()
+    }
+}

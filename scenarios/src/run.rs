@@ -1,0 +1,173 @@
+//! The `run` experiment: one scenario, several replications.
+
+mod prepare;
+mod progress;
+mod warmup;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sim_core::engine::Stop;
+use sim_core::time::SimDuration;
+use sim_models::error::ConfigError;
+use sim_models::system::{self, RunOutput, RunPlan};
+
+use crate::results::{Interrupted, RunResult};
+use crate::scenario::Scenario;
+pub(crate) use prepare::{ALL, is_stationary};
+use prepare::{Prepared, prepare};
+pub use progress::RunProgress;
+
+/// How a run differs from what the scenario says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOptions {
+    /// Threads for replications, at least 1. Default: those of the present rayon pool. Results do not
+    /// depend on it.
+    pub threads: Option<usize>,
+    /// Load relative to the scenario's, above 0.
+    pub scale: f64,
+    /// A trace that replaces the arrivals of the one traffic source, relative to the working directory.
+    pub trace: Option<PathBuf>,
+    /// Orders simultaneous events by this seed instead of by scheduling, to expose models that lean on
+    /// the order of ties.
+    pub shuffle_ties: Option<u64>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { threads: None, scale: 1.0, trace: None, shuffle_ties: None }
+    }
+}
+
+/// Something that can be run but is perhaps not meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The keys from the top of the scenario to the value.
+    pub path: Vec<String>,
+    /// What is odd about it.
+    pub message: String,
+}
+
+impl Warning {
+    fn new<S: Into<String>>(path: impl IntoIterator<Item = S>, message: impl Into<String>) -> Self {
+        Self { path: path.into_iter().map(Into::into).collect(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.path.join("."), self.message)
+    }
+}
+
+/// Reads the traces and builds the system of a scenario, but runs nothing. Paths of traces are
+/// relative to `base_dir`.
+///
+/// # Errors
+/// The first thing that cannot be simulated, with its place in the scenario.
+pub fn check_scenario(
+    scenario: &Scenario,
+    base_dir: &Path,
+    options: &RunOptions,
+) -> Result<Vec<Warning>, ConfigError> {
+    let mut prepared = prepare(scenario, base_dir, options)?;
+    system::build(&prepared.system, &prepared.plan, &prepared.traces)?;
+    let called: Vec<&str> = prepared
+        .system
+        .components
+        .values()
+        .flat_map(|component| component.callees())
+        .map(|(_, callee)| callee)
+        .chain(prepared.system.traffic.values().map(|traffic| traffic.entry.as_str()))
+        .collect();
+    for name in prepared.system.components.keys().filter(|name| !called.contains(&name.as_str())) {
+        prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));
+    }
+    Ok(prepared.warnings)
+}
+
+/// Runs a scenario. `hash` is that of its canonical form; paths of traces are relative to `base_dir`.
+///
+/// # Errors
+/// What cannot be simulated, with its place in the scenario.
+///
+/// # Panics
+/// When a component breaks an invariant of the simulator: a bug.
+pub fn run_scenario(
+    scenario: &Scenario,
+    hash: u64,
+    base_dir: &Path,
+    options: &RunOptions,
+    progress: &RunProgress,
+) -> Result<RunResult, ConfigError> {
+    let Some(threads) = options.threads else {
+        return run_here(scenario, hash, base_dir, options, progress);
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
+    let pool =
+        pool.map_err(|error| ConfigError::new([""; 0], format!("cannot start {threads} threads: {error}")))?;
+    pool.install(|| run_here(scenario, hash, base_dir, options, progress))
+}
+
+fn run_here(
+    scenario: &Scenario,
+    hash: u64,
+    base_dir: &Path,
+    options: &RunOptions,
+    progress: &RunProgress,
+) -> Result<RunResult, ConfigError> {
+    let mut prepared = prepare(scenario, base_dir, options)?;
+    let pilot = RunPlan { windows: warmup::PILOT_WINDOWS, drain: SimDuration::ZERO, ..prepared.plan.clone() };
+    let planned = length(&prepared.plan).as_nanos().saturating_mul(prepared.replications);
+    let planned = planned.saturating_add(if prepared.pilot { length(&pilot).as_nanos() } else { 0 });
+    progress.plan(prepared.replications, SimDuration::from_nanos(planned));
+
+    let mut notes = Vec::new();
+    if prepared.pilot
+        && let Some(output) = simulate(&prepared, &pilot, progress)?
+    {
+        let found = warmup::find(&output, &pilot);
+        prepared.plan.warmup = found.length;
+        notes.extend(found.finding);
+    }
+    // Indexed, so that the order of results is that of the numbers whoever finishes first.
+    let outputs: Vec<Option<RunOutput>> = (0..prepared.replications)
+        .into_par_iter()
+        .map(|replication| {
+            let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
+            if output.is_some() {
+                progress.finish_replication();
+            }
+            Ok(output)
+        })
+        .collect::<Result<_, ConfigError>>()?;
+
+    let finished = outputs.into_iter().zip(0..).filter_map(|(output, number)| Some((number, output?)));
+    let (replications, outputs): (Vec<u64>, Vec<RunOutput>) = finished.unzip();
+    let finished = outputs.len() as u64;
+    let interrupted = (finished < prepared.replications)
+        .then_some(Interrupted { finished, planned: prepared.replications });
+    let Prepared { scenario, plan, .. } = prepared;
+    Ok(RunResult::new(scenario, hash, plan, replications, outputs, interrupted, notes))
+}
+
+fn length(plan: &RunPlan) -> SimDuration {
+    plan.duration.saturating_add(plan.drain)
+}
+
+/// One simulation; `None` when it was cancelled.
+fn simulate(
+    prepared: &Prepared,
+    plan: &RunPlan,
+    progress: &RunProgress,
+) -> Result<Option<RunOutput>, ConfigError> {
+    if progress.is_cancelled() {
+        return Ok(None);
+    }
+    let simulation = system::build(&prepared.system, plan, &prepared.traces)?;
+    let _active = progress.begin(simulation.progress(), length(plan));
+    let output = system::run(simulation, plan)
+        .map_err(|error| ConfigError::new(["run"], format!("the simulation stopped: {error}")))?;
+    Ok((output.stop != Stop::Cancelled).then_some(output))
+}
