@@ -81,7 +81,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
 }
 
 /// Growth of the number of requests in the system in the second half, a second; none when it does
-/// not grow.
+/// not grow beyond doubt.
 pub(super) fn in_flight_growth(outputs: &[RunOutput]) -> Option<f64> {
     let trends = outputs.iter().filter_map(|output| {
         let from = second_half(output);
@@ -94,7 +94,7 @@ pub(super) fn in_flight_growth(outputs: &[RunOutput]) -> Option<f64> {
         slope(&points)
     });
     let trend = pooled(&trends.collect::<Vec<_>>())?;
-    (trend.grows() && trend.slope * trend.span >= FEW_CALLS).then_some(trend.slope)
+    (trend.surely_grows() && trend.slope * trend.span >= FEW_CALLS).then_some(trend.slope)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
