@@ -50,7 +50,11 @@ impl RunResult {
 
 fn averages(frame: &DataFrame, shape: Frame, keys: &[&str]) -> Vec<AverageRow> {
     let value = |column: &str, row: usize| {
-        frame.column(column).and_then(|column| column.get(row)).expect("the shape is the frame's").into_static()
+        frame
+            .column(column)
+            .and_then(|column| column.get(row))
+            .expect("the shape is the frame's")
+            .into_static()
     };
     let text = |value: AnyValue| value.get_str().map(str::to_owned);
     let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
