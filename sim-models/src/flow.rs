@@ -140,6 +140,10 @@ impl StepConfig {
             }
         };
         let mut classes = None;
+        if detailed.classes.as_ref().is_some_and(Vec::is_empty) {
+            let help = format!("expected some of {}", scope.labels().classes.join(", "));
+            return Err(ConfigError::new(["classes"], "a step for no class").help(help));
+        }
         for name in detailed.classes.iter().flatten() {
             let known = &scope.labels().classes;
             let number = known.iter().position(|class| class == name).ok_or_else(|| {

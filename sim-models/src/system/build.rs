@@ -290,7 +290,7 @@ fn faults(
 
 fn lay_link(
     config: &LinkConfig,
-    name: &str,
+    (name, canonical): (&str, &str),
     deadline: Option<SimDuration>,
     streams: Streams,
     scheduler: &mut sim_core::scheduler::Scheduler<ModelEvent>,
@@ -307,7 +307,8 @@ fn lay_link(
     };
     Ok(Link {
         latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
-        network: streams.keyed(name, Purpose::Network),
+        // However the scenario spells the name, the luck is the same.
+        network: streams.keyed(canonical, Purpose::Network),
         timeout: timeout.map(|after| (after, scheduler.timer_lane(after, Phase::Timer))),
         cancel_on_timeout: config.cancel_on_timeout,
     })
@@ -409,8 +410,12 @@ pub fn build(
             configured.get(&(from, to)).map_or((&canonical, &default_link), |(name, link)| (*name, *link));
         let deadline =
             config.traffic.get(from).and_then(|traffic| traffic.deadline).map(|deadline| deadline.get());
+        if deadline.is_some_and(SimDuration::is_zero) {
+            let path = ["traffic", from, "deadline"];
+            return Err(ConfigError::new(path, "a deadline of 0 answers nothing").help("expected a time above 0"));
+        }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
-        let link = lay_link(link, name, deadline, streams, scheduler)?;
+        let link = lay_link(link, (name, &canonical), deadline, streams, scheduler)?;
         system.core.links.push(link);
     }
     system.core.routes = routes;
