@@ -23,6 +23,7 @@
 //! # Ok::<(), scenarios::ScenarioError>(())
 //! ```
 
+pub mod golden;
 pub mod language;
 pub mod results;
 pub mod run;

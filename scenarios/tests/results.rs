@@ -22,7 +22,7 @@ fn result() -> RunResult {
         [components.db]
         kind = "service"
         servers = 2
-        service_time = { exponential = "30ms" }
+        service_time = { exponential = { mean = "30ms" } }
         queue_cap = 5
         price_per_hour = "$0.5/h"
     "#;
@@ -108,9 +108,10 @@ fn files_read_back() {
             let back = csv.column(column.name()).unwrap().cast(column.dtype()).unwrap();
             assert!(back.equals_missing(column), "{name}.{}", column.name());
         }
-        let json: serde_json::Value = serde_json::from_reader(open("json")).unwrap();
-        assert_eq!(json.as_array().unwrap().len(), frame.height());
-        assert_eq!(json, result.to_json()[name]);
+        let json = fs::read_to_string(out.join(format!("{name}.json"))).unwrap();
+        let rows = &result.to_json()[name];
+        assert_eq!(rows.as_array().unwrap().len(), frame.height());
+        assert!(json == rows.to_string(), "{name}");
     }
     let provenance: serde_json::Value =
         serde_json::from_reader(File::open(out.join("provenance.json")).unwrap()).unwrap();
