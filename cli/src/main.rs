@@ -1,2 +1,40 @@
-//! cli
-fn main() {}
+//! The `tenfold` command: parses arguments, calls `scenarios`, prints.
+
+mod args;
+mod new;
+mod output;
+mod progress;
+mod run;
+mod tables;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use output::{Failure, print};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => run::check(&args),
+        Command::New(args) => new::new(&args),
+        Command::Schema => {
+            let text = serde_json::to_string_pretty(&scenarios::schema()).expect("a JSON value");
+            print(&text).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Bless { dir } => run::bless(&dir),
+        Command::Gui => gui(),
+    };
+    result.unwrap_or_else(|failure| failure.report())
+}
+
+/// Starts the desktop app, which is a program of its own beside this one.
+fn gui() -> Result<ExitCode, Failure> {
+    let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join("tenfold-gui")));
+    let program = beside.filter(|path| path.exists()).unwrap_or_else(|| "tenfold-gui".into());
+    match std::process::Command::new(&program).status() {
+        Ok(status) => Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))),
+        Err(error) => Err(Failure::text(format!("cannot start {}: {error}", program.display()))
+            .help("build it with `cargo build --release -p tenfold-gui`")),
+    }
+}

@@ -1,6 +1,7 @@
 //! What a run gives: frames with documented columns, verdicts on the SLO, findings in words, and where
 //! it all comes from.
 
+mod averages;
 pub mod columns;
 mod findings;
 mod frames;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use sim_models::system::{RunOutput, RunPlan};
 
 use crate::scenario::Scenario;
+pub use averages::{Average, AverageRow};
 pub use verdicts::{CONFIDENCE, Verdict};
 pub use write::{Format, ResultsError, UnknownFormat, check_writable};
 

@@ -231,7 +231,8 @@ impl Ctx<'_> {
     pub fn progress(&mut self, id: CallId, progress: Progress) {
         let call = self.call(id);
         if call.awaited {
-            let delay = self.return_delay(call, 2 + progress as u32);
+            // The draw of the reply: what comes back over one connection keeps its order.
+            let delay = self.return_delay(call, 1);
             self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
         }
     }
@@ -413,8 +414,8 @@ impl Core {
     }
 }
 
-/// Draws of network time a call may need: there, back, and news on the way.
-const WAYS: u32 = 4;
+/// Draws of network time a call may need: there and back.
+const WAYS: u32 = 2;
 
 /// The place of a child in the tree of calls.
 fn child_hop(parent: u32, tag: u32) -> u32 {

@@ -72,6 +72,16 @@ impl Default for MemorySettings {
     }
 }
 
+impl MemorySettings {
+    /// Number format of the KV cache, given or by default.
+    pub fn kv_format(&self) -> Precision {
+        self.kv_precision.unwrap_or(match self.precision {
+            Precision::Fp32 => Precision::Fp32,
+            _ => Precision::Bf16,
+        })
+    }
+}
+
 /// How the memory of each GPU is shared out, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -163,12 +173,7 @@ impl fmt::Display for Alternative {
 
 /// A model that does not fit into the memory of its GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{model} in {precision} with tensor_parallel = {tensor_parallel} does not fit on {gpu}: \
-     {} GiB a GPU short; {}",
-    gib(*missing_bytes),
-    suggestion(alternatives)
-)]
+#[error("{}; {}", self.shortfall(), self.suggestion())]
 pub struct DoesNotFit {
     /// Catalogue id of the GPU.
     pub gpu: String,
@@ -191,12 +196,25 @@ fn gib(bytes: u64) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-fn suggestion(alternatives: &[Alternative]) -> String {
-    if alternatives.is_empty() {
-        return "no precision with up to 8 of these GPUs would fit at these settings".to_owned();
+impl DoesNotFit {
+    /// What does not fit, and by how much.
+    pub fn shortfall(&self) -> String {
+        let Self { gpu, model, precision, tensor_parallel, .. } = self;
+        format!(
+            "{model} in {precision} with tensor_parallel = {tensor_parallel} does not fit on {gpu}: \
+             {} GiB a GPU short",
+            gib(self.missing_bytes)
+        )
     }
-    let names: Vec<_> = alternatives.iter().map(Alternative::to_string).collect();
-    format!("would fit: {}", names.join("; "))
+
+    /// What would fit.
+    pub fn suggestion(&self) -> String {
+        if self.alternatives.is_empty() {
+            return "no precision with up to 8 of these GPUs would fit at these settings".to_owned();
+        }
+        let names: Vec<_> = self.alternatives.iter().map(Alternative::to_string).collect();
+        format!("would fit: {}", names.join("; "))
+    }
 }
 
 /// What a model needs on each GPU, in bytes.
@@ -211,10 +229,7 @@ struct Demand {
 impl Demand {
     fn new(model: &Model, settings: &MemorySettings) -> Result<Self, HardwareError> {
         let gpus = settings.tensor_parallel;
-        let kv_precision = settings.kv_precision.unwrap_or(match settings.precision {
-            Precision::Fp32 => Precision::Fp32,
-            _ => Precision::Bf16,
-        });
+        let kv_precision = settings.kv_format();
         let kv_bytes_per_token =
             model.kv_bytes_per_token(kv_precision, gpus).ok_or(HardwareError::KvPrecision(kv_precision))?;
         let matrices = if model.gated_ffn { 3 } else { 2 };

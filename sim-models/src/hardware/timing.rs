@@ -181,8 +181,12 @@ impl StepFunction {
     /// # Panics
     /// When that is more than 64 bits hold (208 days): the pass is no pass of any engine.
     pub fn ticks(&self, pass: &Pass) -> u64 {
-        let ticks = self.gpu_ticks(pass).max(self.host_ticks(pass));
-        u64::try_from(ticks).unwrap_or_else(|_| panic!("a pass of over 208 days: {pass:?}"))
+        self.checked_ticks(pass).unwrap_or_else(|| panic!("a pass of over 208 days: {pass:?}"))
+    }
+
+    /// Ticks of 1/1024 ns that `pass` takes; none when that is more than 64 bits hold (208 days).
+    pub fn checked_ticks(&self, pass: &Pass) -> Option<u64> {
+        u64::try_from(self.gpu_ticks(pass).max(self.host_ticks(pass))).ok()
     }
 
     /// The run of decode steps that starts with `first`, a pass without prefill, while no sequence

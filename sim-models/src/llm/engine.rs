@@ -3,7 +3,7 @@
 //! The semantics are those of **vLLM 0.11.0, V1 engine**, synchronous scheduling
 //! (`vllm/v1/core/sched/scheduler.py`, `vllm/v1/core/kv_cache_manager.py`, `vllm/v1/core/block_pool.py`),
 //! for text-only decoders with full attention. The engine is a data structure: it knows no clock and no
-//! events. The caller begins a step, works out from its [`StepWork`] how long it takes, and finishes it.
+//! events. The caller begins a step, works out from its [`Pass`] how long it takes, and finishes it.
 //!
 //! # A step
 //! 1. There is one budget of `max_num_batched_tokens`. Running sequences come first, in their order, each
@@ -67,11 +67,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crate::hardware::timing::Pass;
 use blocks::BlockPool;
 pub use config::{ConfigError, EngineConfig, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy};
 pub use sequence::{Prefix, Rejection, SeqId, Submission, Totals};
 use sequence::{Sequences, State};
-pub use step::{Admission, Emission, Finished, StepOutput, StepPlan, StepWork, Token};
+pub use step::{Admission, Emission, Finished, StepOutput, StepPlan, Token};
 
 /// The engine's load at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +211,8 @@ impl Engine {
     /// Ends the step underway at `now`, in ticks of the caller's choice, and hands out its tokens.
     ///
     /// # Panics
-    /// If no step is underway, or if `now` is before the end of an earlier step.
+    /// If no step is underway, or if `now` is before an earlier token of a sequence in the batch: ticks may
+    /// start anew only while no sequence is there.
     pub fn finish_step(&mut self, now: u64) -> &StepOutput {
         assert!(self.stepping, "a step begins before it ends");
         self.stepping = false;
@@ -280,7 +282,7 @@ impl Engine {
             plan.work.new_tokens += chunk;
             if sequence.computed < sequence.prefill_end {
                 plan.prefills += 1;
-                plan.work.prefill_work += chunk * (2 * before + chunk);
+                plan.work.prefill_work += Pass::chunk_work(before, chunk);
             } else {
                 debug_assert!(chunk == 1 && sequence.computed + 1 == sequence.known());
                 plan.decodes += 1;

@@ -10,8 +10,9 @@ use crate::error::ConfigError;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
-use crate::router::RouterConfig;
+use crate::llm::LlmConfig;
 use crate::service::ServiceConfig;
+use crate::router::RouterConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -39,25 +40,28 @@ pub struct SystemConfig {
 pub enum ComponentConfig {
     /// Calls steps in sequence or in parallel.
     Flow(FlowConfig),
+    /// A pool of LLM engine replicas on GPUs.
+    Llm(Box<LlmConfig>),
+    /// Serves calls on a number of equal servers.
+    Service(ServiceConfig),
     /// Reads features of an entity from an online store.
     FeatureStore(FeatureStoreConfig),
     /// Sends each request to one of several components.
     Router(RouterConfig),
-    /// Serves calls on a number of equal servers.
-    Service(ServiceConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "feature_store", "router", "service"];
+    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
+            Self::Llm(_) => "llm",
+            Self::Service(_) => "service",
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
-            Self::Service(_) => "service",
         }
     }
 
@@ -65,7 +69,9 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
-            Self::FeatureStore(_) | Self::Service(_) => Vec::new(),
+            Self::Llm(_) => Vec::new(),
+            Self::Service(_) => Vec::new(),
+            Self::FeatureStore(_) => Vec::new(),
             Self::Router(config) => config.callees(),
         }
     }
@@ -77,9 +83,10 @@ impl ComponentConfig {
     pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         match self {
             Self::Flow(config) => config.build(scope),
+            Self::Llm(config) => config.build(scope),
+            Self::Service(config) => config.build(scope),
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
-            Self::Service(config) => config.build(scope),
         }
     }
 }

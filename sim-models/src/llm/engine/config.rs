@@ -1,17 +1,20 @@
 //! What an engine is told at its start.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps [`StepWork`] within 64 bits.
+/// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
 ///
-/// [`StepWork`]: super::StepWork
+/// [`Pass`]: crate::hardware::timing::Pass
 pub const MAX_BATCHED_TOKENS: u32 = 1 << 30;
 
 /// The largest KV cache, in tokens.
 pub const MAX_KV_TOKENS: u64 = 1 << 31;
 
 /// Who comes first, and who is preempted first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SchedulingPolicy {
     /// First come, first served; priorities are ignored. The last to come is preempted first.
     #[default]

@@ -1,21 +1,7 @@
 //! What a step does, and what comes of it.
 
 use super::sequence::{SeqId, Totals};
-
-/// The work of one forward pass: what its time depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StepWork {
-    /// Sequences in the pass.
-    pub sequences: u64,
-    /// Tokens that the pass computes, over all its sequences.
-    pub new_tokens: u64,
-    /// Sum over decoding sequences of the tokens attended to, the new one among them, in tokens.
-    pub decode_context: u64,
-    /// Sum over prefill chunks of `chunk * (2 * context_before + chunk)`, in tokens squared: twice the
-    /// query-key pairs of causal attention but for the chunk's diagonal. `context_before` counts all tokens
-    /// already in the KV cache, also those found in the prefix cache.
-    pub prefill_work: u64,
-}
+use crate::hardware::timing::Pass;
 
 /// A sequence that entered the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +22,7 @@ pub struct StepPlan {
     /// Number of the step, from 1 in the order of their ends.
     pub step: u64,
     /// What the pass computes; `work.new_tokens` never exceeds the token budget and is never 0.
-    pub work: StepWork,
+    pub work: Pass,
     /// Sequences in the pass that compute prompt or recompute tokens.
     pub prefills: u32,
     /// Sequences in the pass that compute the token they generated last.

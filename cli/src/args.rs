@@ -1,0 +1,162 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use scenarios::results::Format;
+use scenarios::run::RunOptions;
+
+/// Simulates a whole AI system before it is built: what breaks first when its load grows ten times, and
+/// what that costs.
+#[derive(Debug, Parser)]
+#[command(name = "tenfold", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 an SLO was missed, 2 bad input, 130 interrupted.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario and print what became of its requests, components, bill and SLO
+    Run(RunArgs),
+    /// Read a scenario and its traces and build its system, but run nothing
+    Check(CheckArgs),
+    /// Write a new scenario from one of the library
+    New(NewArgs),
+    /// Print the JSON Schema of scenario files
+    Schema,
+    /// Renew the golden fingerprints of the library, after a change of results that is meant
+    Bless {
+        /// Directory of the golden file
+        #[arg(default_value = "scenarios/tests/golden")]
+        dir: PathBuf,
+    },
+    /// Open the desktop app
+    Gui,
+}
+
+#[derive(Debug, Args)]
+pub struct Input {
+    /// Scenario file (TOML)
+    pub file: PathBuf,
+    /// Change a value, such as components.large.replicas=8 (may be given again)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Multiply the load, such as 10x
+    #[arg(long, value_name = "K", value_parser = parse_scale, default_value = "1x")]
+    pub scale: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Seed of all randomness
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many runs with different luck
+    #[arg(long, value_name = "N")]
+    pub replications: Option<u32>,
+    /// Threads to run replications on [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Write all frames to this directory, as Parquet unless --format names another file format
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How to print (table, json, csv: the summary) or, with --out, to write
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+    /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
+    #[arg(long, value_name = "SEED", hide_short_help = true)]
+    pub shuffle_ties: Option<u64>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Print the scenario in its canonical form, with all defaults that matter
+    #[arg(long)]
+    pub canonical: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// File to write; it must not exist [default: list the library]
+    pub file: Option<PathBuf>,
+    /// Scenario of the library to begin with
+    #[arg(long, default_value = "support-assistant")]
+    pub from: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Table,
+    Json,
+    Csv,
+    Parquet,
+    Arrow,
+}
+
+impl OutputFormat {
+    /// The format of files; a table is for people, its files are Parquet.
+    pub fn of_files(self) -> Format {
+        match self {
+            Self::Table | Self::Parquet => Format::Parquet,
+            Self::Json => Format::Json,
+            Self::Csv => Format::Csv,
+            Self::Arrow => Format::Ipc,
+        }
+    }
+}
+
+impl Input {
+    pub fn options(&self) -> RunOptions {
+        RunOptions { scale: self.scale, trace: self.trace.clone(), ..RunOptions::default() }
+    }
+}
+
+impl RunArgs {
+    /// All overrides, those with an option of their own last.
+    pub fn sets(&self) -> Vec<String> {
+        let mut sets = self.input.set.clone();
+        sets.extend(self.seed.map(|seed| format!("run.seed={seed}")));
+        sets.extend(self.replications.map(|count| format!("run.replications={count}")));
+        sets
+    }
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix(['x', 'X']).unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(scale) if scale.is_finite() && scale > 0.0 => Ok(scale),
+        _ => Err("expected a multiple above 0, such as 10x or 0.5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn scales() {
+        assert_eq!((parse_scale("10x"), parse_scale("0.5")), (Ok(10.0), Ok(0.5)));
+        for bad in ["0", "-1x", "ten", "nan", "inf", ""] {
+            assert!(parse_scale(bad).is_err(), "{bad}");
+        }
+    }
+}

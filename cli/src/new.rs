@@ -1,0 +1,39 @@
+//! `tenfold new`: a scenario of the library as a file of one's own.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use scenarios::library;
+
+use crate::args::NewArgs;
+use crate::output::{Failure, print};
+
+pub fn new(args: &NewArgs) -> Result<ExitCode, Failure> {
+    let names = || library().iter().map(|scenario| scenario.id).collect::<Vec<_>>().join(", ");
+    let Some(file) = &args.file else {
+        let mut text = String::from("Scenarios of the library (tenfold new FILE --from NAME):\n");
+        for scenario in library() {
+            let loaded = scenarios::parse(scenario.text, scenario.id, ".".as_ref(), &[])?;
+            let _ = writeln!(text, "  {:20} {}", scenario.id, loaded.scenario.name);
+        }
+        return print(&text).map(|()| ExitCode::SUCCESS);
+    };
+    let Some(scenario) = library().iter().find(|scenario| scenario.id == args.from) else {
+        return Err(Failure::text(format!("the library has no scenario `{}`", args.from))
+            .help(format!("expected one of {}", names())));
+    };
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .and_then(|mut file| file.write_all(scenario.text.as_bytes()));
+    match written {
+        Ok(()) => print(&format!("wrote {}; run it with: tenfold run {0}", file.display())).map(|()| ExitCode::SUCCESS),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"))
+        }
+        Err(error) => Err(Failure::text(format!("cannot write {}: {error}", file.display()))),
+    }
+}

@@ -1,0 +1,92 @@
+//! `tenfold run`, `tenfold check` and `tenfold bless`.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use scenarios::Loaded;
+use scenarios::results::{RunResult, check_writable};
+use scenarios::run::{RunOptions, RunProgress};
+
+use crate::args::{CheckArgs, OutputFormat, RunArgs};
+use crate::output::{Failure, print};
+use crate::progress::{cancel_on_interrupt, with_bar};
+use crate::tables;
+
+/// An SLO was missed.
+const SLO_MISSED: u8 = 1;
+/// Stopped by Ctrl-C, as shells report it.
+const INTERRUPTED: u8 = 130;
+
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    if args.out.is_none() && matches!(args.format, OutputFormat::Parquet | OutputFormat::Arrow) {
+        return Err(Failure::text("this format is not for a terminal").help("say where to: --out DIR"));
+    }
+    let loaded = scenarios::load(&args.input.file, &args.sets())?;
+    let options = RunOptions {
+        threads: args.threads.map(usize::from),
+        shuffle_ties: args.shuffle_ties,
+        ..args.input.options()
+    };
+    scenarios::check(&loaded, &options)?;
+    if let Some(dir) = &args.out {
+        check_writable(dir).map_err(Failure::text)?;
+    }
+    let progress = Arc::new(RunProgress::new());
+    cancel_on_interrupt(&progress)?;
+    let result = with_bar(&progress, args.quiet, || scenarios::run(&loaded, &options, &progress))?;
+    deliver(&result, args)?;
+    Ok(match (&result.interrupted, result.passed()) {
+        (Some(interrupted), _) => {
+            let (finished, planned) = (interrupted.finished, interrupted.planned);
+            eprintln!("interrupted: {finished} of {planned} replications had finished and are kept");
+            ExitCode::from(INTERRUPTED)
+        }
+        (None, Some(false)) => ExitCode::from(SLO_MISSED),
+        (None, _) => ExitCode::SUCCESS,
+    })
+}
+
+/// Prints the result, or writes it and prints what people read.
+fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
+    match (args.format, &args.out) {
+        (OutputFormat::Json, None) => print(&format!("{:#}", result.to_json()))?,
+        (OutputFormat::Csv, None) => print(&result.summary_csv().map_err(Failure::text)?)?,
+        _ => print(&tables::report(result))?,
+    }
+    if let Some(dir) = &args.out {
+        let files = result.write(dir, args.format.of_files()).map_err(Failure::text)?;
+        eprintln!("wrote {} files to {}", files.len(), dir.display());
+    }
+    Ok(())
+}
+
+pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let loaded: Loaded = scenarios::load(&args.input.file, &args.input.set)?;
+    let warnings = scenarios::check(&loaded, &args.input.options())?;
+    if args.canonical {
+        print(&loaded.scenario.to_toml())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &warnings {
+        print(&format!("warning: {warning}"))?;
+    }
+    let scenario = &loaded.scenario;
+    print(&format!(
+        "{}: {} traffic sources, {} components, {} links: can be run",
+        scenario.name,
+        scenario.traffic.len(),
+        scenario.components.len(),
+        scenario.links.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn bless(dir: &Path) -> Result<ExitCode, Failure> {
+    let changed = scenarios::bless(dir).map_err(Failure::text)?;
+    print(&match changed.as_slice() {
+        [] => "all golden fingerprints are as they were".to_owned(),
+        names => format!("renewed: {}", names.join(", ")),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,127 @@
+//! The scenario language: TOML files, read strictly, with errors that point at the place.
+//!
+//! [`load`] and [`parse`] read a scenario and apply `--set` overrides; what the simulator says of it
+//! later is shown in the file by [`Loaded::locate`]. [`Scenario::to_toml`] writes the canonical form,
+//! [`schema`] describes the language to editors, and [`library`] holds scenarios to start from.
+
+mod canonical;
+mod decode;
+mod error;
+mod explain;
+mod library;
+mod overrides;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use sim_core::random::stable_hash;
+use sim_models::error::ConfigError;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use error::ScenarioError;
+pub use library::{LibraryScenario, library};
+
+use crate::scenario::Scenario;
+use source::{Fault, Source};
+use tree::{Node, Places};
+
+/// A scenario and where each of its values was said.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file and the overrides say.
+    pub scenario: Scenario,
+    source: Source,
+    places: Places,
+    base_dir: PathBuf,
+}
+
+/// Reads a scenario file and applies overrides (`"components.edge.servers=4"`) in order.
+///
+/// # Errors
+/// What is wrong with the file or an override, where, and what would be accepted.
+pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
+    let text = source::read(path)?;
+    parse(&text, &path.display().to_string(), source::directory(path), sets)
+}
+
+/// Reads a scenario that is already text. `name` stands for the file in errors; other files that the
+/// scenario names are looked for in `base_dir`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, name: &str, base_dir: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
+    source::check(text, name)?;
+    let source = Source { name: name.to_owned(), text: text.to_owned(), sets: sets.to_vec() };
+    let (scenario, places) = read(&source).map_err(|fault| source.error(fault))?;
+    Ok(Loaded { scenario, source, places, base_dir: base_dir.to_owned() })
+}
+
+fn read(source: &Source) -> Result<(Scenario, Places), Fault> {
+    let table = DeTable::parse(&source.text).map_err(|error| syntax_fault(&error, &source.text))?;
+    let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+    overrides::apply(&mut root, source)?;
+    tree::check_numbers(&root)?;
+    let scenario = decode::decode(&root)?;
+    let brace_at = |at: usize| source.byte(at) == Some(b'{');
+    Ok((scenario, Places::new(None, &root, &brace_at)))
+}
+
+/// What is not TOML, and what is most often forgotten.
+fn syntax_fault(error: &toml::de::Error, text: &str) -> Fault {
+    let span = error.span().unwrap_or(0..0);
+    let (message, expected) = explain::split_expected(error.message().lines().next().unwrap_or("not TOML"));
+    let (before, behind) = text.split_at_checked(span.start).unwrap_or((text, ""));
+    let ends = |c: char| c.is_whitespace() || matches!(c, '=' | ',' | '{' | '}' | '[' | ']' | '#');
+    let start = before.rfind(ends).map_or(0, |end| end + 1);
+    let end = behind.find(ends).map_or(text.len(), |length| before.len() + length);
+    let value = text.get(start..end).unwrap_or_default();
+    let number = value.trim_start_matches('$');
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let has_unit = unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let help = match has_unit || value.starts_with('$') {
+        true => Some(format!("a number with a unit is written in quotes: \"{value}\"")),
+        false => expected,
+    };
+    Fault { span, message: message.to_owned(), help }
+}
+
+impl Loaded {
+    /// The file's directory, from which other files are looked for.
+    pub fn base_dir(&self) -> &Path {
+        &self.base_dir
+    }
+
+    /// Hash of the canonical form: equal for equal scenarios on every platform.
+    pub fn hash(&self) -> u64 {
+        stable_hash(self.scenario.to_toml().as_bytes())
+    }
+
+    /// Shows in the file (or the override) what the simulator found wrong. A value that is not there is
+    /// shown at the closest table around it.
+    pub fn locate(&self, error: ConfigError) -> ScenarioError {
+        let (place, depth) = self.places.closest(&error.path);
+        // Names of components, traffic and links are keys; what is behind them is not to blame.
+        let span = match depth {
+            0 => 0..0,
+            2 if depth == error.path.len() => place.key(),
+            _ => place.value(),
+        };
+        let mut message = error.message;
+        if depth < error.path.len() && depth > 0 {
+            message = format!("{}: {message}", overrides::path_text(&error.path));
+        }
+        let (message, expected) = explain::split_expected(&message);
+        let help = error.help.or(expected);
+        let help = help.map(|help| explain::with_suggestion(message, &help).unwrap_or(help));
+        self.source.error(Fault { span, message: message.to_owned(), help })
+    }
+}
+
+/// The language as a JSON Schema, draft 2020-12, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Scenario).to_value()
+}

@@ -1,0 +1,313 @@
+//! The `run` experiment on small systems with known answers.
+
+use std::path::Path;
+
+use scenarios::run::{RunOptions, RunProgress, check_scenario, run_scenario};
+use scenarios::results::RunResult;
+use scenarios::scenario::Scenario;
+use sim_models::error::ConfigError;
+
+/// One server: 100 calls a second at most, exponential.
+fn station(run: &str, arrivals: &str, rest: &str) -> Scenario {
+    let text = format!(
+        "name = \"station\"\nrun = {{ {run} }}\n\
+         [traffic.web]\narrivals = {{ {arrivals} }}\nentry = \"edge\"\n\
+         [components.edge]\nkind = \"flow\"\nsteps = [\"db\"]\n\
+         [components.db]\nkind = \"service\"\nservice_time = {{ exponential = \"10ms\" }}\n{rest}"
+    );
+    toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn poisson(rate: u32) -> String {
+    format!("process = \"poisson\", rate = \"{rate}/s\"")
+}
+
+fn run_with(scenario: &Scenario, options: &RunOptions) -> Result<RunResult, ConfigError> {
+    run_scenario(scenario, 7, Path::new("."), options, &RunProgress::new())
+}
+
+fn run(scenario: &Scenario) -> RunResult {
+    run_with(scenario, &RunOptions::default()).expect("it can be run")
+}
+
+#[test]
+fn a_single_server_queue_is_as_the_formula_says() {
+    let result = run(&station("duration = \"10m\", replications = 5", &poisson(70), ""));
+    assert!(result.plan.warmup < result.plan.duration);
+    // M/M/1: the mean time in system is 1 / (mu - lambda).
+    let latency = result.summary().column("latency_mean_s").unwrap().f64().unwrap().get(0).unwrap();
+    assert!((latency / (1.0 / 30.0) - 1.0).abs() < 0.1, "{latency}");
+    let components = result.components();
+    let kinds: Vec<_> = components.column("kind").unwrap().str().unwrap().iter().flatten().collect();
+    assert_eq!(kinds, ["flow", "service"].repeat(5));
+    let busy = components.column("utilization").unwrap().f64().unwrap().get(1).unwrap();
+    assert!((busy - 0.7).abs() < 0.02, "{busy}");
+}
+
+#[test]
+fn an_overload_is_said_in_words() {
+    let result = run(&station("duration = \"5m\", replications = 3", &poisson(140), ""));
+    let finding = &result.findings[0];
+    let numbers: Vec<f64> = finding.split([' ', 'x', '/']).filter_map(|word| word.parse().ok()).collect();
+    let [ratio, growth] = numbers[..] else { panic!("{finding}") };
+    assert!(finding.starts_with("`db` is overloaded: arrivals are 1."), "{finding}");
+    assert!((ratio - 1.4).abs() < 0.04 && (growth - 40.0).abs() < 3.0, "{finding}");
+    assert!(!result.findings.iter().any(|finding| finding.contains("nothing is overloaded")));
+    assert!(result.findings.iter().any(|finding| finding.contains("had not ended when the run did")));
+    // There is no steady state, and nothing is dropped in search of one.
+    assert!(result.plan.warmup.is_zero(), "{:?}", result.findings);
+    assert!(result.findings.iter().any(|finding| finding.starts_with("no steady state")), "{:?}", result.findings);
+}
+
+#[test]
+fn one_replication_tells_an_overload_too() {
+    let result = run(&station("duration = \"2m\", replications = 1", &poisson(120), ""));
+    assert!(result.findings[0].starts_with("`db` is overloaded: arrivals are 1."), "{:?}", result.findings);
+}
+
+#[test]
+fn no_false_alarm_under_moderate_load() {
+    for (rate, seeds) in [(70, 1..=40), (90, 1..=10)] {
+        for seed in seeds {
+            let scenario = station(&format!("duration = \"2m\", replications = 3, seed = {seed}"), &poisson(rate), "");
+            let result = run(&scenario);
+            let busiest = "nothing is overloaded: the busiest component is `db` (";
+            assert!(result.findings[0].starts_with(busiest), "rate {rate}, seed {seed}: {:?}", result.findings);
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_saturates_without_growing() {
+    let result = run(&station("duration = \"5m\", replications = 3", &poisson(200), "queue_cap = 10"));
+    let finding = &result.findings[0];
+    assert!(finding.starts_with("`db` is saturated: ") && finding.contains("busy; it turns away 50"), "{finding}");
+    let rejected = result.findings.iter().find(|finding| finding.contains("were rejected")).unwrap();
+    assert!(rejected.starts_with("of the requests that ended, 50"), "{rejected}");
+}
+
+#[test]
+fn a_spike_is_a_spell() {
+    let spike = "process = \"spike\", base = \"50/s\", at = \"1m\", for = \"1m\", rate = \"150/s\"";
+    let result = run(&station("duration = \"6m\", replications = 2", spike, ""));
+    assert!(result.plan.warmup.is_zero());
+    let spell = result.findings.iter().find(|finding| finding.starts_with("`db` was saturated from ")).unwrap();
+    let numbers: Vec<f64> = spell.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // 3,000 calls too many, then 50/s are worked off: a minute more.
+    assert!((numbers[0] - 60.0).abs() < 6.0 && (numbers[1] - 180.0).abs() < 15.0, "{spell}");
+}
+
+const SLO: &str = "[slo]\nlatency = { mean = \"100ms\", p99 = \"20ms\" }\nttft = { p95 = \"1s\" }\n\
+                   error_rate = 0.01\nmonthly_cost = \"$100\"\n\
+                   [slo.class.gold]\nlatency = { p99 = \"1s\" }\n";
+
+#[test]
+fn verdicts_pass_and_fail() {
+    let mut scenario = station(
+        "duration = \"2m\", replications = 3",
+        &poisson(50),
+        &format!("price_per_hour = \"$1/h\"\n{SLO}"),
+    );
+    scenario.traffic["web"].priority = [("gold".to_owned(), 0.5), ("rest".to_owned(), 0.5)].into_iter().collect();
+    let result = run(&scenario);
+    let found: Vec<(String, bool)> = result
+        .verdicts
+        .iter()
+        .map(|v| (format!("{} {} {}", v.class, v.metric, v.quantile.unwrap_or("-")), v.pass))
+        .collect();
+    let expected = [
+        ("all latency mean", true),
+        ("all latency p99", false),
+        ("all ttft p95", false),
+        ("all error_rate -", true),
+        ("all monthly_cost -", false),
+        ("gold latency p99", true),
+        ("gold ttft p95", false),
+        ("gold error_rate -", true),
+    ];
+    assert_eq!(found, expected.map(|(name, pass)| (name.to_owned(), pass)));
+    assert_eq!(result.passed(), Some(false));
+    let cost = &result.verdicts[4];
+    assert!((cost.value.unwrap() - 730.0).abs() < 1e-9 && (cost.margin().unwrap() + 6.3).abs() < 1e-9);
+    let latency = &result.verdicts[0];
+    // M/M/1 at 50 of 100 a second: 20 ms.
+    assert!((latency.value.unwrap() - 0.02).abs() < 0.002 && latency.half_width.unwrap() < 0.01);
+    assert!(result.findings.iter().any(|f| f.starts_with("ttft p95 was not measured")), "{:?}", result.findings);
+
+    let summary = result.summary();
+    let text = |name: &str| -> Vec<String> {
+        summary.column(name).unwrap().str().unwrap().iter().map(|v| v.unwrap().to_owned()).collect()
+    };
+    // Classes all, gold, rest by tenants all, default; of `rest` nothing is expected by itself.
+    assert_eq!(text("slo")[..6], ["fail", "fail", "fail", "fail", "none", "none"].map(str::to_owned));
+    assert_eq!(text("class")[..6], ["all", "all", "gold", "gold", "rest", "rest"].map(str::to_owned));
+    // Good requests keep to the loosest bound: 100 ms for all, a second for gold.
+    let attainment = summary.column("slo_attainment").unwrap().f64().unwrap();
+    let (gold, rest) = (attainment.get(2).unwrap(), attainment.get(4).unwrap());
+    // P(latency > 100 ms) = exp(-50 x 0.1) = 0.0067.
+    assert!(gold == 1.0 && (rest - (1.0 - 0.0067)).abs() < 0.006, "{gold} {rest}");
+}
+
+#[test]
+fn nothing_expected_is_no_verdict() {
+    let result = run(&station("duration = \"10s\", replications = 2", &poisson(20), ""));
+    assert_eq!((result.passed(), result.verdicts.len()), (None, 0));
+    assert!(result.findings.iter().any(|f| f.starts_with("latency p99 rests on ")), "{:?}", result.findings);
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    let scenario = station("duration = \"20s\", replications = 6", &poisson(80), "");
+    let with = |threads| {
+        let options = RunOptions { threads, ..RunOptions::default() };
+        run_with(&scenario, &options).unwrap().to_json().to_string()
+    };
+    let one = with(Some(1));
+    for threads in [Some(1), Some(2), Some(8), None] {
+        assert!(with(threads) == one, "{threads:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_run_keeps_what_has_finished() {
+    let scenario = station("duration = \"30s\", replications = 400, warmup = \"0s\"", &poisson(80), "");
+    let options = RunOptions { threads: Some(2), ..RunOptions::default() };
+    let progress = RunProgress::new();
+    let result = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run_scenario(&scenario, 0, Path::new("."), &options, &progress));
+        while progress.done() == 0 && !running.is_finished() {
+            std::thread::yield_now();
+        }
+        progress.cancel();
+        running.join().unwrap().unwrap()
+    });
+    let interrupted = result.interrupted.expect("cancelled after the first of 400 replications");
+    assert_eq!((interrupted.finished, interrupted.planned), (result.outputs.len() as u64, 400));
+    assert!(interrupted.finished >= 1 && interrupted.finished < 400);
+    assert_eq!(progress.done(), interrupted.finished);
+    assert!(result.findings[0].starts_with(&format!("interrupted: {} of 400", interrupted.finished)));
+    // What was kept is what a whole run has.
+    let mut scenario = scenario;
+    let last = *result.replications.last().unwrap() as u32;
+    scenario.run.replications = std::num::NonZeroU32::new(last + 1).unwrap();
+    let whole = run(&scenario);
+    for (number, output) in result.replications.iter().zip(&result.outputs) {
+        let same = &whole.outputs[*number as usize];
+        assert_eq!((output.fingerprint, output.outcome_hash), (same.fingerprint, same.outcome_hash));
+    }
+}
+
+#[test]
+fn a_run_cancelled_before_it_begins_has_empty_frames() {
+    let scenario = station("duration = \"30s\"", &poisson(80), SLO.split_once("[slo.class").unwrap().0);
+    let progress = RunProgress::new();
+    progress.cancel();
+    let result = run_scenario(&scenario, 0, Path::new("."), &RunOptions::default(), &progress).unwrap();
+    assert_eq!((result.outputs.len(), result.passed()), (0, None));
+    assert_eq!(result.interrupted.unwrap().planned, 5);
+    assert_eq!((result.summary().height(), result.series().height(), result.costs().height()), (0, 0, 0));
+    assert_eq!(progress.fraction(), 0.0);
+}
+
+#[test]
+fn progress_reaches_the_end() {
+    let progress = RunProgress::new();
+    assert_eq!((progress.fraction(), progress.total()), (0.0, 0));
+    let scenario = station("duration = \"10s\", replications = 3", &poisson(20), "");
+    run_scenario(&scenario, 0, Path::new("."), &RunOptions::default(), &progress).unwrap();
+    assert_eq!((progress.fraction(), progress.done(), progress.total()), (1.0, 3, 3));
+}
+
+fn trace_file(dir: &Path) -> std::path::PathBuf {
+    let mut csv = "arrival_s,prompt_tokens,output_tokens\n".to_owned();
+    for number in 0..300 {
+        csv.push_str(&format!("{},10,5\n", f64::from(number) * 0.1));
+    }
+    let path = dir.join("recorded.csv");
+    std::fs::write(&path, csv).unwrap();
+    path
+}
+
+#[test]
+fn a_trace_replaces_the_arrivals_and_is_scaled() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = Some(trace_file(dir.path()));
+    let scenario = station("replications = 2", &poisson(1), "");
+    let born = |scale| {
+        let options = RunOptions { trace: trace.clone(), scale, ..RunOptions::default() };
+        let result = run_with(&scenario, &options).unwrap();
+        // As long as the trace, and as long again for what is left.
+        assert!((result.plan.duration.as_secs_f64() - 29.9).abs() < 0.1);
+        assert_eq!(result.plan.drain, result.plan.duration);
+        assert!(result.outputs.iter().all(|output| output.conservation.in_flight == 0));
+        result.outputs[0].conservation.born
+    };
+    assert_eq!((born(1.0), born(3.0)), (300, 900));
+
+    let mut two = scenario.clone();
+    two.traffic.insert("app".to_owned(), two.traffic["web"].clone());
+    let options = RunOptions { trace, ..RunOptions::default() };
+    let error = run_with(&two, &options).unwrap_err();
+    assert_eq!(error.path, ["traffic"]);
+    assert!(error.to_string().contains("`web`, `app`"), "{error}");
+}
+
+#[test]
+fn a_trace_of_the_scenario_is_relative_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    trace_file(dir.path());
+    let scenario = station("replications = 1", "process = \"trace\", path = \"recorded.csv\", scale = 2", "");
+    let go = |base: &Path| run_scenario(&scenario, 0, base, &RunOptions::default(), &RunProgress::new());
+    assert_eq!(go(dir.path()).unwrap().outputs[0].conservation.born, 600);
+    let error = go(&dir.path().join("elsewhere")).unwrap_err();
+    assert_eq!(error.path, ["traffic", "web", "arrivals", "path"]);
+}
+
+#[test]
+fn what_cannot_be_run_is_named() {
+    let path_of = |scenario: &Scenario, options: &RunOptions| {
+        let error = check_scenario(scenario, Path::new("."), options).unwrap_err();
+        assert!(error.help.is_some(), "{error}");
+        error.path.join(".")
+    };
+    let plain = RunOptions::default();
+    for (run, path) in [
+        ("duration = \"1m\", warmup = \"1m\"", "run.warmup"),
+        ("duration = \"0s\"", "run.duration"),
+        ("duration = \"1s\", drain = \"1000h\"", "run.windows"),
+        ("windows = 4000000000", "run.windows"),
+        ("replications = 100000", "run.replications"),
+    ] {
+        assert_eq!(path_of(&station(run, &poisson(1), ""), &plain), path);
+    }
+    let scenario = station("", &poisson(1), "[slo.class.gold]\nerror_rate = 0.1\n");
+    assert_eq!(path_of(&scenario, &plain), "slo.class.gold");
+    let mut scenario = station("", &poisson(1), "");
+    for options in [
+        RunOptions { scale: 0.0, ..plain.clone() },
+        RunOptions { scale: f64::NAN, ..plain.clone() },
+        RunOptions { threads: Some(0), ..plain.clone() },
+    ] {
+        assert_eq!(path_of(&scenario, &options), "");
+    }
+    scenario.traffic["web"].tenants.insert("all".to_owned(), 1.0);
+    assert_eq!(path_of(&scenario, &plain), "traffic.web.tenants");
+}
+
+#[test]
+fn what_is_odd_is_warned_of() {
+    let lonely = "[components.spare]\nkind = \"service\"\nservice_time = { constant = \"1ms\" }\n";
+    let scenario = station("replications = 1", &poisson(1), lonely);
+    let warnings = check_scenario(&scenario, Path::new("."), &RunOptions::default()).unwrap();
+    let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[0].starts_with("run.replications: one replication"), "{texts:?}");
+    assert_eq!(texts[1], "components.spare: nobody calls `spare`");
+}
+
+#[test]
+fn ties_can_be_shuffled() {
+    let scenario = station("duration = \"10s\", replications = 2", &poisson(20), "");
+    let shuffled = run_with(&scenario, &RunOptions { shuffle_ties: Some(3), ..RunOptions::default() }).unwrap();
+    assert_ne!(run(&scenario).outputs[0].fingerprint, shuffled.outputs[0].fingerprint);
+}

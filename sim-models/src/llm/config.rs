@@ -1,0 +1,320 @@
+//! The `llm` component in a scenario, and the way from there to a pool.
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_core::time::SimTime;
+
+use super::engine::{self, Engine, EngineConfig, SchedulingPolicy};
+use super::pool::{Balancer, Pool, Setup};
+use crate::component::Component;
+use crate::cost::Price;
+use crate::error::ConfigError;
+use crate::hardware::HardwareError;
+use crate::hardware::catalogue::{gpu, model};
+use crate::hardware::datasheet::Efficiency;
+use crate::hardware::memory::{MemoryPlan, MemorySettings};
+use crate::hardware::precision::Precision;
+use crate::hardware::timing::{Pass, StepFunction};
+use crate::system::Scope;
+use crate::units::HourlyPrice;
+
+/// The most replicas of a pool: a bound on the memory of a simulation (assumption).
+const MAX_REPLICAS: u32 = 4096;
+
+/// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
+/// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LlmConfig {
+    /// The model, by its id in the catalogue, such as `llama-3.1-8b`.
+    pub model: String,
+    /// The GPU, by its id in the catalogue, such as `h100-sxm`.
+    pub gpu: String,
+    /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
+    #[serde(default = "one")]
+    pub tensor_parallel: u32,
+    /// Number format of the weights. Default: bf16, what most models ship in.
+    #[serde(default = "bf16")]
+    pub precision: Precision,
+    /// Number format of the KV cache. Default: that of the activations (fp32 with fp32 weights, otherwise
+    /// bf16), as vLLM's `kv_cache_dtype = auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_precision: Option<Precision>,
+    /// Engines, each with its own GPUs. Default: 1.
+    #[serde(default = "one_replica")]
+    pub replicas: NonZeroU32,
+    /// Token budget of a step, in tokens. Default: 8192, that of vLLM's API server on GPUs of 70 GiB or
+    /// more but the A100 (`EngineArgs` in `vllm/engine/arg_utils.py`, vLLM 0.11.0); on others it is 2048.
+    #[serde(default = "batched_tokens")]
+    pub max_num_batched_tokens: u32,
+    /// The most sequences in a batch. Default: 256, vLLM's API server on smaller GPUs (1024 on the larger).
+    #[serde(default = "seqs")]
+    pub max_num_seqs: u32,
+    /// Tokens of a KV block. Default: 16, vLLM's on CUDA.
+    #[serde(default = "block_size")]
+    pub block_size: u32,
+    /// Share of each GPU's memory that the engine may take. Default: 0.92, that of later versions of vLLM
+    /// (0.9 in 0.11.0), at which the catalogue's memory plan was checked.
+    #[serde(default = "utilization")]
+    pub gpu_memory_utilization: f64,
+    /// KV blocks of a replica, the null block among them, in place of what the memory allows (vLLM's
+    /// `num_gpu_blocks_override`). Default: what the memory allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_blocks: Option<u32>,
+    /// Whether full KV blocks are kept and found again by later prompts. Default: true, as in vLLM.
+    #[serde(default = "yes")]
+    pub enable_prefix_caching: bool,
+    /// The most tokens of one prompt in a step, in tokens; 0 sets no limit. Default: 0, as in vLLM.
+    #[serde(default)]
+    pub long_prefill_token_threshold: u32,
+    /// Who comes first: `fcfs`, or `priority` (the request's class, the first the most important).
+    /// Default: fcfs, as in vLLM.
+    #[serde(default)]
+    pub scheduling_policy: SchedulingPolicy,
+    /// The most tokens of a request, prompt and answer together, in tokens; longer ones are rejected.
+    /// Default: the model's context, as in vLLM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u32>,
+    /// Whether a request is admitted only when its whole prompt fits into free KV blocks. Default: false,
+    /// as in vLLM 0.11.0, which has no such setting (later versions: true).
+    #[serde(default)]
+    pub scheduler_reserve_full_isl: bool,
+    /// How calls are spread over the replicas. Default: round_robin.
+    #[serde(default)]
+    pub balancer: Balancer,
+    /// The most calls that wait at a replica, at least 1; who comes then is rejected. Default: no limit,
+    /// as in vLLM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_cap: Option<NonZeroU32>,
+    /// How long a step takes.
+    #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
+    pub timing: TimingConfig,
+    /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_gpu_hour: Option<HourlyPrice>,
+}
+
+/// Where step times come from: the GPU's datasheet and these efficiencies, *uncalibrated*.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimingConfig {
+    /// How far below the datasheet the server runs.
+    #[serde(default)]
+    pub efficiency: Efficiency,
+}
+
+impl TimingConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn one_replica() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+fn bf16() -> Precision {
+    Precision::Bf16
+}
+
+fn batched_tokens() -> u32 {
+    8192
+}
+
+fn seqs() -> u32 {
+    256
+}
+
+fn block_size() -> u32 {
+    16
+}
+
+fn utilization() -> f64 {
+    0.92
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl LlmConfig {
+    /// One replica of `model` on one `gpu` (ids of the catalogue), with the defaults.
+    pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            gpu: gpu.into(),
+            tensor_parallel: one(),
+            precision: bf16(),
+            kv_precision: None,
+            replicas: one_replica(),
+            max_num_batched_tokens: batched_tokens(),
+            max_num_seqs: seqs(),
+            block_size: block_size(),
+            gpu_memory_utilization: utilization(),
+            kv_blocks: None,
+            enable_prefix_caching: yes(),
+            long_prefill_token_threshold: 0,
+            scheduling_policy: SchedulingPolicy::default(),
+            max_model_len: None,
+            scheduler_reserve_full_isl: false,
+            balancer: Balancer::default(),
+            queue_cap: None,
+            timing: TimingConfig::default(),
+            price_per_gpu_hour: None,
+        }
+    }
+
+    fn memory_settings(&self) -> MemorySettings {
+        MemorySettings {
+            precision: self.precision,
+            kv_precision: self.kv_precision,
+            tensor_parallel: self.tensor_parallel.into(),
+            gpu_memory_utilization: self.gpu_memory_utilization,
+            block_size: self.block_size.into(),
+            max_num_batched_tokens: self.max_num_batched_tokens.into(),
+            max_num_seqs: self.max_num_seqs.into(),
+            kv_blocks: self.kv_blocks.map(u64::from),
+        }
+    }
+
+    /// How a replica shares out the memory of each of its GPUs.
+    ///
+    /// # Errors
+    /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
+    pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
+        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
+        let model = model(&self.model).map_err(|error| refused(error.into()))?;
+        MemoryPlan::new(gpu, model, &self.memory_settings()).map_err(refused)
+    }
+
+    /// The time of a replica's steps.
+    ///
+    /// # Errors
+    /// An unknown name or a setting out of range, with its key.
+    pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
+        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
+        let model = model(&self.model).map_err(|error| refused(error.into()))?;
+        StepFunction::from_datasheet(
+            gpu,
+            model,
+            self.precision,
+            self.memory_settings().kv_format(),
+            self.tensor_parallel.into(),
+            &self.timing.efficiency,
+        )
+        .map_err(|error| match error {
+            HardwareError::OutOfRange { .. } => refused(error).within("efficiency").within("timing"),
+            other => refused(other),
+        })
+    }
+
+    /// The settings of each replica's engine.
+    ///
+    /// # Errors
+    /// As [`LlmConfig::memory`], and what no engine can run with.
+    pub fn engine(&self) -> Result<EngineConfig, ConfigError> {
+        let memory = self.memory()?;
+        let context = model(&self.model).map_err(|error| refused(error.into()))?.max_context;
+        let context = u32::try_from(context).unwrap_or(u32::MAX);
+        if let Some(length) = self.max_model_len.filter(|length| *length > context) {
+            let message = format!("max_model_len is {length}");
+            return Err(ConfigError::new(["max_model_len"], message)
+                .help(format!("the context of {} is {context} tokens", self.model)));
+        }
+        let config = EngineConfig {
+            max_num_batched_tokens: self.max_num_batched_tokens,
+            max_num_seqs: self.max_num_seqs,
+            block_size: self.block_size,
+            num_blocks: u32::try_from(memory.kv_blocks).unwrap_or(u32::MAX),
+            long_prefill_token_threshold: self.long_prefill_token_threshold,
+            enable_prefix_caching: self.enable_prefix_caching,
+            scheduling_policy: self.scheduling_policy,
+            max_model_len: Some(self.max_model_len.unwrap_or(context)),
+            scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
+        };
+        config.validate().map_err(engine_refused)?;
+        Ok(config)
+    }
+
+    pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
+        let replicas = self.replicas.get();
+        if replicas > MAX_REPLICAS {
+            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
+                .help(format!("expected at most {MAX_REPLICAS}")));
+        }
+        let (config, step) = (self.engine()?, self.step_function()?);
+        check_longest_step(&config, &step)?;
+        let engine = Engine::new(config).map_err(engine_refused)?;
+        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
+        let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
+        let (price, source) = match self.price_per_gpu_hour {
+            Some(price) => (price.per_hour(), "the scenario"),
+            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        };
+        let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
+        scope.meter().capacity.set(SimTime::ZERO, capacity);
+        let (cost, me) = scope.cost();
+        cost.add(me, format!("gpu {}", gpu.id), Price::PerHour(price), source, gpus);
+        Ok(Box::new(Pool::new(Setup {
+            engine,
+            step,
+            replicas,
+            gpus,
+            balancer: self.balancer,
+            queue_cap: self.queue_cap,
+        })))
+    }
+}
+
+/// Refuses efficiencies so low that a step's ticks would overflow.
+fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), ConfigError> {
+    let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+    let budget = u64::from(config.max_num_batched_tokens);
+    let longest = Pass {
+        sequences: config.max_num_seqs.into(),
+        new_tokens: budget,
+        decode_context: tokens,
+        prefill_work: Pass::chunk_work(tokens, budget),
+    };
+    match step.checked_ticks(&longest) {
+        Some(_) => Ok(()),
+        None => Err(ConfigError::new(["timing", "efficiency"], "a step could take more than 208 days")
+            .help("expected shares of the datasheet's figures, such as 0.8")),
+    }
+}
+
+/// Puts an error at the key of the setting that it is about.
+fn refused(error: HardwareError) -> ConfigError {
+    match error {
+        HardwareError::UnknownName(error) => {
+            ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
+                .help(format!("expected one of {}", error.accepted.join(", ")))
+        }
+        HardwareError::DoesNotFit(error) => {
+            ConfigError::new(["model"], error.shortfall()).help(error.suggestion())
+        }
+        HardwareError::OutOfRange { name, value, expected } => {
+            ConfigError::new([name], format!("{name} is {value}")).help(format!("expected {expected}"))
+        }
+        HardwareError::TensorParallel(_) | HardwareError::Indivisible { .. } => {
+            ConfigError::new(["tensor_parallel"], error.to_string())
+        }
+        HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
+    }
+}
+
+fn engine_refused(error: engine::ConfigError) -> ConfigError {
+    use engine::ConfigError::{BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, TooFewBlocks, Zero};
+    let key = match error {
+        Zero { parameter } => parameter,
+        BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
+        TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+    };
+    ConfigError::new([key], error.to_string())
+}
