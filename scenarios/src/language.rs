@@ -81,7 +81,8 @@ fn syntax_fault(error: &toml::de::Error, text: &str) -> Fault {
     let value = text.get(start..end).unwrap_or_default();
     let number = value.trim_start_matches('$');
     let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let has_unit = unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let has_unit =
+        unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let help = match has_unit || value.starts_with('$') {
         true => Some(format!("a number with a unit is written in quotes: \"{value}\"")),
         false => expected,

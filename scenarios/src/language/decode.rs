@@ -33,7 +33,8 @@ pub(super) fn decode(root: &Node) -> Result<Scenario, Fault> {
         Err(error) => error,
     };
     let complaint = Complaint::of(error.message());
-    let culprit = if root.span().len() <= MAX_SEARCHED { find(root, error.message()) } else { Culprit::default() };
+    let culprit =
+        if root.span().len() <= MAX_SEARCHED { find(root, error.message()) } else { Culprit::default() };
     let span = match culprit.steps.is_empty() {
         // The top level has no place of its own.
         true => error.span().filter(|span| *span != root.span()).unwrap_or(0..0),
@@ -126,7 +127,8 @@ fn tags() -> BTreeSet<String> {
         match schema {
             serde_json::Value::Object(object) => {
                 let properties = object.get("properties").and_then(|properties| properties.as_object());
-                let constants = properties.into_iter().flatten().filter(|(_, value)| value.get("const").is_some());
+                let constants =
+                    properties.into_iter().flatten().filter(|(_, value)| value.get("const").is_some());
                 tags.extend(constants.map(|(key, _)| key.clone()));
                 object.values().for_each(|value| collect(value, tags));
             }
@@ -240,7 +242,9 @@ fn find(root: &Node, message: &str) -> Culprit {
         let original = match entry(search.node(), step).0 {
             Some(key) => {
                 let table = node.get_ref().as_table().expect("the same value, shortened");
-                keys(table).position(|name| name == key.get_ref().as_ref()).expect("only entries were cut off")
+                keys(table)
+                    .position(|name| name == key.get_ref().as_ref())
+                    .expect("only entries were cut off")
             }
             None => step,
         };

@@ -16,7 +16,9 @@ pub(super) fn shifted<'a>(node: Node<'a>, by: usize) -> Node<'a> {
     let shift = |span: Range<usize>| span.start + by..span.end + by;
     let span = shift(node.span());
     let value = match node.into_inner() {
-        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| shifted(item, by)).collect::<DeArray>()),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| shifted(item, by)).collect::<DeArray>())
+        }
         DeValue::Table(table) => DeValue::Table(
             table
                 .into_iter()
@@ -91,7 +93,8 @@ impl Places {
     pub fn new(key: Option<&Spanned<DeString>>, node: &Node, brace_at: &impl Fn(usize) -> bool) -> Self {
         let children = match node.get_ref() {
             DeValue::Array(items) => {
-                let place = |(index, item): (usize, &Node)| (index.to_string(), Self::new(None, item, brace_at));
+                let place =
+                    |(index, item): (usize, &Node)| (index.to_string(), Self::new(None, item, brace_at));
                 items.iter().enumerate().map(place).collect()
             }
             DeValue::Table(table) => {
