@@ -6,7 +6,7 @@ use polars::prelude::{AnyValue, DataFrame};
 use sim_core::stats::replication_interval;
 
 use super::RunResult;
-use super::columns::{COMPONENTS, Frame, Kind, SUMMARY};
+use super::columns::{COMPONENTS, COSTS, Frame, Kind, SUMMARY};
 use super::verdicts::CONFIDENCE;
 
 /// The mean of one figure over the replications.
@@ -45,6 +45,11 @@ impl RunResult {
     /// The `components` frame averaged, keyed by component.
     pub fn component_averages(&self) -> Vec<AverageRow> {
         averages(&self.components(), COMPONENTS, &["component"])
+    }
+
+    /// The `costs` frame, keyed by component and resource.
+    pub fn cost_averages(&self) -> Vec<AverageRow> {
+        averages(&self.costs(), COSTS, &["component", "resource"])
     }
 }
 
