@@ -2,6 +2,7 @@
 //! behaviour is seen. They are renewed on purpose, by [`bless`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
@@ -77,6 +78,17 @@ pub enum Change {
     Behaviour,
     /// Other events, but every request ends as before.
     Events,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Behaviour => "renewed: other events, and other ends of requests",
+            Self::Events => "renewed: other events, but every request ends as before",
+        })
+    }
 }
 
 /// Runs every scenario of the library for a short while.

@@ -29,6 +29,7 @@ pub mod results;
 pub mod run;
 pub mod scenario;
 
+pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};
 pub use scenario::Scenario;
 
@@ -56,9 +57,4 @@ pub fn run(
     let (scenario, hash) = (&loaded.scenario, loaded.hash());
     let result = run::run_scenario(scenario, hash, loaded.base_dir(), options, progress);
     result.map_err(|error| loaded.locate(error))
-}
-
-/// t
-pub fn bless(_dir: &std::path::Path) -> Result<Vec<String>, results::ResultsError> {
-    Ok(vec![])
 }
