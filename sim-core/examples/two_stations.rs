@@ -133,8 +133,8 @@ fn replicate(replication: u64) -> Result<[f64; 3], Box<dyn Error>> {
 pub fn main() -> Result<(), Box<dyn Error>> {
     let runs = (0..REPLICATIONS).map(replicate).collect::<Result<Vec<_>, _>>()?;
     let [first, second] = STATIONS.map(|(_, rate)| ARRIVAL_RATE / (rate * (1.0 - RETURN) - ARRIVAL_RATE));
-    let time = (first + second) / ARRIVAL_RATE;
-    let exact = [("at station 1", first), ("at station 2", second), ("time in network, s", time)];
+    let exact =
+        [("at station 1", first), ("at station 2", second), ("time, s", (first + second) / ARRIVAL_RATE)];
     println!("two stations with returns, {REPLICATIONS} replications of {MEASURED}, 95% intervals");
     println!("{:<22} {:>10} {:>10} {:>12} {:>6}", "", "exact", "measured", "half width", "z");
     for (column, (name, exact)) in exact.into_iter().enumerate() {
