@@ -17,7 +17,6 @@ use sim_core::stats::{Moments, TimeWeighted};
 use sim_core::time::{SimDuration, SimTime};
 
 const ARRIVAL_RATE: f64 = 0.6;
-/// Names and service rates.
 const STATIONS: [(&str, f64); 2] = [("first", 1.0), ("second", 1.25)];
 const RETURN: f64 = 0.2;
 const WARM_UP: SimDuration = SimDuration::from_secs(2_000);

@@ -305,7 +305,9 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         }
     }
 
-    /// Books events that were handled, for the trail and for other threads.
+    /// Books events that were handled, for the trail and for other threads. Not inlined: the loop over
+    /// events keeps its registers.
+    #[inline(never)]
     fn report(&mut self, handled: u64) {
         self.events += handled;
         if let Some((every, trail)) = &mut self.trail
@@ -319,6 +321,7 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
     }
 
     /// Why there is no event up to the limit.
+    #[cold]
     fn ran_dry(&self) -> Stop {
         if self.scheduler.pending() == 0 { Stop::Exhausted } else { Stop::Until }
     }
