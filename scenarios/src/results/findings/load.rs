@@ -156,11 +156,11 @@ fn second_half(output: &RunOutput) -> SimTime {
 }
 
 /// Windows of a component that begin in `from..arrivals_until`.
-fn windows<'a>(
-    output: &'a RunOutput,
+fn windows(
+    output: &RunOutput,
     index: usize,
     from: SimTime,
-) -> impl Iterator<Item = (SimTime, f64, &'a sim_models::system::recorder::ComponentWindow)> {
+) -> impl Iterator<Item = (SimTime, f64, &sim_models::system::recorder::ComponentWindow)> {
     let rows = output.component_windows.chunks_exact(output.components.len().max(1));
     output
         .windows
