@@ -76,16 +76,13 @@ impl<'m> Complaint<'m> {
         if let Some((name, list)) = name_and_list("unknown variant `") {
             return Self::UnknownName(name, list);
         }
-        if let Some(rest) = message.strip_prefix("unexpected keys in table: ")
-            && let Some((names, list)) = rest.rsplit_once(", available keys: ")
-        {
+        let keys = message.strip_prefix("unexpected keys in table: ");
+        if let Some((names, list)) = keys.and_then(|rest| rest.rsplit_once(", available keys: ")) {
             let name = names.split_once(", ").map_or(names, |(first, _)| first);
             return Self::UnknownKey(name, list.split(", ").filter(|name| !name.is_empty()).collect());
         }
-        if let Some(rest) =
-            message.strip_prefix("missing field `").or_else(|| message.strip_prefix("missing `"))
-            && let Some((name, more)) = rest.split_once('`')
-        {
+        let missing = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("missing `"));
+        if let Some((name, more)) = missing.and_then(|rest| rest.split_once('`')) {
             return Self::Missing(name, more.strip_prefix(": "));
         }
         let wrong =
