@@ -65,9 +65,8 @@ fn read(source: &Source) -> Result<(Scenario, Places), Fault> {
     let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
     overrides::apply(&mut root, source)?;
     tree::check_numbers(&root)?;
-    let scenario = decode::decode(&root)?;
-    let brace_at = |at: usize| source.byte(at) == Some(b'{');
-    Ok((scenario, Places::new(None, &root, &brace_at)))
+    let scenario = decode::decode(&root, source)?;
+    Ok((scenario, Places::new(None, &root, source)))
 }
 
 /// What is not TOML, and what is most often forgotten.
@@ -96,7 +95,8 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// Hash of the canonical form: equal for equal scenarios on every platform.
+    /// Hash of the canonical form, the same on every platform. How the file is written does not matter, but
+    /// for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {
         stable_hash(self.scenario.to_toml().as_bytes())
     }

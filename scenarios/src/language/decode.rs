@@ -14,8 +14,8 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::explain::Complaint;
 use super::overrides::path_text;
-use super::source::Fault;
-use super::tree::{Node, keys};
+use super::source::{Fault, Source};
+use super::tree::{Node, is_header, keys};
 use crate::scenario::Scenario;
 
 /// Above this many bytes the place of an error may be only the table around it: finding it takes a few
@@ -26,8 +26,8 @@ fn read(root: &Node) -> Result<Scenario, toml::de::Error> {
     Scenario::deserialize(ValueDeserializer::from(root.clone()))
 }
 
-/// Reads a scenario.
-pub(super) fn decode(root: &Node) -> Result<Scenario, Fault> {
+/// Reads a scenario. `source` is where the places of `root` are.
+pub(super) fn decode(root: &Node, source: &Source) -> Result<Scenario, Fault> {
     let error = match read(root) {
         Ok(scenario) => return Ok(scenario),
         Err(error) => error,
@@ -38,7 +38,7 @@ pub(super) fn decode(root: &Node) -> Result<Scenario, Fault> {
     let span = match culprit.steps.is_empty() {
         // The top level has no place of its own.
         true => error.span().filter(|span| *span != root.span()).unwrap_or(0..0),
-        false => culprit.span(root),
+        false => culprit.span(root, source),
     };
     let names = culprit.names(root);
     let (last, parents) = names.split_last().map_or((None, &[][..]), |(last, parents)| (Some(last), parents));
@@ -75,13 +75,13 @@ impl Culprit {
         names
     }
 
-    fn span(&self, root: &Node) -> Range<usize> {
+    fn span(&self, root: &Node, source: &Source) -> Range<usize> {
         let (mut key, mut node) = (None, root);
         for step in &self.steps {
             (key, node) = entry(node.get_ref(), *step);
         }
         match key {
-            Some(key) if self.at_key => key.span(),
+            Some(key) if self.at_key || is_header(node, source) => key.span(),
             _ => node.span(),
         }
     }
@@ -226,10 +226,10 @@ fn find(root: &Node, message: &str) -> Culprit {
     let mut culprit = Culprit::default();
     let mut node = root;
     loop {
-        if let Complaint::Missing(key, _) = &complaint {
-            if search.lacks(key) {
-                break;
-            }
+        if let Complaint::Missing(key, _) = &complaint
+            && search.lacks(key)
+        {
+            break;
         }
         let named = complaint.named_key().and_then(|(key, at_key)| Some((search.blames(key)?, at_key)));
         let step = match named {

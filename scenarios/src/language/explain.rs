@@ -147,8 +147,9 @@ pub(super) fn split_expected(message: &str) -> (&str, Option<String>) {
     let split =
         [": expected ", ", expected ", "; accepted: "].iter().find_map(|between| message.split_once(between));
     match split {
-        Some((message, expected)) => (message, Some(format!("expected {expected}"))),
-        None => (message, None),
+        // Of `lognormal: expected ...` the name alone would say nothing.
+        Some((message, expected)) if message.contains(' ') => (message, Some(format!("expected {expected}"))),
+        _ => (message, None),
     }
 }
 

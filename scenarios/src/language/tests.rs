@@ -3,9 +3,10 @@
 mod mistakes;
 mod properties;
 
-use sim_models::system::{RunPlan, Traces, build};
+use sim_models::system::{ComponentConfig, RunPlan, Traces, build};
 
 use super::*;
+use crate::run::{RunOptions, RunProgress, run_scenario};
 
 /// A scenario that can be simulated; tests change one line of it.
 const SHOP: &str = r#"name = "Shop"
@@ -137,6 +138,26 @@ fn every_library_scenario_can_be_simulated_and_round_trips() {
 }
 
 #[test]
+fn every_library_scenario_holds_today_and_breaks_at_ten_times_the_load() {
+    let sets = ["run.duration=2m", "run.replications=1", "run.warmup=10s"].map(str::to_owned);
+    for LibraryScenario { id, text } in library() {
+        let loaded = parse(text, id, Path::new("."), &sets).unwrap();
+        let holds = |scale: f64| {
+            let options = RunOptions { scale, threads: Some(1), ..RunOptions::default() };
+            let result = run_scenario(
+                &loaded.scenario,
+                loaded.hash(),
+                loaded.base_dir(),
+                &options,
+                &RunProgress::default(),
+            );
+            result.unwrap().passed().unwrap()
+        };
+        assert_eq!((holds(1.0), holds(10.0)), (true, false), "{id}");
+    }
+}
+
+#[test]
 fn overrides_change_what_they_name() {
     let loaded = check(
         SHOP,
@@ -165,6 +186,13 @@ fn overrides_change_what_they_name() {
     assert!(replaced.scenario.to_toml().contains("service_time = \"1s\""));
 }
 
+/// The kinds of components, in the order of messages.
+fn kinds() -> Vec<String> {
+    let schema = schema();
+    let kinds = schema["$defs"]["ComponentConfig"]["oneOf"].as_array().unwrap();
+    kinds.iter().map(|kind| kind["properties"]["kind"]["const"].as_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn the_schema_describes_every_section_and_refuses_other_keys() {
     let schema = schema();
@@ -176,13 +204,11 @@ fn the_schema_describes_every_section_and_refuses_other_keys() {
     for part in ["RunConfig", "SloConfig", "TrafficConfig", "LinkConfig", "FaultConfig", "DetailedStep"] {
         assert_eq!(schema["$defs"][part]["additionalProperties"], false, "{part}");
     }
-    let kinds: Vec<&str> = schema["$defs"]["ComponentConfig"]["oneOf"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|kind| kind["properties"]["kind"]["const"].as_str().unwrap())
-        .collect();
-    assert_eq!(kinds, sim_models::system::ComponentConfig::KINDS);
+    let mut kinds = kinds();
+    kinds.sort();
+    let mut expected = ComponentConfig::KINDS.to_vec();
+    expected.sort();
+    assert_eq!(kinds, expected);
     // Every reference leads somewhere.
     let text = schema.to_string();
     for reference in text.split("\"#/$defs/").skip(1) {

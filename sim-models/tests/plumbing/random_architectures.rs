@@ -15,6 +15,7 @@ enum Kind {
     Dice(usize, usize, f64),
     Rules(usize, usize, &'static str, Option<&'static str>),
     Store { mode: &'static str, features: u32, connections: Option<u32>, cap: Option<u32>, timeout: bool },
+    Llm(u32),
     Service { time: &'static str, servers: u32, discipline: &'static str, cap: Option<u32>, errors: f64 },
 }
 
@@ -62,6 +63,7 @@ fn kind() -> impl Strategy<Value = Kind> {
                 cap,
                 timeout,
             }),
+        1 => (1..3u32).prop_map(Kind::Llm),
         3 => (
             time(),
             1..5u32,
@@ -231,6 +233,12 @@ fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize
             if *timeout {
                 table.push_str("read_timeout = \"10ms\"\n");
             }
+            (table, Vec::new(), 1)
+        }
+        Kind::Llm(replicas) => {
+            let table = format!(
+                "kind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\nreplicas = {replicas}"
+            );
             (table, Vec::new(), 1)
         }
         Kind::Service { time, servers, discipline, cap, errors } => {

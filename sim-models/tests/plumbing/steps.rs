@@ -112,3 +112,37 @@ fn steps_for_a_class_are_done_for_that_class_only() {
     // 2,000 draws at 0.3.
     assert!((critical.born as f64 - 600.0).abs() <= 4.0 * (2_000.0f64 * 0.21).sqrt(), "{}", critical.born);
 }
+
+/// How many requests saw a first token, and the longest time to it in ms.
+fn first_tokens(steps: &str, latency: u64) -> (u64, u64) {
+    let system = format!(
+        "{}{}{}[components.router]\nkind = \"router\"\npolicy = \"random\"\nshares = {{ llm = 1 }}\n\
+         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n",
+        flow("edge", steps),
+        service("fast", "service_time = \"1ms\""),
+        link("web -> edge", &format!("latency = \"{latency}ms\"")),
+    );
+    let text = each_second(&system).replace("entry =", "prompt_tokens = 100\noutput_tokens = 20\nentry =");
+    let output = simulate(&text);
+    assert_all(&output, Outcome::Ok);
+    let ttft = &output.requests[0].ttft;
+    (ttft.count(), ttft.max().map_or(0, |ttft| ttft / MILLISECOND))
+}
+
+#[test]
+fn the_first_token_of_the_last_step_reaches_the_user() {
+    let (count, near) = first_tokens("\"fast\", \"llm\"", 0);
+    assert!(count == 10 && near > 1);
+    // Through a router, and there and back over a link.
+    assert_eq!(first_tokens("\"fast\", \"router\"", 0), (10, near));
+    let (count, far) = first_tokens("\"fast\", \"router\"", 30);
+    // Latencies are cut to whole milliseconds, and histograms keep three digits.
+    assert!(count == 10 && far.abs_diff(near + 60) <= 1, "{near} and {far} ms");
+    // An answer that goes on to another step, or that is one of several, is not the user's yet.
+    for steps in ["\"llm\", \"fast\"", "{ parallel = [\"llm\", \"fast\"] }"] {
+        assert_eq!(first_tokens(steps, 0).0, 0, "{steps}");
+    }
+    // Of two rounds the second.
+    let (count, second) = first_tokens("{ call = \"llm\", repeat = 2 }", 0);
+    assert!(count == 10 && second > 2 * (near - 1), "{near} and {second} ms");
+}

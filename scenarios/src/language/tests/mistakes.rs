@@ -1,5 +1,7 @@
 //! What is wrong is shown at its place, with what would be right.
 
+use sim_models::system::ComponentConfig;
+
 use super::*;
 
 /// A change of the shop and its error: what stands at its place, and what it says.
@@ -107,23 +109,43 @@ fn the_first_of_equal_mistakes_is_shown() {
     assert_eq!((error.line(), error.column()), (Some(23), Some(1)), "{}", error.plain());
     let text = SHOP.replace("kind = \"service\"\n", "");
     let error = check(&text, &[]).unwrap_err();
-    assert_eq!((error.line(), error.column()), (Some(20), Some(1)), "{}", error.plain());
+    assert_eq!((error.line(), error.column()), (Some(20), Some(13)), "{}", error.plain());
 }
 
 #[test]
 fn what_is_missing_is_missed_at_its_table() {
-    let kinds = sim_models::system::ComponentConfig::KINDS.join(", ");
-    assert_error(
-        "queue_cap = 100\nkind = \"service\"",
-        "queue_cap = 100",
-        "queue_cap",
-        &format!("missing key `kind` in components.prices (add `kind = ...`, one of {kinds})"),
-    );
+    let kinds = ComponentConfig::KINDS.join(", ");
+    let text = SHOP.replace("kind = \"flow\"\n", "");
+    let expected =
+        format!("shop.toml:16:13: missing key `kind` in components.edge (add `kind = ...`, one of {kinds})");
+    assert_eq!(check(&text, &[]).unwrap_err().plain(), expected);
+    for (from, expected) in [
+        (
+            "service_time = \"5ms\"\n",
+            "shop.toml:25:13: missing key `service_time` in components.prices (add `service_time = ...` in components.prices)",
+        ),
+        ("cv = 1.2", "shop.toml:14:31: lognormal: expected either `mean` and `cv`, or `p50` and `p99`"),
+        (
+            ", rate = \"5/s\"",
+            "shop.toml:12:12: missing key `rate` in traffic.web.arrivals (poisson arrivals take `rate`)",
+        ),
+        (
+            "entry = \"edge\"\n",
+            "shop.toml:11:10: missing key `entry` in traffic.web (add `entry = ...` in traffic.web)",
+        ),
+        (
+            "name = \"Shop\"\n",
+            "shop.toml:1:1: missing key `name` at the top level (add `name = ...` at the top level)",
+        ),
+    ] {
+        let error = check(&SHOP.replacen(from, "", 1), &[]).unwrap_err();
+        assert_eq!(error.plain(), expected);
+    }
 }
 
 #[test]
 fn unknown_names() {
-    let kinds = sim_models::system::ComponentConfig::KINDS.join(", ");
+    let kinds = kinds().join(", ");
     let flo = format!("unknown kind `flo` (did you mean `flow`? expected one of {kinds})");
     assert_error("kind = \"flow\"", "kind = \"flo\"", "\"flo\"", &flo);
     let processes =
@@ -146,20 +168,20 @@ fn unknown_names() {
         &format!("unknown component `shelf` ({components})"),
     );
     assert_error(
-        "edge -> stock",
-        "edge -> stok",
+        "\"edge -> stock",
+        "\"edge -> stok",
         "\"edge",
         "unknown component `stok` in link `edge -> stok` (did you mean `stock`? expected one of web, edge, stock, prices)",
     );
     assert_error(
-        "edge -> stock",
-        "stock -> edge",
+        "\"edge -> stock",
+        "\"stock -> edge",
         "\"stock",
         "`stock` never calls `edge` (`stock` calls nobody)",
     );
     assert_error(
-        "edge -> stock",
-        "stock",
+        "\"edge -> stock",
+        "\"stock",
         "\"stock",
         "`stock` does not name a link (expected \"caller -> callee\")",
     );
@@ -241,7 +263,7 @@ fn numbers_beyond_range() {
         "`18446744073709551616` is beyond the range of integers (expected an integer from -2^63 to 2^64 - 1)";
     assert_error("seed = 7", "seed = 18446744073709551616", "1844", long);
     assert!(check(&SHOP.replace("seed = 7", "seed = 18446744073709551615"), &[]).is_ok());
-    assert_error("cv = 1.2", "cv = -1", "{ lognormal", "lognormal: cv is -1 (expected finite and above 0)");
+    assert_error("cv = 1.2", "cv = -1", "-1", "lognormal: cv is -1 (expected finite and above 0)");
 }
 
 #[test]
@@ -327,7 +349,23 @@ fn errors_of_the_simulator_are_located() {
     assert_eq!(at(&["components", "prices", "servers"]), "shop.toml:25:13: components.prices.servers: m");
     assert_eq!(at(&["links", "edge -> stock"]), "shop.toml:30:8: m");
     assert_eq!(at(&["fault", "0", "target"]), "shop.toml:36:10: m");
-    assert_eq!(at(&["fault", "3"]), "shop.toml:34:3: fault.3: m");
+    assert_eq!(at(&["fault", "3"]), "shop.toml:34:1: fault.3: m");
     assert_eq!(at(&["traffic"]), "shop.toml:11:2: m");
     assert_eq!(at(&[]), "shop.toml:1:1: m");
+}
+
+#[test]
+fn a_model_that_does_not_fit() {
+    let text = library().iter().find(|scenario| scenario.id == "support-assistant").unwrap().text;
+    let error = check(&text.replace("tensor_parallel = 4", "tensor_parallel = 1"), &[]).unwrap_err();
+    let line = text.lines().position(|line| line.starts_with("model = \"llama-3.1-70b\"")).unwrap() + 1;
+    assert_eq!((error.line(), error.column()), (Some(line), Some(9)), "{}", error.plain());
+    let set = check(text, &["components.large.gpu=l4"]).unwrap_err();
+    assert!(set.plain().contains("does not fit on"), "{}", set.plain());
+    let gpu = check(text, &["components.large.gpu=h100-sxn"]).unwrap_err();
+    assert!(
+        gpu.plain().starts_with("--set:1:22: unknown gpu `h100-sxn` (did you mean `h100-sxm`?"),
+        "{}",
+        gpu.plain()
+    );
 }

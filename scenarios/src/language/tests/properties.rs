@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use sim_core::time::SimDuration;
 use sim_models::flow::{DetailedStep, StepConfig};
-use sim_models::system::ComponentConfig;
 use sim_models::units::{DistConfig, Law, Money, Number, Probability, Time};
 
 use super::*;
@@ -101,15 +100,18 @@ fn positive() -> impl Strategy<Value = f64> {
 }
 
 fn dist() -> impl Strategy<Value = DistConfig<Number>> {
-    let number = || positive().prop_map(|value| Number::new(value).unwrap());
+    let number = || (1e-3..1e12).prop_map(|value| Number::new(value).unwrap());
     prop_oneof![
         number().prop_map(DistConfig::constant),
-        (number(), positive(), prop::option::of(number())).prop_map(|(mean, cv, max)| {
-            DistConfig::Law(Box::new(Law::Gamma { mean, cv, min: None, max }))
+        (number(), 0.01..10.0).prop_map(|(mean, cv)| DistConfig::Law(Box::new(Law::Gamma {
+            mean,
+            cv,
+            min: None,
+            max: None
+        }))),
+        prop::collection::vec(number(), 1..40).prop_map(|samples| {
+            DistConfig::Law(Box::new(Law::Empirical { samples: Some(samples), quantiles: None }))
         }),
-        prop::collection::vec(number(), 0..40).prop_map(|samples| DistConfig::Law(Box::new(
-            Law::Empirical { samples: Some(samples), quantiles: None }
-        ))),
     ]
 }
 
