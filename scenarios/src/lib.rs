@@ -32,6 +32,7 @@ pub mod scenario;
 pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};
 pub use scenario::Scenario;
+pub use sim_models::units;
 
 use results::RunResult;
 use run::{RunOptions, RunProgress, Warning};

@@ -29,7 +29,10 @@ pub struct RunOptions {
     /// Load relative to the scenario's, above 0.
     pub scale: f64,
     /// A trace that replaces the arrivals of the one traffic source, relative to the working directory.
+    /// It is replayed in full: the scenario's own duration and drain do not count.
     pub trace: Option<PathBuf>,
+    /// Requests are born for this long, whatever the scenario says.
+    pub duration: Option<SimDuration>,
     /// Orders simultaneous events by this seed instead of by scheduling, to expose models that lean on
     /// the order of ties.
     pub shuffle_ties: Option<u64>,
@@ -37,7 +40,7 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, trace: None, shuffle_ties: None }
+        Self { threads: None, scale: 1.0, trace: None, duration: None, shuffle_ties: None }
     }
 }
 

@@ -76,18 +76,17 @@ impl<'m> Complaint<'m> {
         if let Some((name, list)) = name_and_list("unknown variant `") {
             return Self::UnknownName(name, list);
         }
-        if let Some(rest) = message.strip_prefix("unexpected keys in table: ") {
-            if let Some((names, list)) = rest.rsplit_once(", available keys: ") {
-                let name = names.split_once(", ").map_or(names, |(first, _)| first);
-                return Self::UnknownKey(name, list.split(", ").filter(|name| !name.is_empty()).collect());
-            }
+        if let Some(rest) = message.strip_prefix("unexpected keys in table: ")
+            && let Some((names, list)) = rest.rsplit_once(", available keys: ")
+        {
+            let name = names.split_once(", ").map_or(names, |(first, _)| first);
+            return Self::UnknownKey(name, list.split(", ").filter(|name| !name.is_empty()).collect());
         }
         if let Some(rest) =
             message.strip_prefix("missing field `").or_else(|| message.strip_prefix("missing `"))
+            && let Some((name, more)) = rest.split_once('`')
         {
-            if let Some((name, more)) = rest.split_once('`') {
-                return Self::Missing(name, more.strip_prefix(": "));
-            }
+            return Self::Missing(name, more.strip_prefix(": "));
         }
         let wrong =
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
