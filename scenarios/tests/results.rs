@@ -111,7 +111,8 @@ fn files_read_back() {
         let json = fs::read_to_string(out.join(format!("{name}.json"))).unwrap();
         let rows = &result.to_json()[name];
         assert_eq!(rows.as_array().unwrap().len(), frame.height());
-        assert!(json == *rows, "{name}");
+        let expected = rows.to_string();
+        assert!(json == expected, "{name}");
     }
     let provenance: serde_json::Value =
         serde_json::from_reader(File::open(out.join("provenance.json")).unwrap()).unwrap();

@@ -75,7 +75,11 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
                 };
                 format!("`{}` is overloaded: {ratio}its queue grows by {}/s", load.name, short(growth))
             }
-            _ => format!("`{}` is saturated: {} busy", load.name, percent(load.utilization.unwrap_or(1.0))),
+            _ => {
+                let busy = percent(load.utilization.unwrap_or(1.0));
+                let what = if load.kv.is_some() { "of its batch in use" } else { "busy" };
+                format!("`{}` is saturated: {busy} {what}", load.name)
+            }
         };
         if load.turned_away > 0.0 {
             text.push_str(&format!("; it turns away {} of its calls", percent(load.turned_away)));
@@ -99,7 +103,11 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
             is_stationary(&result.scenario).then(|| load::in_flight_growth(&result.outputs)).flatten();
         let busy = busiest.map_or(String::new(), |load| {
             let pressure = percent(load.pressure().unwrap_or(0.0));
-            let of = if load.kv > load.utilization { "of its KV memory in use" } else { "busy" };
+            let of = match load.kv {
+                None => "busy",
+                Some(_) if load.kv > load.utilization => "of its KV memory in use",
+                Some(_) => "of its batch in use",
+            };
             format!("the busiest component is `{}` ({pressure} {of})", load.name)
         });
         list.push(match growing {

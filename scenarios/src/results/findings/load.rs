@@ -3,6 +3,7 @@
 use sim_core::time::SimTime;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
+use sim_models::system::recorder::ComponentWindow;
 
 use crate::results::trend::{Trend, pooled, slope};
 use crate::run::is_stationary;
@@ -160,7 +161,7 @@ fn windows(
     output: &RunOutput,
     index: usize,
     from: SimTime,
-) -> impl Iterator<Item = (SimTime, f64, &sim_models::system::recorder::ComponentWindow)> {
+) -> impl Iterator<Item = (SimTime, f64, &ComponentWindow)> {
     let rows = output.component_windows.chunks_exact(output.components.len().max(1));
     output
         .windows
@@ -225,4 +226,26 @@ fn longest_spell(output: &RunOutput, index: usize) -> Option<(f64, f64)> {
         }
     }
     longest.filter(|(from, to)| to - from >= SPELL * output.measured().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callees_come_before_their_callers() {
+        let flow =
+            |name: &str, steps: &str| format!("[components.{name}]\nkind = \"flow\"\nsteps = [{steps}]\n");
+        let text = format!(
+            "name = \"x\"\n[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"1/s\" }}\nentry = \"a\"\n{}{}{}{}",
+            flow("a", "\"b\", \"c\""),
+            flow("b", "\"d\""),
+            flow("d", "\"c\""),
+            "[components.c]\nkind = \"service\"\nservice_time = { constant = \"1ms\" }\n",
+        );
+        let scenario: Scenario = toml::from_str(&text).unwrap();
+        let order = callees_first(&scenario);
+        let expected = [("c", vec![]), ("d", vec!["c"]), ("b", vec!["c", "d"]), ("a", vec!["b", "c", "d"])];
+        assert_eq!(order, expected);
+    }
 }
