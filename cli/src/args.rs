@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::results::Format;
 use scenarios::run::RunOptions;
+use scenarios::units::{Time, UnitError};
 
 /// Simulates a whole AI system before it is built: what breaks first when its load grows ten times, and
 /// what that costs.
@@ -46,6 +47,9 @@ pub struct Input {
     /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Let requests be born for this long, such as 30m [default: the scenario's duration, or all of --trace]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Time>,
     /// Multiply the load, such as 10x
     #[arg(long, value_name = "K", value_parser = parse_scale, default_value = "1x")]
     pub scale: f64,
@@ -119,7 +123,12 @@ impl OutputFormat {
 
 impl Input {
     pub fn options(&self) -> RunOptions {
-        RunOptions { scale: self.scale, trace: self.trace.clone(), ..RunOptions::default() }
+        RunOptions {
+            scale: self.scale,
+            trace: self.trace.clone(),
+            duration: self.duration.map(|duration| duration.get()),
+            ..RunOptions::default()
+        }
     }
 }
 
@@ -131,6 +140,10 @@ impl RunArgs {
         sets.extend(self.replications.map(|count| format!("run.replications={count}")));
         sets
     }
+}
+
+fn parse_duration(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|error: UnitError| error.to_string())
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {

@@ -30,7 +30,8 @@ pub fn new(args: &NewArgs) -> Result<ExitCode, Failure> {
         .open(file)
         .and_then(|mut file| file.write_all(scenario.text.as_bytes()));
     match written {
-        Ok(()) => print(&format!("wrote {}; run it with: tenfold run {0}", file.display())).map(|()| ExitCode::SUCCESS),
+        Ok(()) => print(&format!("wrote {}; run it with: tenfold run {0}", file.display()))
+            .map(|()| ExitCode::SUCCESS),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"))
         }

@@ -84,9 +84,11 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
 
 pub fn bless(dir: &Path) -> Result<ExitCode, Failure> {
     let changed = scenarios::bless(dir).map_err(Failure::text)?;
-    print(&match changed.as_slice() {
-        [] => "all golden fingerprints are as they were".to_owned(),
-        names => format!("renewed: {}", names.join(", ")),
-    })?;
+    if changed.is_empty() {
+        print("all golden fingerprints are as they were")?;
+    }
+    for (scenario, change) in &changed {
+        print(&format!("{scenario}: {change}"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -55,7 +55,7 @@ fn section(title: &str, note: &str, table: &Table) -> String {
 /// A table whose first `texts` columns are text and the others numbers.
 fn table(texts: usize, header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header.to_vec());
+    table.load_style(NOTHING).set_header(header.to_vec());
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if index >= texts {
@@ -96,7 +96,16 @@ fn worth_a_line(summary: &[AverageRow]) -> Vec<&AverageRow> {
 
 fn requests(summary: &[AverageRow]) -> Table {
     let header = [
-        "class", "born", "ok", "degraded", "rejected", "timed out", "failed", "in flight", "answers/s", "good/s",
+        "class",
+        "born",
+        "ok",
+        "degraded",
+        "rejected",
+        "timed out",
+        "failed",
+        "in flight",
+        "answers/s",
+        "good/s",
         "SLO met",
     ];
     let mut table = table(1, &header);
@@ -143,7 +152,15 @@ fn tokens(summary: &[AverageRow]) -> Table {
 
 fn component_loads(components: &[AverageRow]) -> Table {
     let header = [
-        "component", "kind", "calls", "utilization", "queue mean", "queue max", "wait p99", "latency p50", "latency p99",
+        "component",
+        "kind",
+        "calls",
+        "utilization",
+        "queue mean",
+        "queue max",
+        "wait p99",
+        "latency p50",
+        "latency p99",
     ];
     let mut table = table(2, &header);
     for row in components {
@@ -164,7 +181,16 @@ fn component_loads(components: &[AverageRow]) -> Table {
 
 fn pools(components: &[AverageRow]) -> Table {
     let header = [
-        "pool", "GPUs", "GPU busy", "KV mean", "KV max", "batch", "step", "ITL p99", "preemptions", "prefix hits",
+        "pool",
+        "GPUs",
+        "GPU busy",
+        "KV mean",
+        "KV max",
+        "batch",
+        "step",
+        "ITL p99",
+        "preemptions",
+        "prefix hits",
         "timing",
     ];
     let mut table = table(1, &header);
@@ -188,14 +214,15 @@ fn pools(components: &[AverageRow]) -> Table {
 
 fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
     let mut table = table(2, &["component", "resource", "units", "each", "per hour", "per month"]);
-    for line in result.bill() {
+    for line in result.cost_averages() {
+        let figure = |column: &str, show: fn(f64) -> String| optional(line.mean(column), show);
         table.add_row([
-            line.component.clone(),
-            line.resource.clone(),
-            rate(line.units),
-            format!("{}/h", usd(line.unit_usd_per_hour)),
-            usd(line.usd_per_hour),
-            usd(line.usd_per_month()),
+            line.keys[0].clone(),
+            line.keys[1].clone(),
+            figure("units", rate),
+            format!("{}/h", figure("unit_usd_per_hour", usd)),
+            figure("usd_per_hour", usd),
+            figure("usd_per_month", usd),
         ]);
     }
     let all = summary.iter().find(|row| row.keys.iter().all(|key| key == "all"));
@@ -203,9 +230,10 @@ fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
     let empty = String::new;
     let (hour, month) = (total("cost_usd_per_hour"), total("cost_usd_per_month"));
     table.add_row(["total".to_owned(), empty(), empty(), empty(), hour, month]);
-    for (name, column) in
-        [("per 1,000 good requests", "cost_usd_per_1k_good"), ("per 1M output tokens", "cost_usd_per_1m_tokens")]
-    {
+    for (name, column) in [
+        ("per 1,000 good requests", "cost_usd_per_1k_good"),
+        ("per 1M output tokens", "cost_usd_per_1m_tokens"),
+    ] {
         if all.is_some_and(|row| row.mean(column).is_some()) {
             table.add_row([name.to_owned(), empty(), empty(), empty(), total(column), empty()]);
         }
@@ -328,9 +356,10 @@ mod tests {
 
     #[test]
     fn numbers_are_short_and_have_units() {
-        assert_eq!([0.0, 1e-7, 0.0123, 1.0, 59.9, 600.0, 9000.0].map(seconds), [
-            "0 s", "0.100 us", "12.3 ms", "1.00 s", "59.9 s", "10.0 min", "2.50 h"
-        ]);
+        assert_eq!(
+            [0.0, 1e-7, 0.0123, 1.0, 59.9, 600.0, 9000.0].map(seconds),
+            ["0 s", "0.100 us", "12.3 ms", "1.00 s", "59.9 s", "10.0 min", "2.50 h"]
+        );
         assert_eq!([0.0, 999.0, 1000.0, 1234567.0].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0, 0.0123, 2.5, 80_000.0].map(usd), ["$0.00", "$0.01230", "$2.50", "$80,000"]);
     }

@@ -14,7 +14,9 @@ impl eframe::App for App {
                 ui.heading("Tenfold");
                 ui.label("Compare the architectures of an AI system before building one.");
                 ui.add_space(12.0);
-                ui.label("The desktop app is being built. Until then the simulator runs on the command line:");
+                ui.label(
+                    "The desktop app is being built. Until then the simulator runs on the command line:",
+                );
                 ui.monospace("tenfold run scenarios/library/support-assistant.toml");
             });
         });

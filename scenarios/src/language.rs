@@ -65,9 +65,8 @@ fn read(source: &Source) -> Result<(Scenario, Places), Fault> {
     let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
     overrides::apply(&mut root, source)?;
     tree::check_numbers(&root)?;
-    let scenario = decode::decode(&root)?;
-    let brace_at = |at: usize| source.byte(at) == Some(b'{');
-    Ok((scenario, Places::new(None, &root, &brace_at)))
+    let scenario = decode::decode(&root, source)?;
+    Ok((scenario, Places::new(None, &root, source)))
 }
 
 /// What is not TOML, and what is most often forgotten.
@@ -81,7 +80,8 @@ fn syntax_fault(error: &toml::de::Error, text: &str) -> Fault {
     let value = text.get(start..end).unwrap_or_default();
     let number = value.trim_start_matches('$');
     let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let has_unit = unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let has_unit =
+        unit.len() < number.len() && unit.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let help = match has_unit || value.starts_with('$') {
         true => Some(format!("a number with a unit is written in quotes: \"{value}\"")),
         false => expected,
@@ -95,7 +95,8 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// Hash of the canonical form: equal for equal scenarios on every platform.
+    /// Hash of the canonical form, the same on every platform. How the file is written does not matter, but
+    /// for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {
         stable_hash(self.scenario.to_toml().as_bytes())
     }

@@ -13,6 +13,7 @@ use sim_core::time::SimDuration;
 use sim_models::error::ConfigError;
 use sim_models::system::{self, RunOutput, RunPlan};
 
+use crate::language::{Loaded, ScenarioError};
 use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
 pub(crate) use prepare::{ALL, is_stationary};
@@ -28,7 +29,10 @@ pub struct RunOptions {
     /// Load relative to the scenario's, above 0.
     pub scale: f64,
     /// A trace that replaces the arrivals of the one traffic source, relative to the working directory.
+    /// It is replayed in full: the scenario's own duration and drain do not count.
     pub trace: Option<PathBuf>,
+    /// Requests are born for this long, whatever the scenario says.
+    pub duration: Option<SimDuration>,
     /// Orders simultaneous events by this seed instead of by scheduling, to expose models that lean on
     /// the order of ties.
     pub shuffle_ties: Option<u64>,
@@ -36,7 +40,7 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, trace: None, shuffle_ties: None }
+        Self { threads: None, scale: 1.0, trace: None, duration: None, shuffle_ties: None }
     }
 }
 
@@ -61,7 +65,32 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Reads the traces and builds the system of a scenario, but runs nothing. Paths of traces are
+/// Reads the traces and builds the system, but runs nothing.
+///
+/// # Errors
+/// The first thing that cannot be simulated, where it stands in the file.
+pub fn check(loaded: &Loaded, options: &RunOptions) -> Result<Vec<Warning>, ScenarioError> {
+    check_scenario(&loaded.scenario, loaded.base_dir(), options).map_err(|error| loaded.locate(error))
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// What cannot be simulated, where it stands in the file.
+///
+/// # Panics
+/// When a component breaks an invariant of the simulator: a bug.
+pub fn run(
+    loaded: &Loaded,
+    options: &RunOptions,
+    progress: &RunProgress,
+) -> Result<RunResult, ScenarioError> {
+    let Loaded { scenario, .. } = loaded;
+    let result = run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress);
+    result.map_err(|error| loaded.locate(error))
+}
+
+/// [`check`] of a scenario that was not read from a file. Paths of traces are
 /// relative to `base_dir`.
 ///
 /// # Errors
@@ -87,7 +116,7 @@ pub fn check_scenario(
     Ok(prepared.warnings)
 }
 
-/// Runs a scenario. `hash` is that of its canonical form; paths of traces are relative to `base_dir`.
+/// [`run`] of a scenario that was not read from a file. `hash` is that of its canonical form; paths of traces are relative to `base_dir`.
 ///
 /// # Errors
 /// What cannot be simulated, with its place in the scenario.

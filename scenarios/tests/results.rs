@@ -22,7 +22,7 @@ fn result() -> RunResult {
         [components.db]
         kind = "service"
         servers = 2
-        service_time = { exponential = "30ms" }
+        service_time = { exponential = { mean = "30ms" } }
         queue_cap = 5
         price_per_hour = "$0.5/h"
     "#;
@@ -36,8 +36,10 @@ fn frames_are_as_documented() {
     let result = result();
     for ((name, frame), documented) in result.frames().into_iter().zip(FRAMES) {
         assert_eq!(name, documented.name);
-        let found: Vec<_> = frame.columns().iter().map(|c| (c.name().to_string(), c.dtype().clone())).collect();
-        let expected: Vec<_> = documented.columns.iter().map(|c| (c.name.to_owned(), c.kind.dtype())).collect();
+        let found: Vec<_> =
+            frame.columns().iter().map(|c| (c.name().to_string(), c.dtype().clone())).collect();
+        let expected: Vec<_> =
+            documented.columns.iter().map(|c| (c.name.to_owned(), c.kind.dtype())).collect();
         assert_eq!(found, expected, "{name}");
         assert!(frame.height() > 0, "{name}");
     }
@@ -106,14 +108,18 @@ fn files_read_back() {
             let back = csv.column(column.name()).unwrap().cast(column.dtype()).unwrap();
             assert!(back.equals_missing(column), "{name}.{}", column.name());
         }
-        let json: serde_json::Value = serde_json::from_reader(open("json")).unwrap();
-        assert_eq!(json.as_array().unwrap().len(), frame.height());
-        assert_eq!(json, result.to_json()[name]);
+        let json = fs::read_to_string(out.join(format!("{name}.json"))).unwrap();
+        let rows = &result.to_json()[name];
+        assert_eq!(rows.as_array().unwrap().len(), frame.height());
+        assert!(json == *rows, "{name}");
     }
     let provenance: serde_json::Value =
         serde_json::from_reader(File::open(out.join("provenance.json")).unwrap()).unwrap();
     assert_eq!(provenance["scenario_hash"], "0000000000000abc");
-    assert_eq!((provenance["variant"].as_str(), provenance["columns_version"].as_u64()), (Some("wide"), Some(1)));
+    assert_eq!(
+        (provenance["variant"].as_str(), provenance["columns_version"].as_u64()),
+        (Some("wide"), Some(1))
+    );
     assert_eq!(provenance["fingerprints"].as_array().unwrap().len(), 3);
     assert_eq!(provenance["fingerprints"][2], result.to_json()["summary"][18]["fingerprint"]);
     // Six frames in four formats and the provenance; nothing temporary is left.
@@ -128,12 +134,17 @@ fn a_place_that_cannot_be_written_is_named() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     for error in [check_writable(&file).unwrap_err(), result().write(&file, Format::Csv).unwrap_err()] {
-        assert!(error.to_string().starts_with(&format!("cannot write results to {}", file.display())), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("cannot write results to {}", file.display())),
+            "{error}"
+        );
     }
     // A directory in the place of a file: nothing is half written.
     let out = dir.path().join("out");
     fs::create_dir_all(out.join("series.csv/occupied")).unwrap();
     assert!(result().write(&out, Format::Csv).is_err());
-    let hidden = fs::read_dir(&out).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    let hidden = fs::read_dir(&out)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
     assert_eq!(hidden.count(), 0);
 }

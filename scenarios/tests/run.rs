@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use scenarios::run::{RunOptions, RunProgress, check_scenario, run_scenario};
 use scenarios::results::RunResult;
+use scenarios::run::{RunOptions, RunProgress, check_scenario, run_scenario};
 use scenarios::scenario::Scenario;
 use sim_models::error::ConfigError;
 
@@ -13,7 +13,7 @@ fn station(run: &str, arrivals: &str, rest: &str) -> Scenario {
         "name = \"station\"\nrun = {{ {run} }}\n\
          [traffic.web]\narrivals = {{ {arrivals} }}\nentry = \"edge\"\n\
          [components.edge]\nkind = \"flow\"\nsteps = [\"db\"]\n\
-         [components.db]\nkind = \"service\"\nservice_time = {{ exponential = \"10ms\" }}\n{rest}"
+         [components.db]\nkind = \"service\"\nservice_time = {{ exponential = {{ mean = \"10ms\" }} }}\n{rest}"
     );
     toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
@@ -56,7 +56,11 @@ fn an_overload_is_said_in_words() {
     assert!(result.findings.iter().any(|finding| finding.contains("had not ended when the run did")));
     // There is no steady state, and nothing is dropped in search of one.
     assert!(result.plan.warmup.is_zero(), "{:?}", result.findings);
-    assert!(result.findings.iter().any(|finding| finding.starts_with("no steady state")), "{:?}", result.findings);
+    assert!(
+        result.findings.iter().any(|finding| finding.starts_with("no steady state")),
+        "{:?}",
+        result.findings
+    );
 }
 
 #[test]
@@ -69,10 +73,15 @@ fn one_replication_tells_an_overload_too() {
 fn no_false_alarm_under_moderate_load() {
     for (rate, seeds) in [(70, 1..=40), (90, 1..=10)] {
         for seed in seeds {
-            let scenario = station(&format!("duration = \"2m\", replications = 3, seed = {seed}"), &poisson(rate), "");
+            let scenario =
+                station(&format!("duration = \"2m\", replications = 3, seed = {seed}"), &poisson(rate), "");
             let result = run(&scenario);
             let busiest = "nothing is overloaded: the busiest component is `db` (";
-            assert!(result.findings[0].starts_with(busiest), "rate {rate}, seed {seed}: {:?}", result.findings);
+            assert!(
+                result.findings[0].starts_with(busiest),
+                "rate {rate}, seed {seed}: {:?}",
+                result.findings
+            );
         }
     }
 }
@@ -81,9 +90,14 @@ fn no_false_alarm_under_moderate_load() {
 fn a_full_queue_saturates_without_growing() {
     let result = run(&station("duration = \"5m\", replications = 3", &poisson(200), "queue_cap = 10"));
     let finding = &result.findings[0];
-    assert!(finding.starts_with("`db` is saturated: ") && finding.contains("busy; it turns away 50"), "{finding}");
+    assert!(
+        finding.starts_with("`db` is saturated: ") && finding.contains("busy; it turns away "),
+        "{finding}"
+    );
     let rejected = result.findings.iter().find(|finding| finding.contains("were rejected")).unwrap();
-    assert!(rejected.starts_with("of the requests that ended, 50"), "{rejected}");
+    // M/M/1/11 at twice its capacity: half of the calls, to the third digit.
+    let share: f64 = rejected.split([' ', '%']).find_map(|word| word.parse().ok()).unwrap();
+    assert!((share - 50.0).abs() < 1.0, "{rejected}");
 }
 
 #[test]
@@ -91,7 +105,8 @@ fn a_spike_is_a_spell() {
     let spike = "process = \"spike\", base = \"50/s\", at = \"1m\", for = \"1m\", rate = \"150/s\"";
     let result = run(&station("duration = \"6m\", replications = 2", spike, ""));
     assert!(result.plan.warmup.is_zero());
-    let spell = result.findings.iter().find(|finding| finding.starts_with("`db` was saturated from ")).unwrap();
+    let spell =
+        result.findings.iter().find(|finding| finding.starts_with("`db` was saturated from ")).unwrap();
     let numbers: Vec<f64> = spell.split(' ').filter_map(|word| word.parse().ok()).collect();
     // 3,000 calls too many, then 50/s are worked off: a minute more.
     assert!((numbers[0] - 60.0).abs() < 6.0 && (numbers[1] - 180.0).abs() < 15.0, "{spell}");
@@ -108,7 +123,8 @@ fn verdicts_pass_and_fail() {
         &poisson(50),
         &format!("price_per_hour = \"$1/h\"\n{SLO}"),
     );
-    scenario.traffic["web"].priority = [("gold".to_owned(), 0.5), ("rest".to_owned(), 0.5)].into_iter().collect();
+    scenario.traffic["web"].priority =
+        [("gold".to_owned(), 0.5), ("rest".to_owned(), 0.5)].into_iter().collect();
     let result = run(&scenario);
     let found: Vec<(String, bool)> = result
         .verdicts
@@ -132,7 +148,11 @@ fn verdicts_pass_and_fail() {
     let latency = &result.verdicts[0];
     // M/M/1 at 50 of 100 a second: 20 ms.
     assert!((latency.value.unwrap() - 0.02).abs() < 0.002 && latency.half_width.unwrap() < 0.01);
-    assert!(result.findings.iter().any(|f| f.starts_with("ttft p95 was not measured")), "{:?}", result.findings);
+    assert!(
+        result.findings.iter().any(|f| f.starts_with("ttft p95 was not measured")),
+        "{:?}",
+        result.findings
+    );
 
     let summary = result.summary();
     let text = |name: &str| -> Vec<String> {
@@ -307,7 +327,72 @@ fn what_is_odd_is_warned_of() {
 
 #[test]
 fn ties_can_be_shuffled() {
-    let scenario = station("duration = \"10s\", replications = 2", &poisson(20), "");
-    let shuffled = run_with(&scenario, &RunOptions { shuffle_ties: Some(3), ..RunOptions::default() }).unwrap();
+    let mut scenario =
+        station("duration = \"10s\", replications = 2", "process = \"deterministic\", rate = \"20/s\"", "");
+    scenario.traffic.insert("app".to_owned(), scenario.traffic["web"].clone());
+    let shuffled =
+        run_with(&scenario, &RunOptions { shuffle_ties: Some(3), ..RunOptions::default() }).unwrap();
     assert_ne!(run(&scenario).outputs[0].fingerprint, shuffled.outputs[0].fingerprint);
+}
+
+#[test]
+fn an_error_is_shown_in_the_file() {
+    let text = "name = \"x\"\n[run]\nwarmup = \"20m\"\n[traffic.web]\n\
+                arrivals = { process = \"poisson\", rate = \"1/s\" }\nentry = \"db\"\n\
+                [components.db]\nkind = \"service\"\nservice_time = { constant = \"1ms\" }\n";
+    let loaded = scenarios::language::parse(text, "x.toml", Path::new("."), &[]).unwrap();
+    let progress = RunProgress::new();
+    for error in [
+        scenarios::run::check(&loaded, &RunOptions::default()).unwrap_err(),
+        scenarios::run::run(&loaded, &RunOptions::default(), &progress).unwrap_err(),
+    ] {
+        assert!(error.to_string().starts_with("x.toml:3:"), "{error}");
+        assert!(error.to_string().contains("leaves nothing of the duration of 10m"), "{error}");
+    }
+}
+
+fn pool(rate: &str, settings: &str) -> Scenario {
+    let text = format!(
+        "name = \"pool\"\nrun = {{ duration = \"3m\", replications = 3 }}\nslo = {{ ttft = {{ p95 = \"500ms\" }} }}\n\
+         [traffic.web]\narrivals = {{ process = \"poisson\", rate = \"{rate}\" }}\nentry = \"large\"\n\
+         prompt_tokens = {{ constant = 500 }}\noutput_tokens = {{ constant = 100 }}\n\
+         [components.large]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{settings}"
+    );
+    scenarios::language::parse(&text, "pool.toml", Path::new("."), &[])
+        .unwrap_or_else(|error| panic!("{error}"))
+        .scenario
+}
+
+#[test]
+fn an_llm_pool_fills_its_columns() {
+    let result = run(&pool("4/s", ""));
+    let frame = result.components();
+    let real = |name: &str| frame.column(name).unwrap().f64().unwrap().get(0);
+    assert_eq!(real("gpus"), Some(1.0));
+    for name in ["gpu_busy", "kv_mean", "kv_max", "batch_mean", "itl_mean_s", "itl_p99_s", "step_time_mean_s"]
+    {
+        assert!(real(name).is_some_and(|value| value > 0.0), "{name}: {:?}", real(name));
+    }
+    assert_eq!(result.provenance.calibration, "uncalibrated (datasheet)");
+    assert!(result.findings.iter().any(|f| f.starts_with("GPU times of `large` are uncalibrated")));
+    assert!(result.findings[0].starts_with("nothing is overloaded: "), "{:?}", result.findings);
+    let ttft = &result.verdicts[0];
+    assert!(ttft.pass && ttft.value.unwrap() > 0.01, "{ttft:?}");
+    let series = result.series();
+    let kv: Vec<f64> = series.column("kv_used").unwrap().f64().unwrap().iter().flatten().collect();
+    assert!(!kv.is_empty() && kv.iter().all(|share| (0.0..=1.0).contains(share)));
+}
+
+#[test]
+fn an_llm_pool_short_of_memory_says_so() {
+    // 60 blocks of 16 tokens: a sequence and a half.
+    let result = run(&pool("4/s", "kv_blocks = 61"));
+    assert!(result.findings[0].starts_with("`large` is overloaded: arrivals are "), "{:?}", result.findings);
+    let result = run(&pool("20/s", "kv_blocks = 400"));
+    let full = result.findings.iter().find(|finding| finding.starts_with("the KV memory of `large` is full"));
+    assert!(
+        full.is_some_and(|finding| finding.contains("evicted and computed again")),
+        "{:?}",
+        result.findings
+    );
 }

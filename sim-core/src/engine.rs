@@ -1,4 +1,46 @@
 //! The loop: takes the next event, hands it to the world, until something says stop.
+//!
+//! ```
+//! use sim_core::engine::{Limits, Simulation, Stop, World};
+//! use sim_core::event::{Event, Phase};
+//! use sim_core::scheduler::Scheduler;
+//! use sim_core::time::{SimDuration, SimTime};
+//!
+//! /// Counts how often a clock ticks.
+//! struct Ticks(u64);
+//!
+//! #[derive(Clone, Copy)]
+//! struct Tick;
+//!
+//! impl Event for Tick {
+//!     fn identity(&self) -> u64 {
+//!         1 << 32
+//!     }
+//! }
+//!
+//! impl World for Ticks {
+//!     type Event = Tick;
+//!
+//!     fn handle(&mut self, tick: Tick, scheduler: &mut Scheduler<Tick>) {
+//!         self.0 += 1;
+//!         scheduler.schedule(SimDuration::from_secs(1), Phase::Timer, tick);
+//!     }
+//!
+//!     fn done(&self) -> bool {
+//!         self.0 == 5
+//!     }
+//! }
+//!
+//! let mut simulation = Simulation::new(Ticks(0));
+//! simulation.parts().1.schedule(SimDuration::ZERO, Phase::Timer, Tick);
+//! let end = SimTime::from_nanos(2_500_000_000);
+//! assert_eq!(simulation.run(&Limits { until: Some(end), ..Limits::default() })?, Stop::Until);
+//! // The ticks at 0 s, 1 s and 2 s; the clock stands where the limit was.
+//! assert_eq!((simulation.world().0, simulation.now()), (3, end));
+//! assert_eq!(simulation.run(&Limits::default())?, Stop::Done);
+//! assert_eq!(simulation.world().0, 5);
+//! # Ok::<(), sim_core::scheduler::SimError>(())
+//! ```
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +55,8 @@ use crate::time::SimTime;
 /// How many events pass between two looks at the cancel flag, the wall clock and the progress.
 const CHECK_EVERY: u64 = 8_192;
 
-/// A model: it handles events and schedules more.
+/// A model: it handles events and schedules more. All its state is in here; what it draws at random
+/// comes from [named streams](crate::random) that it owns.
 pub trait World<Q: EventQueue = QuadHeap> {
     /// What happens in this world.
     type Event: Event;
@@ -21,14 +64,16 @@ pub trait World<Q: EventQueue = QuadHeap> {
     /// Handles one event at `scheduler.now()`.
     fn handle(&mut self, event: Self::Event, scheduler: &mut Scheduler<Self::Event, Q>);
 
-    /// Whether the run is over; asked after every event.
+    /// Whether the run is over; asked after every event, never before the first of a call to
+    /// [`Simulation::run`].
     #[inline]
     fn done(&self) -> bool {
         false
     }
 }
 
-/// What another thread may see of a run, and the flag by which it can stop it.
+/// What another thread may see of a run, and the flag by which it can stop it. The run looks and
+/// reports once every 8,192 events and at its end.
 #[derive(Debug, Default)]
 pub struct Progress {
     now: AtomicU64,
@@ -47,7 +92,8 @@ impl Progress {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// Asks the run to stop soon.
+    /// Asks the run to stop soon, with [`Stop::Cancelled`]. There is no way back: later runs that share
+    /// this progress stop too.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -58,14 +104,16 @@ impl Progress {
     }
 }
 
-/// When to stop. The default is: when no event is left.
+/// When to stop: at the first limit that is met. The default is: when no event is left.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// Handle no event later than this; the clock ends here.
+    /// Handle no event later than this. When later ones are pending, the clock is moved to here and
+    /// the run stops with [`Stop::Until`]; otherwise it stands at the last event.
     pub until: Option<SimTime>,
     /// Handle at most this many events in this call.
     pub max_events: Option<u64>,
-    /// Stop after about this much host time. Where it strikes depends on the machine.
+    /// Stop after about this much host time, looked at once every 8,192 events. Where it strikes
+    /// depends on the machine.
     pub wall: Option<Duration>,
 }
 
@@ -121,7 +169,7 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
     }
 
     /// Orders simultaneous events of one phase by a keyed permutation instead of by scheduling. A
-    /// model whose results change by more than noise leans on tie order.
+    /// model whose results change by more than noise leans on tie order. For checks: it is slower.
     ///
     /// # Panics
     /// When something has been scheduled already.
@@ -130,7 +178,9 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         self
     }
 
-    /// Keeps the fingerprint after every `every` events, for [`crate::check::first_divergence`].
+    /// Keeps the fingerprint after every `every` events: two trails, of other builds or machines, say
+    /// between which of their entries the runs part. Within one process,
+    /// [`crate::check::first_divergence`] finds the event.
     ///
     /// # Panics
     /// When `every` is 0.
@@ -145,7 +195,8 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         Arc::clone(&self.progress)
     }
 
-    /// Shares a progress made elsewhere, so that one flag cancels many runs.
+    /// Shares a progress made elsewhere, so that one flag cancels many runs. Its time and number of
+    /// events are those of whichever run reported last.
     pub fn with_progress(mut self, progress: Arc<Progress>) -> Self {
         self.progress = progress;
         self
@@ -156,7 +207,8 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         &self.world
     }
 
-    /// The model and the scheduler, to set the scene.
+    /// The model and the scheduler, to set the scene, or to change it between two calls of
+    /// [`Simulation::run`].
     pub fn parts(&mut self) -> (&mut W, &mut Scheduler<W::Event, Q>) {
         (&mut self.world, &mut self.scheduler)
     }
@@ -166,12 +218,12 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         self.world
     }
 
-    /// The present.
+    /// The present: the time of the last event, or the [`Limits::until`] that a run has reached.
     pub fn now(&self) -> SimTime {
         self.scheduler.now()
     }
 
-    /// Events handled so far.
+    /// Events handled so far, by all calls together.
     pub fn events(&self) -> u64 {
         self.events
     }
@@ -186,40 +238,54 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         self.trail.as_ref().map_or(&[], |(_, trail)| trail)
     }
 
-    /// Handles one event.
+    /// Handles one event and says which; `None` when there is none. Asks neither [`World::done`] nor
+    /// the cancel flag, and leaves an overflow for the next [`Simulation::run`] to report.
     pub fn step(&mut self) -> Option<EventRecord> {
-        let (key, event) = self.scheduler.next(SimTime::MAX)?;
+        self.step_until(SimTime::MAX)
+    }
+
+    /// [`Simulation::step`], if the event is no later than `until`.
+    pub(crate) fn step_until(&mut self, until: SimTime) -> Option<EventRecord> {
+        let (key, event) = self.scheduler.next(until)?;
         self.world.handle(event, &mut self.scheduler);
-        self.events += 1;
+        self.report(1);
         Some(EventRecord { at: key.time(), phase: key.phase(), identity: event.identity() })
     }
 
-    /// Runs until a limit is met. A run can be continued with new limits.
+    /// What a model's event has overflowed.
+    pub(crate) fn error(&self) -> Option<SimError> {
+        self.scheduler.error()
+    }
+
+    /// Runs until a limit is met. A run can be continued with new limits, and is the same as one that
+    /// was not interrupted.
     ///
     /// # Errors
-    /// [`SimError`] when time or the number of events overflows.
+    /// [`SimError`] when time or the number of events overflows: within 8,192 events of the call that
+    /// asked for too much, whose event is lost. Such a run cannot be continued.
     #[expect(clippy::disallowed_methods, reason = "the wall budget; what is simulated never sees it")]
     pub fn run(&mut self, limits: &Limits) -> Result<Stop, SimError> {
         let started = limits.wall.map(|_| Instant::now());
         let until = limits.until.unwrap_or(SimTime::MAX);
         let mut budget = limits.max_events.unwrap_or(u64::MAX);
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        if until < self.now() {
+            return Ok(self.ran_dry());
+        }
         loop {
             let mut batch = budget.min(CHECK_EVERY);
             if let Some((every, _)) = &self.trail {
                 batch = batch.min(every - self.events % every);
             }
             let (handled, end) = self.run_batch(batch, until);
-            self.events += handled;
-            budget -= handled;
-            if let Some((every, trail)) = &mut self.trail
-                && handled > 0
-                && self.events.is_multiple_of(*every)
-            {
-                trail.push(self.scheduler.fingerprint());
+            if end == Some(Stop::Until) {
+                self.scheduler.advance_clock(until);
             }
-            self.progress.events.store(self.events, Ordering::Relaxed);
-            self.progress.now.store(self.now().as_nanos(), Ordering::Relaxed);
-            if let Some(error) = self.scheduler.error() {
+            budget -= handled;
+            self.report(handled);
+            if let Some(error) = self.error() {
                 return Err(error);
             }
             if let Some(end) = end {
@@ -239,12 +305,32 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         }
     }
 
+    /// Books events that were handled, for the trail and for other threads. Not inlined: the loop over
+    /// events keeps its registers.
+    #[inline(never)]
+    fn report(&mut self, handled: u64) {
+        self.events += handled;
+        if let Some((every, trail)) = &mut self.trail
+            && handled > 0
+            && self.events.is_multiple_of(*every)
+        {
+            trail.push(self.scheduler.fingerprint());
+        }
+        self.progress.events.store(self.events, Ordering::Relaxed);
+        self.progress.now.store(self.now().as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Why there is no event up to the limit.
+    #[cold]
+    fn ran_dry(&self) -> Stop {
+        if self.scheduler.pending() == 0 { Stop::Exhausted } else { Stop::Until }
+    }
+
     #[inline]
     fn run_batch(&mut self, batch: u64, until: SimTime) -> (u64, Option<Stop>) {
         for handled in 0..batch {
             let Some((_, event)) = self.scheduler.next(until) else {
-                let stop = if self.scheduler.pending() == 0 { Stop::Exhausted } else { Stop::Until };
-                return (handled, Some(stop));
+                return (handled, Some(self.ran_dry()));
             };
             self.world.handle(event, &mut self.scheduler);
             if self.world.done() {

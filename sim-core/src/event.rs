@@ -1,10 +1,37 @@
 //! What an event is, and the total order of events: time, then phase, then order of scheduling.
+//!
+//! ```
+//! use sim_core::event::{Event, EventKey, Phase};
+//! use sim_core::time::SimTime;
+//!
+//! #[derive(Debug, Clone, Copy)]
+//! enum Shop {
+//!     Enters { customer: u32 },
+//!     Leaves { customer: u32 },
+//! }
+//!
+//! impl Event for Shop {
+//!     fn identity(&self) -> u64 {
+//!         match self {
+//!             Shop::Enters { customer } => 1 << 32 | u64::from(*customer),
+//!             Shop::Leaves { customer } => 2 << 32 | u64::from(*customer),
+//!         }
+//!     }
+//! }
+//!
+//! assert_ne!(Shop::Enters { customer: 7 }.identity(), Shop::Leaves { customer: 7 }.identity());
+//! // Of two events of one instant, the end of a service comes before an arrival.
+//! assert!(Phase::StepEnd < Phase::Arrival);
+//! assert!(EventKey::raw(SimTime::from_nanos(1), 9) < EventKey::raw(SimTime::from_nanos(2), 0));
+//! ```
 
 use crate::time::SimTime;
 
 /// A small `Copy` value that a [`World`](crate::engine::World) handles: at most 16 bytes is good.
 pub trait Event: Copy {
-    /// What this event is, for the fingerprint: its kind in the upper half, its target in the lower.
+    /// What this event is, for the fingerprint: its kind in the upper half (below 2^24: the
+    /// fingerprint mixes the phase in above), its target in the lower. Events that differ in what
+    /// they do should differ here, or the fingerprint cannot tell them apart.
     fn identity(&self) -> u64;
 }
 
@@ -49,8 +76,8 @@ pub(crate) const MAX_SEQUENCE: u64 = 1 << SEQUENCE_BITS;
 pub struct EventKey(u128);
 
 impl EventKey {
-    /// After every key of a real event.
-    pub const MAX: Self = Self(u128::MAX);
+    /// After every key of a real event; it has no phase.
+    pub(crate) const MAX: Self = Self(u128::MAX);
 
     #[inline]
     pub(crate) fn new(at: SimTime, phase: Phase, sequence: u64, slot: u32) -> Self {
@@ -59,7 +86,8 @@ impl EventKey {
         Self(u128::from(at.as_nanos()) << 64 | u128::from(order))
     }
 
-    /// A key for use without an engine: `payload` (below 2^61) takes the place of sequence and slot.
+    /// A key for use of an [`EventQueue`](crate::queue::EventQueue) without an engine: `payload`
+    /// (below 2^61) takes the place of sequence and slot, in phase [`Phase::StepEnd`].
     pub fn raw(at: SimTime, payload: u64) -> Self {
         debug_assert!(payload < 1 << (SEQUENCE_BITS + SLOT_BITS));
         Self(u128::from(at.as_nanos()) << 64 | u128::from(payload))
@@ -82,7 +110,7 @@ impl EventKey {
         self.low() >> (SEQUENCE_BITS + SLOT_BITS)
     }
 
-    /// Phase, sequence number and slot.
+    /// Phase, sequence number and slot; the payload of a key made by [`EventKey::raw`].
     #[inline]
     pub fn low(self) -> u64 {
         self.0 as u64
@@ -99,6 +127,12 @@ impl EventKey {
     }
 }
 
-/// Names one scheduled event, to cancel it.
+/// Names one scheduled event, to [cancel](crate::scheduler::Scheduler::cancel) it. It stays valid
+/// for the whole run: once the event has happened it names nothing, and never another event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventHandle(pub(crate) u64);
+
+impl EventHandle {
+    /// What stands for an event that could not be scheduled: no key and no vacant slot matches it.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+}

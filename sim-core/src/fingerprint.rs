@@ -1,11 +1,23 @@
-//! One number that two equal runs share, and tools that find where unequal runs part.
+//! One number that two equal runs share. Where unequal runs part, [`crate::check`] finds.
+//!
+//! ```
+//! use sim_core::fingerprint::Fingerprint;
+//!
+//! // A model may keep one of its own, such as over the outcomes of requests.
+//! let mut outcomes = Fingerprint::default();
+//! outcomes.word(7);
+//! let mut others = Fingerprint::default();
+//! others.word(8);
+//! assert_ne!(outcomes, others);
+//! assert_eq!(outcomes.to_string().len(), 16);
+//! ```
 
 use std::fmt;
 
 use crate::time::SimTime;
 
-/// A rolling 64-bit hash over every event handled (time, phase, kind, target): equal fingerprints
-/// mean equal runs.
+/// A rolling 64-bit hash over every event handled (time, phase, kind, target): equal runs have equal
+/// fingerprints, and unequal runs share one with a chance of about 2^-64. No defence against forgery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 

@@ -1,6 +1,24 @@
 //! The pending events, behind a small trait so that the structure can be swapped.
 //!
 //! [`QuadHeap`] is what runs; [`OrderedQueue`], a balanced tree, is the oracle it is checked against.
+//! A model written for any queue (`impl<Q: EventQueue> World<Q>`) runs on both.
+//!
+//! ```
+//! use sim_core::event::EventKey;
+//! use sim_core::queue::{EventQueue, QuadHeap};
+//! use sim_core::time::SimTime;
+//!
+//! let key = |nanos, payload| EventKey::raw(SimTime::from_nanos(nanos), payload);
+//! let mut queue = QuadHeap::default();
+//! for (nanos, payload) in [(30, 1), (10, 2), (20, 3), (10, 1)] {
+//!     queue.push(key(nanos, payload));
+//! }
+//! assert_eq!(queue.pop(), Some(key(10, 1)));
+//! queue.retain(|key| key.low() != 2);
+//! assert_eq!(queue.pop_until(SimTime::from_nanos(19)), None);
+//! assert_eq!(queue.peek(), Some(key(20, 3)));
+//! assert_eq!(queue.len(), 2);
+//! ```
 
 mod ordered;
 mod quad_heap;
@@ -11,11 +29,11 @@ pub use quad_heap::QuadHeap;
 use crate::event::EventKey;
 use crate::time::SimTime;
 
-/// A set of event keys that gives back the least. Keys are unique.
+/// A set of event keys that gives back the least. Keys are unique: the same key is never pushed twice.
 pub trait EventQueue: Default {
     /// Adds a key.
     fn push(&mut self, key: EventKey);
-    /// The least key.
+    /// The least key. It may tidy up, so it takes `&mut self`.
     fn peek(&mut self) -> Option<EventKey>;
     /// Takes the least key.
     fn pop(&mut self) -> Option<EventKey>;

@@ -1,4 +1,58 @@
 //! Scheduling and cancelling: the side of the engine that a model talks to.
+//!
+//! ```
+//! use sim_core::engine::{Limits, Simulation, World};
+//! use sim_core::event::{Event, EventHandle, Phase};
+//! use sim_core::scheduler::Scheduler;
+//! use sim_core::time::SimDuration;
+//!
+//! /// A call that gives up after a second; the answer takes a quarter of one.
+//! #[derive(Default)]
+//! struct Call {
+//!     timeout: Option<EventHandle>,
+//!     log: Vec<&'static str>,
+//! }
+//!
+//! #[derive(Clone, Copy)]
+//! enum Happening {
+//!     Asked,
+//!     Answered,
+//!     GaveUp,
+//! }
+//!
+//! impl Event for Happening {
+//!     fn identity(&self) -> u64 {
+//!         (*self as u64) << 32
+//!     }
+//! }
+//!
+//! impl World for Call {
+//!     type Event = Happening;
+//!
+//!     fn handle(&mut self, event: Happening, scheduler: &mut Scheduler<Happening>) {
+//!         match event {
+//!             Happening::Asked => {
+//!                 let second = SimDuration::from_secs(1);
+//!                 self.timeout = Some(scheduler.schedule(second, Phase::Timer, Happening::GaveUp));
+//!                 scheduler.schedule(SimDuration::from_millis(250), Phase::Reply, Happening::Answered);
+//!             }
+//!             Happening::Answered => {
+//!                 let timeout = self.timeout.take().expect("asked before");
+//!                 assert!(scheduler.cancel(timeout));
+//!                 assert!(!scheduler.cancel(timeout), "only once");
+//!                 self.log.push("answered");
+//!             }
+//!             Happening::GaveUp => self.log.push("gave up"),
+//!         }
+//!     }
+//! }
+//!
+//! let mut simulation = Simulation::new(Call::default());
+//! simulation.parts().1.schedule(SimDuration::ZERO, Phase::Arrival, Happening::Asked);
+//! simulation.run(&Limits::default())?;
+//! assert_eq!(simulation.world().log, ["answered"]);
+//! # Ok::<(), sim_core::scheduler::SimError>(())
+//! ```
 
 use std::collections::VecDeque;
 
@@ -110,7 +164,8 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         self.now
     }
 
-    /// Schedules an event `delay` from now. An instant past the end of time ends the run with an error.
+    /// Schedules an event `delay` from now, after everything scheduled so far for that instant and
+    /// phase. What does not fit ([`SimError`]) ends the run with an error; the handle then names nothing.
     #[inline(always)]
     pub fn schedule(&mut self, delay: SimDuration, phase: Phase, event: E) -> EventHandle {
         match self.now.checked_add(delay) {
@@ -119,14 +174,14 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         }
     }
 
-    /// Schedules an event at an instant.
+    /// Schedules an event at an instant, as [`Scheduler::schedule`] does.
     ///
     /// # Panics
     /// When `at` is in the past: a bug in the model.
     #[inline(always)]
     pub fn schedule_at(&mut self, at: SimTime, phase: Phase, event: E) -> EventHandle {
         assert!(at >= self.now, "an event is scheduled in the past: {at} is before {}", self.now);
-        let Some(key) = self.store(at, phase, event, 0) else { return EventHandle(VACANT) };
+        let Some(key) = self.store(at, phase, event, 0) else { return EventHandle::NONE };
         if at == self.now && self.shuffle.is_none() {
             self.immediate[phase as usize].push_back(key);
             self.immediate_mask |= 1 << phase as u32;
@@ -136,13 +191,18 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         EventHandle(key.low())
     }
 
-    /// A lane for timers that all wait `delay`, such as the timeouts of one link.
+    /// A lane for timers that all wait `delay`, such as the timeouts of one link. Its timers happen at
+    /// the same place in the order of events as if they had been scheduled one by one.
+    ///
+    /// # Panics
+    /// From 2^23 - 1 lanes on: a lane is for a kind of timer, not for a timer.
     pub fn timer_lane(&mut self, delay: SimDuration, phase: Phase) -> TimerLane {
+        assert!(self.lanes.len() < MAX_SLOTS as usize - 1, "too many timer lanes: share them");
         self.lanes.push(Lane { delay, phase, timers: VecDeque::new(), dead: 0, armed: false });
         TimerLane(self.lanes.len() as u32 - 1)
     }
 
-    /// Schedules an event after the delay of a lane.
+    /// Schedules an event after the delay of a lane, which is of this scheduler.
     #[inline]
     pub fn arm(&mut self, lane: TimerLane, event: E) -> EventHandle {
         let Lane { delay, phase, .. } = self.lanes[lane.0 as usize];
@@ -153,7 +213,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
             Ok(at) => at,
             Err(error) => return self.refuse(error.into()),
         };
-        let Some(key) = self.store(at, phase, event, lane.0 + 1) else { return EventHandle(VACANT) };
+        let Some(key) = self.store(at, phase, event, lane.0 + 1) else { return EventHandle::NONE };
         let entry = &mut self.lanes[lane.0 as usize];
         entry.timers.push_back(key);
         if !entry.armed {
@@ -194,13 +254,19 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     pub fn pending(&self) -> usize {
         let lane_keys = self.lanes.iter().filter(|lane| lane.armed).count();
         let in_lanes: usize = self.lanes.iter().map(|lane| lane.timers.len() - lane.dead).sum();
-        let immediate: usize = self.immediate.iter().map(VecDeque::len).sum();
-        self.queue.len() - lane_keys + in_lanes + immediate - self.dead
+        self.queue.len() - lane_keys + in_lanes + self.immediate_len() - self.dead
     }
 
-    /// Number of keys kept, cancelled ones that have not been swept yet included.
+    /// Number of keys kept, cancelled ones that have not been swept yet included: at most about twice
+    /// [`Scheduler::pending`], however much is cancelled.
     pub fn stored(&self) -> usize {
-        self.queue.len() + self.lanes.iter().map(|lane| lane.timers.len()).sum::<usize>()
+        self.queue.len()
+            + self.immediate_len()
+            + self.lanes.iter().map(|lane| lane.timers.len()).sum::<usize>()
+    }
+
+    fn immediate_len(&self) -> usize {
+        self.immediate.iter().map(VecDeque::len).sum()
     }
 
     /// The hash over everything handled so far.
@@ -219,7 +285,13 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         self.error
     }
 
-    /// Takes the next event, no later than `until`, and moves the clock to it.
+    /// Moves the clock to `until`, up to which nothing is pending.
+    pub(crate) fn advance_clock(&mut self, until: SimTime) {
+        debug_assert!(self.immediate_mask == 0 && self.now <= until);
+        self.now = until;
+    }
+
+    /// Takes the next event, no later than `until` (which is not in the past), and moves the clock to it.
     #[inline(always)]
     pub(crate) fn next(&mut self, until: SimTime) -> Option<(EventKey, E)> {
         loop {
@@ -334,9 +406,12 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         self.vacant = slot;
     }
 
-    /// Drops cancelled keys when they are more than half of the queue.
+    /// Drops cancelled keys when they are more than half of what is kept.
     #[cold]
     fn sweep(&mut self) {
+        if self.dead * 2 <= self.queue.len() + self.immediate_len() {
+            return;
+        }
         let slots = &self.slots;
         self.queue.retain(|key| key.slot() & LANE_FLAG != 0 || is_live(slots, key));
         for (phase, lane) in self.immediate.iter_mut().enumerate() {
@@ -351,7 +426,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     #[cold]
     fn refuse(&mut self, error: SimError) -> EventHandle {
         self.error.get_or_insert(error);
-        EventHandle(VACANT)
+        EventHandle::NONE
     }
 }
 
@@ -367,3 +442,6 @@ fn permute(sequence: u64, seed: u64) -> u64 {
     let spread = (sequence ^ seed & MASK).wrapping_mul(seed | 1) & MASK;
     (spread ^ spread >> 19).wrapping_mul(0xbf58_476d_1ce4_e5b9) & MASK
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,19 +93,37 @@ impl SimDuration {
         Self(nanos)
     }
 
-    /// `micros` microseconds.
+    /// `micros` microseconds. For constants of a model; what a user gives goes through
+    /// [`SimDuration::from_secs_f64`].
+    ///
+    /// # Panics
+    /// Beyond 584 years.
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros * 1_000)
+        Self::of(micros, 1_000)
     }
 
-    /// `millis` milliseconds.
+    /// `millis` milliseconds, for constants as [`SimDuration::from_micros`].
+    ///
+    /// # Panics
+    /// Beyond 584 years.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1_000_000)
+        Self::of(millis, 1_000_000)
     }
 
-    /// `secs` seconds.
+    /// `secs` seconds, for constants as [`SimDuration::from_micros`].
+    ///
+    /// # Panics
+    /// Beyond 584 years.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * NANOS_PER_SEC)
+        Self::of(secs, NANOS_PER_SEC)
+    }
+
+    /// Never wraps, whatever the build profile.
+    const fn of(count: u64, unit: u64) -> Self {
+        match count.checked_mul(unit) {
+            Some(nanos) => Self(nanos),
+            None => panic!("a duration is longer than 584 years"),
+        }
     }
 
     /// `secs` seconds, rounded to the nearest nanosecond.
@@ -122,8 +140,8 @@ impl SimDuration {
         }
     }
 
-    /// `secs` seconds of a random draw: rounded to the nearest nanosecond, negative draws are zero
-    /// and draws past the end of time are the end of time.
+    /// `secs` seconds of a random draw: rounded to the nearest nanosecond, negative draws and NaN are
+    /// zero and draws past the end of time are the end of time.
     #[inline]
     pub fn saturating_from_secs_f64(secs: f64) -> Self {
         // The cast cuts off; `round` is a call on processors without the instruction.
@@ -202,6 +220,13 @@ mod tests {
         }
         assert_eq!(SimDuration::saturating_from_secs_f64(-1.0), SimDuration::ZERO);
         assert_eq!(SimDuration::saturating_from_secs_f64(1e300), SimDuration::MAX);
+        assert_eq!(SimDuration::saturating_from_secs_f64(f64::NAN), SimDuration::ZERO);
+    }
+
+    #[test]
+    #[should_panic(expected = "longer than 584 years")]
+    fn units_do_not_wrap() {
+        SimDuration::from_secs(u64::MAX / NANOS_PER_SEC + 1);
     }
 
     #[test]

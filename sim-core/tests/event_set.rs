@@ -261,6 +261,79 @@ fn the_end_of_time_is_an_error() {
     let mut last = Simulation::new(Ticker { odd: false });
     last.parts().1.schedule_at(SimTime::MAX, Phase::Timer, Numbered(1));
     assert!(matches!(last.run(&Limits::default()), Err(SimError::Time(_))));
+    // There is no going on from here, even where something is left to do.
+    last.parts().1.schedule(SimDuration::ZERO, Phase::Timer, Numbered(2));
+    assert!(matches!(last.run(&Limits::default()), Err(SimError::Time(_))));
+    assert_eq!(last.events(), 1);
+}
+
+#[test]
+fn the_clock_moves_to_the_limit_and_never_back() {
+    let at = SimTime::from_nanos;
+    let until = |nanos| Limits { until: Some(at(nanos)), ..Limits::default() };
+    let mut simulation = Simulation::new(Ticker { odd: false });
+    simulation.parts().1.schedule_at(at(100), Phase::Timer, Numbered(0));
+    assert_eq!(simulation.run(&until(40)), Ok(Stop::Until));
+    assert_eq!((simulation.now(), simulation.events()), (at(40), 0));
+    assert_eq!(simulation.progress().now(), at(40));
+    // Something for right now is still later than a limit in the past.
+    simulation.parts().1.schedule(SimDuration::ZERO, Phase::Timer, Numbered(7));
+    assert_eq!(simulation.run(&until(39)), Ok(Stop::Until));
+    assert_eq!((simulation.now(), simulation.events()), (at(40), 0));
+    assert_eq!(simulation.run(&until(40)), Ok(Stop::Until));
+    assert_eq!((simulation.now(), simulation.events()), (at(40), 1));
+    // Where nothing is left, the clock stays at the last event.
+    let mut nothing = Simulation::new(Ticker { odd: false });
+    assert_eq!(nothing.run(&until(40)), Ok(Stop::Exhausted));
+    assert_eq!(nothing.now(), SimTime::ZERO);
+}
+
+#[test]
+fn a_trail_has_an_entry_every_so_many_events() {
+    let mut whole = ticker(false).record_trail(100);
+    whole.run(&Limits { max_events: Some(20_050), ..Limits::default() }).unwrap();
+    assert_eq!(whole.trail().len(), 200);
+    let mut parts = ticker(false).record_trail(100);
+    while parts.events() < 20_000 {
+        parts.step().expect("it ticks for ever");
+        parts.run(&Limits { max_events: Some(69), ..Limits::default() }).unwrap();
+    }
+    assert_eq!(parts.trail()[..200], *whole.trail());
+    let mut odd = ticker(true).record_trail(100);
+    odd.run(&Limits { max_events: Some(20_050), ..Limits::default() }).unwrap();
+    let equal = whole.trail().iter().zip(odd.trail()).take_while(|(a, b)| a == b).count();
+    assert_eq!(equal, 100, "they part at event 10,000");
+}
+
+#[test]
+fn a_model_that_is_not_equal_to_itself_is_found_out() {
+    let built = std::cell::Cell::new(0);
+    let build = || {
+        built.set(built.get() + 1);
+        ticker(built.get() == 2)
+    };
+    let limits = Limits { max_events: Some(50_000), ..Limits::default() };
+    let divergence = run_twice(build, &limits).unwrap().unwrap_err();
+    assert_eq!(divergence.index, 10_000);
+}
+
+#[test]
+fn a_comparison_ends_where_a_run_would() {
+    let limits = Limits { until: Some(SimTime::from_nanos(9)), ..Limits::default() };
+    let mut short = ticker(false);
+    assert_eq!(short.run(&limits), Ok(Stop::Until));
+    let fingerprint = run_twice(|| ticker(false), &limits).unwrap().unwrap();
+    assert_eq!(fingerprint, short.fingerprint());
+    let nothing = || Simulation::new(Ticker { odd: false });
+    let divergence = first_divergence(nothing, || ticker(false), &limits).unwrap().expect("they part");
+    assert_eq!((divergence.index, divergence.first), (0, None));
+    assert_eq!(divergence.second.map(|record| record.phase), Some(Phase::Timer));
+    let overflowing = || {
+        let mut last = nothing();
+        last.parts().1.schedule_at(SimTime::MAX, Phase::Timer, Numbered(1));
+        last
+    };
+    assert!(matches!(run_twice(overflowing, &Limits::default()), Err(SimError::Time(_))));
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub struct System {
 }
 
 impl System {
-    fn at(
+    pub(crate) fn at(
         &mut self,
         me: ComponentId,
         scheduler: &mut Scheduler<ModelEvent>,

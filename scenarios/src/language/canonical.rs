@@ -48,7 +48,8 @@ impl Layout<'_> {
         for (key, node) in table.iter().filter(|(key, node)| is_section(key.get_ref(), node)) {
             let quoted = &self.text[key.span()];
             let header = if header.is_empty() { quoted.to_owned() } else { format!("{header}.{quoted}") };
-            let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            let path =
+                if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             match node.get_ref() {
                 DeValue::Table(table) => self.section(&header, &path, table),
                 DeValue::Array(tables) => tables.iter().for_each(|table| self.repeated(&header, table)),
@@ -78,7 +79,8 @@ impl Layout<'_> {
         let line = self.inline(node);
         match node.get_ref() {
             DeValue::Array(items) if line.len() > WIDTH => {
-                let lines: String = items.iter().map(|item| format!("    {},\n", self.inline(item))).collect();
+                let lines: String =
+                    items.iter().map(|item| format!("    {},\n", self.inline(item))).collect();
                 format!("[\n{lines}]")
             }
             _ => line,

@@ -14,8 +14,8 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::explain::Complaint;
 use super::overrides::path_text;
-use super::source::Fault;
-use super::tree::{Node, keys};
+use super::source::{Fault, Source};
+use super::tree::{Node, is_header, keys};
 use crate::scenario::Scenario;
 
 /// Above this many bytes the place of an error may be only the table around it: finding it takes a few
@@ -26,18 +26,19 @@ fn read(root: &Node) -> Result<Scenario, toml::de::Error> {
     Scenario::deserialize(ValueDeserializer::from(root.clone()))
 }
 
-/// Reads a scenario.
-pub(super) fn decode(root: &Node) -> Result<Scenario, Fault> {
+/// Reads a scenario. `source` is where the places of `root` are.
+pub(super) fn decode(root: &Node, source: &Source) -> Result<Scenario, Fault> {
     let error = match read(root) {
         Ok(scenario) => return Ok(scenario),
         Err(error) => error,
     };
     let complaint = Complaint::of(error.message());
-    let culprit = if root.span().len() <= MAX_SEARCHED { find(root, error.message()) } else { Culprit::default() };
+    let culprit =
+        if root.span().len() <= MAX_SEARCHED { find(root, error.message()) } else { Culprit::default() };
     let span = match culprit.steps.is_empty() {
         // The top level has no place of its own.
         true => error.span().filter(|span| *span != root.span()).unwrap_or(0..0),
-        false => culprit.span(root),
+        false => culprit.span(root, source),
     };
     let names = culprit.names(root);
     let (last, parents) = names.split_last().map_or((None, &[][..]), |(last, parents)| (Some(last), parents));
@@ -74,13 +75,13 @@ impl Culprit {
         names
     }
 
-    fn span(&self, root: &Node) -> Range<usize> {
+    fn span(&self, root: &Node, source: &Source) -> Range<usize> {
         let (mut key, mut node) = (None, root);
         for step in &self.steps {
             (key, node) = entry(node.get_ref(), *step);
         }
         match key {
-            Some(key) if self.at_key => key.span(),
+            Some(key) if self.at_key || is_header(node, source) => key.span(),
             _ => node.span(),
         }
     }
@@ -126,7 +127,8 @@ fn tags() -> BTreeSet<String> {
         match schema {
             serde_json::Value::Object(object) => {
                 let properties = object.get("properties").and_then(|properties| properties.as_object());
-                let constants = properties.into_iter().flatten().filter(|(_, value)| value.get("const").is_some());
+                let constants =
+                    properties.into_iter().flatten().filter(|(_, value)| value.get("const").is_some());
                 tags.extend(constants.map(|(key, _)| key.clone()));
                 object.values().for_each(|value| collect(value, tags));
             }
@@ -224,10 +226,10 @@ fn find(root: &Node, message: &str) -> Culprit {
     let mut culprit = Culprit::default();
     let mut node = root;
     loop {
-        if let Complaint::Missing(key, _) = &complaint {
-            if search.lacks(key) {
-                break;
-            }
+        if let Complaint::Missing(key, _) = &complaint
+            && search.lacks(key)
+        {
+            break;
         }
         let named = complaint.named_key().and_then(|(key, at_key)| Some((search.blames(key)?, at_key)));
         let step = match named {
@@ -240,7 +242,9 @@ fn find(root: &Node, message: &str) -> Culprit {
         let original = match entry(search.node(), step).0 {
             Some(key) => {
                 let table = node.get_ref().as_table().expect("the same value, shortened");
-                keys(table).position(|name| name == key.get_ref().as_ref()).expect("only entries were cut off")
+                keys(table)
+                    .position(|name| name == key.get_ref().as_ref())
+                    .expect("only entries were cut off")
             }
             None => step,
         };

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use miette::{Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use miette::{
+    Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
+};
 
 /// Characters of a source line that are shown on each side of the place of an error.
 const CONTEXT: usize = 48;
@@ -165,7 +167,8 @@ impl Excerpt {
         let span = span.start..span.end.clamp(span.start, end);
         let column = text[start..span.start].chars().count();
         let cut = column.saturating_sub(CONTEXT);
-        let window = |line: &str, length: usize| printable(&line.chars().skip(cut).take(length).collect::<String>());
+        let window =
+            |line: &str, length: usize| printable(&line.chars().skip(cut).take(length).collect::<String>());
 
         let mut shown = String::new();
         let mut first = line;
@@ -180,7 +183,8 @@ impl Excerpt {
         let marked: String = text[span.clone()].chars().take(CONTEXT).collect();
         shown.push_str(&printable(&marked));
         let to = shown.len();
-        let rest: String = text[span.start + marked.len()..end].trim_end_matches('\r').chars().take(CONTEXT).collect();
+        let rest: String =
+            text[span.start + marked.len()..end].trim_end_matches('\r').chars().take(CONTEXT).collect();
         shown.push_str(&printable(&rest));
         if let Some(next) = text[end..].strip_prefix('\n').and_then(|rest| rest.lines().next()) {
             shown.push('\n');
@@ -232,7 +236,13 @@ mod tests {
         assert_eq!(error.to_string(), "x.toml:3:8: not that");
         assert_eq!(error.plain(), "x.toml:3:8: not that (this)");
         let report = render(&error);
-        for part in ["[x.toml:3:8]", "2 \u{2502} b = 2", "3 \u{2502} some = \"thing\"", "4 \u{2502} c = 3", "help: this"] {
+        for part in [
+            "[x.toml:3:8]",
+            "2 \u{2502} b = 2",
+            "3 \u{2502} some = \"thing\"",
+            "4 \u{2502} c = 3",
+            "help: this",
+        ] {
             assert!(report.contains(part), "{part} in\n{report}");
         }
     }
@@ -241,7 +251,9 @@ mod tests {
     fn a_report_fits_one_screen() {
         let line = format!("x = \"{}{}\"", "long ".repeat(50_000), "\u{1b}[31m\u{e9}".repeat(50_000));
         let text = format!("{line}\n{line}\n{line}");
-        for (start, length) in [(line.len() * 3 / 2, 5), (line.len() + 1, line.len()), (0, text.len()), (text.len(), 0)] {
+        for (start, length) in
+            [(line.len() * 3 / 2, 5), (line.len() + 1, line.len()), (0, text.len()), (text.len(), 0)]
+        {
             let message = "m".repeat(10_000);
             let error = ScenarioError::new(message).at("x.toml", &text, start..start + length);
             let report = render(&error);

@@ -29,7 +29,9 @@ pub(super) fn expected_one_of(word: &str, names: &[&str]) -> String {
     let list = match names {
         [] => "nothing is accepted here".to_owned(),
         [only] => format!("expected `{only}`"),
-        names if names.len() > MOST_NAMES => format!("expected one of {}, ...", names[..MOST_NAMES].join(", ")),
+        names if names.len() > MOST_NAMES => {
+            format!("expected one of {}, ...", names[..MOST_NAMES].join(", "))
+        }
         names => format!("expected one of {}", names.join(", ")),
     };
     match did_you_mean(word, names.iter().copied()) {
@@ -64,7 +66,8 @@ impl<'m> Complaint<'m> {
         let name_and_list = |prefix: &str| {
             // The name is the user's and may hold anything: the list is behind the last "expected".
             let rest = message.strip_prefix(prefix)?;
-            let (name, list) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no "))?;
+            let (name, list) =
+                rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no "))?;
             Some((name, quoted(list)))
         };
         if let Some((name, list)) = name_and_list("unknown field `") {
@@ -73,18 +76,20 @@ impl<'m> Complaint<'m> {
         if let Some((name, list)) = name_and_list("unknown variant `") {
             return Self::UnknownName(name, list);
         }
-        if let Some(rest) = message.strip_prefix("unexpected keys in table: ") {
-            if let Some((names, list)) = rest.rsplit_once(", available keys: ") {
-                let name = names.split_once(", ").map_or(names, |(first, _)| first);
-                return Self::UnknownKey(name, list.split(", ").filter(|name| !name.is_empty()).collect());
-            }
+        if let Some(rest) = message.strip_prefix("unexpected keys in table: ")
+            && let Some((names, list)) = rest.rsplit_once(", available keys: ")
+        {
+            let name = names.split_once(", ").map_or(names, |(first, _)| first);
+            return Self::UnknownKey(name, list.split(", ").filter(|name| !name.is_empty()).collect());
         }
-        if let Some(rest) = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("missing `")) {
-            if let Some((name, more)) = rest.split_once('`') {
-                return Self::Missing(name, more.strip_prefix(": "));
-            }
+        if let Some(rest) =
+            message.strip_prefix("missing field `").or_else(|| message.strip_prefix("missing `"))
+            && let Some((name, more)) = rest.split_once('`')
+        {
+            return Self::Missing(name, more.strip_prefix(": "));
         }
-        let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+        let wrong =
+            message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
         if let Some((found, expected)) = wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
             return Self::Type { found, expected };
         }
@@ -138,10 +143,12 @@ impl<'m> Complaint<'m> {
 
 /// Message and help of `... : expected ...`.
 pub(super) fn split_expected(message: &str) -> (&str, Option<String>) {
-    let split = [": expected ", ", expected ", "; accepted: "].iter().find_map(|between| message.split_once(between));
+    let split =
+        [": expected ", ", expected ", "; accepted: "].iter().find_map(|between| message.split_once(between));
     match split {
-        Some((message, expected)) => (message, Some(format!("expected {expected}"))),
-        None => (message, None),
+        // Of `lognormal: expected ...` the name alone would say nothing.
+        Some((message, expected)) if message.contains(' ') => (message, Some(format!("expected {expected}"))),
+        _ => (message, None),
     }
 }
 
@@ -213,7 +220,13 @@ mod tests {
     fn names_with_quotes_are_told_from_the_list() {
         let complaint = Complaint::of("unknown field `a`, expected `b`, expected one of `x`, `y`");
         assert_eq!(complaint, Complaint::UnknownKey("a`, expected `b", vec!["x", "y"]));
-        assert_eq!(Complaint::of("unknown field `a`, there are no fields"), Complaint::UnknownKey("a", vec![]));
-        assert_eq!(Complaint::of("unexpected keys in table: "), Complaint::Other("unexpected keys in table: "));
+        assert_eq!(
+            Complaint::of("unknown field `a`, there are no fields"),
+            Complaint::UnknownKey("a", vec![])
+        );
+        assert_eq!(
+            Complaint::of("unexpected keys in table: "),
+            Complaint::Other("unexpected keys in table: ")
+        );
     }
 }

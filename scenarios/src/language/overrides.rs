@@ -12,7 +12,8 @@ use super::tree::{Node, keys, shifted, type_name};
 /// Keys of a path. Assumption: scenarios nest to about a third of this.
 const MAX_DEPTH: usize = 24;
 
-const USAGE: &str = "expected path=value, such as components.edge.servers=4 or links.\"web -> edge\".timeout=250ms";
+const USAGE: &str =
+    "expected path=value, such as components.edge.servers=4 or links.\"web -> edge\".timeout=250ms";
 
 /// A key of a path, without its quotes, and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,14 +61,17 @@ fn split(text: &str, base: usize) -> Result<(Vec<Segment>, usize), Fault> {
         }
         segments.push(Segment { name, span: at(start..end) });
         if segments.len() > MAX_DEPTH {
-            return Err(Fault::new(at(start..end), format!("a path of more than {MAX_DEPTH} keys")).help(USAGE));
+            return Err(
+                Fault::new(at(start..end), format!("a path of more than {MAX_DEPTH} keys")).help(USAGE)
+            );
         }
         let separator = text.len() - behind.len();
         match behind.chars().next() {
             Some('=') => return Ok((segments, separator + 1)),
             Some('.') => start = separator + 1,
             Some(_) => {
-                return Err(Fault::new(at(separator..separator), "expected `.` or `=` behind a quoted key").help(USAGE));
+                return Err(Fault::new(at(separator..separator), "expected `.` or `=` behind a quoted key")
+                    .help(USAGE));
             }
             None => return Err(Fault::new(at(0..text.len()), "there is no `=`").help(USAGE)),
         }
@@ -125,7 +129,11 @@ fn apply_one<'a>(root: &mut Node<'a>, text: &'a str, base: usize) -> Result<(), 
 }
 
 /// The table or array at a key, made where there may be one.
-fn child<'t, 'a>(node: &'t mut DeValue<'a>, path: &[String], segment: &Segment) -> Result<&'t mut DeValue<'a>, Fault> {
+fn child<'t, 'a>(
+    node: &'t mut DeValue<'a>,
+    path: &[String],
+    segment: &Segment,
+) -> Result<&'t mut DeValue<'a>, Fault> {
     if let DeValue::Table(table) = node {
         // A component or a traffic source cannot come into being by one of its keys.
         let named = path.len() == 1 && ["components", "traffic"].contains(&path[0].as_str());
@@ -137,7 +145,11 @@ fn child<'t, 'a>(node: &'t mut DeValue<'a>, path: &[String], segment: &Segment) 
     Ok(existing(node, path, segment)?.get_mut())
 }
 
-fn existing<'t, 'a>(node: &'t mut DeValue<'a>, path: &[String], segment: &Segment) -> Result<&'t mut Node<'a>, Fault> {
+fn existing<'t, 'a>(
+    node: &'t mut DeValue<'a>,
+    path: &[String],
+    segment: &Segment,
+) -> Result<&'t mut Node<'a>, Fault> {
     let (name, place) = (&segment.name, path_text(path));
     let fault = |message: String| Fault::new(segment.span.clone(), message);
     match node {
@@ -146,7 +158,9 @@ fn existing<'t, 'a>(node: &'t mut DeValue<'a>, path: &[String], segment: &Segmen
                 let names: Vec<&str> = keys(table).collect();
                 let there = match names.as_slice() {
                     [] => format!("there is nothing in {place}"),
-                    names => format!("there are {}", names.iter().take(24).copied().collect::<Vec<_>>().join(", ")),
+                    names => {
+                        format!("there are {}", names.iter().take(24).copied().collect::<Vec<_>>().join(", "))
+                    }
                 };
                 let help = match did_you_mean(name, names.iter().copied()) {
                     Some(close) => format!("did you mean `{close}`? {there}"),
@@ -202,7 +216,10 @@ mod tests {
             ("'a.b'.\"c\\\"=d\".\"\"=1", &["a.b", "c\"=d", ""], "1"),
         ] {
             let (found, value) = names(text);
-            assert_eq!((found.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), value), (keys, rest));
+            assert_eq!(
+                (found.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), value),
+                (keys, rest)
+            );
         }
         for (text, span, message) in [
             ("", 0..0, "a key is missing"),
@@ -220,7 +237,9 @@ mod tests {
 
     #[test]
     fn values_are_toml_or_text() {
-        for (text, toml) in [("4", "4"), (" 250ms ", "\"250ms\""), ("12/s", "\"12/s\""), ("true", "true"), ("\"4\"", "\"4\"")] {
+        for (text, toml) in
+            [("4", "4"), (" 250ms ", "\"250ms\""), ("12/s", "\"12/s\""), ("true", "true"), ("\"4\"", "\"4\"")]
+        {
             let node = value(text, 0).unwrap();
             let expected = DeValue::parse(toml).unwrap();
             assert!(node.get_ref().same_type(expected.get_ref()), "{text}");

@@ -76,7 +76,9 @@ impl Source {
 
 fn too_large(name: &str) -> ScenarioError {
     ScenarioError::new("the file is larger than 16 MiB")
-        .with_help("is this a scenario? traces are named by `path` in `arrivals`, not copied into the scenario")
+        .with_help(
+            "is this a scenario? traces are named by `path` in `arrivals`, not copied into the scenario",
+        )
         .in_file(name)
 }
 
@@ -130,7 +132,9 @@ fn no_such_file(path: &Path) -> ScenarioError {
     let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match did_you_mean(&wanted, names.iter().map(String::as_str)) {
         Some(close) => error.with_help(format!("did you mean {}?", directory.join(close).display())),
-        None if names.is_empty() => error.with_help(format!("there is no .toml file in {}", directory.display())),
+        None if names.is_empty() => {
+            error.with_help(format!("there is no .toml file in {}", directory.display()))
+        }
         None => error.with_help(format!("in {} there are {}", directory.display(), some(&names))),
     }
 }
@@ -205,7 +209,8 @@ mod tests {
         let error = read(directory.path()).unwrap_err();
         assert_eq!(error.help_text(), Some("in it there are shop.toml"));
 
-        let error = check(&read(&write("empty.toml", b"\xef\xbb\xbf \n\n")).unwrap(), "empty.toml").unwrap_err();
+        let error =
+            check(&read(&write("empty.toml", b"\xef\xbb\xbf \n\n")).unwrap(), "empty.toml").unwrap_err();
         assert_eq!(error.to_string(), "empty.toml: the file is empty");
     }
 

@@ -1,8 +1,15 @@
+//! Whole scenarios, right and wrong.
+
+mod mistakes;
+mod properties;
+
+use sim_models::system::{ComponentConfig, RunPlan, Traces, build};
+
 use super::*;
-use sim_models::system::{RunPlan, Traces, build};
+use crate::run::{RunOptions, RunProgress, run_scenario};
 
 /// A scenario that can be simulated; tests change one line of it.
-pub(super) const SHOP: &str = r#"name = "Shop"
+const SHOP: &str = r#"name = "Shop"
 
 [run]
 duration = "1m"
@@ -41,12 +48,8 @@ target = "stock"
 kind = "crash"
 "#;
 
-fn with(from: &str, to: &str) -> String {
-    assert_eq!(SHOP.matches(from).count(), 1, "{from} stands once");
-    SHOP.replace(from, to)
-}
-
-fn check_sets(text: &str, sets: &[&str]) -> Result<Loaded, ScenarioError> {
+/// Reads and builds.
+fn check(text: &str, sets: &[&str]) -> Result<Loaded, ScenarioError> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     let loaded = parse(text, "shop.toml", Path::new("."), &sets)?;
     match build(&loaded.scenario.system(), &RunPlan::default(), &Traces::new()) {
@@ -55,88 +58,161 @@ fn check_sets(text: &str, sets: &[&str]) -> Result<Loaded, ScenarioError> {
     }
 }
 
-/// The error of a text, and what is at its place: up to the end of the word.
-fn error_of(text: &str, sets: &[&str]) -> (String, String) {
-    let error = check_sets(text, sets).err().unwrap_or_else(|| panic!("accepted: {text}"));
-    let shown = match error.file() {
-        Some("--set") => sets.iter().rev().copied().collect::<Vec<_>>()[0],
-        _ => text,
-    };
-    let line = shown.split('\n').nth(error.line().unwrap() - 1).unwrap();
-    let at: String = line.chars().skip(error.column().unwrap() - 1).take(12).collect();
-    (error.plain(), at)
+#[test]
+fn a_file_is_read_and_knows_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shop.toml");
+    std::fs::write(&path, SHOP).unwrap();
+    let loaded = load(&path, &["run.seed=9".to_owned()]).unwrap();
+    assert_eq!(loaded.base_dir(), directory.path());
+    assert_eq!(loaded.scenario.run.seed, 9);
+    assert_eq!(check(SHOP, &[]).unwrap().scenario.run.seed, 7);
 }
 
 #[test]
-fn the_shop_is_accepted() {
-    check_sets(SHOP, &[]).unwrap();
+fn the_canonical_form_is_stable() {
+    let loaded = check(SHOP, &[]).unwrap();
+    insta::assert_snapshot!(loaded.scenario.to_toml(), @r#"
+    name = "Shop"
+
+    [run]
+    duration = "1m"
+    warmup = "auto"
+    seed = 7
+    replications = 2
+    windows = 200
+
+    [slo]
+    latency = { p99 = "2s" }
+
+    [traffic.web]
+    entry = "edge"
+    arrivals = { process = "poisson", rate = "5/s" }
+    prompt_tokens = { lognormal = { mean = 512, cv = 1.2 } }
+
+    [components.edge]
+    kind = "flow"
+    steps = ["stock", { parallel = ["stock", "prices"] }]
+
+    [components.stock]
+    kind = "service"
+    servers = 4
+    discipline = "fcfs"
+    error_rate = 0
+    service_time = { exponential = { mean = "20ms" } }
+
+    [components.prices]
+    kind = "service"
+    service_time = "5ms"
+    servers = 1
+    discipline = "fcfs"
+    queue_cap = 100
+    error_rate = 0
+
+    [links."edge -> stock"]
+    latency = "1ms"
+    timeout = "250ms"
+
+    [[fault]]
+    at = "10s"
+    target = "stock"
+    kind = "crash"
+    "#);
+    // The order of keys and the unit of a time are no part of the meaning.
+    let other = SHOP.replace("duration = \"1m\"\nseed = 7", "seed = 7\nduration = \"60s\"");
+    assert_ne!(other, SHOP);
+    assert_eq!(check(&other, &[]).unwrap().hash(), loaded.hash());
+    assert_ne!(check(SHOP, &["run.seed=8"]).unwrap().hash(), loaded.hash());
 }
 
 #[test]
-fn print_all() {
-    for (from, to) in [
-        ("name = \"Shop\"", "name = \"Shop\"\nrunn = 1"),
-        ("seed = 7", "sede = 7"),
-        ("servers = 4", "server = 4"),
-        ("queue_cap", "queu_cap"),
-        ("timeout =", "timout ="),
-        ("cv = 1.2", "cw = 1.2"),
-        ("rate =", "rte ="),
-        ("lognormal", "lognormall"),
-        ("parallel", "paralel"),
-        ("\"20ms\"", "20"),
-        ("\"20ms\"", "\"20parsec\""),
-        ("\"20ms\"", "20ms"),
-        ("\"5/s\"", "\"-5/s\""),
-        ("\"5ms\"", "true"),
-        ("\"stock\", \"prices\"", "\"stock\", \"price\""),
-        ("edge -> stock", "edge -> stok"),
-        ("\"prices\"", "\"edge\""),
-        ("kind = \"flow\"", "kind = \"flo\""),
-        ("kind = \"flow\"\n", ""),
-        ("queue_cap = 100\nkind = \"service\"", "queue_cap = 100"),
-        ("service_time = \"5ms\"\n", ""),
-        ("queue_cap = 100", "queue_cap = 5000000000"),
-        ("queue_cap = 100", "queue_cap = -1"),
-        ("servers = 4", "servers = 0"),
-        ("cv = 1.2", "cv = nan"),
-        ("cv = 1.2", "cv = -inf"),
-        ("cv = 1.2", "cv = 1e400"),
-        ("cv = 1.2", "cv = 99999999999999999999999"),
-        ("cv = 1.2", "cv = -1"),
-        ("replications = 2", "replications = -2"),
-        ("replications = 2", "replications = 0"),
-        ("target = \"stock\"", "target = \"stok\""),
-        ("kind = \"crash\"", "kind = \"crush\""),
-        ("kind = \"crash\"", "kind = \"slow\""),
-        ("kind = \"crash\"", "kind = \"crash\"\nfactor = 2"),
-        ("p99 = \"2s\"", "p99 = \"2s\", p98 = \"3s\""),
-        ("process = \"poisson\"", "process = \"poison\""),
-        ("process = \"poisson\"", "cv = 1, process = \"poisson\""),
-        ("process = \"poisson\", rate", "process = \"gamma\", cv = 50, rate"),
-        ("process = \"poisson\", ", ""),
-        ("rate = \"5/s\"", "rate = \"5/s\", rate = \"6/s\""),
-        ("steps = [", "steps = 5 #"),
-        ("steps = [", "steps = [5, "),
-    ] {
-        let (error, at) = error_of(&SHOP.replacen(from, to, 1), &[]);
-        println!("{from} => {to}\n    {error}\n    at: {at}");
+fn every_library_scenario_can_be_simulated_and_round_trips() {
+    for LibraryScenario { id, text } in library() {
+        let loaded = check(text, &[]).unwrap_or_else(|error| panic!("{id}: {}", error.plain()));
+        let canonical = loaded.scenario.to_toml();
+        let again = check(&canonical, &[]).unwrap_or_else(|error| panic!("{id}: {}", error.plain()));
+        assert_eq!(again.scenario, loaded.scenario, "{id}");
+        assert_eq!(again.scenario.to_toml(), canonical, "{id}");
+        assert!(loaded.scenario.description.is_some(), "{id}");
     }
-    for set in [
-        "components.edgee.steps=1",
-        "components.edge.stepz=1",
-        "components.edge.steps.7=stock",
-        "components.edge.steps.0=stok",
-        "run.seed.x=1",
-        "run.sede=1",
-        "links.\"edge -> stock\".timeout=250parsec",
-        "links.\"edge -> stok\".timeout=250ms",
-        "components.stock.servers=0",
-        "components.stock.servers=nan",
-        "traffic.web.arrivals.rate=[1, 2",
-    ] {
-        let (error, at) = error_of(SHOP, &[set]);
-        println!("{set}\n    {error}\n    at: {at}");
+}
+
+#[test]
+fn every_library_scenario_holds_today_and_breaks_at_ten_times_the_load() {
+    let sets = ["run.duration=2m", "run.replications=1", "run.warmup=10s"].map(str::to_owned);
+    for LibraryScenario { id, text } in library() {
+        let loaded = parse(text, id, Path::new("."), &sets).unwrap();
+        let holds = |scale: f64| {
+            let options = RunOptions { scale, threads: Some(1), ..RunOptions::default() };
+            let result = run_scenario(
+                &loaded.scenario,
+                loaded.hash(),
+                loaded.base_dir(),
+                &options,
+                &RunProgress::default(),
+            );
+            result.unwrap().passed().unwrap()
+        };
+        assert_eq!((holds(1.0), holds(10.0)), (true, false), "{id}");
     }
-    println!("{}", parse(SHOP, "x", Path::new("."), &[]).unwrap().scenario.to_toml());
+}
+
+#[test]
+fn overrides_change_what_they_name() {
+    let loaded = check(
+        SHOP,
+        &[
+            "components.stock.servers=9",
+            "links.\"edge -> stock\".timeout=300ms",
+            "links.edge -> prices.latency=2ms",
+            "components.edge.steps.0=prices",
+            "slo.class.default.ttft={ p95 = \"1s\" }",
+            "components.stock.service_time.exponential.mean=30ms",
+            "run.warmup = \"5s\"",
+            "description=a shop",
+        ],
+    )
+    .unwrap();
+    let by_hand = SHOP
+        .replace("servers = 4", "servers = 9")
+        .replace("250ms", "300ms")
+        .replace("steps = [\"stock\"", "steps = [\"prices\"")
+        .replace("20ms", "30ms")
+        .replace("seed = 7", "seed = 7\nwarmup = \"5s\"")
+        .replace("[run]", "description = \"a shop\"\n[run]")
+        .replace("[[fault]]", "[links.\"edge -> prices\"]\nlatency = \"2ms\"\n[slo.class.default.ttft]\np95 = \"1s\"\n[[fault]]");
+    assert_eq!(loaded.scenario, check(&by_hand, &[]).unwrap().scenario);
+    let replaced = check(SHOP, &["components.stock={ kind = \"service\", service_time = \"1s\" }"]).unwrap();
+    assert!(replaced.scenario.to_toml().contains("service_time = \"1s\""));
+}
+
+/// The kinds of components, in the order of messages.
+fn kinds() -> Vec<String> {
+    let schema = schema();
+    let kinds = schema["$defs"]["ComponentConfig"]["oneOf"].as_array().unwrap();
+    kinds.iter().map(|kind| kind["properties"]["kind"]["const"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_schema_describes_every_section_and_refuses_other_keys() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["additionalProperties"], false);
+    for section in ["name", "run", "slo", "traffic", "components", "links", "fault"] {
+        assert!(schema["properties"][section].is_object(), "{section}");
+    }
+    for part in ["RunConfig", "SloConfig", "TrafficConfig", "LinkConfig", "FaultConfig", "DetailedStep"] {
+        assert_eq!(schema["$defs"][part]["additionalProperties"], false, "{part}");
+    }
+    let mut kinds = kinds();
+    kinds.sort();
+    let mut expected = ComponentConfig::KINDS.to_vec();
+    expected.sort();
+    assert_eq!(kinds, expected);
+    // Every reference leads somewhere.
+    let text = schema.to_string();
+    for reference in text.split("\"#/$defs/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schema["$defs"][name].is_object(), "{name}");
+    }
 }

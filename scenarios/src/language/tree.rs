@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
-use super::source::Fault;
+use super::source::{Fault, Source};
 
 /// A value and its place.
 pub(super) type Node<'a> = Spanned<DeValue<'a>>;
@@ -16,7 +16,9 @@ pub(super) fn shifted<'a>(node: Node<'a>, by: usize) -> Node<'a> {
     let shift = |span: Range<usize>| span.start + by..span.end + by;
     let span = shift(node.span());
     let value = match node.into_inner() {
-        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| shifted(item, by)).collect::<DeArray>()),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| shifted(item, by)).collect::<DeArray>())
+        }
         DeValue::Table(table) => DeValue::Table(
             table
                 .into_iter()
@@ -39,6 +41,12 @@ pub(super) fn type_name(value: &DeValue) -> &'static str {
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
+}
+
+/// Whether a value is a table without braces of its own, under a `[header]` or made by dotted keys: its key
+/// is its place.
+pub(super) fn is_header(node: &Node, source: &Source) -> bool {
+    node.get_ref().is_table() && source.byte(node.span().start) != Some(b'{')
 }
 
 /// The keys of a table.
@@ -81,28 +89,28 @@ pub(super) fn check_numbers(node: &Node) -> Result<(), Fault> {
 pub(super) struct Places {
     key: Option<Range<usize>>,
     value: Range<usize>,
-    /// Whether the value is a table under a `[header]` or made by dotted keys: its key is its place.
     header: bool,
     children: BTreeMap<String, Places>,
 }
 
 impl Places {
-    /// The places of a value, which has this key. `text` tells where there are braces.
-    pub fn new(key: Option<&Spanned<DeString>>, node: &Node, brace_at: &impl Fn(usize) -> bool) -> Self {
+    /// The places of a value, which has this key.
+    pub fn new(key: Option<&Spanned<DeString>>, node: &Node, source: &Source) -> Self {
         let children = match node.get_ref() {
             DeValue::Array(items) => {
-                let place = |(index, item): (usize, &Node)| (index.to_string(), Self::new(None, item, brace_at));
+                let place =
+                    |(index, item): (usize, &Node)| (index.to_string(), Self::new(None, item, source));
                 items.iter().enumerate().map(place).collect()
             }
             DeValue::Table(table) => {
                 let place = |(key, value): (&Spanned<DeString>, &Node)| {
-                    (key.get_ref().to_string(), Self::new(Some(key), value, brace_at))
+                    (key.get_ref().to_string(), Self::new(Some(key), value, source))
                 };
                 table.iter().map(place).collect()
             }
             _ => BTreeMap::new(),
         };
-        let header = node.get_ref().is_table() && !brace_at(node.span().start);
+        let header = is_header(node, source);
         Self { key: key.map(Spanned::span), value: node.span(), header, children }
     }
 

@@ -6,7 +6,7 @@ use polars::prelude::{AnyValue, DataFrame};
 use sim_core::stats::replication_interval;
 
 use super::RunResult;
-use super::columns::{COMPONENTS, Frame, Kind, SUMMARY};
+use super::columns::{COMPONENTS, COSTS, Frame, Kind, SUMMARY};
 use super::verdicts::CONFIDENCE;
 
 /// The mean of one figure over the replications.
@@ -46,11 +46,20 @@ impl RunResult {
     pub fn component_averages(&self) -> Vec<AverageRow> {
         averages(&self.components(), COMPONENTS, &["component"])
     }
+
+    /// The `costs` frame, keyed by component and resource.
+    pub fn cost_averages(&self) -> Vec<AverageRow> {
+        averages(&self.costs(), COSTS, &["component", "resource"])
+    }
 }
 
 fn averages(frame: &DataFrame, shape: Frame, keys: &[&str]) -> Vec<AverageRow> {
     let value = |column: &str, row: usize| {
-        frame.column(column).and_then(|column| column.get(row)).expect("the shape is the frame's").into_static()
+        frame
+            .column(column)
+            .and_then(|column| column.get(row))
+            .expect("the shape is the frame's")
+            .into_static()
     };
     let text = |value: AnyValue| value.get_str().map(str::to_owned);
     let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();

@@ -92,17 +92,15 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
         named.push(load);
     }
     if named.is_empty() {
-        let busiest = loads.iter().filter(|load| load.utilization.is_some());
+        let busiest = loads.iter().filter(|load| load.pressure().is_some());
         let busiest =
-            busiest.max_by(|a, b| a.utilization.unwrap_or(0.0).total_cmp(&b.utilization.unwrap_or(0.0)));
+            busiest.max_by(|a, b| a.pressure().unwrap_or(0.0).total_cmp(&b.pressure().unwrap_or(0.0)));
         let growing =
             is_stationary(&result.scenario).then(|| load::in_flight_growth(&result.outputs)).flatten();
         let busy = busiest.map_or(String::new(), |load| {
-            format!(
-                "the busiest component is `{}` ({} busy)",
-                load.name,
-                percent(load.utilization.unwrap_or(0.0))
-            )
+            let pressure = percent(load.pressure().unwrap_or(0.0));
+            let of = if load.kv > load.utilization { "of its KV memory in use" } else { "busy" };
+            format!("the busiest component is `{}` ({pressure} {of})", load.name)
         });
         list.push(match growing {
             Some(growth) => {
@@ -132,9 +130,7 @@ fn memory(result: &RunResult, list: &mut Vec<String>) {
         let figures: Vec<Figures> = result
             .outputs
             .iter()
-            .filter_map(|output| {
-                output.components[index].llm.as_ref().map(|report| Figures::of(report, output.end))
-            })
+            .filter_map(|output| output.components[index].llm.as_ref().map(Figures::of))
             .collect();
         let preemptions: u64 = figures.iter().filter_map(|figures| figures.preemptions).sum();
         if figures.iter().any(|figures| figures.kv_max > Some(KV_FULL)) && preemptions > 0 {

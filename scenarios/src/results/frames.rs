@@ -74,7 +74,7 @@ impl RunResult {
                 let meter = &component.meter;
                 let (wait, latency) = (Times::of(&meter.wait), Times::of(&meter.latency));
                 let [ok, degraded, rejected, timed_out, failed] = meter.outcomes;
-                let llm = component.llm.as_ref().map(|report| Figures::of(report, output.end));
+                let llm = component.llm.as_ref().map(Figures::of);
                 let llm = llm.unwrap_or_default();
                 table.row(&[
                     &self.keys(),

@@ -1,6 +1,6 @@
 //! Figures of LLM pools.
 
-use sim_core::time::SimTime;
+use sim_models::hardware::timing::Calibration;
 use sim_models::llm::LlmReport;
 use sim_models::system::RunOutput;
 
@@ -22,17 +22,42 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn of(_report: &LlmReport, _end: SimTime) -> Self {
-        Self::default()
+    pub(super) fn of(report: &LlmReport) -> Self {
+        let looked_for = report.prefix_query_tokens;
+        Self {
+            gpus: Some(report.gpus as f64),
+            gpu_busy: Some(report.gpu_busy),
+            kv_mean: Some(report.kv_use_mean),
+            kv_max: Some(report.kv_use_max),
+            batch_mean: report.batch_mean,
+            preemptions: Some(report.preemptions),
+            prefix_hit_rate: (looked_for > 0).then(|| report.prefix_hit_tokens as f64 / looked_for as f64),
+            itl: Times::of(&report.itl),
+            step_time_mean: report.step_time_mean.map(|nanos| nanos / 1e9),
+            calibration: Some(report.calibration.clone()),
+        }
     }
 }
 
+/// From the least certain on.
+const BY_CERTAINTY: [Calibration; 3] = [Calibration::Datasheet, Calibration::Profile, Calibration::Fitted];
+
+/// Pools of the first replication, by name, with their calibrations: those of all replications.
+fn calibrations(outputs: &[RunOutput]) -> impl Iterator<Item = (&str, &str)> {
+    let components = outputs.first().into_iter().flat_map(|output| &output.components);
+    components
+        .filter_map(|component| Some((component.name.as_str(), component.llm.as_ref()?.calibration.as_str())))
+}
+
 /// The least certain calibration of all pools; `none` without GPUs.
-pub(super) fn worst_calibration(_outputs: &[RunOutput]) -> String {
-    "none".to_owned()
+pub(super) fn worst_calibration(outputs: &[RunOutput]) -> String {
+    let certainty = |text: &str| BY_CERTAINTY.iter().position(|calibration| calibration.to_string() == text);
+    let worst = calibrations(outputs).map(|(_, text)| text).min_by_key(|text| certainty(text));
+    worst.unwrap_or("none").to_owned()
 }
 
 /// Names of pools whose GPU times were not measured.
-pub(super) fn uncalibrated(_outputs: &[RunOutput]) -> Vec<String> {
-    Vec::new()
+pub(super) fn uncalibrated(outputs: &[RunOutput]) -> Vec<&str> {
+    let datasheet = Calibration::Datasheet.to_string();
+    calibrations(outputs).filter(|(_, text)| *text == datasheet).map(|(name, _)| name).collect()
 }

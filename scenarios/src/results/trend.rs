@@ -1,5 +1,7 @@
 //! Whether a level grows over time.
 
+use sim_core::stats::student_t_quantile;
+
 /// Batches of a regression: means of batches are less alike than neighbouring windows (assumption).
 const BATCHES: usize = 10;
 
@@ -21,12 +23,23 @@ pub(crate) struct Trend {
     pub mean: f64,
     /// From the first time to the last.
     pub span: f64,
+    /// Degrees of freedom of the error.
+    pub freedom: f64,
 }
 
 impl Trend {
     /// Whether the slope is above zero beyond doubt, and matters.
     pub(crate) fn grows(&self) -> bool {
-        self.slope > 0.0 && self.slope > CRITICAL * self.error && self.slope * self.span > NOTABLE * self.mean
+        self.grows_beyond(CRITICAL)
+    }
+
+    /// The same with one chance in a thousand of an error, for want of other evidence.
+    pub(crate) fn surely_grows(&self) -> bool {
+        self.grows_beyond(student_t_quantile(0.999, self.freedom).max(CRITICAL))
+    }
+
+    fn grows_beyond(&self, critical: f64) -> bool {
+        self.slope > 0.0 && self.slope > critical * self.error && self.slope * self.span > NOTABLE * self.mean
     }
 }
 
@@ -57,7 +70,7 @@ pub(crate) fn slope(points: &[(f64, f64)]) -> Option<Trend> {
     let squares: f64 = batches.iter().map(|batch| residual(batch) * residual(batch)).sum();
     let error = (squares / (n - 2.0) / square_t).sqrt();
     let span = kept[kept.len() - 1].0 - kept[0].0;
-    Some(Trend { slope, error, mean: mean_y, span })
+    Some(Trend { slope, error, mean: mean_y, span, freedom: n - 2.0 })
 }
 
 /// What the trends of several replications say together: the mean slope, with the standard error
@@ -67,15 +80,17 @@ pub(crate) fn pooled(trends: &[Trend]) -> Option<Trend> {
     let n = trends.len() as f64;
     let mean = |get: fn(&Trend) -> f64| trends.iter().map(get).sum::<f64>() / n;
     let slope = mean(|trend| trend.slope);
-    let error = match trends {
+    let (error, freedom) = match trends {
         [] => return None,
-        [_] | [_, _] => trends.iter().map(|trend| trend.error).fold(0.0, f64::max),
+        [one, ..] if trends.len() < 3 => {
+            (trends.iter().map(|trend| trend.error).fold(0.0, f64::max), one.freedom)
+        }
         _ => {
             let squares: f64 = trends.iter().map(|trend| (trend.slope - slope) * (trend.slope - slope)).sum();
-            (squares / (n - 1.0) / n).sqrt()
+            ((squares / (n - 1.0) / n).sqrt(), n - 1.0)
         }
     };
-    Some(Trend { slope, error, mean: mean(|trend| trend.mean), span: mean(|trend| trend.span) })
+    Some(Trend { slope, error, mean: mean(|trend| trend.mean), span: mean(|trend| trend.span), freedom })
 }
 
 #[cfg(test)]
@@ -106,11 +121,14 @@ mod tests {
 
     #[test]
     fn replications_speak_for_the_error() {
-        let trend = |slope| Trend { slope, error: 0.001, mean: 1.0, span: 10.0 };
+        let trend = |slope| Trend { slope, error: 0.001, mean: 1.0, span: 10.0, freedom: 8.0 };
         // Each for itself certain, together they contradict.
         let torn = pooled(&[trend(1.0), trend(-1.0), trend(0.5)]).unwrap();
         assert!(!torn.grows() && torn.error > 0.5, "{torn:?}");
-        assert!(pooled(&[trend(1.0), trend(1.1), trend(0.9)]).unwrap().grows());
+        let agreed = pooled(&[trend(1.0), trend(1.4), trend(0.6)]).unwrap();
+        // t = 4.3 with 2 degrees of freedom: beyond 3, but not beyond 22.3.
+        assert!(agreed.grows() && !agreed.surely_grows(), "{agreed:?}");
+        assert!(pooled(&[trend(1.0), trend(1.01), trend(0.99)]).unwrap().surely_grows());
         assert!(pooled(&[trend(1.0)]).unwrap().grows());
         assert_eq!(pooled(&[]), None);
     }

@@ -152,6 +152,17 @@ impl Drop for Staged {
 }
 
 impl RunResult {
+    /// The `summary` frame as CSV.
+    ///
+    /// # Errors
+    /// [`ResultsError::Frame`] when polars cannot write it.
+    pub fn summary_csv(&self) -> Result<String, ResultsError> {
+        let mut text = Vec::new();
+        let written = encode(&mut self.summary(), Format::Csv, &mut text);
+        written.map_err(|source| ResultsError::Frame { path: "summary".into(), source })?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Writes every frame and `provenance.json` to a directory, which is made if it is not there. All
     /// files are complete before the first takes its name, in the place of an older one. Gives their
     /// paths.

@@ -62,6 +62,11 @@ pub(super) fn prepare(
     let mut scenario = scenario.clone();
     if let Some(path) = &options.trace {
         replace_arrivals(&mut scenario, path)?;
+        // The scenario's lengths were meant for its own arrivals: a trace is replayed in full.
+        (scenario.run.duration, scenario.run.drain) = (None, None);
+    }
+    if let Some(duration) = options.duration {
+        scenario.run.duration = Some(Time::from(duration));
     }
     let traces = read_traces(&scenario, base_dir, options)?;
     let mut warnings = Vec::new();

@@ -227,10 +227,11 @@ mod tests {
             let tail = libm::exp(log_tail);
             let found = student_t_quantile(tail, dof);
             let t = StudentT::new(dof);
-            prop_assert!((t.tail(-found) / tail - 1.0).abs() < 1e-11);
+            // Near 1e5 degrees of freedom the tail itself is rounded to some 1e-11.
+            prop_assert!((t.tail(-found) / tail - 1.0).abs() < 1e-10);
             // Symmetry, as far as 1 - tail is exact.
             if tail > 1e-3 {
-                prop_assert!((student_t_quantile(1.0 - tail, dof) + found).abs() < 1e-11 * found.abs());
+                prop_assert!((student_t_quantile(1.0 - tail, dof) + found).abs() < 1e-10 * found.abs());
             }
         }
     }

@@ -134,7 +134,8 @@ struct Rates {
 }
 
 impl Efficiency {
-    fn check(&self) -> Result<(), HardwareError> {
+    /// Whether every figure is in its range.
+    pub(crate) fn check(&self) -> Result<(), HardwareError> {
         let share = |name, value: Option<f64>| {
             (name, value.unwrap_or(1.0), 0.0, 1.0, "a share above 0 and at most 1")
         };

@@ -200,6 +200,8 @@ impl LlmConfig {
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
         let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
         let model = model(&self.model).map_err(|error| refused(error.into()))?;
+        let timing = |error: ConfigError| error.within("efficiency").within("timing");
+        self.timing.efficiency.check().map_err(|error| timing(refused(error)))?;
         StepFunction::from_datasheet(
             gpu,
             model,
@@ -209,7 +211,8 @@ impl LlmConfig {
             &self.timing.efficiency,
         )
         .map_err(|error| match error {
-            HardwareError::OutOfRange { .. } => refused(error).within("efficiency").within("timing"),
+            // A coefficient that comes of the efficiencies.
+            HardwareError::OutOfRange { .. } => timing(ConfigError::new([""; 0], error.to_string())),
             other => refused(other),
         })
     }

@@ -22,8 +22,8 @@ use sim_core::event::Phase;
 use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::time::{SimDuration, SimTime};
 
-pub use balance::Balancer;
 use balance::Balance;
+pub use balance::Balancer;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::LlmReport;
@@ -98,7 +98,7 @@ impl Pool {
             active: Slab::default(),
             slow: 1.0,
             load: ReplicaLoad::default(),
-            measures: Measures::new(),
+            measures: Measures::new(replicas),
             facts,
         }
     }
@@ -205,6 +205,7 @@ impl Pool {
         })?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
+        self.measures.calls[index] += 1;
         if replica.wake() {
             ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
         }

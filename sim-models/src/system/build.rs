@@ -412,7 +412,9 @@ pub fn build(
             config.traffic.get(from).and_then(|traffic| traffic.deadline).map(|deadline| deadline.get());
         if deadline.is_some_and(SimDuration::is_zero) {
             let path = ["traffic", from, "deadline"];
-            return Err(ConfigError::new(path, "a deadline of 0 answers nothing").help("expected a time above 0"));
+            return Err(
+                ConfigError::new(path, "a deadline of 0 answers nothing").help("expected a time above 0")
+            );
         }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
         let link = lay_link(link, (name, &canonical), deadline, streams, scheduler)?;

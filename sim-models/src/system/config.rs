@@ -11,8 +11,8 @@ use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
-use crate::service::ServiceConfig;
 use crate::router::RouterConfig;
+use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
 
@@ -40,14 +40,14 @@ pub struct SystemConfig {
 pub enum ComponentConfig {
     /// Calls steps in sequence or in parallel.
     Flow(FlowConfig),
-    /// A pool of LLM engine replicas on GPUs.
-    Llm(Box<LlmConfig>),
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
     /// Reads features of an entity from an online store.
     FeatureStore(FeatureStoreConfig),
     /// Sends each request to one of several components.
     Router(RouterConfig),
+    /// A pool of LLM engine replicas on GPUs.
+    Llm(Box<LlmConfig>),
 }
 
 impl ComponentConfig {
@@ -58,10 +58,10 @@ impl ComponentConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Flow(_) => "flow",
-            Self::Llm(_) => "llm",
             Self::Service(_) => "service",
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
+            Self::Llm(_) => "llm",
         }
     }
 
@@ -69,10 +69,8 @@ impl ComponentConfig {
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
             Self::Flow(config) => config.callees(),
-            Self::Llm(_) => Vec::new(),
-            Self::Service(_) => Vec::new(),
-            Self::FeatureStore(_) => Vec::new(),
             Self::Router(config) => config.callees(),
+            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) => Vec::new(),
         }
     }
 
@@ -83,10 +81,10 @@ impl ComponentConfig {
     pub fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         match self {
             Self::Flow(config) => config.build(scope),
-            Self::Llm(config) => config.build(scope),
             Self::Service(config) => config.build(scope),
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
+            Self::Llm(config) => config.build(scope),
         }
     }
 }

@@ -26,8 +26,10 @@ pub(super) struct Load<'a> {
     pub name: &'a str,
     /// Share of servers busy in the measured part in which requests were born.
     pub utilization: Option<f64>,
-    /// The same in the second half of the run.
-    late_utilization: Option<f64>,
+    /// Share of the KV cache in use in that part, of an LLM pool.
+    pub kv: Option<f64>,
+    /// The scarcest of its resources in the second half of the run: servers, KV cache, GPU time.
+    late_pressure: Option<f64>,
     /// Calls a second by which the queue grows in the second half; none when it does not.
     pub growth: Option<f64>,
     /// Calls a second in the second half.
@@ -43,7 +45,13 @@ pub(super) struct Load<'a> {
 impl Load<'_> {
     /// More arrives than it can serve.
     pub(super) fn is_overloaded(&self) -> bool {
-        self.growth.is_some() && self.late_utilization.is_none_or(|busy| busy >= NEARLY_SATURATED)
+        self.growth.is_some() && self.late_pressure.is_none_or(|busy| busy >= NEARLY_SATURATED)
+    }
+
+    /// Share in use of what it is shortest of, as far as that tells how much more it could serve: the
+    /// GPUs of an LLM pool are busy with small batches too.
+    pub(super) fn pressure(&self) -> Option<f64> {
+        [self.utilization, self.kv].into_iter().flatten().reduce(f64::max)
     }
 
     /// It has no servers free, though its queue does not grow.
@@ -69,7 +77,19 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
             Some(Load {
                 name,
                 utilization: utilization(outputs, index, |output| output.measured_from),
-                late_utilization: utilization(outputs, index, second_half),
+                kv: kv(outputs, index, |output| output.measured_from),
+                late_pressure: [
+                    utilization(outputs, index, second_half),
+                    kv(outputs, index, second_half),
+                    mean(
+                        outputs
+                            .iter()
+                            .filter_map(|output| Some(output.components[index].llm.as_ref()?.gpu_busy)),
+                    ),
+                ]
+                .into_iter()
+                .flatten()
+                .reduce(f64::max),
                 growth: growth.map(|trend| trend.slope),
                 arrivals: mean(outputs.iter().filter_map(|output| late_arrivals(output, index))),
                 turned_away: if replies == 0 { 0.0 } else { rejected as f64 / replies as f64 },
@@ -81,7 +101,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
 }
 
 /// Growth of the number of requests in the system in the second half, a second; none when it does
-/// not grow.
+/// not grow beyond doubt.
 pub(super) fn in_flight_growth(outputs: &[RunOutput]) -> Option<f64> {
     let trends = outputs.iter().filter_map(|output| {
         let from = second_half(output);
@@ -94,7 +114,7 @@ pub(super) fn in_flight_growth(outputs: &[RunOutput]) -> Option<f64> {
         slope(&points)
     });
     let trend = pooled(&trends.collect::<Vec<_>>())?;
-    (trend.grows() && trend.slope * trend.span >= FEW_CALLS).then_some(trend.slope)
+    (trend.surely_grows() && trend.slope * trend.span >= FEW_CALLS).then_some(trend.slope)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -136,11 +156,11 @@ fn second_half(output: &RunOutput) -> SimTime {
 }
 
 /// Windows of a component that begin in `from..arrivals_until`.
-fn windows<'a>(
-    output: &'a RunOutput,
+fn windows(
+    output: &RunOutput,
     index: usize,
     from: SimTime,
-) -> impl Iterator<Item = (SimTime, f64, &'a sim_models::system::recorder::ComponentWindow)> {
+) -> impl Iterator<Item = (SimTime, f64, &sim_models::system::recorder::ComponentWindow)> {
     let rows = output.component_windows.chunks_exact(output.components.len().max(1));
     output
         .windows
@@ -166,6 +186,13 @@ fn utilization(outputs: &[RunOutput], index: usize, from: fn(&RunOutput) -> SimT
         }
     }
     (capacity > 0.0).then(|| busy / capacity)
+}
+
+/// Share of the KV cache in use at the ends of windows, on average.
+fn kv(outputs: &[RunOutput], index: usize, from: fn(&RunOutput) -> SimTime) -> Option<f64> {
+    let windows = outputs.iter().flat_map(|output| windows(output, index, from(output)));
+    let signals = windows.map(|(_, _, window)| window.signals).filter(|signals| signals.kv_total > 0);
+    mean(signals.map(|signals| signals.kv_used as f64 / signals.kv_total as f64))
 }
 
 /// Calls a second in the second half: as many of all as requests were born then.

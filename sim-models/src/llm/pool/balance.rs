@@ -39,8 +39,7 @@ impl Balance {
     pub(super) fn pick(&mut self, replicas: &[Replica], draw: usize) -> Option<usize> {
         let count = replicas.len();
         let next = self.next;
-        let mut in_turn =
-            (0..count).map(|step| (next + step) % count).filter(|index| replicas[*index].up);
+        let mut in_turn = (0..count).map(|step| (next + step) % count).filter(|index| replicas[*index].up);
         let picked = match self.balancer {
             Balancer::RoundRobin => in_turn.next(),
             // The first of those with the fewest.

@@ -1,0 +1,92 @@
+//! What a pool may be configured as.
+
+use super::*;
+use crate::error::ConfigError;
+use crate::system::ComponentConfig;
+
+fn refused(model: &str, gpu: &str, settings: &str) -> ConfigError {
+    let system = format!(
+        "[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"1/s\" }}\nentry = \"llm\"\n
+         [components.llm]\nkind = \"llm\"\nmodel = \"{model}\"\ngpu = \"{gpu}\"\n{settings}\n"
+    );
+    let config: SystemConfig = toml::from_str(&system).unwrap();
+    let error = build(&config, &RunPlan::default(), &Traces::new()).unwrap_err();
+    assert_eq!(error.path[..2], ["components", "llm"], "{error}");
+    error
+}
+
+#[test]
+fn the_smallest_file_takes_the_defaults_and_round_trips() {
+    let config: LlmConfig = toml::from_str("model = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"").unwrap();
+    assert_eq!(config, LlmConfig::new("llama-3.1-8b", "h100-sxm"));
+    assert_eq!((config.max_num_batched_tokens, config.max_num_seqs, config.block_size), (8192, 256, 16));
+    let full = "kind = \"llm\"\nmodel = \"llama-3.1-70b\"\ngpu = \"h200-sxm\"\ntensor_parallel = 2\n
+        precision = \"fp8\"\nkv_precision = \"fp8\"\nreplicas = 4\nqueue_cap = 10\nkv_blocks = 5000\n
+        scheduling_policy = \"priority\"\nbalancer = \"least_request\"\nmax_model_len = 4096\n
+        gpu_memory_utilization = 1\nprice_per_gpu_hour = \"$2.50/h\"\n
+        timing = { efficiency = { gemm_compute = 0.7, step_gap_us = 100 } }";
+    let component: ComponentConfig = toml::from_str(full).unwrap();
+    let ComponentConfig::Llm(config) = &component else { panic!("{component:?}") };
+    assert_eq!((config.balancer, config.timing.efficiency.gemm_compute), (Balancer::LeastRequest, Some(0.7)));
+    let again: ComponentConfig = toml::from_str(&toml::to_string(&component).unwrap()).unwrap();
+    assert_eq!(again, component);
+    for bad in ["replicas = 0", "queue_cap = 0", "engines = 2", "balancer = \"best\"", "timing = { gap = 1 }"]
+    {
+        let text = format!("model = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{bad}");
+        assert!(toml::from_str::<LlmConfig>(&text).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_what_would() {
+    let error = refused("llama-3.1-70b", "h100-sxm", "");
+    assert_eq!(error.path[2], "model");
+    // 141.1 GB of weights alone, and 0.92 of 85.5 GB.
+    assert!(error.message.contains("does not fit on h100-sxm"), "{error}");
+    let short: f64 = error.message.split(' ').rev().nth(4).unwrap().parse().unwrap();
+    assert!(short > (141.1e9 - 0.92 * 85.6e9) / f64::from(1 << 30) && short < 65.0, "{error}");
+    let help = error.help.unwrap();
+    assert!(help.contains("tensor_parallel = 2") && help.starts_with("would fit"), "{help}");
+    assert_eq!(refused("llama-3.1-8b", "h100-sxm", "kv_blocks = 100000").path[2], "model");
+}
+
+#[test]
+fn every_error_names_its_key() {
+    let error = refused("llama-9", "h100-sxm", "");
+    assert_eq!(error.path[2], "model");
+    assert!(error.message.contains("llama-9") && error.help.unwrap().contains("llama-3.1-8b"));
+    let error = refused("llama-3.1-8b", "h1000", "");
+    assert_eq!(error.path[2], "gpu");
+    assert!(error.message.contains("h1000") && error.help.unwrap().contains("h100-sxm"));
+    for (settings, path) in [
+        ("tensor_parallel = 3", "tensor_parallel"),
+        ("kv_precision = \"int4\"", "kv_precision"),
+        ("gpu_memory_utilization = 1.5", "gpu_memory_utilization"),
+        ("block_size = 0", "block_size"),
+        ("max_num_seqs = 0", "max_num_seqs"),
+        ("max_num_batched_tokens = 100", "max_num_batched_tokens"),
+        ("kv_blocks = 1", "kv_blocks"),
+        ("max_model_len = 0", "max_model_len"),
+        ("max_model_len = 1000000", "max_model_len"),
+        ("replicas = 100000", "replicas"),
+        ("timing = { efficiency = { weight_bandwidth = 1.5 } }", "timing.efficiency.weight_bandwidth"),
+        ("timing = { efficiency = { decode_attention_bandwidth = 1e-12 } }", "timing.efficiency"),
+        ("timing = { efficiency = { decode_attention_bandwidth = 1e-10 } }", "timing.efficiency"),
+    ] {
+        let error = refused("llama-3.1-8b", "h100-sxm", settings);
+        assert_eq!(error.path[2..].join("."), path, "{settings}: {error}");
+    }
+}
+
+#[test]
+fn gpus_are_on_the_bill() {
+    let output = simulate(&[(0, 10, 1)], "tensor_parallel = 2\nreplicas = 3");
+    let [line] = output.costs.as_slice() else { panic!("{:?}", output.costs) };
+    let gpu = crate::hardware::catalogue::gpu("h100-sxm").unwrap();
+    assert_eq!((line.resource.as_str(), line.units), ("gpu h100-sxm", 6.0));
+    assert_eq!(line.usd_per_hour, 6.0 * gpu.price_per_hour);
+    assert_eq!(line.source, gpu.price_source);
+    assert_eq!((report(&output).gpus, report(&output).replicas), (6, 3));
+    let output = simulate(&[(0, 10, 1)], "price_per_gpu_hour = \"$2.50/h\"");
+    assert_eq!((output.costs[0].usd_per_hour, output.costs[0].source.as_str()), (2.5, "the scenario"));
+}

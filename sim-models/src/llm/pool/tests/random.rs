@@ -1,0 +1,136 @@
+//! Random workloads, and a recorded one.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Sequences of at most 1,199 tokens: 75 blocks.
+fn work() -> impl Strategy<Value = Vec<Work>> {
+    let gap = prop_oneof![Just(0), 0u64..300];
+    prop::collection::vec((gap, 0u32..1000, 1u32..200), 1..50).prop_map(|work| {
+        let mut now = 0;
+        let arrive = |(gap, prompt, output): Work| {
+            now += gap;
+            (now, prompt.max(1), output)
+        };
+        work.into_iter().map(arrive).collect()
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    text: String,
+    /// Whether all requests are answered.
+    calm: bool,
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let engine = (1u32..4, 76u32..400, 1u32..20, 32u32..1024, any::<bool>(), any::<bool>());
+    let balancer = prop::sample::select(&["round_robin", "random", "least_request"][..]);
+    let policy = prop::sample::select(&["fcfs", "priority"][..]);
+    let crash = prop::option::of((0u64..3_000, 1u32..3, 1u64..2_000));
+    let slow = prop::option::of((0u64..3_000, 0.3..8.0, 1u64..2_000));
+    let timeout = prop::option::of((1u64..4_000, any::<bool>()));
+    (engine, balancer, policy, crash, slow, timeout).prop_map(
+        |((replicas, blocks, seqs, budget, caching, reserve), balancer, policy, crash, slow, timeout)| {
+            let mut text = format!(
+                "replicas = {replicas}\nkv_blocks = {blocks}\nmax_num_seqs = {seqs}\n\
+                 max_num_batched_tokens = {budget}\nenable_prefix_caching = {caching}\n\
+                 scheduler_reserve_full_isl = {reserve}\nbalancer = \"{balancer}\"\n\
+                 scheduling_policy = \"{policy}\"\n"
+            );
+            if let Some((timeout, cancel)) = timeout {
+                let link = format!("timeout = \"{timeout}ms\"\ncancel_on_timeout = {cancel}");
+                writeln!(text, "[links.\"web -> llm\"]\n{link}").unwrap();
+            }
+            let mut fault = |kind: &str, at: u64, what: String, repair: u64| {
+                let when = format!("at = \"{at}ms\"\nrepair = \"{repair}ms\"");
+                writeln!(text, "[[fault]]\ntarget = \"llm\"\nkind = \"{kind}\"\n{when}\n{what}").unwrap();
+            };
+            if let Some((at, count, repair)) = crash {
+                fault("crash", at, format!("replicas = {count}"), repair);
+            }
+            if let Some((at, factor, repair)) = slow {
+                fault("slow", at, format!("factor = {factor}"), repair);
+            }
+            Settings { text, calm: crash.is_none() && timeout.is_none() }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn nothing_is_lost(work in work(), settings in settings()) {
+        let plan = RunPlan { windows: 2_000, ..RunPlan::default() };
+        let output = simulate_plan(&work, &settings.text, &plan);
+        let (llm, report) = (llm(&output), report(&output));
+        prop_assert_eq!(output.conservation.born, work.len() as u64);
+        for components in output.component_windows.chunks(2) {
+            let signals = components[1].signals;
+            prop_assert!(signals.kv_used <= signals.kv_total && signals.busy <= signals.capacity);
+        }
+        prop_assert!(report.kv_use_max <= 1.0 && report.kv_use_mean <= report.kv_use_max);
+        prop_assert!(report.gpu_busy <= 1.0);
+        let tokens = |pick: fn(&Work) -> u32| work.iter().map(|work| u64::from(pick(work))).sum::<u64>();
+        if settings.calm {
+            let meter = requests(&output);
+            prop_assert_eq!(outcomes(&output), [work.len() as u64, 0, 0, 0, 0]);
+            prop_assert_eq!(report.output_tokens, tokens(|work| work.2));
+            prop_assert_eq!(meter.output_tokens, report.output_tokens);
+            prop_assert_eq!(meter.ttft.count(), work.len() as u64);
+            prop_assert_eq!(report.itl.count(), report.output_tokens - work.len() as u64);
+            let computed = report.prompt_tokens + report.prefix_hit_tokens;
+            prop_assert!(computed >= tokens(|work| work.1));
+            if report.preemptions == 0 {
+                prop_assert_eq!(computed, tokens(|work| work.1));
+            }
+            // Little's law, to the nanosecond.
+            let present = llm.meter.queue.integral(output.end) + llm.meter.busy.integral(output.end);
+            prop_assert_eq!(present, llm.meter.latency.sum());
+            let last = output.component_windows.last().unwrap().signals;
+            prop_assert_eq!((last.queue, last.busy, last.kv_used), (0, 0, 0));
+        }
+        let again = simulate_plan(&work, &settings.text, &plan);
+        prop_assert_eq!(again.fingerprint, output.fingerprint);
+    }
+
+    /// What callers have given up is worked off or thrown away: in the end nothing is held.
+    #[test]
+    fn all_is_freed_in_the_end(work in work(), settings in settings()) {
+        let mut work = work;
+        // A last request, long after all others.
+        work.push((10_000_000, 10, 1));
+        let output = simulate(&work, &settings.text);
+        let last = output.component_windows.last().unwrap().signals;
+        prop_assert_eq!((last.queue, last.busy, last.kv_used), (0, 0, 0));
+        let mut taken = 0;
+        report(&output).calls_by_replica.iter().for_each(|calls| taken += calls);
+        let meter = &llm(&output).meter;
+        prop_assert_eq!(taken + report(&output).rejected.total(), work.len() as u64);
+        prop_assert_eq!(meter.outcomes.iter().sum::<u64>() + meter.unheard, work.len() as u64);
+    }
+}
+
+/// All 19,366 requests of an hour of a production service (Azure, Splitwise, ISCA'24).
+#[test]
+fn the_azure_conversation_trace_passes_two_replicas() {
+    let shared = std::env::var_os("TENFOLD_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
+    let path = shared.join("data/traces/AzureLLMInferenceTrace_conv.csv");
+    let Ok(trace) = Trace::open(&path, TraceFormat::Azure) else {
+        eprintln!("skipped: {} cannot be read", path.display());
+        return;
+    };
+    let tokens: u64 = trace.records().iter().map(|record| u64::from(record.output_tokens)).sum();
+    let output = simulate_trace(trace, "replicas = 2", &RunPlan::default());
+    assert_eq!(outcomes(&output), [19_366, 0, 0, 0, 0]);
+    let report = report(&output);
+    assert_eq!(report.output_tokens, tokens);
+    assert_eq!(report.calls_by_replica, [9_683; 2]);
+    assert_eq!(outcomes(&output)[Outcome::Ok as usize], requests(&output).ttft.count());
+    assert!(report.gpu_busy > 0.5 && report.kv_use_max < 1.0, "{report:?}");
+}

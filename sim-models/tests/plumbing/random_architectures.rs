@@ -1,0 +1,304 @@
+//! Systems nobody would build: whatever calls whatever, over slow links, with faults. Nothing is lost,
+//! and the same seed gives the same run.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use super::*;
+
+/// A component before it is known whom it can call: numbers are taken modulo what there is.
+#[derive(Debug, Clone)]
+enum Kind {
+    Flow(Vec<(Vec<usize>, u32, bool)>),
+    Dice(usize, usize, f64),
+    Rules(usize, usize, &'static str, Option<&'static str>),
+    Store { mode: &'static str, features: u32, connections: Option<u32>, cap: Option<u32>, timeout: bool },
+    Llm(u32),
+    Service { time: &'static str, servers: u32, discipline: &'static str, cap: Option<u32>, errors: f64 },
+}
+
+fn time() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "\"0s\"",
+        "\"10ms\"",
+        "\"50ms\"",
+        "{ exponential = { mean = \"20ms\" } }",
+        "{ lognormal = { mean = \"40ms\", cv = 2 } }",
+    ])
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let step = (prop::collection::vec(any::<usize>(), 1..4), 1..3u32, prop::bool::weighted(0.2));
+    let disciplines =
+        ["fcfs", "lifo", "priority", "preemptive_priority", "processor_sharing", "sjf", "srpt"].to_vec();
+    let conditions = [
+        "prompt_tokens_above = 100",
+        "difficulty_below = 0.5",
+        "classes = [\"high\"]",
+        "tenants = [\"default\"], output_tokens_below = 20",
+    ];
+    prop_oneof![
+        4 => prop::collection::vec(step, 1..4).prop_map(Kind::Flow),
+        1 => (any::<usize>(), any::<usize>(), 0.0..=1.0).prop_map(|(a, b, share)| Kind::Dice(a, b, share)),
+        1 => (
+            any::<usize>(),
+            any::<usize>(),
+            prop::sample::select(conditions.to_vec()),
+            prop::option::of(time()),
+        )
+            .prop_map(|(a, b, when, latency)| Kind::Rules(a, b, when, latency)),
+        2 => (
+            prop::sample::select(vec!["sequential", "parallel", "multi_get"]),
+            1..20u32,
+            prop::option::of(1..4u32),
+            prop::option::of(0..5u32),
+            any::<bool>(),
+        )
+            .prop_map(|(mode, features, connections, cap, timeout)| Kind::Store {
+                mode,
+                features,
+                connections,
+                cap,
+                timeout,
+            }),
+        1 => (1..3u32).prop_map(Kind::Llm),
+        3 => (
+            time(),
+            1..5u32,
+            prop::sample::select(disciplines),
+            prop::option::of(0..5u32),
+            prop::sample::select(vec![0.0, 0.1, 1.0]),
+        )
+            .prop_map(|(time, servers, discipline, cap, errors)| Kind::Service {
+                time,
+                servers,
+                discipline,
+                cap,
+                errors,
+            }),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Wire {
+    latency: Option<&'static str>,
+    timeout: Option<u32>,
+    cancels: bool,
+}
+
+fn wire() -> impl Strategy<Value = Wire> {
+    (prop::option::of(time()), prop::option::of(1..80u32), any::<bool>())
+        .prop_map(|(latency, timeout, cancels)| Wire { latency, timeout, cancels })
+}
+
+#[derive(Debug, Clone)]
+struct Architecture {
+    sources: Vec<(&'static str, usize, Option<u32>)>,
+    kinds: Vec<Kind>,
+    wires: Vec<Wire>,
+    faults: Vec<(u32, usize, &'static str, Option<u32>)>,
+}
+
+fn architecture() -> impl Strategy<Value = Architecture> {
+    let arrivals = prop::sample::select(vec![
+        "{ process = \"poisson\", rate = \"25/s\" }",
+        "{ process = \"deterministic\", rate = \"20/s\" }",
+        "{ process = \"closed_loop\", users = 4, think = \"100ms\" }",
+    ]);
+    let source = (arrivals, any::<usize>(), prop::option::of(1..300u32));
+    let what = prop::sample::select(vec!["kind = \"crash\"", "kind = \"slow\"\nfactor = 5"]);
+    let fault = (0..5_000u32, any::<usize>(), what, prop::option::of(0..2_000u32));
+    (
+        prop::collection::vec(source, 1..3),
+        prop::collection::vec(kind(), 1..9),
+        prop::collection::vec(wire(), 1..12),
+        prop::collection::vec(fault, 0..4),
+    )
+        .prop_map(|(sources, kinds, wires, faults)| Architecture { sources, kinds, wires, faults })
+}
+
+/// A flow makes at most so many calls a request, all told: chains of flows multiply.
+const MOST_CALLS: usize = 60;
+
+impl Architecture {
+    /// As a scenario; every component calls later ones only.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let count = self.kinds.len();
+        let mut calls: Vec<(String, String)> = Vec::new();
+        for (index, (arrivals, entry, deadline)) in self.sources.iter().enumerate() {
+            // Mostly at the front, where there is more behind.
+            let entry = entry % count.min(3);
+            let _ = write!(
+                text,
+                "[traffic.t{index}]\narrivals = {arrivals}\nentry = \"c{entry}\"\n\
+                 priority = {{ high = 0.3, low = 0.7 }}\nprompt_tokens = {{ uniform = {{ min = 1, max = 200 }} }}\n\
+                 output_tokens = {{ uniform = {{ min = 1, max = 40 }} }}\n"
+            );
+            if let Some(deadline) = deadline {
+                let _ = writeln!(text, "deadline = \"{deadline}ms\"");
+            }
+            calls.push((format!("t{index}"), format!("c{entry}")));
+        }
+        // From the back: how many calls each makes, with all that they make.
+        let mut weights = vec![1; count];
+        let mut tables = Vec::new();
+        for (index, kind) in self.kinds.iter().enumerate().rev() {
+            let (table, callees, weight) = component(index, kind, &weights);
+            weights[index] = weight;
+            calls.extend(callees.into_iter().map(|callee| (format!("c{index}"), format!("c{callee}"))));
+            tables.push(format!("[components.c{index}]\n{table}\n"));
+        }
+        calls.sort();
+        calls.dedup();
+        text.extend(tables.into_iter().rev());
+        for ((from, to), wire) in calls.iter().zip(self.wires.iter().cycle()) {
+            let _ = writeln!(text, "[links.\"{from} -> {to}\"]\ncancel_on_timeout = {}", wire.cancels);
+            if let Some(latency) = wire.latency {
+                let _ = writeln!(text, "latency = {latency}");
+            }
+            if let Some(timeout) = wire.timeout {
+                let _ = writeln!(text, "timeout = \"{timeout}ms\"");
+            }
+        }
+        for (at, target, what, repair) in &self.faults {
+            let _ = writeln!(text, "[[fault]]\nat = \"{at}ms\"\ntarget = \"c{}\"\n{what}", target % count);
+            if let Some(repair) = repair {
+                let _ = writeln!(text, "repair = \"{repair}ms\"");
+            }
+        }
+        text
+    }
+}
+
+/// A component's table, whom it calls, and how many calls that comes to.
+fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize>, usize) {
+    let later = weights.len() - index - 1;
+    let nth = |number: usize| index + 1 + number % later;
+    match kind {
+        Kind::Flow(_) | Kind::Dice(..) | Kind::Rules(..) if later == 0 => {
+            ("kind = \"service\"\nservice_time = \"5ms\"".to_owned(), Vec::new(), 1)
+        }
+        Kind::Flow(steps) => {
+            let weight = |callees: &[usize]| callees.iter().map(|callee| weights[*callee]).sum::<usize>();
+            let (mut tables, mut callees, mut total) = (Vec::new(), Vec::new(), 1);
+            for (targets, repeat, is_for_some) in steps {
+                let targets: Vec<usize> = targets.iter().map(|target| nth(*target)).collect();
+                let more = weight(&targets) * *repeat as usize;
+                if total + more > MOST_CALLS && !tables.is_empty() {
+                    break;
+                }
+                let classes = if *is_for_some { ", classes = [\"low\"]" } else { "" };
+                let (targets, repeat) =
+                    if total + more > MOST_CALLS { (targets[..1].to_vec(), 1) } else { (targets, *repeat) };
+                total += weight(&targets) * repeat as usize;
+                let names: Vec<String> = targets.iter().map(|target| format!("\"c{target}\"")).collect();
+                let what = match names.as_slice() {
+                    [name] => format!("call = {name}"),
+                    names => format!("parallel = [{}]", names.join(", ")),
+                };
+                tables.push(format!("{{ {what}, repeat = {repeat}{classes} }}"));
+                callees.extend(targets);
+            }
+            (format!("kind = \"flow\"\nsteps = [{}]", tables.join(", ")), callees, total)
+        }
+        Kind::Dice(a, b, share) => {
+            let (a, b) = (nth(*a), nth(*b));
+            let shares =
+                if a == b { format!("c{a} = 1") } else { format!("c{a} = {share}, c{b} = {}", 1.0 - share) };
+            let table = format!("kind = \"router\"\npolicy = \"random\"\nshares = {{ {shares} }}");
+            (table, vec![a, b], 1 + weights[a].max(weights[b]))
+        }
+        Kind::Rules(a, b, when, latency) => {
+            let (a, b) = (nth(*a), nth(*b));
+            let latency = latency.map_or(String::new(), |latency| format!("latency = {latency}\n"));
+            let table = format!(
+                "kind = \"router\"\npolicy = \"rules\"\n{latency}rules = [{{ when = {{ {when} }}, to = \"c{a}\" }}]\ndefault = \"c{b}\""
+            );
+            (table, vec![a, b], 1 + weights[a].max(weights[b]))
+        }
+        Kind::Store { mode, features, connections, cap, timeout } => {
+            let mut table = format!(
+                "kind = \"feature_store\"\nfeatures = {features}\nread = \"{mode}\"\n\
+                 lookup = {{ exponential = {{ mean = \"4ms\" }} }}\nbase = \"1ms\"\n"
+            );
+            if let Some(connections) = connections {
+                let _ = writeln!(table, "connections = {connections}");
+            }
+            if let (Some(_), Some(cap)) = (connections, cap) {
+                let _ = writeln!(table, "queue_cap = {cap}");
+            }
+            if *timeout {
+                table.push_str("read_timeout = \"10ms\"\n");
+            }
+            (table, Vec::new(), 1)
+        }
+        Kind::Llm(replicas) => {
+            let table = format!(
+                "kind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\nreplicas = {replicas}"
+            );
+            (table, Vec::new(), 1)
+        }
+        Kind::Service { time, servers, discipline, cap, errors } => {
+            let cap = cap.map_or(String::new(), |cap| format!("queue_cap = {cap}\n"));
+            let table = format!(
+                "kind = \"service\"\nservice_time = {time}\nservers = {servers}\ndiscipline = \"{discipline}\"\nerror_rate = {errors}\n{cap}"
+            );
+            (table, Vec::new(), 1)
+        }
+    }
+}
+
+fn assert_counts(output: &RunOutput) -> Result<(), TestCaseError> {
+    let whole = output.conservation;
+    prop_assert!(whole.holds(), "{:?}", whole);
+    prop_assert_eq!(output.requests.iter().map(|meter| meter.born).sum::<u64>(), whole.born);
+    prop_assert_eq!(output.windows.iter().map(|window| window.born).sum::<u64>(), whole.born);
+    for (outcome, ended) in whole.ended.into_iter().enumerate() {
+        prop_assert_eq!(output.requests.iter().map(|meter| meter.outcomes[outcome]).sum::<u64>(), ended);
+        prop_assert_eq!(output.windows.iter().map(|window| window.outcomes[outcome]).sum::<u64>(), ended);
+    }
+    for component in &output.components {
+        let heard: u64 = component.meter.outcomes.iter().sum();
+        prop_assert!(heard <= component.meter.calls, "{} replies more than it is asked", component.name);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn nothing_is_lost_and_equal_runs_are_equal(
+        architecture in architecture(),
+        seed: u64,
+        drain in prop::sample::select(vec![0, 60]),
+    ) {
+        let text = architecture.text();
+        let plan = RunPlan {
+            duration: SimDuration::from_secs(4),
+            drain: SimDuration::from_secs(drain),
+            windows: 16,
+            seed,
+            ..RunPlan::default()
+        };
+        let output = simulate_with(&text, &plan);
+        assert_counts(&output)?;
+        let again = simulate_with(&text, &plan);
+        prop_assert_eq!((output.fingerprint, output.outcome_hash), (again.fingerprint, again.outcome_hash));
+        prop_assert_eq!(output.conservation, again.conservation);
+        for shuffle in [seed, !seed] {
+            assert_counts(&simulate_with(&text, &RunPlan { shuffle_ties: Some(shuffle), ..plan.clone() }))?;
+        }
+        // The configuration reads back from its canonical form as the same run.
+        let canonical = toml::to_string(&parse(&text)).unwrap();
+        prop_assert_eq!(simulate_with(&canonical, &plan).fingerprint, output.fingerprint);
+    }
+}
