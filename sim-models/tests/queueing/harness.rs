@@ -1,5 +1,6 @@
 //! Replications of a system, and what is expected of their means.
 
+use sim_core::random::stable_hash;
 use sim_core::stats::Moments;
 use sim_core::time::SimDuration;
 use sim_models::meter::ComponentMeter;
@@ -116,7 +117,10 @@ pub fn sojourn_beyond(bound: f64) -> impl Fn(&RunOutput) -> f64 {
 
 impl<'a> Row<'a> {
     pub fn new(name: impl Into<String>, system: &str, plan: RunPlan) -> Self {
-        Self { name: name.into(), system: parse(system), plan, expected: Vec::new() }
+        let name = name.into();
+        // Rows on one seed would share their arrivals, and their luck with it.
+        let plan = RunPlan { seed: stable_hash(name.as_bytes()), ..plan };
+        Self { name, system: parse(system), plan, expected: Vec::new() }
     }
 
     /// Expects a mean, with four standard errors of at most `precision` of it.

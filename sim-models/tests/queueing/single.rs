@@ -19,15 +19,15 @@ const EXPONENTIAL: &str = "service_time = { exponential = { mean = \"1s\" } }";
 #[test]
 fn mm1() {
     for (rho, warmup, measured, precision) in
-        [(0.5, 300.0, 100_000.0, 0.02), (0.8, 1_500.0, 200_000.0, 0.02), (0.9, 4_000.0, 660_000.0, 0.02)]
+        [(0.5, 300.0, 120_000.0, 0.025), (0.8, 1_500.0, 200_000.0, 0.025), (0.9, 4_000.0, 500_000.0, 0.035)]
     {
         let (p99, wait_p99) = (-libm::log(0.01) / (1.0 - rho), -libm::log(0.01 / rho) / (1.0 - rho));
         Row::new(format!("M/M/1 rho {rho}"), &poisson(rho, EXPONENTIAL), plan(warmup, measured))
             .expect("Wq", rho / (1.0 - rho), precision, wait("db"))
             .expect("W", 1.0 / (1.0 - rho), precision, sojourn("db"))
             .expect("L", rho / (1.0 - rho), precision, number("db"))
-            .expect("P(W>p99)", 0.01, 0.1, sojourn_beyond(p99))
-            .expect("P(Wq>p99)", 0.01, 0.1, wait_beyond(wait_p99))
+            .expect("P(W>p99)", 0.01, 0.3, sojourn_beyond(p99))
+            .expect("P(Wq>p99)", 0.01, 0.3, wait_beyond(wait_p99))
             .check();
     }
 }
@@ -45,12 +45,13 @@ fn last_come_first_served_waits_as_long_on_average() {
 /// Pollaczek and Khinchine: Wq = rho (1 + scv) / (2 (1 - rho)) with a mean service of 1.
 #[test]
 fn mg1() {
-    for (rho, warmup, measured) in [(0.5, 500.0, 150_000.0), (0.8, 2_000.0, 250_000.0)] {
+    for (rho, warmup, measured) in [(0.5, 500.0, 70_000.0), (0.8, 2_000.0, 120_000.0)] {
         for (name, law, scv) in LAWS {
-            let measured = measured * (1.0 + scv);
+            // The spread of the mean grows with that of the law.
+            let measured = measured * (1.0 + scv).sqrt();
             let wait_exact = rho * (1.0 + scv) / (2.0 * (1.0 - rho));
             let system = poisson(rho, &format!("service_time = {law}"));
-            let precision = if scv > 1.0 { 0.03 } else { 0.02 };
+            let precision = if scv > 1.0 { 0.05 } else { 0.025 };
             Row::new(format!("{name} rho {rho}"), &system, plan(warmup, measured))
                 .expect("Wq", wait_exact, precision, wait("db"))
                 .expect("W", 1.0 + wait_exact, precision, sojourn("db"))
@@ -58,26 +59,22 @@ fn mg1() {
                 .check();
         }
     }
-    let system = poisson(0.9, "service_time = \"1s\"");
-    Row::new("M/D/1 rho 0.9", &system, plan(3_000.0, 330_000.0))
-        .expect("Wq", 4.5, 0.02, wait("db"))
-        .expect("W", 5.5, 0.02, sojourn("db"))
-        .check();
 }
 
 /// Quantiles of the wait by the closed form of Erlang (1909).
 #[test]
 fn md1_quantiles() {
     for (rho, measured, [p50, p95, p99]) in [
-        (0.5, 200_000.0, [0.0, 2.050638, 3.336256]),
-        (0.8, 200_000.0, [1.275940, 6.620325, 10.355887]),
-        (0.9, 330_000.0, [3.013048, 14.128674, 21.898237]),
+        (0.5, 60_000.0, [0.0, 2.050638, 3.336256]),
+        (0.8, 120_000.0, [1.275940, 6.620325, 10.355887]),
+        (0.9, 250_000.0, [3.013048, 14.128674, 21.898237]),
     ] {
         let system = poisson(rho, "service_time = \"1s\"");
         Row::new(format!("M/D/1 rho {rho}"), &system, plan(3_000.0, measured))
+            .expect("Wq", rho / (2.0 * (1.0 - rho)), 0.03, wait("db"))
             .expect("P(Wq>p50)", 0.5, 0.02, wait_beyond(p50))
-            .expect("P(Wq>p95)", 0.05, 0.05, wait_beyond(p95))
-            .expect("P(Wq>p99)", 0.01, 0.1, wait_beyond(p99))
+            .expect("P(Wq>p95)", 0.05, 0.1, wait_beyond(p95))
+            .expect("P(Wq>p99)", 0.01, 0.3, wait_beyond(p99))
             .check();
     }
 }
@@ -87,16 +84,16 @@ fn md1_quantiles() {
 #[test]
 fn dm1() {
     for (rho, sigma, p99, measured) in [
-        (0.5, 0.203188, 5.779493, 100_000.0),
-        (0.8, 0.628630, 12.400484, 150_000.0),
-        (0.9, 0.806900, 23.848608, 350_000.0),
+        (0.5, 0.203188, 5.779493, 70_000.0),
+        (0.8, 0.628630, 12.400484, 80_000.0),
+        (0.9, 0.806900, 23.848608, 200_000.0),
     ] {
         let system = station(&format!("process = \"deterministic\", rate = \"{rho}/s\""), EXPONENTIAL);
         Row::new(format!("D/M/1 rho {rho}"), &system, plan(3_000.0, measured))
             .expect("P(Wq>0)", sigma, 0.02, wait_beyond(0.0))
-            .expect("Wq", sigma / (1.0 - sigma), 0.02, wait("db"))
-            .expect("W", 1.0 / (1.0 - sigma), 0.02, sojourn("db"))
-            .expect("P(W>p99)", 0.01, 0.1, sojourn_beyond(p99))
+            .expect("Wq", sigma / (1.0 - sigma), 0.04, wait("db"))
+            .expect("W", 1.0 / (1.0 - sigma), 0.03, sojourn("db"))
+            .expect("P(W>p99)", 0.01, 0.3, sojourn_beyond(p99))
             .check();
     }
 }
@@ -105,22 +102,22 @@ fn dm1() {
 #[test]
 fn mmc() {
     for (servers, rate, [busy, waits, waiting, p99], measured) in [
-        (2, 1.8, [0.852632, 4.263158, 7.673684, 22.228712], 300_000.0),
-        (4, 3.6, [0.787753, 1.969383, 7.089779, 10.916500], 150_000.0),
-        (8, 7.2, [0.701533, 0.876916, 6.313797, 5.313354], 80_000.0),
-        (100, 95.0, [0.506457, 0.101291, 9.622680, 0.784971], 6_000.0),
+        (2, 1.8, [0.852632, 4.263158, 7.673684, 22.228712], 180_000.0),
+        (4, 3.6, [0.787753, 1.969383, 7.089779, 10.916500], 80_000.0),
+        (8, 7.2, [0.701533, 0.876916, 6.313797, 5.313354], 40_000.0),
+        (100, 95.0, [0.506457, 0.101291, 9.622680, 0.784971], 3_500.0),
     ] {
         let system = poisson(rate, &format!("{EXPONENTIAL}\nservers = {servers}"));
         Row::new(
             format!("M/M/{servers} rho {}", rate / f64::from(servers)),
             &system,
-            plan(2_000.0, measured),
+            plan(measured / 50.0, measured),
         )
         .expect("P(Wq>0)", busy, 0.02, wait_beyond(0.0))
-        .expect("Wq", waits, 0.03, wait("db"))
-        .expect("W", 1.0 + waits, 0.03, sojourn("db"))
-        .expect("Lq", waiting, 0.03, queue("db"))
-        .expect("P(Wq>p99)", 0.01, 0.1, wait_beyond(p99))
+        .expect("Wq", waits, 0.05, wait("db"))
+        .expect("W", 1.0 + waits, 0.04, sojourn("db"))
+        .expect("Lq", waiting, 0.05, queue("db"))
+        .expect("P(Wq>p99)", 0.01, 0.3, wait_beyond(p99))
         .check();
     }
 }
