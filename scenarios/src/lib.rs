@@ -31,31 +31,6 @@ pub mod scenario;
 
 pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};
+pub use run::{check, run};
 pub use scenario::Scenario;
 pub use sim_models::units;
-
-use results::RunResult;
-use run::{RunOptions, RunProgress, Warning};
-
-/// Reads the traces and builds the system of a scenario, but runs nothing.
-///
-/// # Errors
-/// The first thing that cannot be simulated, shown in the file.
-pub fn check(loaded: &Loaded, options: &RunOptions) -> Result<Vec<Warning>, ScenarioError> {
-    let checked = run::check_scenario(&loaded.scenario, loaded.base_dir(), options);
-    checked.map_err(|error| loaded.locate(error))
-}
-
-/// Runs a scenario.
-///
-/// # Errors
-/// What cannot be simulated, shown in the file.
-pub fn run(
-    loaded: &Loaded,
-    options: &RunOptions,
-    progress: &RunProgress,
-) -> Result<RunResult, ScenarioError> {
-    let (scenario, hash) = (&loaded.scenario, loaded.hash());
-    let result = run::run_scenario(scenario, hash, loaded.base_dir(), options, progress);
-    result.map_err(|error| loaded.locate(error))
-}

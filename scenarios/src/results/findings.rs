@@ -16,6 +16,9 @@ const BEYOND: f64 = 10.0;
 /// Share of the KV cache from which it counts as full.
 const KV_FULL: f64 = 0.99;
 
+/// Share of requests without an answer from which a standing queue is an overload (assumption).
+const LOST: f64 = 0.01;
+
 /// All findings, the most important first; `notes` are what the run itself has to say.
 pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     let mut list = Vec::new();
@@ -64,7 +67,11 @@ fn percent(share: f64) -> String {
 fn overload(result: &RunResult, list: &mut Vec<String>) {
     let loads = loads(&result.scenario, &result.outputs);
     let mut named: Vec<&Load> = Vec::new();
-    for load in loads.iter().filter(|load| load.is_overloaded() || load.is_saturated()) {
+    let lost = |output| metrics::error_rate(&metrics::requests(output, None, None)).unwrap_or(0.0);
+    let loses = result.outputs.iter().any(|output| lost(output) >= LOST);
+    let standing = |load: &Load| load.standing_queue().filter(|_| loses);
+    let named_for = |load: &&Load| load.is_overloaded() || load.is_saturated() || standing(load).is_some();
+    for load in loads.iter().filter(named_for) {
         let mut text = match load.growth {
             Some(growth) if load.is_overloaded() => {
                 let ratio = match load.arrivals {
@@ -74,6 +81,17 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
                     _ => String::new(),
                 };
                 format!("`{}` is overloaded: {ratio}its queue grows by {}/s", load.name, short(growth))
+            }
+            _ if let Some(waiting) = standing(load) => {
+                let each =
+                    load.arrivals.filter(|arrivals| *arrivals > 0.0).map_or(String::new(), |arrivals| {
+                        format!(", {} s of its arrivals", short(waiting / arrivals))
+                    });
+                format!(
+                    "`{}` is overloaded: {} calls wait for it at all times{each}",
+                    load.name,
+                    short(waiting)
+                )
             }
             _ => {
                 let busy = percent(load.utilization.unwrap_or(1.0));

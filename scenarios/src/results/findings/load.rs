@@ -18,6 +18,12 @@ const NEARLY_SATURATED: f64 = 0.95;
 /// Share of the run that a saturated spell must last to be named (assumption).
 const SPELL: f64 = 0.05;
 
+/// Share of the windows in which calls must wait for a queue to be a standing one (assumption).
+const STANDING: f64 = 0.9;
+
+/// How hard pressed a component with a standing queue must be to be blamed for it (assumption).
+const HARD_PRESSED: f64 = 0.8;
+
 /// Growth of a queue over the second half of the run, in calls, below which it is none (assumption).
 const FEW_CALLS: f64 = 5.0;
 
@@ -33,6 +39,8 @@ pub(super) struct Load<'a> {
     late_pressure: Option<f64>,
     /// Calls a second by which the queue grows in the second half; none when it does not.
     pub growth: Option<f64>,
+    /// Calls that wait all the time in the second half, on average.
+    standing: Option<f64>,
     /// Calls a second in the second half.
     pub arrivals: Option<f64>,
     /// Share of its replies that were rejections.
@@ -47,6 +55,12 @@ impl Load<'_> {
     /// More arrives than it can serve.
     pub(super) fn is_overloaded(&self) -> bool {
         self.growth.is_some() && self.late_pressure.is_none_or(|busy| busy >= NEARLY_SATURATED)
+    }
+
+    /// Calls wait for it all the time, though their number stays: callers that give up, or a cap, keep it.
+    /// Gives their mean number.
+    pub(super) fn standing_queue(&self) -> Option<f64> {
+        self.standing.filter(|_| self.late_pressure.is_some_and(|pressure| pressure >= HARD_PRESSED))
     }
 
     /// Share in use of what it is shortest of, as far as that tells how much more it could serve: the
@@ -92,6 +106,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
                 .flatten()
                 .reduce(f64::max),
                 growth: growth.map(|trend| trend.slope),
+                standing: standing(outputs, index),
                 arrivals: mean(outputs.iter().filter_map(|output| late_arrivals(output, index))),
                 turned_away: if replies == 0 { 0.0 } else { rejected as f64 / replies as f64 },
                 spell: if changing { longest_spell(first, index) } else { None },
@@ -187,6 +202,16 @@ fn utilization(outputs: &[RunOutput], index: usize, from: fn(&RunOutput) -> SimT
         }
     }
     (capacity > 0.0).then(|| busy / capacity)
+}
+
+/// Mean number waiting in the second half, when hardly a window passes without.
+fn standing(outputs: &[RunOutput], index: usize) -> Option<f64> {
+    let queues = || {
+        let windows = outputs.iter().flat_map(|output| windows(output, index, second_half(output)));
+        windows.map(|(_, _, window)| window.queue)
+    };
+    let waiting = mean(queues().map(|queue| f64::from(u8::from(queue >= 1.0))))?;
+    mean(queues()).filter(|_| waiting >= STANDING)
 }
 
 /// Share of the KV cache in use at the ends of windows, on average.
