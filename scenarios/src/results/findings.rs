@@ -69,7 +69,7 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
     let mut named: Vec<&Load> = Vec::new();
     let lost = |output| metrics::error_rate(&metrics::requests(output, None, None)).unwrap_or(0.0);
     let loses = result.outputs.iter().any(|output| lost(output) >= LOST);
-    let standing = |load: &Load| load.standing_queue().filter(|_| loses);
+    let standing = |load: &Load| load.standing_queue().filter(|_| loses && !load.is_saturated());
     let named_for = |load: &&Load| load.is_overloaded() || load.is_saturated() || standing(load).is_some();
     for load in loads.iter().filter(named_for) {
         let mut text = match load.growth {
@@ -143,7 +143,7 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
         });
     }
     for load in &loads {
-        if let Some((from, to)) = load.spell.filter(|_| !load.is_overloaded() && !load.is_saturated()) {
+        if let Some((from, to)) = load.spell.filter(|_| !named.iter().any(|other| other.name == load.name)) {
             list.push(format!("`{}` was saturated from {} s to {} s", load.name, short(from), short(to)));
         }
     }

@@ -1,0 +1,124 @@
+//! What the commands do when all is well, and their exit codes.
+
+use std::fs;
+
+use crate::{SCENARIO, Scratch, text};
+
+#[test]
+fn a_run_prints_what_a_user_needs() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let output = scratch.tenfold(&["run", "ok.toml"]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for word in ["Requests", "Latency", "Components", "db", "utilization", "Cost", "Findings", "fingerprint"]
+    {
+        assert!(table.contains(word), "want `{word}`:\n{table}");
+    }
+}
+
+#[test]
+fn a_missed_slo_is_exit_code_1() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let output = scratch.tenfold(&["run", "ok.toml", "--set", "slo.latency.p99=1ms"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("FAIL"));
+}
+
+#[test]
+fn results_are_the_same_on_any_number_of_threads() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let run = |threads: &str| {
+        let output = scratch.tenfold(&["run", "ok.toml", "--format", "json", "--threads", threads]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let one = run("1");
+    assert!(one.contains("\"fingerprint\""));
+    assert_eq!((run("2"), run("8")), (one.clone(), one));
+}
+
+#[test]
+fn frames_are_written_whole() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    for format in ["csv", "json", "parquet", "arrow"] {
+        let output = scratch.tenfold(&["run", "ok.toml", "--out", format, "--format", format]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let mut names: Vec<String> = fs::read_dir(scratch.path(format))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        let mut expected: Vec<String> = ["components", "costs", "outcomes", "series", "summary", "verdicts"]
+            .map(|name| format!("{name}.{format}"))
+            .into();
+        expected.push("provenance.json".to_owned());
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+}
+
+#[test]
+fn a_new_scenario_checks_and_its_canonical_form_is_the_same_scenario() {
+    let scratch = Scratch::new();
+    for name in ["queueing-basics", "recommender", "support-assistant"] {
+        let file = format!("{name}.toml");
+        assert_eq!(scratch.tenfold(&["new", &file, "--from", name]).status.code(), Some(0));
+        let checked = scratch.tenfold(&["check", &file]);
+        assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+        let canonical = text(&scratch.tenfold(&["check", &file, "--canonical"]).stdout);
+        scratch.write("canonical.toml", &canonical);
+        assert_eq!(text(&scratch.tenfold(&["check", "canonical.toml", "--canonical"]).stdout), canonical);
+    }
+    assert!(text(&scratch.tenfold(&["new"]).stdout).contains("support-assistant"));
+    let schema: serde_json::Value =
+        serde_json::from_str(&text(&scratch.tenfold(&["schema"]).stdout)).expect("valid JSON");
+    assert!(schema["properties"]["traffic"].is_object());
+}
+
+#[test]
+fn a_trace_is_replayed_in_full_and_scaled() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let rows: String = (0..500).map(|row| format!("{},10,5\n", f64::from(row) * 0.2)).collect();
+    scratch.write("trace.csv", &format!("arrival_s,prompt_tokens,output_tokens\n{rows}"));
+    let born = |args: &[&str]| {
+        let mut all = vec!["run", "ok.toml", "--trace", "trace.csv", "--format", "json"];
+        all.extend(args);
+        let output = scratch.tenfold(&all);
+        let json: serde_json::Value = serde_json::from_str(&text(&output.stdout)).expect("valid JSON");
+        json["summary"][0]["born"].as_u64()
+    };
+    assert_eq!(born(&[]), Some(500));
+    assert_eq!(born(&["--scale", "3x"]), Some(1_500));
+    assert_eq!(born(&["--duration", "10s"]), Some(51));
+}
+
+/// The production trace, where it can be had: every request is accounted for.
+#[test]
+fn a_production_trace_is_conserved() {
+    let shared = std::env::var("TENFOLD_SHARED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").to_owned());
+    let trace = format!("{shared}/data/traces/AzureLLMInferenceTrace_conv.csv");
+    if !std::path::Path::new(&trace).exists() {
+        println!("skipped: {trace} is not there");
+        return;
+    }
+    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/library/support-assistant.toml");
+    let scratch = Scratch::new();
+    for (scale, requests) in [("1x", 19_366), ("10x", 193_660)] {
+        let args =
+            ["run", library, "--trace", &trace, "--scale", scale, "--replications", "1", "--format", "json"];
+        let output = scratch.tenfold(&args);
+        let json: serde_json::Value = serde_json::from_str(&text(&output.stdout)).expect("valid JSON");
+        let all = &json["summary"][0];
+        let count = |column: &str| all[column].as_u64().expect("a count");
+        let ends = ["ok", "degraded", "rejected", "timed_out", "failed", "in_flight"].map(count);
+        assert_eq!((count("born"), ends.iter().sum::<u64>()), (requests, requests), "{all}");
+        let findings = json["findings"].to_string();
+        assert_eq!(findings.contains("is overloaded"), scale == "10x", "{findings}");
+    }
+}
