@@ -9,7 +9,7 @@ fn one_percent_is_noticed() {
         let constant = format!("service_time = \"{mean}\"");
         for (name, rho, service, wait_exact, measured) in [
             ("M/M/1", 0.5, &exponential, 1.0, 120_000.0),
-            ("M/M/1", 0.8, &exponential, 4.0, 200_000.0),
+            ("M/M/1", 0.8, &exponential, 4.0, 250_000.0),
             ("M/D/1", 0.5, &constant, 0.5, 70_000.0),
             ("M/D/1", 0.8, &constant, 2.0, 120_000.0),
         ] {

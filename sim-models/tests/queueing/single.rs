@@ -19,7 +19,7 @@ const EXPONENTIAL: &str = "service_time = { exponential = { mean = \"1s\" } }";
 #[test]
 fn mm1() {
     for (rho, warmup, measured, precision) in
-        [(0.5, 300.0, 120_000.0, 0.025), (0.8, 1_500.0, 200_000.0, 0.025), (0.9, 4_000.0, 500_000.0, 0.035)]
+        [(0.5, 300.0, 120_000.0, 0.025), (0.8, 1_500.0, 250_000.0, 0.03), (0.9, 4_000.0, 500_000.0, 0.04)]
     {
         let (p99, wait_p99) = (-libm::log(0.01) / (1.0 - rho), -libm::log(0.01 / rho) / (1.0 - rho));
         Row::new(format!("M/M/1 rho {rho}"), &poisson(rho, EXPONENTIAL), plan(warmup, measured))
@@ -101,11 +101,11 @@ fn dm1() {
 /// Erlang C.
 #[test]
 fn mmc() {
-    for (servers, rate, [busy, waits, waiting, p99], measured) in [
-        (2, 1.8, [0.852632, 4.263158, 7.673684, 22.228712], 180_000.0),
-        (4, 3.6, [0.787753, 1.969383, 7.089779, 10.916500], 80_000.0),
-        (8, 7.2, [0.701533, 0.876916, 6.313797, 5.313354], 40_000.0),
-        (100, 95.0, [0.506457, 0.101291, 9.622680, 0.784971], 3_500.0),
+    for (servers, rate, [busy, waits, waiting, p99], measured, precision) in [
+        (2, 1.8, [0.852632, 4.263158, 7.673684, 22.228712], 180_000.0, 0.05),
+        (4, 3.6, [0.787753, 1.969383, 7.089779, 10.916500], 80_000.0, 0.05),
+        (8, 7.2, [0.701533, 0.876916, 6.313797, 5.313354], 40_000.0, 0.06),
+        (100, 95.0, [0.506457, 0.101291, 9.622680, 0.784971], 3_500.0, 0.12),
     ] {
         let system = poisson(rate, &format!("{EXPONENTIAL}\nservers = {servers}"));
         Row::new(
@@ -113,11 +113,11 @@ fn mmc() {
             &system,
             plan(measured / 50.0, measured),
         )
-        .expect("P(Wq>0)", busy, 0.02, wait_beyond(0.0))
-        .expect("Wq", waits, 0.05, wait("db"))
+        .expect("P(Wq>0)", busy, 0.04, wait_beyond(0.0))
+        .expect("Wq", waits, precision, wait("db"))
         .expect("W", 1.0 + waits, 0.04, sojourn("db"))
-        .expect("Lq", waiting, 0.05, queue("db"))
-        .expect("P(Wq>p99)", 0.01, 0.3, wait_beyond(p99))
+        .expect("Lq", waiting, precision, queue("db"))
+        .expect("P(Wq>p99)", 0.01, 0.5, wait_beyond(p99))
         .check();
     }
 }
