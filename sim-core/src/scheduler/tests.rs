@@ -187,9 +187,10 @@ fn lanes_and_single_events_share_one_order() {
 fn what_cannot_be_scheduled_leaves_a_handle_of_nothing() {
     let mut scheduler = Numbers::default();
     let lane = scheduler.timer_lane(SimDuration::MAX, Phase::Timer);
-    // A chain of vacant slots: none of them may be mistaken for the event that is not there.
+    // A chain of vacant slots, the first slot in front: none may be mistaken for the event that is
+    // not there.
     let handles: Vec<EventHandle> =
-        (0..3).map(|n| scheduler.schedule(FOR(1), Phase::Timer, Number(n))).collect();
+        (0..3).map(|n| scheduler.schedule(FOR(3 - n), Phase::Timer, Number(n))).collect();
     assert_eq!(drain(&mut scheduler).len(), 3);
     for refused in [
         scheduler.schedule(SimDuration::MAX, Phase::Timer, Number(8)),
