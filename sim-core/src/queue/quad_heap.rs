@@ -10,13 +10,15 @@ use crate::time::SimTime;
 struct Line([EventKey; 4]);
 
 const EMPTY_LINE: Line = Line([EventKey::MAX; 4]);
-/// The root is the last key of line 0: then the children of position `p` fill line `p - 2`.
+/// The root stands apart, so that the children of position `p` fill line `p - 3`.
 const ROOT: usize = 3;
 
 /// The event queue of the engine. A discrete-event simulation mostly pops one event and pushes
 /// another, so a pop only marks the root as a hole and the push that follows sifts once.
 #[derive(Debug)]
 pub struct QuadHeap {
+    root: EventKey,
+    /// Positions from 4 on.
     lines: Vec<Line>,
     /// The position after the last key.
     end: usize,
@@ -26,14 +28,21 @@ pub struct QuadHeap {
 
 impl Default for QuadHeap {
     fn default() -> Self {
-        Self { lines: vec![EMPTY_LINE], end: ROOT, hole: false }
+        Self { root: EventKey::MAX, lines: Vec::new(), end: ROOT, hole: false }
     }
 }
 
 impl QuadHeap {
-    #[inline]
+    /// Sets a position below the root.
+    #[inline(always)]
     fn set(&mut self, position: usize, key: EventKey) {
-        self.lines[position >> 2].0[position & 3] = key;
+        self.lines[(position >> 2) - 1].0[position & 3] = key;
+    }
+
+    /// The key at a position below the root.
+    #[inline(always)]
+    fn get(&self, position: usize) -> EventKey {
+        self.lines[(position >> 2) - 1].0[position & 3]
     }
 
     /// The least child of `position`: its place and its key.
@@ -43,7 +52,7 @@ impl QuadHeap {
         if first >= self.end {
             return None;
         }
-        let Line(children) = &self.lines[position - 2];
+        let Line(children) = &self.lines[position - 3];
         let least = if first + 4 <= self.end {
             let left = usize::from(children[1] < children[0]);
             let right = 2 + usize::from(children[3] < children[2]);
@@ -56,6 +65,19 @@ impl QuadHeap {
         Some((first + least, children[least]))
     }
 
+    /// Puts a key at the root or where it belongs below.
+    #[inline(always)]
+    fn sink_from_root(&mut self, key: EventKey) {
+        match self.least_child(ROOT) {
+            Some((place, child)) if child < key => {
+                self.root = child;
+                self.sift_down(place, key);
+            }
+            _ => self.root = key,
+        }
+    }
+
+    /// Puts a key at a position below the root or where it belongs below that.
     #[inline(always)]
     fn sift_down(&mut self, mut position: usize, key: EventKey) {
         while let Some((place, child)) = self.least_child(position)
@@ -67,27 +89,24 @@ impl QuadHeap {
         self.set(position, key);
     }
 
-    /// Adds a key at the end.
+    /// Adds a key at the end and lets it rise.
     #[inline(never)]
     fn grow(&mut self, key: EventKey) {
-        if self.end >> 2 == self.lines.len() {
+        let mut position = self.end;
+        self.end += 1;
+        if (position >> 2) > self.lines.len() {
             self.lines.push(EMPTY_LINE);
         }
-        self.end += 1;
-        self.sift_up(self.end - 1, key);
-    }
-
-    fn sift_up(&mut self, mut position: usize, key: EventKey) {
         while position > ROOT {
             let parent = (position >> 2) + 2;
-            let above = self.lines[parent >> 2].0[parent & 3];
+            let above = if parent == ROOT { self.root } else { self.get(parent) };
             if above < key {
-                break;
+                return self.set(position, key);
             }
             self.set(position, above);
             position = parent;
         }
-        self.set(position, key);
+        self.root = key;
     }
 
     /// Moves the last key into the hole at the root.
@@ -95,9 +114,8 @@ impl QuadHeap {
     fn fill_hole(&mut self) {
         self.hole = false;
         self.end -= 1;
-        let last = self.lines[self.end >> 2].0[self.end & 3];
         if self.end > ROOT {
-            self.sift_down(ROOT, last);
+            self.sink_from_root(self.get(self.end));
         }
     }
 }
@@ -107,7 +125,7 @@ impl EventQueue for QuadHeap {
     fn push(&mut self, key: EventKey) {
         if self.hole {
             self.hole = false;
-            self.sift_down(ROOT, key);
+            self.sink_from_root(key);
             return;
         }
         self.grow(key);
@@ -118,7 +136,7 @@ impl EventQueue for QuadHeap {
         if self.hole {
             self.fill_hole();
         }
-        (self.end > ROOT).then(|| self.lines[0].0[ROOT])
+        (self.end > ROOT).then_some(self.root)
     }
 
     #[inline(always)]
@@ -144,25 +162,21 @@ impl EventQueue for QuadHeap {
     }
 
     fn retain(&mut self, mut keep: impl FnMut(EventKey) -> bool) {
-        let kept: Vec<EventKey> = self
-            .lines
-            .iter()
-            .flat_map(|line| line.0)
-            .take(self.end)
-            .skip(ROOT + usize::from(self.hole))
-            .filter(|key| keep(*key))
-            .collect();
+        let root = (self.end > ROOT && !self.hole).then_some(self.root);
+        let below = self.lines.iter().flat_map(|line| line.0).take(self.end.saturating_sub(ROOT + 1));
+        let kept: Vec<EventKey> = root.into_iter().chain(below).filter(|key| keep(*key)).collect();
         self.lines.clear();
-        self.lines.resize((ROOT + kept.len()) / 4 + 1, EMPTY_LINE);
+        self.lines.resize(kept.len().saturating_sub(1).div_ceil(4), EMPTY_LINE);
         self.end = ROOT + kept.len();
         self.hole = false;
-        for (offset, key) in kept.iter().enumerate() {
-            self.set(ROOT + offset, *key);
+        let Some((first, rest)) = kept.split_first() else { return };
+        for (offset, key) in rest.iter().enumerate() {
+            self.set(ROOT + 1 + offset, *key);
         }
         // Floyd's bottom-up construction: linear in the number of keys.
-        for position in (ROOT..self.end).rev() {
-            let key = self.lines[position >> 2].0[position & 3];
-            self.sift_down(position, key);
+        for position in (ROOT + 1..self.end).rev() {
+            self.sift_down(position, self.get(position));
         }
+        self.sink_from_root(*first);
     }
 }
