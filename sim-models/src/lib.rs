@@ -1,4 +1,30 @@
-//! sim-models
+//! What an AI system is made of: one room a pattern, its configuration, behaviour and tests together.
+//!
+//! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
+//! - [`flow`], [`service`], [`feature_store`], [`router`], [`llm`]: the components that serve them.
+//! - [`link`]: the client-side policies between two of them.
+//! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
+//! - [`system`]: configuration to world, a run to its end, and what is known then.
+//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`cost`]: the plumbing a new component
+//!   plugs into.
+//! - [`units`]: values as scenario files write them.
+//!
+//! ```
+//! use sim_models::system::{self, RunPlan, SystemConfig, Traces};
+//!
+//! let config: SystemConfig = toml::from_str(r#"
+//!     [traffic.web]
+//!     arrivals = { process = "poisson", rate = "8/s" }
+//!     entry = "db"
+//!     [components.db]
+//!     kind = "service"
+//!     service_time = { exponential = { mean = "100ms" } }
+//! "#)?;
+//! let plan = RunPlan::default();
+//! let output = system::run(system::build(&config, &plan, &Traces::new())?, &plan)?;
+//! assert!(output.conservation.holds());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod call;
 pub mod component;
