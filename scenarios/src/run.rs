@@ -70,7 +70,21 @@ impl fmt::Display for Warning {
 /// # Errors
 /// The first thing that cannot be simulated, where it stands in the file.
 pub fn check(loaded: &Loaded, options: &RunOptions) -> Result<Vec<Warning>, ScenarioError> {
-    check_scenario(&loaded.scenario, loaded.base_dir(), options).map_err(|error| loaded.locate(error))
+    let checked = check_scenario(&loaded.scenario, loaded.base_dir(), options);
+    checked.map_err(|error| show(loaded, options, error))
+}
+
+/// Shows an error where it stands: in the scenario, or in the trace that the options name instead.
+fn show(loaded: &Loaded, options: &RunOptions, error: ConfigError) -> ScenarioError {
+    let arrivals = error.path.iter().any(|key| key == "arrivals");
+    if options.trace.is_none() || !arrivals {
+        return loaded.locate(error);
+    }
+    let shown = ScenarioError::new(error.message);
+    match error.help {
+        Some(help) => shown.with_help(help),
+        None => shown,
+    }
 }
 
 /// Runs a scenario.
@@ -87,7 +101,7 @@ pub fn run(
 ) -> Result<RunResult, ScenarioError> {
     let Loaded { scenario, .. } = loaded;
     let result = run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress);
-    result.map_err(|error| loaded.locate(error))
+    result.map_err(|error| show(loaded, options, error))
 }
 
 /// [`check`] of a scenario that was not read from a file. Paths of traces are

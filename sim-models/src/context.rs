@@ -218,7 +218,10 @@ impl Ctx<'_> {
         let meter = &mut self.core.meters[self.me.index()];
         if awaited {
             meter.outcomes[reply.outcome as usize] += 1;
-            meter.latency.record(now.since(arrived_at).as_nanos());
+            // Quick refusals would flatter the latency of what is served.
+            if reply.outcome != Outcome::Rejected {
+                meter.latency.record(now.since(arrived_at).as_nanos());
+            }
             self.call_mut(id).reply = Some(reply);
             self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
         } else {

@@ -23,7 +23,7 @@ pub struct ComponentMeter {
     pub capacity: TimeWeighted,
     /// Time from arrival to the start of service, in nanoseconds.
     pub wait: Histogram,
-    /// Time from arrival to reply, in nanoseconds.
+    /// Time from arrival to reply of calls that were not rejected, in nanoseconds.
     pub latency: Histogram,
 }
 

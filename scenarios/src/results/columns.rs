@@ -177,7 +177,12 @@ pub const COMPONENTS: Frame = Frame {
         column("wait_mean_s", Real, "s", "Time from arrival to the start of service: mean"),
         column("wait_p50_s", Real, "s", "Median of it"),
         column("wait_p99_s", Real, "s", "99th percentile of it"),
-        column("latency_mean_s", Real, "s", "Time from arrival to reply: mean"),
+        column(
+            "latency_mean_s",
+            Real,
+            "s",
+            "Time from arrival to reply of calls that were not rejected: mean",
+        ),
         column("latency_p50_s", Real, "s", "Median of it"),
         column("latency_p95_s", Real, "s", "95th percentile of it"),
         column("latency_p99_s", Real, "s", "99th percentile of it"),
