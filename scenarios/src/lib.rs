@@ -25,6 +25,7 @@
 
 pub mod golden;
 pub mod language;
+pub mod profile;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -167,20 +167,32 @@ impl Efficiency {
         Ok(())
     }
 
-    fn rates(&self, gpu: &Gpu, precision: Precision, tensor_parallel: u64) -> Rates {
-        let measured = gpu.measured.as_ref();
-        let bandwidth = gpu.memory_bandwidth;
+    /// These efficiencies, but for the way of scheduling, which any source of times needs.
+    pub(crate) fn with_default_scheduling(&self) -> Self {
+        Self { async_scheduling: Self::default().async_scheduling, ..*self }
+    }
+
+    /// Shares of the memory bandwidth at which 16-bit weights and the KV cache are read.
+    pub(super) fn bandwidths(&self, gpu: &Gpu) -> (f64, f64) {
+        let (measured, bandwidth) = (gpu.measured.as_ref(), gpu.memory_bandwidth);
         let weights = self.weight_bandwidth.unwrap_or_else(|| {
             measured.map_or(H100_WEIGHTS, |measured| measured.weight_bandwidth / bandwidth)
         });
+        let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
+            measured.map_or(H100_DECODE_ATTENTION, |measured| measured.decode_attention_bandwidth / bandwidth)
+        });
+        (weights, decode)
+    }
+
+    fn rates(&self, gpu: &Gpu, precision: Precision, tensor_parallel: u64) -> Rates {
+        let measured = gpu.measured.as_ref();
+        let bandwidth = gpu.memory_bandwidth;
+        let (weights, decode) = self.bandwidths(gpu);
         let quantized = self.weight_bandwidth_quantized.unwrap_or(H100_WEIGHTS_8BIT.min(weights));
         let gemm = self
             .gemm_compute
             .unwrap_or_else(|| measured.map_or(H100_GEMM, |measured| measured.gemm / gpu.fp16));
         let gemm_8bit = self.gemm_compute_8bit.unwrap_or(H100_GEMM_8BIT);
-        let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
-            measured.map_or(H100_DECODE_ATTENTION, |measured| measured.decode_attention_bandwidth / bandwidth)
-        });
         let prefill = self.prefill_attention_compute.unwrap_or_else(|| {
             measured.map_or(H100_PREFILL_ATTENTION, |measured| measured.prefill_attention / gpu.fp16)
         });

@@ -8,12 +8,12 @@ use sim_core::time::SimTime;
 
 use super::engine::{self, Engine, EngineConfig, SchedulingPolicy};
 use super::pool::{Balancer, Pool, Setup};
+use super::timing::{Placement, TimingConfig};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{gpu, model};
-use crate::hardware::datasheet::Efficiency;
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction};
@@ -94,21 +94,6 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
-}
-
-/// Where step times come from: the GPU's datasheet and these efficiencies, *uncalibrated*.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TimingConfig {
-    /// How far below the datasheet the server runs.
-    #[serde(default)]
-    pub efficiency: Efficiency,
-}
-
-impl TimingConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 fn one() -> u32 {
@@ -200,19 +185,17 @@ impl LlmConfig {
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
         let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
         let model = model(&self.model).map_err(|error| refused(error.into()))?;
-        let timing = |error: ConfigError| error.within("efficiency").within("timing");
-        self.timing.efficiency.check().map_err(|error| timing(refused(error)))?;
-        StepFunction::from_datasheet(
+        self.timing.check(refused).map_err(|error| error.within("timing"))?;
+        let placement = Placement {
             gpu,
             model,
-            self.precision,
-            self.memory_settings().kv_format(),
-            self.tensor_parallel.into(),
-            &self.timing.efficiency,
-        )
-        .map_err(|error| match error {
-            // A coefficient that comes of the efficiencies.
-            HardwareError::OutOfRange { .. } => timing(ConfigError::new([""; 0], error.to_string())),
+            precision: self.precision,
+            kv_precision: self.memory_settings().kv_format(),
+            tensor_parallel: self.tensor_parallel.into(),
+        };
+        self.timing.step_function(placement).map_err(|error| match error {
+            // A coefficient that comes of the timing's figures.
+            HardwareError::OutOfRange { .. } => ConfigError::new(["timing"], error.to_string()),
             other => refused(other),
         })
     }
@@ -271,6 +254,7 @@ impl LlmConfig {
             gpus,
             balancer: self.balancer,
             queue_cap: self.queue_cap,
+            frontend: self.timing.frontend,
         })))
     }
 }
@@ -287,7 +271,7 @@ fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), 
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),
-        None => Err(ConfigError::new(["timing", "efficiency"], "a step could take more than 208 days")
+        None => Err(ConfigError::new(["timing"], "a step could take more than 208 days")
             .help("expected shares of the datasheet's figures, such as 0.8")),
     }
 }
@@ -309,6 +293,7 @@ fn refused(error: HardwareError) -> ConfigError {
             ConfigError::new(["tensor_parallel"], error.to_string())
         }
         HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
+        HardwareError::Profile(error) => ConfigError::new(["timing", "profile"], error.to_string()),
     }
 }
 

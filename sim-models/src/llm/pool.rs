@@ -26,9 +26,9 @@ use balance::Balance;
 pub use balance::Balancer;
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::LlmReport;
 use super::engine::{Engine, Rejection, SeqId, Submission, Token};
 use super::report::{Facts, Measures};
+use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -39,6 +39,11 @@ use crate::slab::{Key, Slab};
 const START: u16 = 0;
 /// A replica's step ends.
 const STEP_END: u16 = 1;
+/// A call has passed the API server.
+const FRONT_END: u16 = 2;
+
+/// The scratch of a call that has not passed the API server: no key of a call, as there are never so many.
+const IN_FRONT_END: u64 = u64::MAX - 1;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -51,6 +56,7 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) balancer: Balancer,
     pub(super) queue_cap: Option<NonZeroU32>,
+    pub(super) frontend: FrontEnd,
 }
 
 /// A call in an engine.
@@ -68,6 +74,7 @@ pub(super) struct Pool {
     /// Made at the start, and only for a balancer that draws.
     routing: Option<KeyedStream>,
     queue_cap: Option<NonZeroU32>,
+    frontend: FrontEnd,
     active: Slab<Active>,
     /// Steps that begin now take this many times as long.
     slow: f64,
@@ -79,7 +86,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, replicas, gpus, balancer, queue_cap } = setup;
+        let Setup { engine, step, replicas, gpus, balancer, queue_cap, frontend } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -87,7 +94,7 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration: step.calibration().to_string(),
+            calibration: step.badge(),
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
@@ -95,6 +102,7 @@ impl Pool {
             balance: Balance::new(balancer),
             routing: None,
             queue_cap,
+            frontend,
             active: Slab::default(),
             slow: 1.0,
             load: ReplicaLoad::default(),
@@ -129,8 +137,8 @@ impl Pool {
         self.live() * u64::from(self.replicas[0].engine.config().max_num_seqs)
     }
 
-    /// Begins a replica's next step, if it has work.
-    fn begin_step(&mut self, index: usize, ctx: &mut Ctx) {
+    /// Begins a replica's next step, if it has work. That of an `idle` one takes its waking longer.
+    fn begin_step(&mut self, index: usize, idle: bool, ctx: &mut Ctx) {
         let replica = &mut self.replicas[index];
         let Some(plan) = replica.engine.begin_step() else { return };
         let now = ctx.now();
@@ -138,7 +146,8 @@ impl Pool {
             let arrived_at = ctx.call(CallId::from_bits(admission.key)).arrived_at;
             ctx.meter().wait.record(now.since(arrived_at).as_nanos());
         }
-        let ticks = stretched(self.step.ticks(&plan.work), self.slow);
+        let wake = if idle { self.step.wake() } else { 0 };
+        let ticks = stretched(self.step.ticks(&plan.work).saturating_add(wake), self.slow);
         // A step that would end beyond all time never does.
         if let Some(end) = replica.plan_end(ticks) {
             ctx.schedule_at(end, Phase::StepEnd, STEP_END, event_data(index, replica.generation));
@@ -186,6 +195,20 @@ impl Pool {
             (unit(&mut routing.draws(request.key, hop, attempt)) * live as f64) as usize
         });
         self.balance.pick(&self.replicas, draw)
+    }
+
+    /// Lets a call that has passed the API server in, or refuses it.
+    fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
+        let Err(reason) = self.submit(call, ctx) else { return };
+        let rejected = &mut self.measures.rejected;
+        *match reason {
+            Reason::QueueFull => &mut rejected.queue_full,
+            Reason::NoReplica => &mut rejected.no_replica,
+            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
+            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
+        } += 1;
+        ctx.reply(call, Reply::REJECTED);
     }
 
     /// Hands a call to an engine; the reason if it cannot be served.
@@ -246,37 +269,48 @@ impl Component for Pool {
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        let Err(reason) = self.submit(call, ctx) else { return };
-        let rejected = &mut self.measures.rejected;
-        *match reason {
-            Reason::QueueFull => &mut rejected.queue_full,
-            Reason::NoReplica => &mut rejected.no_replica,
-            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
-            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
-        } += 1;
-        ctx.reply(call, Reply::REJECTED);
+        let delay = self.frontend.delay(ctx.request(call).prompt_tokens);
+        if delay.is_zero() {
+            self.admit(call, ctx);
+        } else {
+            ctx.call_mut(call).scratch = IN_FRONT_END;
+            ctx.schedule(delay, Phase::Arrival, FRONT_END, call.to_bits());
+        }
     }
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
-        let key = Key::from_bits(ctx.call(call).scratch);
-        let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
+        let scratch = ctx.call(call).scratch;
+        if scratch == IN_FRONT_END {
+            ctx.reply(call, Reply::FAILED);
+            return;
+        }
+        let Some(Active { replica, sequence }) = self.active.remove(Key::from_bits(scratch)) else { return };
         self.replicas[replica as usize].engine.abort(sequence);
         self.note(replica as usize, ctx);
         ctx.reply(call, Reply::FAILED);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        if timer.kind == FRONT_END {
+            let call = CallId::from_bits(timer.data);
+            // One that has been cancelled meanwhile is gone.
+            if ctx.is_live(call) {
+                self.admit(call, ctx);
+            }
+            return;
+        }
         let index = (timer.data >> 32) as usize;
         let replica = &mut self.replicas[index];
         if replica.generation != timer.data as u32 {
             return;
         }
-        match timer.kind {
-            START => replica.start(ctx.now()),
-            _ => self.end_step(index, ctx),
+        let idle = timer.kind == START;
+        if idle {
+            replica.start(ctx.now());
+        } else {
+            self.end_step(index, ctx);
         }
-        self.begin_step(index, ctx);
+        self.begin_step(index, idle, ctx);
         self.note(index, ctx);
     }
 
