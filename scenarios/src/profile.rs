@@ -12,11 +12,11 @@ mod tables;
 
 use std::path::Path;
 
-pub use sim_models::hardware::profile::{Profile, ProfileError, ProfileHeader, SlopeFit};
 use sim_models::hardware::precision::Precision;
 use sim_models::hardware::profile::{
     AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, Overheads,
 };
+pub use sim_models::hardware::profile::{Profile, ProfileError, ProfileHeader, SlopeFit};
 use tables::Table;
 
 /// Token counts that an imported profile keeps: all of a decode batch's and both sides of the steps at which
@@ -81,7 +81,8 @@ pub struct Imported {
 /// A table that is missing, cannot be read or lacks a column, and what makes no profile.
 pub fn import_aiconfigurator(folder: &Path, options: &ImportOptions) -> Result<Imported, ProfileError> {
     let gemm = Table::open(folder, "gemm.parquet", Some("gemm_dtype"))?;
-    let (device, kernel_set) = (gemm.constant("device")?, format!("{} {}", gemm.constant("framework")?, gemm.constant("version")?));
+    let (device, kernel_set) =
+        (gemm.constant("device")?, format!("{} {}", gemm.constant("framework")?, gemm.constant("version")?));
     let mut measurements = Measurements { gemm: gemm_records(&gemm)?, ..Measurements::default() };
     let decode = Table::open(folder, "generation_attention.parquet", Some("kv_cache_dtype"))?;
     measurements.decode = attention_records(&decode)?;
@@ -138,8 +139,7 @@ fn gemm_records(table: &Table) -> Result<Vec<GemmRecord>, ProfileError> {
 }
 
 fn attention_records(table: &Table) -> Result<Vec<AttentionRecord>, ProfileError> {
-    let columns =
-        ["batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim"];
+    let columns = ["batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim"];
     let [batch, isl, step, heads, kv_heads, head_dim] = table.counts(columns)?;
     let (kv, window, us) = (table.text("kv_cache_dtype")?, table.integers("window_size")?, table.micros()?);
     let rows = (0..us.len()).filter(|i| window[*i] <= 0).filter_map(|i| {
@@ -158,9 +158,8 @@ fn attention_records(table: &Table) -> Result<Vec<AttentionRecord>, ProfileError
 }
 
 fn expert_records(table: &Table) -> Result<Vec<ExpertRecord>, ProfileError> {
-    let columns = [
-        "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
-    ];
+    let columns =
+        ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size"];
     let [tokens, hidden, inner, active, experts, split, spread] = table.counts(columns)?;
     let (dtype, routing, us) = (table.text("moe_dtype")?, table.text("distribution")?, table.micros()?);
     let rows = (0..us.len())

@@ -33,7 +33,10 @@ impl Table {
     fn column(&self, name: &str) -> Result<&Column, ProfileError> {
         self.frame.column(name).map_err(|_| {
             let names: Vec<&str> = self.frame.get_column_names().iter().map(|name| name.as_str()).collect();
-            self.refuse(format!("no column `{name}`: expected the layout of aiconfigurator, found {}", names.join(", ")))
+            self.refuse(format!(
+                "no column `{name}`: expected the layout of aiconfigurator, found {}",
+                names.join(", ")
+            ))
         })
     }
 
@@ -52,14 +55,14 @@ impl Table {
         let column = self.column(name)?.cast(&DataType::String).map_err(|error| self.refuse(error))?;
         let values = column.str().map_err(|error| self.refuse(error))?;
         let missing = || self.refuse(format!("column `{name}` has gaps"));
-        values.into_iter().map(|value| value.map(str::to_owned).ok_or_else(missing)).collect()
+        values.iter().map(|value| value.map(str::to_owned).ok_or_else(missing)).collect()
     }
 
     pub(super) fn integers(&self, name: &str) -> Result<Vec<i64>, ProfileError> {
         let column = self.column(name)?.cast(&DataType::Int64).map_err(|error| self.refuse(error))?;
         let values = column.i64().map_err(|error| self.refuse(error))?;
         let missing = || self.refuse(format!("column `{name}` has gaps"));
-        values.into_iter().map(|value| value.ok_or_else(missing)).collect()
+        values.iter().map(|value| value.ok_or_else(missing)).collect()
     }
 
     /// Columns of counts.
@@ -68,7 +71,8 @@ impl Table {
         for (column, name) in columns.iter_mut().zip(names) {
             for value in self.integers(name)? {
                 let count = u64::try_from(value).ok().filter(|count| *count < 1 << 40);
-                let refused = || self.refuse(format!("column `{name}` has {value}: expected a count below 2^40"));
+                let refused =
+                    || self.refuse(format!("column `{name}` has {value}: expected a count below 2^40"));
                 column.push(count.ok_or_else(refused)?);
             }
         }
@@ -80,7 +84,7 @@ impl Table {
         let column = self.column("latency")?.cast(&DataType::Float64).map_err(|error| self.refuse(error))?;
         let values = column.f64().map_err(|error| self.refuse(error))?;
         values
-            .into_iter()
+            .iter()
             .map(|value| {
                 let millis = value.filter(|millis| *millis > 0.0 && millis.is_finite());
                 millis.map(|millis| millis * 1e3).ok_or_else(|| {

@@ -42,8 +42,7 @@ pub struct Fitted {
     /// Time of the GPU for each sequence in a step besides, in microseconds. Default: 0.
     #[serde(default)]
     pub sequence_us: f64,
-    /// From work arriving at an idle engine to the start of its first pass, in microseconds. Default: the
-    /// profile's.
+    /// From work arriving at an idle engine to the start of its first pass, in microseconds. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_us: Option<f64>,
     /// What it was fitted to: shown with every result.

@@ -17,6 +17,8 @@ mod compile;
 mod import;
 mod series;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::Path;
@@ -106,8 +108,6 @@ pub struct Overheads {
     pub host_step_us: f64,
     /// Time of the host for each sequence in a step, in microseconds.
     pub host_sequence_us: f64,
-    /// From work arriving at an idle engine to the start of its first pass, in microseconds.
-    pub wake_us: f64,
     /// Latency of the element-wise kernels in each layer, in microseconds.
     pub elementwise_floor_us: f64,
     /// Memory bandwidth that element-wise kernels and sampling reach, in GB/s.
@@ -223,13 +223,13 @@ impl Default for Overheads {
             step_gap_us: 100.0,
             host_step_us: 1500.0,
             host_sequence_us: 8.0,
-            wake_us: 2500.0,
             elementwise_floor_us: 6.0,
             elementwise_gb_s: 2780.0,
             sustained_slowdown: 1.11,
-            source: "assumptions, in agreement with one server (Qwen3-14B, bf16, H100, vLLM 0.23, 2 requests/s); \
+            source:
+                "assumptions, in agreement with one server (Qwen3-14B, bf16, H100, vLLM 0.23, 2 requests/s); \
                      elementwise_gb_s as measured for reading weights; sustained_slowdown within 1.06 to 1.17"
-                .into(),
+                    .into(),
         }
     }
 }

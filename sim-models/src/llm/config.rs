@@ -195,7 +195,9 @@ impl LlmConfig {
         };
         self.timing.step_function(placement).map_err(|error| match error {
             // A coefficient that comes of the timing's figures.
-            HardwareError::OutOfRange { .. } => ConfigError::new(["timing"], error.to_string()),
+            HardwareError::OutOfRange { .. } => {
+                ConfigError::new(["timing", self.timing.figures()], error.to_string())
+            }
             other => refused(other),
         })
     }
@@ -235,7 +237,7 @@ impl LlmConfig {
                 .help(format!("expected at most {MAX_REPLICAS}")));
         }
         let (config, step) = (self.engine()?, self.step_function()?);
-        check_longest_step(&config, &step)?;
+        check_longest_step(&config, &step, self.timing.figures())?;
         let engine = Engine::new(config).map_err(engine_refused)?;
         let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
@@ -260,7 +262,7 @@ impl LlmConfig {
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
-fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), ConfigError> {
+fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
     let budget = u64::from(config.max_num_batched_tokens);
     let longest = Pass {
@@ -271,7 +273,7 @@ fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), 
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),
-        None => Err(ConfigError::new(["timing"], "a step could take more than 208 days")
+        None => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
             .help("expected shares of the datasheet's figures, such as 0.8")),
     }
 }

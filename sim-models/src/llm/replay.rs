@@ -49,7 +49,8 @@ impl Replica {
         let mut engine = Engine::new(self.engine.clone()).map_err(|error| error.to_string())?;
         let mut arrivals: Vec<(u64, usize)> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
-            let nanos = request.sent.as_nanos().checked_add(self.frontend.delay(request.prompt_tokens).as_nanos());
+            let nanos =
+                request.sent.as_nanos().checked_add(self.frontend.delay(request.prompt_tokens).as_nanos());
             let ticks = nanos.and_then(|nanos| nanos.checked_mul(TICKS_PER_NANO));
             arrivals.push((ticks.ok_or_else(|| format!("request {index} is sent after 208 days"))?, index));
         }
@@ -57,7 +58,8 @@ impl Replica {
         let mut arrivals = arrivals.into_iter().peekable();
         let mut answers = vec![Answered::default(); requests.len()];
         let sent = |index: usize| requests[index].sent.as_nanos() * TICKS_PER_NANO;
-        let since = |index: usize, now: u64| SimDuration::from_nanos((now - sent(index)).div_ceil(TICKS_PER_NANO));
+        let since =
+            |index: usize, now: u64| SimDuration::from_nanos((now - sent(index)).div_ceil(TICKS_PER_NANO));
         // The boundary now, and the one up to which arrivals are seen.
         let (mut now, mut seen) = (0, 0);
         loop {
@@ -72,7 +74,9 @@ impl Replica {
                 let Recorded { prompt_tokens, output_tokens, .. } = requests[index];
                 let (key, prefix) = (index as u64, Prefix::None);
                 let submission = Submission { key, prompt_tokens, output_tokens, priority: 0, prefix };
-                engine.submit(&submission).map_err(|reason: Rejection| format!("request {index}: {reason}"))?;
+                engine
+                    .submit(&submission)
+                    .map_err(|reason: Rejection| format!("request {index}: {reason}"))?;
             }
             let Some(plan) = engine.begin_step() else { continue };
             let wake = if idle { self.step.wake() } else { 0 };
@@ -116,7 +120,10 @@ mod tests {
     #[test]
     fn who_comes_to_a_busy_engine_waits_for_a_step_that_is_not_composed() {
         let ms = |answers: Vec<Answered>| -> Vec<(u64, u64)> {
-            answers.iter().map(|a| (a.ttft.as_nanos() / 1_000_000, a.latency.as_nanos() / 1_000_000)).collect()
+            answers
+                .iter()
+                .map(|a| (a.ttft.as_nanos() / 1_000_000, a.latency.as_nanos() / 1_000_000))
+                .collect()
         };
         // The engine wakes at 1 and steps end at 13, 23, 33, 43, 53. The second request is there at 15.
         let synchronous = replica(false).replay(&requests(&[0, 14])).unwrap();

@@ -101,6 +101,11 @@ impl TimingConfig {
         is_default(self)
     }
 
+    /// The key of the figures that step times depend on.
+    pub(super) fn figures(&self) -> &'static str {
+        if self.fitted.is_some() { "fitted" } else { "efficiency" }
+    }
+
     /// Whether every figure is in its range: the error names it by its keys.
     pub(super) fn check(&self, refused: fn(HardwareError) -> ConfigError) -> Result<(), ConfigError> {
         let at = |key| move |error| refused(error).within(key);
@@ -167,7 +172,14 @@ impl TimingConfig {
         let Placement { gpu, model, precision, kv_precision, tensor_parallel } = placement;
         let Some(fitted) = &self.fitted else {
             let efficiency = &self.efficiency;
-            return StepFunction::from_datasheet(gpu, model, precision, kv_precision, tensor_parallel, efficiency);
+            return StepFunction::from_datasheet(
+                gpu,
+                model,
+                precision,
+                kv_precision,
+                tensor_parallel,
+                efficiency,
+            );
         };
         fitted.on_datasheet(gpu, model, precision, kv_precision, tensor_parallel, &self.efficiency)
     }

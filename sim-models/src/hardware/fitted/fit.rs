@@ -3,9 +3,9 @@
 use sim_core::random::stable_hash;
 use thiserror::Error;
 
+use super::Fitted;
 use super::linear::solve;
 use super::moments::{Moments, Observation, alone};
-use super::Fitted;
 
 /// What is fitted.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,11 +138,11 @@ pub fn fit(
     let used = ((total as f64 * (1.0 - hold_back.clamp(0.0, 0.9))).round() as usize).min(total);
     let counts: Vec<bool> = (0..total).map(|i| i < used).collect();
     let alone = alone(&measured);
-    let target = Moments::of(&measured, &counts, &alone, None)
-        .filter(|_| used >= 30)
-        .ok_or(FitError::TooFew(used))?;
+    let target =
+        Moments::of(&measured, &counts, &alone, None).filter(|_| used >= 30).ok_or(FitError::TooFew(used))?;
     let sent: Vec<f64> = measured.iter().map(|o| o.sent_s).collect();
-    let jittered: Vec<Vec<f64>> = (0..REPLAYS).map(|round| jitter(&sent, target.step_s / 2.0, round)).collect();
+    let jittered: Vec<Vec<f64>> =
+        (0..REPLAYS).map(|round| jitter(&sent, target.step_s / 2.0, round)).collect();
     let figures = target.figures();
     let mut evaluate = |setting: &Setting| {
         let mut sums = [0.0; 5];
@@ -159,8 +159,11 @@ pub fn fit(
     let goal: Vec<f64> = figures.iter().flatten().copied().collect();
     let parameters = |first: Parameter| {
         let all = [first, Parameter::Sequence, Parameter::Compute, Parameter::FrontEnd, Parameter::Wake];
-        let mut chosen: Vec<Parameter> =
-            all.into_iter().zip(figures).filter_map(|(parameter, figure)| figure.map(|_| parameter)).collect();
+        let mut chosen: Vec<Parameter> = all
+            .into_iter()
+            .zip(figures)
+            .filter_map(|(parameter, figure)| figure.map(|_| parameter))
+            .collect();
         // Without a busy server there is nothing to tell the API server's time from waking the engine.
         if figures[3].is_none() {
             for parameter in &mut chosen {

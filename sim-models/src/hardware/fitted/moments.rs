@@ -114,9 +114,8 @@ impl Moments {
         let varied = spread(&|row| row[1] / row[0]) > 0.25 && rows.len() >= 3 * FEWEST;
         let interrupted = rows.iter().filter(|(row, _)| row[2] > 0.0).count() >= FEWEST
             && spread(&|row| row[2] / row[0]) > 1e-3;
-        let terms = like.map_or((varied, interrupted), |like| {
-            (like.sequence_s.is_some(), like.prompt_token_s.is_some())
-        });
+        let terms = like
+            .map_or((varied, interrupted), |like| (like.sequence_s.is_some(), like.prompt_token_s.is_some()));
         let (step_s, sequence_s, prompt_token_s) = match terms {
             (true, true) => {
                 let [step, sequence, token] = least_squares(&rows)?;

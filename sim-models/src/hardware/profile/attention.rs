@@ -74,6 +74,10 @@ pub(super) fn nearest<R: Shape>(rows: &[R], kv: Precision, asked: [u64; 3]) -> O
             [ratio(dim, head_dim), ratio(kv, kv_heads), ratio(h, heads)]
         };
         let (a, b) = (distance(a), distance(b));
-        a.iter().zip(&b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+        a.iter()
+            .zip(&b)
+            .map(|(a, b)| a.total_cmp(b))
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
     })
 }

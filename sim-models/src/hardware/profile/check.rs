@@ -52,7 +52,6 @@ impl Profile {
             ("step_gap_us", o.step_gap_us, MAX_US),
             ("host_step_us", o.host_step_us, MAX_US),
             ("host_sequence_us", o.host_sequence_us, MAX_US),
-            ("wake_us", o.wake_us, MAX_US),
             ("elementwise_floor_us", o.elementwise_floor_us, MAX_US),
             ("elementwise_gb_s", o.elementwise_gb_s, 1e9),
         ];
@@ -92,7 +91,8 @@ impl Profile {
         let heads = |h: u64, kv: u64, dim: u64| {
             [h, kv, dim].iter().all(|count| (1..=1 << 20).contains(count)) && h % kv == 0
         };
-        let whole = "has heads that no model has: expected whole groups of query heads, each of width 1 or more";
+        let whole =
+            "has heads that no model has: expected whole groups of query heads, each of width 1 or more";
         for (i, row) in self.decode_attention.iter().enumerate() {
             let at = |key: &str| format!("decode_attention[{i}].{key}");
             if !heads(row.heads, row.kv_heads, row.head_dim) {
@@ -125,11 +125,19 @@ impl Profile {
 }
 
 fn positive(value: f64, most: f64) -> Result<(), String> {
-    if value > 0.0 && value <= most { Ok(()) } else { Err(format!("is {value}: expected a number above 0, at most {most}")) }
+    if value > 0.0 && value <= most {
+        Ok(())
+    } else {
+        Err(format!("is {value}: expected a number above 0, at most {most}"))
+    }
 }
 
 fn not_negative(value: f64) -> Result<(), String> {
-    if (0.0..=MAX_US).contains(&value) { Ok(()) } else { Err(format!("is {value}: expected 0 or more, at most {MAX_US}")) }
+    if (0.0..=MAX_US).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("is {value}: expected 0 or more, at most {MAX_US}"))
+    }
 }
 
 fn increasing(grid: &[u64]) -> Result<(), String> {
@@ -154,7 +162,9 @@ fn times_of(times: &[f64], count: usize) -> Result<(), String> {
         positive(time, MAX_US)?;
     }
     match times.windows(2).find(|pair| pair[0] > pair[1]) {
-        Some(pair) => Err(format!("falls from {} to {}: expected that more work takes no less time", pair[0], pair[1])),
+        Some(pair) => {
+            Err(format!("falls from {} to {}: expected that more work takes no less time", pair[0], pair[1]))
+        }
         None => Ok(()),
     }
 }

@@ -69,13 +69,11 @@ impl StepFunction {
         let gemm = profile.gemm_in(precision)?;
         let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
         let activation = precision.activation_bytes() as f64;
-        let shape = [
-            model.heads / tensor_parallel,
-            model.kv_heads.div_ceil(tensor_parallel),
-            model.head_dim,
-        ];
+        let shape = [model.heads / tensor_parallel, model.kv_heads.div_ceil(tensor_parallel), model.head_dim];
         let kv = sixteen_bits(kv_precision);
-        let lacks = |what| profile.lacks(format!("{what} attention with a KV cache in {kv_precision}"), "other formats only");
+        let lacks = |what| {
+            profile.lacks(format!("{what} attention with a KV cache in {kv_precision}"), "other formats only")
+        };
         let decode = nearest(&profile.decode_attention, kv, shape).ok_or_else(|| lacks("decode"))?;
         let prefill = nearest(&profile.prefill_attention, kv, shape).ok_or_else(|| lacks("prefill"))?;
         let overheads = &profile.overheads;
@@ -144,7 +142,7 @@ impl StepFunction {
         let gap_us = or(|fitted| fitted.step_gap_us, overheads.step_gap_us);
         let host_us = or(|fitted| fitted.host_step_us, overheads.host_step_us);
         let host_sequence_us = or(|fitted| fitted.host_sequence_us, overheads.host_sequence_us);
-        let wake_us = or(|fitted| fitted.wake_us, overheads.wake_us);
+        let wake_us = or(|fitted| fitted.wake_us, 0.0);
         let floors_us = layers * (decode.floor_us + overheads.elementwise_floor_us) + gap_us;
         let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
         let coefficients = Coefficients {
@@ -161,7 +159,8 @@ impl StepFunction {
         let (calibration, detail) = match fitted {
             None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
             Some(fitted) => {
-                let detail = format!("{} on {}, kernels of {}", fitted.source, profile.id, profile.kernel_set);
+                let detail =
+                    format!("{} on {}, kernels of {}", fitted.source, profile.id, profile.kernel_set);
                 (Calibration::Fitted, detail)
             }
         };
@@ -177,19 +176,29 @@ impl Profile {
         let found = self.gemm.iter().find(|table| sixteen_bits(table.precision) == asked);
         found.ok_or_else(|| {
             let formats: Vec<String> = self.gemm.iter().map(|table| table.precision.to_string()).collect();
-            self.lacks(format!("matrix multiplications in {precision}"), format!("it has {}", formats.join(", ")))
+            self.lacks(
+                format!("matrix multiplications in {precision}"),
+                format!("it has {}", formats.join(", ")),
+            )
         })
     }
 
     fn all_reduce_over(&self, gpus: u64) -> Result<Series, ProfileError> {
         let table = self.all_reduce.iter().find(|table| table.gpus == gpus);
-        let table = table.ok_or_else(|| self.lacks(format!("all-reduce over {gpus} GPUs"), "other numbers only"))?;
+        let table =
+            table.ok_or_else(|| self.lacks(format!("all-reduce over {gpus} GPUs"), "other numbers only"))?;
         Ok(Series { tokens: table.bytes.iter().map(|bytes| *bytes as f64).collect(), us: table.us.clone() })
     }
 
     /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
     /// of reading the experts that the tokens need (`min(tokens * active, all)`) and computing.
-    fn experts_of(&self, gemm: &GemmTable, model: &Model, precision: Precision, tensor_parallel: u64) -> Series {
+    fn experts_of(
+        &self,
+        gemm: &GemmTable,
+        model: &Model,
+        precision: Precision,
+        tensor_parallel: u64,
+    ) -> Series {
         let inner = model.ffn / tensor_parallel;
         let timed = self.experts.iter().find(|table| {
             sixteen_bits(table.precision) == sixteen_bits(precision)

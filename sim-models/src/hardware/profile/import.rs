@@ -110,7 +110,8 @@ pub struct ProfileHeader {
     pub overheads: Overheads,
 }
 
-/// How well a straight line fits the attention of one shape.
+/// How well a straight line fits the attention of one shape. Shapes that it does not fit are left out of the
+/// profile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SlopeFit {
     /// `decode` or `prefill`.
@@ -130,6 +131,8 @@ const LEAST_SHAPE: u64 = 256;
 /// Key-value bytes from which decode attention is bound by memory: twice an L2 cache of 50 MB. What the cache
 /// holds is faster when a kernel is timed again and again, but in a model the weights have displaced it.
 const BEYOND_CACHE: f64 = 100e6;
+/// Share of the variance that a shape's line must explain for the shape to be kept.
+const LEAST_R2: f64 = 0.9;
 /// Key-value bytes up to which decode attention is its floor.
 const WITHIN_FLOOR: f64 = 2e6;
 
@@ -229,7 +232,16 @@ impl Measurements {
             let Some([sequence_us, byte_us]) = two_slopes(points) else { continue };
             let line = |r: &AttentionRecord| floor_us + sequence_us * r.batch as f64 + byte_us * bytes(r);
             let r2 = explained(long.iter().map(|r| (r.us, line(r))));
-            fits.push(SlopeFit { kernel: "decode", kv, shape: [heads, kv_heads, head_dim], points: long.len(), r2 });
+            fits.push(SlopeFit {
+                kernel: "decode",
+                kv,
+                shape: [heads, kv_heads, head_dim],
+                points: long.len(),
+                r2,
+            });
+            if r2 < LEAST_R2 {
+                continue;
+            }
             let gb_s = four_digits(1e-3 / byte_us);
             let (floor_us, sequence_us) = (four_digits(floor_us), four_digits(sequence_us));
             rows.push(DecodeAttention { kv, heads, kv_heads, head_dim, floor_us, sequence_us, gb_s });
@@ -249,9 +261,25 @@ impl Measurements {
             let Some([token_us, work_us]) = two_slopes(points) else { continue };
             let line = |r: &AttentionRecord| floor_us + token_us * tokens(r) + work_us * work(r);
             let r2 = explained(long.iter().map(|r| (r.us, line(r))));
-            fits.push(SlopeFit { kernel: "prefill", kv, shape: [heads, kv_heads, head_dim], points: long.len(), r2 });
+            fits.push(SlopeFit {
+                kernel: "prefill",
+                kv,
+                shape: [heads, kv_heads, head_dim],
+                points: long.len(),
+                r2,
+            });
+            if r2 < LEAST_R2 {
+                continue;
+            }
             let tflops = four_digits((2 * heads * head_dim) as f64 / work_us / 1e6);
-            rows.push(PrefillAttention { kv, heads, kv_heads, head_dim, token_ns: four_digits(token_us * 1e3), tflops });
+            rows.push(PrefillAttention {
+                kv,
+                heads,
+                kv_heads,
+                head_dim,
+                token_ns: four_digits(token_us * 1e3),
+                tflops,
+            });
         }
         (rows, fits)
     }

@@ -52,7 +52,6 @@ impl Profile {
             ("step_gap_us", o.step_gap_us),
             ("host_step_us", o.host_step_us),
             ("host_sequence_us", o.host_sequence_us),
-            ("wake_us", o.wake_us),
             ("elementwise_floor_us", o.elementwise_floor_us),
             ("elementwise_gb_s", o.elementwise_gb_s),
             ("sustained_slowdown", o.sustained_slowdown),

@@ -29,11 +29,8 @@ impl Curve {
     /// [`HardwareError::OutOfRange`] when counts do not increase, ticks decrease, or a value exceeds
     /// [`MAX_COEFFICIENT`].
     pub fn new(points: Vec<(u64, u64)>) -> Result<Self, HardwareError> {
-        let refuse = |value: u64, expected| HardwareError::OutOfRange {
-            name: "curve",
-            value: value as f64,
-            expected,
-        };
+        let refuse =
+            |value: u64, expected| HardwareError::OutOfRange { name: "curve", value: value as f64, expected };
         for &(count, ticks) in &points {
             if count.max(ticks) > MAX_COEFFICIENT {
                 return Err(refuse(count.max(ticks), "counts and ticks of at most 2^50"));
