@@ -1,6 +1,7 @@
 //! GPUs, models, what fits into memory, and how long a forward pass takes.
 //!
-//! - [`catalogue`]: GPUs and models by name, with the source of every figure.
+//! - [`catalogue`]: GPUs, CPU hosts and models by name, with the source of every figure; models by their
+//!   Hugging Face `config.json`.
 //! - [`memory`]: weights, activations and the KV cache blocks that remain.
 //! - [`timing`]: the integer [`StepFunction`](timing::StepFunction) of a forward pass, whatever its
 //!   source, and its closed form over a run of decode steps.
@@ -40,6 +41,30 @@ pub enum HardwareError {
     /// A name that is not in the catalogue.
     #[error(transparent)]
     UnknownName(#[from] catalogue::UnknownName),
+    /// A `config.json` that cannot be used.
+    #[error(transparent)]
+    ModelFile(#[from] catalogue::ModelFileError),
+    /// A model that generates no text.
+    #[error("{0} is an encoder: it generates no text and keeps no KV cache")]
+    Encoder(String),
+    /// A number format that no kernels exist for.
+    #[error("no engine has kernels for {precision} weights on {gpu}: expected {}", names(.accepted))]
+    NoKernels {
+        /// The format asked for.
+        precision: Precision,
+        /// Catalogue id of the GPU.
+        gpu: String,
+        /// The formats that there are kernels for.
+        accepted: Vec<Precision>,
+    },
+    /// A model split over several CPU hosts.
+    #[error("tensor_parallel = {tensor_parallel} on {gpu}: expected 1, as a model is not split over hosts")]
+    SplitHost {
+        /// The number of hosts asked for.
+        tensor_parallel: u64,
+        /// Catalogue id of the host.
+        gpu: String,
+    },
     /// A tensor parallelism that no engine offers.
     #[error("tensor_parallel = {0}: expected 1, 2, 4 or 8")]
     TensorParallel(u64),
@@ -73,6 +98,32 @@ pub enum HardwareError {
     /// The model does not fit into the memory of the GPUs.
     #[error(transparent)]
     DoesNotFit(#[from] memory::DoesNotFit),
+}
+
+fn names(precisions: &[Precision]) -> String {
+    let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
+    names.join(", ")
+}
+
+/// Checks that `gpu` has kernels for weights in `precision` and that `model` can be split over
+/// `tensor_parallel` of them.
+///
+/// # Errors
+/// [`HardwareError::NoKernels`], [`HardwareError::SplitHost`], and as [`check_tensor_parallel`].
+pub fn check_placement(
+    gpu: &catalogue::Gpu,
+    model: &catalogue::Model,
+    precision: Precision,
+    tensor_parallel: u64,
+) -> Result<(), HardwareError> {
+    if gpu.unsupported.contains(&precision) {
+        let accepted = Precision::ALL.into_iter().filter(|other| !gpu.unsupported.contains(other)).collect();
+        return Err(HardwareError::NoKernels { precision, gpu: gpu.id.clone(), accepted });
+    }
+    if gpu.is_host() && tensor_parallel > 1 {
+        return Err(HardwareError::SplitHost { tensor_parallel, gpu: gpu.id.clone() });
+    }
+    check_tensor_parallel(model, tensor_parallel)
 }
 
 /// Checks that `model` can be split over `tensor_parallel` GPUs: whole attention heads on each, and
