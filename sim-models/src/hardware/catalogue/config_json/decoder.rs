@@ -178,7 +178,7 @@ fn sliding(fields: &Fields, layers: u64) -> Result<Option<Sliding>, ConfigJsonEr
             if !fields.flag("use_sliding_window", false)? {
                 return Ok(None);
             }
-            (Some(4096), layers.saturating_sub(fields.from_zero("max_window_layers", MAX_LAYERS)?))
+            (Some(4096), layers.saturating_sub(fields.count("max_window_layers", MAX_LAYERS)?))
         }
         _ => return Ok(None),
     };
@@ -225,9 +225,9 @@ pub(super) fn deepseek(fields: &Fields) -> Result<Model, ConfigJsonError> {
     }
     (model.experts, model.active_experts) = experts(fields, "n_routed_experts")?;
     model.ffn = fields.required("moe_intermediate_size", MAX_FFN)?;
-    model.shared_ffn = fields.from_zero("n_shared_experts", MAX_EXPERTS)? * model.ffn;
+    model.shared_ffn = fields.count("n_shared_experts", MAX_EXPERTS)? * model.ffn;
     let step = fields.or("moe_layer_freq", MAX_LAYERS, 1)?;
-    let first = fields.from_zero("first_k_dense_replace", MAX_LAYERS)?.min(layers);
+    let first = fields.count("first_k_dense_replace", MAX_LAYERS)?.min(layers);
     let with_experts = (first..layers).filter(|layer| layer.is_multiple_of(step)).count() as u64;
     (model.dense_layers, model.dense_ffn) = (layers - with_experts, dense_ffn);
     if fields.get("topk_method").and_then(Value::as_str) == Some("noaux_tc") {

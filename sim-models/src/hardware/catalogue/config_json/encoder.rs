@@ -55,7 +55,7 @@ pub(super) fn nomic(fields: &Fields) -> Result<Model, ConfigJsonError> {
     let layers = fields.required("n_layer", MAX_LAYERS)?;
     let ffn = fields.optional("n_inner", MAX_FFN)?.unwrap_or(4 * hidden);
     let positions = fields.required("n_positions", MAX_CONTEXT)?;
-    let types = fields.from_zero("type_vocab_size", MAX_WIDTH)?;
+    let types = fields.count("type_vocab_size", MAX_WIDTH)?;
     let rotary = fields.get("rotary_emb_fraction").and_then(Value::as_f64).is_some_and(|share| share > 0.0);
     let activation = fields.get("activation_function").and_then(Value::as_str).unwrap_or("gelu");
     let gated_ffn = activation.ends_with("glu");

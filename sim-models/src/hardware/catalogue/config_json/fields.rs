@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The whole number at `key`, from 0.
-    pub fn from_zero(&self, key: &str, most: u64) -> Result<u64, ConfigJsonError> {
+    pub fn count(&self, key: &str, most: u64) -> Result<u64, ConfigJsonError> {
         match self.get(key) {
             Some(value) if value.as_u64() == Some(0) => Ok(0),
             _ => self.or(key, most, 0),
