@@ -35,6 +35,29 @@ use precision::Precision;
 /// The numbers of GPUs that one replica of a model may be split over (one host).
 pub const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];
 
+/// How a model lies on GPUs. A number stands for tensor parallelism alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// GPUs that each matrix is split over: 1, 2, 4 or 8.
+    pub tensor_parallel: u64,
+    /// Engines that share out the experts of a layer among them (expert parallelism), each with attention, KV
+    /// cache and requests of its own: 1, 2, 4 or 8, and at most 8 GPUs with `tensor_parallel`.
+    pub data_parallel: u64,
+}
+
+impl Placement {
+    /// GPUs that experts are shared out over.
+    pub fn gpus(self) -> u64 {
+        self.tensor_parallel.saturating_mul(self.data_parallel)
+    }
+}
+
+impl From<u64> for Placement {
+    fn from(tensor_parallel: u64) -> Self {
+        Self { tensor_parallel, data_parallel: 1 }
+    }
+}
+
 /// Why a choice of hardware, model and settings cannot be.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum HardwareError {
@@ -58,10 +81,10 @@ pub enum HardwareError {
         accepted: Vec<Precision>,
     },
     /// A model split over several CPU hosts.
-    #[error("tensor_parallel = {tensor_parallel} on {gpu}: expected 1, as a model is not split over hosts")]
+    #[error("{gpus} of {gpu} for one model: expected 1, as a model is not split over hosts")]
     SplitHost {
         /// The number of hosts asked for.
-        tensor_parallel: u64,
+        gpus: u64,
         /// Catalogue id of the host.
         gpu: String,
     },
@@ -81,6 +104,17 @@ pub enum HardwareError {
         heads: u64,
         /// Its key-value heads.
         kv_heads: u64,
+    },
+    /// Engines that cannot share out experts.
+    #[error(
+        "data_parallel_size = {data_parallel} for {model}: expected 1, 2, 4 or 8 engines, at most 8 GPUs \
+         together, and a model with experts to share out"
+    )]
+    DataParallel {
+        /// The number of engines asked for.
+        data_parallel: u64,
+        /// Catalogue id of the model.
+        model: String,
     },
     /// A precision that no engine keeps the KV cache in.
     #[error("kv_precision = {0}: expected fp32, fp16, bf16, fp8 or int8")]
@@ -105,25 +139,31 @@ fn names(precisions: &[Precision]) -> String {
     names.join(", ")
 }
 
-/// Checks that `gpu` has kernels for weights in `precision` and that `model` can be split over
-/// `tensor_parallel` of them.
+/// Checks that `gpu` has kernels for weights in `precision` and that `model` can be placed on several of them
+/// so.
 ///
 /// # Errors
-/// [`HardwareError::NoKernels`], [`HardwareError::SplitHost`], and as [`check_tensor_parallel`].
+/// [`HardwareError::NoKernels`], [`HardwareError::SplitHost`], [`HardwareError::DataParallel`], and as
+/// [`check_tensor_parallel`].
 pub fn check_placement(
     gpu: &catalogue::Gpu,
     model: &catalogue::Model,
     precision: Precision,
-    tensor_parallel: u64,
+    placement: Placement,
 ) -> Result<(), HardwareError> {
+    let Placement { tensor_parallel, data_parallel } = placement;
     if gpu.unsupported.contains(&precision) {
         let accepted = Precision::ALL.into_iter().filter(|other| !gpu.unsupported.contains(other)).collect();
         return Err(HardwareError::NoKernels { precision, gpu: gpu.id.clone(), accepted });
     }
-    if gpu.is_host() && tensor_parallel > 1 {
-        return Err(HardwareError::SplitHost { tensor_parallel, gpu: gpu.id.clone() });
+    check_tensor_parallel(model, tensor_parallel)?;
+    if data_parallel != 1 && (model.experts == 1 || !TENSOR_PARALLEL.contains(&placement.gpus())) {
+        return Err(HardwareError::DataParallel { data_parallel, model: model.id.clone() });
     }
-    check_tensor_parallel(model, tensor_parallel)
+    if gpu.is_host() && placement.gpus() > 1 {
+        return Err(HardwareError::SplitHost { gpus: placement.gpus(), gpu: gpu.id.clone() });
+    }
+    Ok(())
 }
 
 /// Checks that `model` can be split over `tensor_parallel` GPUs: whole attention heads on each, and

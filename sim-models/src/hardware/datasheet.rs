@@ -20,6 +20,10 @@
 //!   rotation with cache write, and of one gated activation), above a floor for each layer.
 //! - **All-reduces**, two for each layer with tensor parallelism: a base latency plus
 //!   `2 (tp - 1) / tp` times the activations over the link.
+//! - **Exchange of tokens**, where engines share out experts: twice for each layer with experts (to
+//!   the experts and back) a base latency like that of an all-reduce, plus the activations that each token sends
+//!   to other engines, `(n - 1) / n` of `min(active experts, n)` copies among n engines. All engines are taken to be
+//!   equally full, so that each computes with its share of the experts what it sends away (assumption).
 //! - **Sampling** passes three times over the fp32 logits of each sequence.
 //! - **The host** prepares the next step meanwhile; a gap between steps overlaps with nothing.
 //!
@@ -33,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{Gpu, Model, ModelKind};
 use super::precision::Precision;
 use super::timing::{Calibration, Coefficients, Hinge, Ramp, StepFunction, TICKS_PER_NANO};
-use super::{HardwareError, check_placement};
+use super::{HardwareError, Placement, check_placement};
 
 /// How far below the datasheet a server runs. A field left out takes the figure measured on the GPU by
 /// others where the catalogue has one (A100, H100, B200, L40S), otherwise the same share of the peak as on
@@ -166,6 +170,8 @@ struct Rates {
     attention_floor: f64,
     all_reduce_base: f64,
     link: f64,
+    exchange_base: f64,
+    exchange_link: f64,
 }
 
 impl Efficiency {
@@ -202,7 +208,7 @@ impl Efficiency {
         Ok(())
     }
 
-    fn rates(&self, gpu: &Gpu, precision: Precision, tensor_parallel: u64) -> Rates {
+    fn rates(&self, gpu: &Gpu, precision: Precision, placement: Placement) -> Rates {
         let measured = gpu.measured.as_ref();
         let shares = if gpu.is_host() { HOST } else { H100 };
         let bandwidth = gpu.memory_bandwidth;
@@ -224,11 +230,13 @@ impl Efficiency {
         let floor_us = self.attention_floor_us.unwrap_or_else(|| {
             measured.map_or(shares.attention_floor_us, |measured| measured.attention_floor)
         });
-        let base_us = self.all_reduce_base_us.unwrap_or_else(|| {
-            let by_link = if gpu.linked(tensor_parallel) { NVLINK_ALL_REDUCE_US } else { PCIE_ALL_REDUCE_US };
-            let by_gpus = measured.map_or(by_link, |measured| measured.all_reduce_base);
-            by_gpus[(tensor_parallel.ilog2() as usize).saturating_sub(1)]
-        });
+        let base_us = |gpus: u64| {
+            self.all_reduce_base_us.unwrap_or_else(|| {
+                let by_link = if gpu.linked(gpus) { NVLINK_ALL_REDUCE_US } else { PCIE_ALL_REDUCE_US };
+                let by_gpus = measured.map_or(by_link, |measured| measured.all_reduce_base);
+                by_gpus[(gpus.ilog2() as usize).saturating_sub(1)]
+            })
+        };
         let narrow = precision.activation_bytes() > precision.weight_bytes(1);
         let head_precision = if precision == Precision::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
         let compute = if gpu.computes_in_8_bits(precision) { gemm_8bit } else { gemm };
@@ -243,36 +251,40 @@ impl Efficiency {
             prefill_attention: gpu.peak_flops(head_precision) * prefill / slowdown,
             elementwise: bytes * self.elementwise_bandwidth.unwrap_or(weights),
             attention_floor: floor_us * 1e-6,
-            all_reduce_base: base_us * 1e-6,
-            link: gpu.link_bandwidth(tensor_parallel) * self.all_reduce_bandwidth,
+            all_reduce_base: base_us(placement.tensor_parallel) * 1e-6,
+            link: gpu.link_bandwidth(placement.tensor_parallel) * self.all_reduce_bandwidth,
+            exchange_base: base_us(placement.gpus()) * 1e-6,
+            exchange_link: gpu.link_bandwidth(placement.gpus()) * self.all_reduce_bandwidth,
         }
     }
 }
 
 impl StepFunction {
-    /// The step function of `model` on `tensor_parallel` GPUs from datasheet peaks and `efficiency`,
-    /// labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
+    /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from
+    /// datasheet peaks and `efficiency`, labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
     ///
     /// No pass takes less than reading all streamed weights at the datasheet's bandwidth (with several
     /// experts: those that its tokens need).
     ///
     /// # Errors
     /// An efficiency out of range, a precision without kernels, a KV precision that none is kept in, or a
-    /// `tensor_parallel` that does not divide the model.
+    /// placement that the model does not allow.
     pub fn from_datasheet(
         gpu: &Gpu,
         model: &Model,
         precision: Precision,
         kv_precision: Precision,
-        tensor_parallel: u64,
+        placement: impl Into<Placement>,
         efficiency: &Efficiency,
     ) -> Result<Self, HardwareError> {
         efficiency.check()?;
-        check_placement(gpu, model, precision, tensor_parallel)?;
+        let placement = placement.into();
+        check_placement(gpu, model, precision, placement)?;
+        let Placement { tensor_parallel, data_parallel } = placement;
         let kv_bytes = model
             .kv_bytes_per_token(kv_precision, tensor_parallel)
             .ok_or(HardwareError::KvPrecision(kv_precision))?;
-        let rates = efficiency.rates(gpu, precision, tensor_parallel);
+        let rates = efficiency.rates(gpu, precision, placement);
         let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
         let activation = precision.activation_bytes() as f64;
 
@@ -283,7 +295,7 @@ impl StepFunction {
             if model.experts > 1 { (all_layers - experts, experts) } else { (all_layers, 0.0) };
         let read_expert_share = by_token / gpus / rates.weights / model.experts as f64;
         let expert = Ramp {
-            until: model.experts.div_ceil(model.active_experts),
+            until: model.experts.div_ceil(model.active_experts * data_parallel),
             slope: at_least(read_expert_share * model.active_experts as f64),
         };
         let read_always = at_least(always / gpus / rates.weights);
@@ -301,11 +313,15 @@ impl StepFunction {
         let elementwise = elementwise_values * activation / rates.elementwise;
         let all_reduces = if tensor_parallel > 1 { 2.0 * layers } else { 0.0 };
         let reduced = 2.0 * (gpus - 1.0) / gpus * model.hidden as f64 * activation / rates.link;
+        let exchanging = if data_parallel > 1 { (model.layers - model.dense_layers) as f64 } else { 0.0 };
+        let copies = model.active_experts.min(data_parallel) as f64 * (1.0 - 1.0 / data_parallel as f64);
+        let exchanged = 2.0 * copies * model.hidden as f64 * activation / gpus / rates.exchange_link;
         let logits = if model.kind == ModelKind::Decoder { model.vocab as f64 } else { 0.0 };
         let sampling = 3.0 * 4.0 * logits / rates.elementwise;
 
         let floors = layers * (rates.attention_floor + efficiency.elementwise_floor_us * 1e-6)
             + all_reduces * rates.all_reduce_base
+            + 2.0 * exchanging * rates.exchange_base
             + efficiency.step_gap_us * 1e-6;
         let host = (at_least(efficiency.host_step_us * 1e-6), at_least(efficiency.host_sequence_us * 1e-6));
         let (inline, overlapped) = if efficiency.async_scheduling { ((0, 0), host) } else { (host, (0, 0)) };
@@ -318,7 +334,7 @@ impl StepFunction {
         let coefficients = Coefficients {
             base: [read_head, at_least(floors), inline.0].into_iter().fold(read_always, u64::saturating_add),
             per_sequence: nearest(sampling).saturating_add(inline.1),
-            per_token: nearest(elementwise + all_reduces * reduced),
+            per_token: nearest(elementwise + all_reduces * reduced + exchanging * exchanged),
             gemm: Hinge { free: read_all / compute_token.max(1), slope: compute_token },
             head: Hinge { free: read_head / compute_head.max(1), slope: compute_head },
             expert,

@@ -5,8 +5,8 @@
 //! subtracts the weights and the peak of a profiling pass, and cuts the rest into blocks. All figures are
 //! bytes of one GPU; with tensor parallelism every GPU holds the same share, rounded up.
 //!
-//! Every matrix is split evenly; so are the experts of a layer, be it each of them (tensor parallel) or
-//! whole ones on each GPU (expert parallel): the bytes are the same. Key-value heads fewer than GPUs, and the
+//! Every matrix is split evenly; so are the experts of a layer, be it each of them or whole ones on each GPU (expert
+//! parallel): the bytes are the same. Engines that share out experts (data parallel) hold all else each. Key-value heads fewer than GPUs, and the
 //! latent vectors of MLA, are held by every GPU. A layer with a sliding window is counted as if it saw
 //! the whole context. On a CPU host the same budget is taken of its RAM.
 //!
@@ -28,7 +28,7 @@ use thiserror::Error;
 
 use super::catalogue::{Gpu, Model, ModelKind, gpus};
 use super::precision::Precision;
-use super::{HardwareError, TENSOR_PARALLEL, check_placement};
+use super::{HardwareError, Placement, TENSOR_PARALLEL, check_placement};
 
 const GIB: u64 = 1 << 30;
 /// CUDA context, CUDA graphs, fragmentation. Assumption, see the module.
@@ -47,6 +47,8 @@ pub struct MemorySettings {
     pub kv_precision: Option<Precision>,
     /// GPUs that the model is split over: 1, 2, 4 or 8.
     pub tensor_parallel: u64,
+    /// Engines that share out the experts among them: 1, 2, 4 or 8.
+    pub data_parallel: u64,
     /// Share of the GPU's memory that the engine may take, above 0 and at most 1. 0.92 is vLLM's default.
     pub gpu_memory_utilization: f64,
     /// Tokens in a KV cache block. 16 is vLLM's default on CUDA.
@@ -68,6 +70,7 @@ impl Default for MemorySettings {
             precision: Precision::Bf16,
             kv_precision: None,
             tensor_parallel: 1,
+            data_parallel: 1,
             gpu_memory_utilization: 0.92,
             block_size: 16,
             max_num_batched_tokens: 8192,
@@ -78,6 +81,11 @@ impl Default for MemorySettings {
 }
 
 impl MemorySettings {
+    /// How the model lies on GPUs.
+    pub fn placement(&self) -> Placement {
+        Placement { tensor_parallel: self.tensor_parallel, data_parallel: self.data_parallel }
+    }
+
     /// Number format of the KV cache, given or by default.
     pub fn kv_format(&self) -> Precision {
         self.kv_precision.unwrap_or(match self.precision {
@@ -129,7 +137,7 @@ impl MemoryPlan {
         if model.kind == ModelKind::Encoder {
             return Err(HardwareError::Encoder(model.id.clone()));
         }
-        check_placement(gpu, model, settings.precision, settings.tensor_parallel)?;
+        check_placement(gpu, model, settings.precision, settings.placement())?;
         let demand = Demand::new(model, settings)?;
         let budget_bytes = budget(gpu, settings);
         let needed = demand.least(settings);
@@ -248,9 +256,9 @@ impl Demand {
             * u128::from(values_per_token * settings.precision.activation_bytes());
         let logits = u128::from(settings.max_num_seqs) * u128::from(2 * 4 * model.vocab);
         Ok(Self {
-            weights: model.weight_bytes(settings.precision).div_ceil(gpus),
+            weights: model.weight_bytes_on_gpu(settings.precision, settings.placement()),
             activations: pass.max(logits),
-            overhead: RUNTIME_BYTES + if gpus > 1 { COMMUNICATION_BYTES } else { 0 },
+            overhead: RUNTIME_BYTES + if settings.placement().gpus() > 1 { COMMUNICATION_BYTES } else { 0 },
             kv_bytes_per_token,
             block_bytes: u128::from(kv_bytes_per_token) * u128::from(settings.block_size),
         })
@@ -320,7 +328,7 @@ fn check(settings: &MemorySettings) -> Result<(), HardwareError> {
 fn alternatives(gpu: &Gpu, model: &Model, settings: &MemorySettings) -> Vec<Alternative> {
     let fits = |gpu: &Gpu, precision, tensor_parallel| {
         let changed = MemorySettings { precision, tensor_parallel, ..*settings };
-        check_placement(gpu, model, precision, tensor_parallel).is_ok()
+        check_placement(gpu, model, precision, changed.placement()).is_ok()
             && Demand::new(model, &changed)
                 .is_ok_and(|demand| demand.least(&changed) <= u128::from(budget(gpu, &changed)))
     };

@@ -39,6 +39,11 @@ pub struct LlmConfig {
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
+    /// Replicas that share out the experts of a mixture-of-experts model among them: 1, 2, 4 or 8, with at most 8
+    /// GPUs together. Each keeps attention, KV cache and requests of its own, as with vLLM's
+    /// `data_parallel_size` and `enable_expert_parallel`; they are taken to be equally full. Default: 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub data_parallel_size: u32,
     /// Number format of the weights. Default: that of the model's `quantization_config`, otherwise of its
     /// `dtype`, which is bf16 for most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +125,10 @@ fn one() -> u32 {
     1
 }
 
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
 fn one_replica() -> NonZeroU32 {
     NonZeroU32::MIN
 }
@@ -151,6 +160,7 @@ impl LlmConfig {
             model: model.into(),
             gpu: gpu.into(),
             tensor_parallel: one(),
+            data_parallel_size: one(),
             precision: None,
             kv_precision: None,
             replicas: one_replica(),
@@ -217,6 +227,7 @@ impl LlmConfig {
             precision,
             kv_precision: self.kv_precision,
             tensor_parallel: self.tensor_parallel.into(),
+            data_parallel: self.data_parallel_size.into(),
             gpu_memory_utilization: self.gpu_memory_utilization,
             block_size: self.block_size.into(),
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
@@ -248,7 +259,7 @@ impl LlmConfig {
             &model,
             settings.precision,
             settings.kv_format(),
-            settings.tensor_parallel,
+            settings.placement(),
             &self.timing.efficiency,
         )
         .map_err(|error| match error {
@@ -293,6 +304,10 @@ impl LlmConfig {
                 .help(format!("expected at most {MAX_REPLICAS}")));
         }
         let (config, step) = (self.engine()?, self.step_function()?);
+        if !replicas.is_multiple_of(self.data_parallel_size) {
+            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
+                .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
+        }
         check_longest_step(&config, &step)?;
         let engine = Engine::new(config).map_err(engine_refused)?;
         let gpu = self.gpu()?;
@@ -357,6 +372,7 @@ fn refused(error: HardwareError) -> ConfigError {
         HardwareError::OutOfRange { name, value, expected } => {
             ConfigError::new([name], format!("{name} is {value}")).help(format!("expected {expected}"))
         }
+        HardwareError::DataParallel { .. } => ConfigError::new(["data_parallel_size"], error.to_string()),
         HardwareError::TensorParallel(_)
         | HardwareError::Indivisible { .. }
         | HardwareError::SplitHost { .. } => ConfigError::new(["tensor_parallel"], error.to_string()),

@@ -1,5 +1,6 @@
 //! The shape of a transformer: what its layers hold, compute and cache.
 
+use super::super::Placement;
 use super::super::precision::Precision;
 
 /// What a transformer is for.
@@ -135,6 +136,14 @@ impl Model {
     pub fn weight_bytes(&self, precision: Precision) -> u64 {
         precision.weight_bytes(self.layer_parameters())
             + precision.embedding_bytes(self.table_parameters() + self.other_parameters)
+    }
+
+    /// Bytes of the weights on each GPU: the experts are shared out over all, the rest is split over those of
+    /// tensor parallelism.
+    pub fn weight_bytes_on_gpu(&self, precision: Precision, placement: Placement) -> u64 {
+        let experts = if self.experts > 1 { precision.weight_bytes(self.expert_parameters()) } else { 0 };
+        let rest = self.weight_bytes(precision).saturating_sub(experts);
+        rest.div_ceil(placement.tensor_parallel) + experts.div_ceil(placement.gpus())
     }
 
     /// Bytes of the weights that a forward pass over many tokens reads: all but the input embedding where it

@@ -206,6 +206,43 @@ fn shared_experts_and_dense_layers_are_always_read() {
 }
 
 #[test]
+fn engines_that_share_out_experts_read_fewer_and_exchange_tokens() {
+    let (gpu, deepseek) = (gpu("h200-sxm").unwrap(), model("deepseek-v3").unwrap());
+    let on = |tensor_parallel, data_parallel| {
+        let placement = Placement { tensor_parallel, data_parallel };
+        let built = StepFunction::from_datasheet(
+            gpu,
+            deepseek,
+            Precision::Fp8,
+            Precision::Bf16,
+            placement,
+            &perfect(),
+        );
+        *built.unwrap().coefficients()
+    };
+    let (split, shared) = (on(8, 1), on(1, 8));
+    // A token needs eight experts, which eight engines hold 32 each of: all are read from four tokens of each
+    // engine on, and together they are an eighth of all experts.
+    assert_eq!(shared.expert.until, 4);
+    let experts = deepseek.expert_parameters() as f64 / 8.0 / 4.8e12;
+    let read = (shared.expert.slope * shared.expert.until) as f64 / TICKS_PER_NANO as f64 * 1e-9;
+    assert!((read / experts - 1.0).abs() < 1e-6, "{read} s against {experts} s");
+    // Each sends 7/8 of its eight copies of 7,168 values there and back over 450 GB/s in 58 layers.
+    let alone = on(1, 1);
+    let exchanged = 58.0 * 2.0 * 7.0 * 7168.0 * 2.0 / 450e9;
+    assert!((shared.per_token - alone.per_token).abs_diff(nearest(exchanged)) <= 1);
+    // A token is computed by one GPU, not by all together.
+    assert!(shared.gemm.slope > 7 * split.gemm.slope);
+    for (model_id, tensor_parallel, data_parallel) in
+        [("llama-3.1-8b", 1, 2), ("deepseek-v3", 4, 4), ("deepseek-v3", 1, 3), ("deepseek-v3", 1, 0)]
+    {
+        let placement = Placement { tensor_parallel, data_parallel };
+        let error = check_placement(gpu, model(model_id).unwrap(), Precision::Bf16, placement).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("data_parallel_size = {data_parallel}")), "{error}");
+    }
+}
+
+#[test]
 fn precision_speeds_up_what_bandwidth_or_compute_bound_it() {
     let of = |gpu, precision| step(gpu, "llama-3.1-70b", precision, 8, &perfect());
     let streamed = |precision| model("llama-3.1-70b").unwrap().streamed_weight_bytes(precision) as f64;
@@ -313,7 +350,7 @@ proptest! {
         for efficiency in [Efficiency::default(), perfect()] {
             let built =
                 StepFunction::from_datasheet(gpu, model, precision, Precision::Fp8, tensor_parallel, &efficiency);
-            if check_placement(gpu, model, precision, tensor_parallel).is_err() {
+            if check_placement(gpu, model, precision, tensor_parallel.into()).is_err() {
                 prop_assert!(built.is_err());
                 continue;
             }

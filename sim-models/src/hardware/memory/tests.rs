@@ -101,6 +101,22 @@ fn latent_vectors_are_held_by_every_gpu() {
 }
 
 #[test]
+fn engines_that_share_out_experts_have_caches_of_their_own() {
+    // DeepSeek-V3 in fp8 on eight H200s: 656.6e9 / 8 bytes of experts, all 11.4e9 of attention, 3.7e9 of dense
+    // layers and shared experts and 3.7e9 of tables on each.
+    let split = MemorySettings { precision: Precision::Fp8, tensor_parallel: 8, ..MemorySettings::default() };
+    let shared = MemorySettings { tensor_parallel: 1, data_parallel: 8, ..split };
+    let tokens = |settings: &MemorySettings| plan("h200-sxm", "deepseek-v3", settings).unwrap().kv_tokens();
+    let weights = plan("h200-sxm", "deepseek-v3", &shared).unwrap().weights_bytes;
+    let expected = 656.6e9 / 8.0 + 11.4e9 + 3.7e9 + 3.7e9;
+    assert!((weights as f64 / expected - 1.0).abs() < 0.01, "{weights}");
+    // Eight caches in place of one that all GPUs hold a copy of.
+    assert!(8 * tokens(&shared) > 5 * tokens(&split), "{} and {}", tokens(&shared), tokens(&split));
+    let message = plan("h200-sxm", "qwen3-14b", &shared).unwrap_err().to_string();
+    assert!(message.contains("data_parallel_size = 8 for qwen3-14b"), "{message}");
+}
+
+#[test]
 fn a_host_keeps_everything_in_its_memory() {
     let host = "cpu-m7i-8xlarge";
     let settings = MemorySettings::default();

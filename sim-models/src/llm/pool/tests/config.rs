@@ -153,6 +153,11 @@ fn hosts_and_windows_and_encoders_are_told() {
     assert_eq!(error.path[2], "precision");
     let error = refused("llama-3.1-8b", "cpu-m7i-8xlarge", "tensor_parallel = 2");
     assert_eq!(error.path[2], "tensor_parallel");
+    let error = refused("llama-3.1-8b", "h100-sxm", "data_parallel_size = 2\nreplicas = 2");
+    assert_eq!(error.path[2], "data_parallel_size");
+    let error = refused("qwen3-30b-a3b", "h100-sxm", "data_parallel_size = 2\nreplicas = 3");
+    assert_eq!(error.path[2], "replicas");
+
     let gemma = LlmConfig::new("gemma-3-27b", "h100-sxm");
     let message = gemma.simplification().unwrap().unwrap();
     assert!(
