@@ -319,7 +319,8 @@ impl LlmConfig {
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
         let (cost, me) = scope.cost();
-        cost.add(me, format!("gpu {}", gpu.id), Price::PerHour(price), source, gpus);
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
         Ok(Box::new(Pool::new(Setup {
             engine,
             step,
