@@ -47,21 +47,23 @@ impl Component for Constant {
 /// Prints what each part of a request costs.
 pub fn bench() {
     let component = "[components.llm]\nkind = \"service\"\nservice_time = \"1s\"\n";
-    let row = |lengths: bool, timeout: bool, first_token: Option<u64>, rest: Option<u64>| {
+    let run = |requests: u64, lengths: bool, timeout: bool, first_token: Option<u64>, rest: Option<u64>| {
         let (prompts, answers) = if lengths { (PROMPTS, ANSWERS) } else { ("512", "200") };
         let timeout = if timeout { TIMEOUT } else { "" };
         let text = format!("{}{component}{timeout}", traffic(RATE, prompts, answers));
         move || {
             let time = |millis: Option<u64>| millis.map(SimDuration::from_millis);
             let constant = Constant { first_token: time(first_token), rest: time(rest) };
-            simulate(&text, REQUESTS, RATE, |system| assert!(system.substitute("llm", Box::new(constant))))
+            simulate(&text, requests, RATE, |system| assert!(system.substitute("llm", Box::new(constant))))
         }
     };
+    let row = |lengths, timeout, first_token, rest| run(REQUESTS, lengths, timeout, first_token, rest);
     table(&[
         Row { name: "arrivals, calls and replies", run: &row(false, false, None, None) },
         Row { name: "+ lognormal lengths", run: &row(true, false, None, None) },
         Row { name: "+ timeout of 60 s", run: &row(true, true, None, None) },
         Row { name: "+ service time", run: &row(true, true, None, Some(2_000)) },
         Row { name: "+ first token: the plumbing", run: &row(true, true, Some(50), Some(1_950)) },
+        Row { name: "the same in a run of 10,000", run: &run(10_000, true, true, Some(50), Some(1_950)) },
     ]);
 }
