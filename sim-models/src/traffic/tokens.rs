@@ -53,8 +53,11 @@ fn tokens_at(law: &Dist, u: f64) -> u32 {
 struct Table {
     /// The least length.
     least: u32,
-    /// Where the length changes to `least + i`, then the end of the last interval; ascending.
+    /// Where the length changes to `least + i`, ascending; then the end of all intervals, as often as
+    /// [`Table::at`] may look beyond the last.
     changes: Vec<u32>,
+    /// Number of lengths: what comes after the last of them is not in the table.
+    lengths: usize,
     /// The last change before each of 2^[`GUIDE_BITS`] equal parts of the halves.
     guide: Vec<u16>,
 }
@@ -62,6 +65,8 @@ struct Table {
 /// The most lengths in a table: longer ones are for the law to say.
 const MAX_LENGTHS: u32 = 4_096;
 const GUIDE_BITS: u32 = 11;
+/// Changes passed without a branch.
+const STRIDES: usize = 2;
 
 /// The uniform number at the start of a half.
 fn start_of(half: u32) -> f64 {
@@ -85,15 +90,14 @@ impl Table {
             }
             changes.push(half);
         }
-        if end == most {
-            changes.push(u32::MAX);
-        }
+        let lengths = changes.len() - usize::from(end < most);
         let last_before = |part: u32| {
             let start = part << (32 - GUIDE_BITS);
             changes.partition_point(|change| *change < start).saturating_sub(1) as u16
         };
         let guide = (0..1 << GUIDE_BITS).map(last_before).collect();
-        Some(Self { least, changes, guide })
+        changes.extend([u32::MAX; STRIDES + 1]);
+        Some(Self { least, changes, lengths, guide })
     }
 
     /// The length that a word stands for, unless that is for the law to say.
@@ -101,15 +105,15 @@ impl Table {
     fn at(&self, word: u64) -> Option<u32> {
         let half = (word >> 32) as u32;
         let mut place = usize::from(self.guide[(word >> (64 - GUIDE_BITS)) as usize]);
-        let mut change = self.changes[place];
-        loop {
-            let next = *self.changes.get(place + 1)?;
-            if half < next {
-                return (half > change).then_some(self.least + place as u32);
-            }
-            change = next;
+        // Arithmetic, not branches: whether there is a change in between cannot be predicted.
+        for _ in 0..STRIDES {
+            place += usize::from(half > self.changes[place + 1]);
+        }
+        while half > self.changes[place + 1] {
             place += 1;
         }
+        let certain = place < self.lengths && half > self.changes[place] && half < self.changes[place + 1];
+        certain.then_some(self.least + place as u32)
     }
 }
 
