@@ -214,20 +214,20 @@ impl Ctx<'_> {
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
-        let delay = self.return_delay(call, 1);
         let meter = &mut self.core.meters[self.me.index()];
-        if awaited {
-            meter.outcomes[reply.outcome as usize] += 1;
-            // Quick refusals would flatter the latency of what is served.
-            if reply.outcome != Outcome::Rejected {
-                meter.latency.record(now.since(arrived_at).as_nanos());
-            }
-            self.call_mut(id).reply = Some(reply);
-            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
-        } else {
+        if !awaited {
             meter.unheard += 1;
             self.core.close_call(id);
+            return;
         }
+        meter.outcomes[reply.outcome as usize] += 1;
+        // Quick refusals would flatter the latency of what is served.
+        if reply.outcome != Outcome::Rejected {
+            meter.latency.record(now.since(arrived_at).as_nanos());
+        }
+        let delay = self.return_delay(self.call(id), 1);
+        self.call_mut(id).reply = Some(reply);
+        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
     }
 
     /// Tells the caller of a call that I serve how far it is.
@@ -344,7 +344,10 @@ impl Ctx<'_> {
     pub(crate) fn end_request(&mut self, id: RequestId, outcome: Outcome) {
         let now = self.now();
         let core = &mut *self.core;
-        let request = core.requests.get_mut(id).expect("a request ends once");
+        let cell = core.requests.get(id).map(|request| core.cell(request));
+        let (Some(cell), Some(request)) = (cell, core.requests.get_mut(id)) else {
+            unreachable!("a request ends once");
+        };
         request.ended = true;
         core.ended[outcome as usize] += 1;
         core.recorder.end(outcome, now.since(request.born));
@@ -356,12 +359,11 @@ impl Ctx<'_> {
         // A sum: the order of ends at one instant does not count.
         core.outcome_hash = core.outcome_hash.wrapping_add(hash.value());
         if request.born >= core.measure_from {
-            let request = core.requests.get(id).expect("just ended");
-            let (cell, bounds) = (core.cell(request), core.bounds[usize::from(request.class)]);
+            let bounds = &core.bounds[usize::from(request.class)];
             let in_window = now <= core.arrivals_until;
             core.request_meters[cell].end(request, outcome, now, bounds, in_window);
         }
-        if core.requests.get(id).is_some_and(|request| request.open_calls == 0) {
+        if request.open_calls == 0 {
             core.requests.remove(id);
         }
     }

@@ -112,10 +112,10 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     // A run that came to `until` lasted until then; one that was done or cancelled ended at its last event.
     let end = if stop == Stop::Until { until } else { simulation.now() };
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
-    let (system, _) = simulation.parts();
+    let mut system = simulation.into_world();
     system.sample(end);
     let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
-    let core = &mut system.core;
+    let mut core = system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -136,11 +136,11 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         }
     }
     let sources = core.source_count;
-    let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
+    let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
     let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
-        name: name.clone(),
+        name,
         is_source: index < sources,
-        meter: meter.clone(),
+        meter,
         llm,
     });
     Ok(RunOutput {
@@ -152,11 +152,11 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         measured_from: core.measure_from,
         arrivals_until: core.arrivals_until.min(end),
         conservation,
-        labels: core.labels.clone(),
-        requests: core.request_meters.clone(),
+        labels: core.labels,
+        requests: core.request_meters,
         components: components.collect(),
         costs,
-        windows: std::mem::take(&mut core.recorder.system),
-        component_windows: std::mem::take(&mut core.recorder.components),
+        windows: core.recorder.system,
+        component_windows: core.recorder.components,
     })
 }
