@@ -61,8 +61,6 @@ pub struct LlmReport {
     pub output_tokens: u64,
     /// Time between two tokens of a sequence, in nanoseconds, rounded down.
     pub itl: Histogram,
-    /// Calls that each replica took.
-    pub calls_by_replica: Vec<u64>,
     /// Calls refused.
     pub rejected: Rejected,
     /// How far the step times can be trusted, in words.
@@ -82,8 +80,6 @@ pub(super) struct Measures {
     prompt_tokens: u64,
     output_tokens: u64,
     itl: Histogram,
-    /// Calls taken, by replica.
-    pub(super) calls: Vec<u64>,
     pub(super) rejected: Rejected,
     /// KV blocks in use.
     pub(super) kv_used: TimeWeighted,
@@ -104,13 +100,13 @@ pub(super) struct Facts {
 }
 
 impl Measures {
-    pub(super) fn new(replicas: u32) -> Self {
+    pub(super) fn new() -> Self {
         let level = || TimeWeighted::new(SimTime::ZERO, 0);
-        Self::from(replicas as usize, level(), level())
+        Self::from(level(), level())
     }
 
     /// Everything from zero, but for the levels.
-    fn from(replicas: usize, kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
+    fn from(kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
         Self {
             steps: 0,
             ticks: 0,
@@ -121,7 +117,6 @@ impl Measures {
             prompt_tokens: 0,
             output_tokens: 0,
             itl: Histogram::new(),
-            calls: vec![0; replicas],
             rejected: Rejected::default(),
             kv_used,
             stepping,
@@ -132,7 +127,7 @@ impl Measures {
         let (mut kv_used, mut stepping) = (self.kv_used.clone(), self.stepping.clone());
         kv_used.reset(now);
         stepping.reset(now);
-        *self = Self::from(self.calls.len(), kv_used, stepping);
+        *self = Self::from(kv_used, stepping);
     }
 
     /// A step that took `ticks` has ended.
@@ -184,7 +179,6 @@ impl Measures {
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.output_tokens,
             itl: self.itl.clone(),
-            calls_by_replica: self.calls.clone(),
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ConfigError;
+use crate::pool::{Balancer, HealthConfig, LeastRequest};
 use crate::system::ComponentConfig;
 
 fn refused(model: &str, gpu: &str, settings: &str) -> ConfigError {
@@ -22,12 +23,13 @@ fn the_smallest_file_takes_the_defaults_and_round_trips() {
     assert_eq!((config.max_num_batched_tokens, config.max_num_seqs, config.block_size), (8192, 256, 16));
     let full = "kind = \"llm\"\nmodel = \"llama-3.1-70b\"\ngpu = \"h200-sxm\"\ntensor_parallel = 2\n
         precision = \"fp8\"\nkv_precision = \"fp8\"\nreplicas = 4\nqueue_cap = 10\nkv_blocks = 5000\n
-        scheduling_policy = \"priority\"\nbalancer = \"least_request\"\nmax_model_len = 4096\n
+        scheduling_policy = \"priority\"\nbalancer = \"least_request\"\nhealth = \"envoy\"\nmax_model_len = 4096\n
         gpu_memory_utilization = 1\nprice_per_gpu_hour = \"$2.50/h\"\n
         timing = { efficiency = { gemm_compute = 0.7, step_gap_us = 100 } }";
     let component: ComponentConfig = toml::from_str(full).unwrap();
     let ComponentConfig::Llm(config) = &component else { panic!("{component:?}") };
-    assert_eq!((config.balancer, config.timing.efficiency.gemm_compute), (Balancer::LeastRequest, Some(0.7)));
+    assert_eq!(config.balancer, Balancer::LeastRequest(LeastRequest { choice_count: 2 }));
+    assert_eq!((&config.health, config.timing.efficiency.gemm_compute), (&HealthConfig::envoy(), Some(0.7)));
     let again: ComponentConfig = toml::from_str(&toml::to_string(&component).unwrap()).unwrap();
     assert_eq!(again, component);
     for bad in ["replicas = 0", "queue_cap = 0", "engines = 2", "balancer = \"best\"", "timing = { gap = 1 }"]
