@@ -92,7 +92,7 @@ impl Pool {
             active: Slab::default(),
             slow: 1.0,
             load: ReplicaLoad::default(),
-            measures: Measures::new(),
+            measures: Measures::new(replicas),
             facts,
         }
     }
@@ -103,6 +103,7 @@ impl Pool {
         let (old, new) = self.replicas[index].note();
         self.load.replace((old, new));
         self.front.note(index, new.waiting, new.running, now);
+        self.measures.note_kv(index, now, new.kv_used);
         let ReplicaLoad { waiting, running, kv_used, stepping } = self.load;
         let meter = ctx.meter();
         meter.queue.set(now, waiting + self.front.held());
@@ -141,7 +142,7 @@ impl Pool {
         let Self { replicas, active, measures, front, .. } = self;
         let replica = &mut replicas[index];
         if let Some(plan) = replica.engine.plan() {
-            measures.step(plan, replica.step_ticks);
+            measures.step(index, plan, replica.step_ticks);
         }
         let output = replica.finish_step();
         measures.tokens(output);

@@ -201,7 +201,7 @@ impl Balance {
 /// A number below `count`, all alike (Lemire, "Fast random integer generation in an interval", 2019,
 /// without the rejection: off by less than 2^-40 for any number of replicas).
 fn below(count: usize, draws: &mut KeyedDraws) -> usize {
-    (u128::from(draws.next_u64()) * count as u128 >> 64) as usize
+    ((u128::from(draws.next_u64()) * count as u128) >> 64) as usize
 }
 
 /// The replica with the least score; equals are drawn among.

@@ -350,6 +350,10 @@ fn what_happens_before_the_measured_part_is_not_reported() {
     assert_eq!((report.steps, report.prompt_tokens, report.output_tokens), (20, 300, 20));
     assert_eq!((report.itl.count(), report.prefix_query_tokens), (19, 300));
     assert_eq!(calls(&output), [1]);
+    let replica = &report.replicas[0];
+    assert_eq!((replica.steps, replica.prefix_query_tokens, replica.preemptions), (20, 300, 0));
+    assert_eq!((replica.step_time_mean, replica.batch_mean), (report.step_time_mean, Some(1.0)));
+    assert_eq!((replica.kv_use_mean, replica.kv_use_max), (report.kv_use_mean, report.kv_use_max));
     let busy = nanos(steps(1, 300, 20).iter().sum()) as f64;
     assert!((report.gpu_busy * (output.end.as_nanos() - 5_000_000_000) as f64 / busy - 1.0).abs() < 1e-9);
 }
