@@ -222,7 +222,11 @@ mod tests {
                 let secs = nanos * (1u64 << i) as f64 / 1e9;
                 let rounded = (secs * 1e9).round();
                 let result = SimDuration::from_secs_f64(secs).map(|duration| duration.as_nanos() as f64);
-                assert_eq!(result.ok(), (rounded < 18_446_744_073_709_551_616.0).then_some(rounded), "{secs}");
+                assert_eq!(
+                    result.ok(),
+                    (rounded < 18_446_744_073_709_551_616.0).then_some(rounded),
+                    "{secs}"
+                );
             }
         }
         assert_eq!(SimDuration::from_secs_f64(-0.4e-9), Ok(SimDuration::ZERO));

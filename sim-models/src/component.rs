@@ -36,8 +36,28 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
-    /// So many servers or replicas are back.
+    /// So many crashed servers or replicas are back.
     Repair {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many replicas of a pool hang: they take calls and do nothing.
+    Hang {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many hung replicas are restarted; the calls in them are lost.
+    Restart {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many replicas of a pool get no new calls and work off those they have.
+    Drain {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many drained replicas get calls again.
+    Undrain {
         /// How many.
         replicas: u32,
     },
@@ -99,6 +119,10 @@ pub trait Component: fmt::Debug + Send {
     }
     /// What I measured, at the end of the run. Default: only what every component's meter shows.
     fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
+        None
+    }
+    /// What the front of a pool measured, at the end of the run. Default: no pool.
+    fn pool_report(&self, _now: SimTime) -> Option<crate::pool::PoolReport> {
         None
     }
     /// The measured part of the run begins: forget what was counted so far.

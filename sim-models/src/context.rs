@@ -184,6 +184,8 @@ impl Ctx<'_> {
             arrived_at: now,
             deadline,
             scratch: CallId::NONE.to_bits(),
+            replica: None,
+            avoid: None,
             link: link_id,
             reply: None,
             timeout: None,

@@ -2,6 +2,7 @@
 //!
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
 //! - [`flow`], [`service`], [`feature_store`], [`router`], [`llm`]: the components that serve them.
+//! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
@@ -37,6 +38,7 @@ pub mod hardware;
 pub mod link;
 pub mod llm;
 pub mod meter;
+pub mod pool;
 pub mod request;
 pub mod router;
 pub mod service;

@@ -204,6 +204,8 @@ impl Component for Store {
                 ctx.meter().capacity.set(now, self.connections.map_or(0, u64::from));
             }
             Fault::Slow { factor } => self.slow = factor,
+            // Of pools alone.
+            Fault::Hang { .. } | Fault::Restart { .. } | Fault::Drain { .. } | Fault::Undrain { .. } => {}
         }
     }
 

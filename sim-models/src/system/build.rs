@@ -10,7 +10,7 @@ use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
 use super::System;
-use super::config::{FaultConfig, FaultKind, SystemConfig};
+use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
@@ -248,28 +248,35 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
 fn faults(
     config: &[FaultConfig],
     ids: &IndexMap<&str, ComponentId>,
-    components: usize,
+    components: &IndexMap<String, ComponentConfig>,
 ) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
     let mut list = Vec::new();
     for (index, fault) in config.iter().enumerate() {
         let wrong =
             |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
-        let first_component = ids.len() - components;
+        let first_component = ids.len() - components.len();
         let target =
             ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
                 wrong("target", format!("unknown component `{}`", fault.target))
                     .help(accepted(ids.keys().skip(first_component).copied()))
             })?;
         let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
+        let replicas = fault.replicas.unwrap_or(u32::MAX);
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
-            (FaultKind::Crash, replicas, None) => {
-                let replicas = replicas.unwrap_or(u32::MAX);
-                (Fault::Crash { replicas }, Fault::Repair { replicas })
+            (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
+                return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
+                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                ));
             }
+            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
+            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
+            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
             (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
                 (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
             }
-            (FaultKind::Crash, _, Some(_)) => return Err(wrong("factor", "a crash has no `factor`".into())),
+            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
+                return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
+            }
             (FaultKind::Slow, Some(_), _) => {
                 return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
             }
@@ -365,7 +372,7 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let fault_list = faults(&config.faults, &calls.ids, config.components.len())?;
+    let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
     let default_bounds = plan.bounds.get("").copied().unwrap_or_default();

@@ -78,6 +78,15 @@ impl ComponentConfig {
         }
     }
 
+    /// Whether it is a pool of replicas.
+    pub fn is_pool(&self) -> bool {
+        match self {
+            Self::Llm(_) => true,
+            Self::Service(config) => config.replicas.is_some(),
+            Self::Flow(_) | Self::FeatureStore(_) | Self::Router(_) => false,
+        }
+    }
+
     /// Whom the component calls: for each, where the configuration says so, and its name.
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
@@ -112,7 +121,7 @@ pub struct FaultConfig {
     pub target: String,
     /// How.
     pub kind: FaultKind,
-    /// How many servers or replicas a crash takes. Default: all.
+    /// How many servers or replicas a crash takes, or how many replicas hang or drain. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// How many times as long work takes, for `slow`.
@@ -127,8 +136,14 @@ pub struct FaultConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Servers or replicas are lost with all the work in them.
+    /// Servers or replicas are lost with all the work in them. A crashed replica of a pool refuses calls
+    /// until it is repaired.
     Crash,
+    /// Replicas of a pool take calls and never answer, until they are restarted at `repair`: then all calls
+    /// in them fail.
+    Hang,
+    /// Replicas of a pool get no new calls and finish those they have, until `repair`.
+    Drain,
     /// Work takes longer.
     Slow,
 }

@@ -10,6 +10,7 @@ use super::{RunPlan, System};
 use crate::context::Labels;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
+use crate::pool::PoolReport;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
+    /// What the front of a pool is measured by.
+    pub pool: Option<PoolReport>,
 }
 
 /// One line of the bill.
@@ -114,7 +117,11 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let mut system = simulation.into_world();
     system.sample(end);
-    let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
+    let reports: Vec<_> = system
+        .components
+        .iter()
+        .map(|component| (component.report(end), component.pool_report(end)))
+        .collect();
     let mut core = system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
@@ -137,11 +144,12 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
+    let components = components.map(|(index, ((name, meter), (llm, pool)))| ComponentOutput {
         name,
         is_source: index < sources,
         meter,
         llm,
+        pool,
     });
     Ok(RunOutput {
         fingerprint,

@@ -153,7 +153,10 @@ mod tests {
             };
             let check = |word: u64| {
                 let tokens = table.at(word);
-                assert!(tokens.is_none_or(|tokens| tokens == tokens_at(&law, unit_of(word))), "{law:?} {word}");
+                assert!(
+                    tokens.is_none_or(|tokens| tokens == tokens_at(&law, unit_of(word))),
+                    "{law:?} {word}"
+                );
                 tokens.is_some()
             };
             let served = (0..100_000).filter(|_| check(rng.next_u64())).count();
