@@ -7,6 +7,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
+use crate::component::DataReport;
 use crate::context::Labels;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
@@ -40,6 +41,8 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
+    /// What a feature store or a pipeline is measured by besides.
+    pub data: Option<DataReport>,
 }
 
 /// One line of the bill.
@@ -114,7 +117,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let (system, _) = simulation.parts();
     system.sample(end);
-    let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
+    let reports = system.components.iter();
+    let reports: Vec<_> =
+        reports.map(|component| (component.report(end), component.data_report(end))).collect();
     let core = &mut system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
@@ -137,11 +142,12 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
+    let components = components.map(|(index, ((name, meter), (llm, data)))| ComponentOutput {
         name: name.clone(),
         is_source: index < sources,
         meter: meter.clone(),
         llm,
+        data,
     });
     Ok(RunOutput {
         fingerprint,
