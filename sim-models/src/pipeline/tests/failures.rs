@@ -95,7 +95,7 @@ fn a_crash_fails_the_run_and_holds_up_the_others() {
     // The first ends at 70 h, 70 h after its first beginning; the second at 90 h.
     assert_eq!(report.run_time_max, 70.0 * HOUR);
     // Slow attempts take twice as long.
-    let fault = "[[fault]]\nat = \"1s\"\ntarget = \"nightly\"\nkind = \"slow\"\nfactor = 2\nrepair = \"30h\"";
+    let fault = "[[fault]]\nat = \"1s\"\ntarget = \"nightly\"\nkind = \"slow\"\nfactor = 2\nrepair = \"20h\"";
     let output = simulate(&scenario("1/d", &job(5.0, 1, 1), fault), &days(0, 3, 0));
     let run_time = super::report(&output).run_time;
     assert_eq!((run_time.mean(), run_time.count()), (Some((10.0 + 5.0 + 5.0) / 3.0 * HOUR), 3));
