@@ -7,6 +7,8 @@ use sim_core::time::SimTime;
 
 use crate::call::{CallId, Progress, Reply};
 use crate::context::Ctx;
+use crate::feature_store::FeatureStoreReport;
+use crate::pipeline::PipelineReport;
 
 /// Numbers the components of a system; traffic sources come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +115,8 @@ pub trait Component: fmt::Debug + Send {
     fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
     /// Background work on me changes to this.
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
+    /// A pipeline has written all that was known at `as_of` into me.
+    fn on_materialized(&mut self, _as_of: SimTime, _ctx: &mut Ctx) {}
     /// My state at `now`, which may lie between two events. Pure.
     fn observe(&self, _now: SimTime) -> Signals {
         Signals::default()
@@ -125,8 +129,21 @@ pub trait Component: fmt::Debug + Send {
     fn pool_report(&self, _now: SimTime) -> Option<crate::pool::PoolReport> {
         None
     }
+    /// What I measured of features and their pipelines, at the end of the run.
+    fn data_report(&self, _now: SimTime) -> Option<DataReport> {
+        None
+    }
     /// The measured part of the run begins: forget what was counted so far.
     fn reset_measurements(&mut self, _now: SimTime) {}
+}
+
+/// What the data side of a system measured.
+#[derive(Debug, Clone)]
+pub enum DataReport {
+    /// A feature store.
+    FeatureStore(Box<FeatureStoreReport>),
+    /// A batch pipeline.
+    Pipeline(Box<PipelineReport>),
 }
 
 /// Every event of a system.
@@ -159,6 +176,10 @@ pub enum ModelEvent {
     Sample,
     /// Controllers and routers get fresh signals.
     Scrape,
+    /// The background work on a component is another from now on.
+    Load(ComponentId),
+    /// A component has been filled with what was known at that time.
+    Materialized(ComponentId, SimTime),
 }
 
 impl Event for ModelEvent {
@@ -177,6 +198,8 @@ impl Event for ModelEvent {
             ModelEvent::MeasureFrom => (9, 0),
             ModelEvent::Sample => (10, 0),
             ModelEvent::Scrape => (11, 0),
+            ModelEvent::Load(target) => (13, u64::from(target.0)),
+            ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
         };
         target ^ kind << 56
     }

@@ -1,5 +1,7 @@
 //! What a component may do: the state it shares with the others, and the ways to reach them.
 
+use std::collections::BTreeMap;
+
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
 use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
@@ -7,7 +9,7 @@ use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::call::{Call, CallId, Progress, Reply};
-use crate::component::{ComponentId, ModelEvent, Signals};
+use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
 use crate::link::{Link, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
@@ -42,6 +44,8 @@ pub struct Core {
     pub(crate) request_meters: Vec<RequestMeter>,
     pub(crate) bounds: Vec<GoodputBounds>,
     pub(crate) recorder: Recorder,
+    /// Background work, by who is worked on and who works.
+    pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
     /// No request is born after this.
@@ -64,6 +68,14 @@ impl Core {
     /// Requests born and not ended.
     pub(crate) fn in_flight(&self) -> u64 {
         self.born - self.ended.iter().sum::<u64>()
+    }
+
+    /// All background work on a component.
+    pub(crate) fn load_on(&self, target: ComponentId) -> Load {
+        let all = self.loads.range((target, ComponentId(0))..=(target, ComponentId(u16::MAX)));
+        let (rate, busy) =
+            all.fold((0.0, 0.0), |sum, (_, load)| (sum.0 + load.rate, sum.1 + load.rate * load.cost));
+        Load { rate, cost: if rate > 0.0 { busy / rate } else { 0.0 } }
     }
 
     fn close_call(&mut self, id: CallId) {
@@ -307,6 +319,18 @@ impl Ctx<'_> {
     /// The bill.
     pub fn cost(&mut self) -> &mut CostMeter {
         &mut self.core.cost
+    }
+
+    /// Puts this background work of mine on `target`, in place of what I did there before.
+    pub fn set_load(&mut self, target: ComponentId, load: Load) {
+        self.core.loads.insert((target, self.me), load);
+        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::Load(target));
+    }
+
+    /// Tells `target` that I have written all that was known at `as_of` into it.
+    pub fn materialize(&mut self, target: ComponentId, as_of: SimTime) {
+        let event = ModelEvent::Materialized(target, as_of);
+        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, event);
     }
 
     /// A component's signals as of the last scrape: real controllers see stale ones. Ask for scrapes

@@ -128,6 +128,13 @@ impl World for System {
                 let (target, fault) = self.faults[index as usize];
                 self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
             }
+            ModelEvent::Load(target) => {
+                let load = self.core.load_on(target);
+                self.at(target, scheduler, |component, ctx| component.on_load(load, ctx));
+            }
+            ModelEvent::Materialized(target, as_of) => {
+                self.at(target, scheduler, |component, ctx| component.on_materialized(as_of, ctx));
+            }
             ModelEvent::MeasureFrom => self.measure_from(now),
             ModelEvent::Sample => {
                 self.sample(now);

@@ -191,6 +191,48 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
     config.components.keys().try_for_each(|name| visit(config, name, &mut Vec::new(), &mut done))
 }
 
+/// A pipeline runs by its own schedule and fills feature stores; a local cache needs entities.
+fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
+    let of = |name: &str| config.components.get(name);
+    let refuse = |path: Vec<String>, name: &str| {
+        let message = format!("`{name}` is a pipeline, which runs by its own schedule and answers no calls");
+        Err(ConfigError::new(path, message).help("name a component that serves calls"))
+    };
+    for (name, traffic) in &config.traffic {
+        if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
+            return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
+        }
+    }
+    for (name, component) in &config.components {
+        let is_pipeline = matches!(component, ComponentConfig::Pipeline(_));
+        for (place, callee) in component.callees() {
+            let mut path = vec!["components".to_owned(), name.clone()];
+            path.extend(place);
+            match of(callee) {
+                Some(ComponentConfig::FeatureStore(_)) => {}
+                Some(other) if is_pipeline => {
+                    let message = format!("`{callee}` is a {}, not a feature store", other.kind());
+                    return Err(
+                        ConfigError::new(path, message).help("name a feature_store to materialize into")
+                    );
+                }
+                Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
+                _ => {}
+            }
+        }
+        let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
+        if let ComponentConfig::FeatureStore(store) = component
+            && let Some(key) = store.needs_entities()
+            && !knows_entities
+        {
+            let message = format!("`{key}` goes by the entity of a request, and no traffic has entities");
+            return Err(ConfigError::new(["components", name, key], message)
+                .help("give a traffic source `entities = { count = 1000000, zipf = 0.9 }`"));
+        }
+    }
+    Ok(())
+}
+
 /// Caller and callee of a link's name.
 fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
     let Some((from, to)) = name.split_once("->") else {
@@ -334,6 +376,7 @@ pub fn build(
         return Err(ConfigError::new(["traffic"], "there is no traffic").help("add a [traffic.NAME] table"));
     }
     let calls = collect_calls(config)?;
+    check_data_side(config)?;
     refuse_cycles(config)?;
     let labels = labels(config, traces)?;
     let streams = Streams::new(plan.seed, plan.replication);
@@ -392,6 +435,7 @@ pub fn build(
         meters,
         cost,
         request_meters: vec![RequestMeter::default(); cells],
+        loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
         arrivals_until,

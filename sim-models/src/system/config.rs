@@ -13,10 +13,12 @@ use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
+use crate::pipeline::PipelineConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
+use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -56,16 +58,21 @@ pub enum ComponentConfig {
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
     /// Reads features of an entity from an online store.
-    FeatureStore(FeatureStoreConfig),
+    FeatureStore(Box<FeatureStoreConfig>),
     /// Sends each request to one of several components.
     Router(RouterConfig),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
+    /// Runs a batch job by its schedule, over a volume of data.
+    Pipeline(Box<PipelineConfig>),
+    /// Finds the nearest vectors of a corpus.
+    VectorIndex(VectorIndexConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm"];
+    pub const KINDS: &[&str] =
+        &["flow", "service", "feature_store", "router", "llm", "pipeline", "vector_index"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -75,6 +82,8 @@ impl ComponentConfig {
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
             Self::Llm(_) => "llm",
+            Self::Pipeline(_) => "pipeline",
+            Self::VectorIndex(_) => "vector_index",
         }
     }
 
@@ -83,7 +92,11 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some(),
-            Self::Flow(_) | Self::FeatureStore(_) | Self::Router(_) => false,
+            Self::Flow(_)
+            | Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => false,
         }
     }
 
@@ -92,7 +105,8 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
-            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) => Vec::new(),
+            Self::Pipeline(config) => config.callees(),
+            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) | Self::VectorIndex(_) => Vec::new(),
         }
     }
 
@@ -107,6 +121,8 @@ impl ComponentConfig {
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
+            Self::Pipeline(config) => config.build(scope),
+            Self::VectorIndex(config) => config.build(scope),
         }
     }
 }

@@ -7,6 +7,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
+use crate::component::{Component, DataReport};
 use crate::context::Labels;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
@@ -43,6 +44,8 @@ pub struct ComponentOutput {
     pub llm: Option<LlmReport>,
     /// What the front of a pool is measured by.
     pub pool: Option<PoolReport>,
+    /// What a feature store or a pipeline is measured by besides.
+    pub data: Option<DataReport>,
 }
 
 /// One line of the bill.
@@ -117,11 +120,10 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let mut system = simulation.into_world();
     system.sample(end);
-    let reports: Vec<_> = system
-        .components
-        .iter()
-        .map(|component| (component.report(end), component.pool_report(end)))
-        .collect();
+    let report = |component: &dyn Component| {
+        (component.report(end), component.pool_report(end), component.data_report(end))
+    };
+    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
     let mut core = system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
@@ -144,12 +146,13 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, pool)))| ComponentOutput {
+    let components = components.map(|(index, ((name, meter), (llm, pool, data)))| ComponentOutput {
         name,
         is_source: index < sources,
         meter,
         llm,
         pool,
+        data,
     });
     Ok(RunOutput {
         fingerprint,
