@@ -1,7 +1,9 @@
 //! What an AI system is made of: one room a pattern, its configuration, behaviour and tests together.
 //!
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
-//! - [`flow`], [`service`], [`feature_store`], [`router`], [`llm`]: the components that serve them.
+//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`]: the components that serve them.
+//! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
+//! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
@@ -37,6 +39,9 @@ pub mod hardware;
 pub mod link;
 pub mod llm;
 pub mod meter;
+pub mod offline_store;
+pub mod pipeline;
+pub mod pool;
 pub mod request;
 pub mod router;
 pub mod service;
@@ -44,3 +49,4 @@ pub mod slab;
 pub mod system;
 pub mod traffic;
 pub mod units;
+pub mod vector_index;

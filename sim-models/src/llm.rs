@@ -14,6 +14,5 @@ mod report;
 mod timing;
 
 pub use config::LlmConfig;
-pub use pool::Balancer;
-pub use report::{LlmReport, Rejected};
+pub use report::{LlmReplica, LlmReport, Rejected};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

@@ -12,11 +12,11 @@ mod moments;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HardwareError;
 use super::catalogue::{Gpu, Model};
 use super::datasheet::Efficiency;
 use super::precision::Precision;
 use super::timing::{Calibration, Curve, StepFunction, TICKS_PER_NANO};
+use super::{HardwareError, Placement};
 pub use fit::{Errors, Fit, FitError, Setting, errors, fit, fit_means};
 pub use moments::{Moments, Observation};
 
@@ -106,7 +106,7 @@ impl Fitted {
         model: &Model,
         precision: Precision,
         kv_precision: Precision,
-        tensor_parallel: u64,
+        placement: impl Into<Placement>,
         efficiency: &Efficiency,
     ) -> Result<StepFunction, HardwareError> {
         self.check()?;
@@ -123,8 +123,7 @@ impl Fitted {
             host_sequence_us: self.host_sequence_us.unwrap_or(efficiency.host_sequence_us),
             ..*efficiency
         };
-        let step =
-            StepFunction::from_datasheet(gpu, model, precision, kv_precision, tensor_parallel, &efficiency)?;
+        let step = StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, &efficiency)?;
         let mut coefficients = *step.coefficients();
         coefficients.per_sequence += ticks(self.sequence_us);
         let detail = format!("{} on datasheet efficiencies", self.source);

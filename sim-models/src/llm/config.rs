@@ -1,43 +1,51 @@
 //! The `llm` component in a scenario, and the way from there to a pool.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
 use super::engine::{self, Engine, EngineConfig, SchedulingPolicy};
-use super::pool::{Balancer, Pool, Setup};
-use super::timing::{Placement, TimingConfig};
+use super::pool::{Pool, Setup};
+use super::timing::{Hardware, TimingConfig};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
-use crate::hardware::catalogue::{gpu, model};
+use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction};
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
 use crate::units::HourlyPrice;
-
-/// The most replicas of a pool: a bound on the memory of a simulation (assumption).
-const MAX_REPLICAS: u32 = 4096;
 
 /// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
 /// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlmConfig {
-    /// The model, by its id in the catalogue, such as `llama-3.1-8b`.
+    /// The model, by its id in the catalogue, such as `llama-3.1-8b`, or by the path of its Hugging Face
+    /// `config.json`, relative to the scenario's file: what ends in `.json` is a path.
     pub model: String,
-    /// The GPU, by its id in the catalogue, such as `h100-sxm`.
+    /// The GPU, by its id in the catalogue, such as `h100-sxm`, or a CPU host such as
+    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM.
     pub gpu: String,
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
-    /// Number format of the weights. Default: bf16, what most models ship in.
-    #[serde(default = "bf16")]
-    pub precision: Precision,
+    /// Replicas that share out the experts of a mixture-of-experts model among them: 1, 2, 4 or 8, with at most 8
+    /// GPUs together. Each keeps attention, KV cache and requests of its own, as with vLLM's
+    /// `data_parallel_size` and `enable_expert_parallel`; they are taken to be equally full. Default: 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub data_parallel_size: u32,
+    /// Number format of the weights. Default: that of the model's `quantization_config`, otherwise of its
+    /// `dtype`, which is bf16 for most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Number format of the KV cache. Default: that of the activations (fp32 with fp32 weights, otherwise
     /// bf16), as vLLM's `kv_cache_dtype = auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +92,9 @@ pub struct LlmConfig {
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
+    /// How it is learnt which replicas are well. Default: kubernetes.
+    #[serde(default = "HealthConfig::kubernetes")]
+    pub health: HealthConfig,
     /// The most calls that wait at a replica, at least 1; who comes then is rejected. Default: no limit,
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,12 +111,12 @@ fn one() -> u32 {
     1
 }
 
-fn one_replica() -> NonZeroU32 {
-    NonZeroU32::MIN
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
-fn bf16() -> Precision {
-    Precision::Bf16
+fn one_replica() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 fn batched_tokens() -> u32 {
@@ -129,13 +140,14 @@ fn yes() -> bool {
 }
 
 impl LlmConfig {
-    /// One replica of `model` on one `gpu` (ids of the catalogue), with the defaults.
+    /// One replica of `model` on one `gpu` (by their ids in the catalogue), with the defaults.
     pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
         Self {
             model: model.into(),
             gpu: gpu.into(),
             tensor_parallel: one(),
-            precision: bf16(),
+            data_parallel_size: one(),
+            precision: None,
             kv_precision: None,
             replicas: one_replica(),
             max_num_batched_tokens: batched_tokens(),
@@ -149,23 +161,67 @@ impl LlmConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             balancer: Balancer::default(),
+            health: HealthConfig::kubernetes(),
             queue_cap: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }
     }
 
-    fn memory_settings(&self) -> MemorySettings {
-        MemorySettings {
-            precision: self.precision,
+    /// The model, of the catalogue or of its `config.json`.
+    ///
+    /// # Errors
+    /// An unknown name or a file that cannot be used.
+    pub fn model(&self) -> Result<Cow<'static, Model>, ConfigError> {
+        find_model(&self.model).map_err(refused)
+    }
+
+    /// Takes the relative paths of model and profile files as relative to `base_dir`.
+    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
+        if is_model_file(&self.model) {
+            self.model = base_dir.join(&self.model).display().to_string();
+        }
+        self.timing.resolve_paths(base_dir);
+    }
+
+    /// What of the model is simplified, if anything that these settings let come into play.
+    ///
+    /// # Errors
+    /// As [`LlmConfig::model`].
+    pub fn simplification(&self) -> Result<Option<String>, ConfigError> {
+        let model = self.model()?;
+        let longest = self.max_model_len.map_or(model.max_context, u64::from);
+        let sliding = model.sliding.filter(|sliding| sliding.window < longest);
+        Ok(sliding.map(|Sliding { window, layers }| {
+            format!(
+                "{layers} of the {} layers of {} look back over {window} tokens only: they are counted as if they \
+                 saw the whole context, so longer requests take too much KV memory and time",
+                model.layers, model.id
+            )
+        }))
+    }
+
+    fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
+        gpu(&self.gpu).map_err(|error| refused(error.into()))
+    }
+
+    fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
+        let precision = self.precision.or(model.precision).ok_or_else(|| {
+            let names = Precision::ALL.map(|precision| precision.to_string()).join(", ");
+            let message = format!("the quantization_config of {} is of no known number format", model.id);
+            ConfigError::new(["model"], message).help(format!("give the nearest as precision: {names}"))
+        })?;
+        Ok(MemorySettings {
+            precision,
             kv_precision: self.kv_precision,
             tensor_parallel: self.tensor_parallel.into(),
+            data_parallel: self.data_parallel_size.into(),
             gpu_memory_utilization: self.gpu_memory_utilization,
             block_size: self.block_size.into(),
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
             max_num_seqs: self.max_num_seqs.into(),
             kv_blocks: self.kv_blocks.map(u64::from),
-        }
+        })
     }
 
     /// How a replica shares out the memory of each of its GPUs.
@@ -173,9 +229,8 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
     pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
-        let model = model(&self.model).map_err(|error| refused(error.into()))?;
-        MemoryPlan::new(gpu, model, &self.memory_settings()).map_err(refused)
+        let model = self.model()?;
+        MemoryPlan::new(self.gpu()?, &model, &self.memory_settings(&model)?).map_err(refused)
     }
 
     /// The time of a replica's steps.
@@ -183,17 +238,17 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name or a setting out of range, with its key.
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
-        let model = model(&self.model).map_err(|error| refused(error.into()))?;
+        let (gpu, model) = (self.gpu()?, self.model()?);
+        let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
-        let placement = Placement {
+        let hardware = Hardware {
             gpu,
-            model,
-            precision: self.precision,
-            kv_precision: self.memory_settings().kv_format(),
-            tensor_parallel: self.tensor_parallel.into(),
+            model: &model,
+            precision: settings.precision,
+            kv_precision: settings.kv_format(),
+            placement: settings.placement(),
         };
-        self.timing.step_function(placement).map_err(|error| match error {
+        self.timing.step_function(hardware).map_err(|error| match error {
             // A coefficient that comes of the timing's figures.
             HardwareError::OutOfRange { .. } => {
                 ConfigError::new(["timing", self.timing.figures()], error.to_string())
@@ -208,7 +263,7 @@ impl LlmConfig {
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine(&self) -> Result<EngineConfig, ConfigError> {
         let memory = self.memory()?;
-        let context = model(&self.model).map_err(|error| refused(error.into()))?.max_context;
+        let context = self.model()?.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
             let message = format!("max_model_len is {length}");
@@ -232,14 +287,21 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        if replicas > MAX_REPLICAS {
-            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
-                .help(format!("expected at most {MAX_REPLICAS}")));
-        }
         let (config, step) = (self.engine()?, self.step_function()?);
+        if !replicas.is_multiple_of(self.data_parallel_size) {
+            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
+                .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
+        }
         check_longest_step(&config, &step, self.timing.figures())?;
+        let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+        let front = Front::new(FrontSetup {
+            replicas,
+            balancer: &self.balancer,
+            health: &self.health,
+            prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
+        })?;
         let engine = Engine::new(config).map_err(engine_refused)?;
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
+        let gpu = self.gpu()?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
         let (price, source) = match self.price_per_gpu_hour {
             Some(price) => (price.per_hour(), "the scenario"),
@@ -248,16 +310,9 @@ impl LlmConfig {
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
         let (cost, me) = scope.cost();
-        cost.add(me, format!("gpu {}", gpu.id), Price::PerHour(price), source, gpus);
-        Ok(Box::new(Pool::new(Setup {
-            engine,
-            step,
-            replicas,
-            gpus,
-            balancer: self.balancer,
-            queue_cap: self.queue_cap,
-            frontend: self.timing.frontend,
-        })))
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+        Ok(Box::new(Pool::new(Setup { engine, step, replicas, gpus, front, queue_cap: self.queue_cap })))
     }
 }
 
@@ -283,17 +338,29 @@ fn refused(error: HardwareError) -> ConfigError {
     match error {
         HardwareError::UnknownName(error) => {
             ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
-                .help(format!("expected one of {}", error.accepted.join(", ")))
+                .help(format!("expected {}", error.accepted()))
         }
+        HardwareError::ModelFile(error) => {
+            let refusal = ConfigError::new(["model"], error.to_string());
+            match error.accepted {
+                Some(accepted) => refusal.help(accepted),
+                None => refusal,
+            }
+        }
+        HardwareError::Encoder(_) => {
+            ConfigError::new(["model"], error.to_string()).help("expected a model that generates text")
+        }
+        HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
         HardwareError::DoesNotFit(error) => {
             ConfigError::new(["model"], error.shortfall()).help(error.suggestion())
         }
         HardwareError::OutOfRange { name, value, expected } => {
             ConfigError::new([name], format!("{name} is {value}")).help(format!("expected {expected}"))
         }
-        HardwareError::TensorParallel(_) | HardwareError::Indivisible { .. } => {
-            ConfigError::new(["tensor_parallel"], error.to_string())
-        }
+        HardwareError::DataParallel { .. } => ConfigError::new(["data_parallel_size"], error.to_string()),
+        HardwareError::TensorParallel(_)
+        | HardwareError::Indivisible { .. }
+        | HardwareError::SplitHost { .. } => ConfigError::new(["tensor_parallel"], error.to_string()),
         HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
         HardwareError::Profile(error) => ConfigError::new(["timing", "profile"], error.to_string()),
     }

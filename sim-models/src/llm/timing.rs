@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::SimDuration;
 
 use crate::error::ConfigError;
-use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model};
 use crate::hardware::datasheet::Efficiency;
 use crate::hardware::fitted::Fitted;
 use crate::hardware::precision::Precision;
 use crate::hardware::profile::{Profile, ProfileError};
 use crate::hardware::timing::StepFunction;
+use crate::hardware::{HardwareError, Placement};
 
 /// Where step times come from, and what the API server takes. Results name it: *uncalibrated* (datasheet),
 /// *calibrated* by a profile of the GPU's kernels, or fitted to measurements of the server itself.
@@ -84,12 +84,17 @@ impl FrontEnd {
 
 /// The hardware that a pool runs on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Placement<'a> {
+pub(super) struct Hardware<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) model: &'a Model,
     pub(super) precision: Precision,
     pub(super) kv_precision: Precision,
-    pub(super) tensor_parallel: u64,
+    pub(super) placement: Placement,
+}
+
+/// Whether a profile is named by a file, not by its id.
+fn is_profile_file(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "toml")
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -99,6 +104,13 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl TimingConfig {
     pub(super) fn is_default(&self) -> bool {
         is_default(self)
+    }
+
+    /// Takes the relative path of a profile file as relative to `base_dir`.
+    pub(super) fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(profile) = self.profile.as_mut().filter(|profile| is_profile_file(profile)) {
+            *profile = base_dir.join(&*profile).display().to_string();
+        }
     }
 
     /// The key of the figures that step times depend on.
@@ -115,9 +127,9 @@ impl TimingConfig {
     }
 
     /// The step function of a model on its GPUs.
-    pub(super) fn step_function(&self, placement: Placement) -> Result<StepFunction, HardwareError> {
-        let Some(profile) = self.profile_for(placement.gpu)? else { return self.from_datasheet(placement) };
-        let Placement { gpu, model, precision, kv_precision, tensor_parallel } = placement;
+    pub(super) fn step_function(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
+        let Some(profile) = self.profile_for(hardware.gpu)? else { return self.from_datasheet(hardware) };
+        let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
         let is_async = self.efficiency.async_scheduling;
         let step = StepFunction::from_profile(
             &profile,
@@ -125,7 +137,7 @@ impl TimingConfig {
             model,
             precision,
             kv_precision,
-            tensor_parallel,
+            placement,
             is_async,
             self.fitted.as_ref(),
         );
@@ -133,7 +145,7 @@ impl TimingConfig {
             Err(HardwareError::Profile(ProfileError::Lacks { .. }))
                 if self.source == TimingSource::Auto && self.profile.is_none() =>
             {
-                self.from_datasheet(placement)
+                self.from_datasheet(hardware)
             }
             other => other,
         }
@@ -146,8 +158,7 @@ impl TimingConfig {
             return Ok(None);
         }
         if let Some(name) = &self.profile {
-            let is_file = Path::new(name).extension().is_some_and(|extension| extension == "toml");
-            return Ok(Some(if is_file {
+            return Ok(Some(if is_profile_file(name) {
                 Owned(Profile::open(Path::new(name))?)
             } else {
                 Borrowed(Profile::named(name)?)
@@ -168,19 +179,12 @@ impl TimingConfig {
         }
     }
 
-    fn from_datasheet(&self, placement: Placement) -> Result<StepFunction, HardwareError> {
-        let Placement { gpu, model, precision, kv_precision, tensor_parallel } = placement;
+    fn from_datasheet(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
+        let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
         let Some(fitted) = &self.fitted else {
             let efficiency = &self.efficiency;
-            return StepFunction::from_datasheet(
-                gpu,
-                model,
-                precision,
-                kv_precision,
-                tensor_parallel,
-                efficiency,
-            );
+            return StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, efficiency);
         };
-        fitted.on_datasheet(gpu, model, precision, kv_precision, tensor_parallel, &self.efficiency)
+        fitted.on_datasheet(gpu, model, precision, kv_precision, placement, &self.efficiency)
     }
 }

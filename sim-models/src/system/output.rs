@@ -7,9 +7,11 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
+use crate::component::{Component, DataReport};
 use crate::context::Labels;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
+use crate::pool::PoolReport;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
+    /// What the front of a pool is measured by.
+    pub pool: Option<PoolReport>,
+    /// What a feature store or a pipeline is measured by besides.
+    pub data: Option<DataReport>,
 }
 
 /// One line of the bill.
@@ -112,10 +118,13 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     // A run that came to `until` lasted until then; one that was done or cancelled ended at its last event.
     let end = if stop == Stop::Until { until } else { simulation.now() };
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
-    let (system, _) = simulation.parts();
+    let mut system = simulation.into_world();
     system.sample(end);
-    let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
-    let core = &mut system.core;
+    let report = |component: &dyn Component| {
+        (component.report(end), component.pool_report(end), component.data_report(end))
+    };
+    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut core = system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -136,12 +145,14 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         }
     }
     let sources = core.source_count;
-    let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
-        name: name.clone(),
+    let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
+    let components = components.map(|(index, ((name, meter), (llm, pool, data)))| ComponentOutput {
+        name,
         is_source: index < sources,
-        meter: meter.clone(),
+        meter,
         llm,
+        pool,
+        data,
     });
     Ok(RunOutput {
         fingerprint,
@@ -152,11 +163,11 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         measured_from: core.measure_from,
         arrivals_until: core.arrivals_until.min(end),
         conservation,
-        labels: core.labels.clone(),
-        requests: core.request_meters.clone(),
+        labels: core.labels,
+        requests: core.request_meters,
         components: components.collect(),
         costs,
-        windows: std::mem::take(&mut core.recorder.system),
-        component_windows: std::mem::take(&mut core.recorder.components),
+        windows: core.recorder.system,
+        component_windows: core.recorder.components,
     })
 }

@@ -1,10 +1,10 @@
 //! From a profile to the step function of a model.
 
-use super::super::catalogue::{Gpu, Model};
+use super::super::catalogue::{Gpu, Model, ModelKind};
 use super::super::fitted::Fitted;
 use super::super::precision::Precision;
 use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO};
-use super::super::{HardwareError, check_tensor_parallel};
+use super::super::{HardwareError, Placement, check_placement};
 use super::attention::nearest;
 use super::series::{interpolate, make_monotone};
 use super::{GemmTable, Profile, ProfileError};
@@ -33,7 +33,7 @@ impl Series {
 }
 
 impl StepFunction {
-    /// The step function of `model` on `tensor_parallel` GPUs from kernels timed on them, and from `fitted`
+    /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from kernels timed on them, and from `fitted`
     /// where a server has been measured. Weights are in `precision`, the KV cache in `kv_precision`; with
     /// `async_scheduling` the host prepares a step while the GPU computes the one before.
     ///
@@ -42,7 +42,7 @@ impl StepFunction {
     ///
     /// # Errors
     /// A profile of another GPU or without a table that is needed, a KV precision that none is kept in, or a
-    /// `tensor_parallel` that does not divide the model.
+    /// placement that the model does not allow.
     #[allow(clippy::too_many_arguments)]
     pub fn from_profile(
         profile: &Profile,
@@ -50,11 +50,13 @@ impl StepFunction {
         model: &Model,
         precision: Precision,
         kv_precision: Precision,
-        tensor_parallel: u64,
+        placement: impl Into<Placement>,
         async_scheduling: bool,
         fitted: Option<&Fitted>,
     ) -> Result<Self, HardwareError> {
-        check_tensor_parallel(model, tensor_parallel)?;
+        let placement = placement.into();
+        check_placement(gpu, model, precision, placement)?;
+        let Placement { tensor_parallel, data_parallel } = placement;
         if profile.gpu != gpu.id {
             return Err(ProfileError::OtherGpu {
                 profile: profile.id.clone(),
@@ -62,6 +64,16 @@ impl StepFunction {
                 asked: gpu.id.clone(),
             }
             .into());
+        }
+        let untimed = [
+            (model.kind == ModelKind::Encoder, "encoders"),
+            (model.latent.is_some(), "latent attention (MLA)"),
+            (data_parallel > 1, "experts shared out over engines"),
+        ];
+        if let Some((_, what)) = untimed.iter().find(|(needed, _)| *needed) {
+            return Err(profile
+                .lacks(*what, "decoders with grouped-query attention, tensor-parallel")
+                .into());
         }
         let kv_bytes = model
             .kv_bytes_per_token(kv_precision, tensor_parallel)
@@ -82,29 +94,37 @@ impl StepFunction {
             None => (1.0, overheads.sustained_slowdown),
         };
 
-        // Matrix multiplications of one layer, by tokens.
+        // Matrix multiplications of all layers, by tokens: how often, and the shape of the weights.
         let hidden = model.hidden as f64;
         let (qkv, out) = ((shape[0] + 2 * shape[1]) * shape[2], shape[0] * shape[2]);
-        let mut products = vec![(qkv as f64, hidden), (hidden, out as f64)];
         let mixture = model.experts > 1;
+        let routed = if mixture { (model.layers - model.dense_layers) as f64 } else { 0.0 };
+        let up = if model.gated_ffn { 2.0 } else { 1.0 };
+        let mut products = vec![(layers, qkv as f64, hidden), (layers, hidden, out as f64)];
+        let mut feed_forward = |count: f64, inner: u64| {
+            if count > 0.0 && inner > 0 {
+                let inner = inner as f64 / gpus;
+                products.extend([(count, up * inner, hidden), (count, hidden, inner)]);
+            }
+        };
         if mixture {
-            products.push((model.experts as f64, hidden));
+            feed_forward(routed, model.shared_ffn);
+            feed_forward(model.dense_layers as f64, model.dense_ffn);
+            products.push((routed, model.experts as f64, hidden));
         } else {
-            let up = if model.gated_ffn { 2.0 } else { 1.0 };
-            products.push((up * model.ffn as f64 / gpus, hidden));
-            products.push((hidden, model.ffn as f64 / gpus));
+            feed_forward(layers, model.ffn);
         }
-        let dense = series(gemm, products.iter().map(|(n, k)| gemm.by_tokens(*n, *k)));
+        let dense = series(gemm, &products);
         let experts = mixture.then(|| profile.experts_of(gemm, model, precision, tensor_parallel));
         // The output layer stays in 16 bits.
         let head_table = profile.gemm_in(sixteen_bits(Precision::Bf16)).unwrap_or(gemm);
-        let head = series(head_table, [head_table.by_tokens(model.vocab as f64 / gpus, hidden)].into_iter());
+        let head = series(head_table, &[(1.0, model.vocab as f64 / gpus, hidden)]);
 
         // What moves for each token: element-wise kernels, and all-reduces.
-        let values = 8.0 * hidden
-            + (4.0 * model.qkv_width() as f64 + 3.0 * (model.active_experts * model.ffn) as f64) / gpus;
+        let values = layers * (8.0 * hidden + 4.0 * model.qkv_width() as f64 / gpus)
+            + 3.0 * model.ffn_values() as f64 / gpus;
         let elementwise_us = values * activation / overheads.elementwise_gb_s * 1e-3 * memory;
-        let token_us = elementwise_us + prefill.token_ns * 1e-3 * compute;
+        let token_us = elementwise_us + layers * prefill.token_ns * 1e-3 * compute;
         let reduce = match tensor_parallel {
             1 => None,
             _ => Some(profile.all_reduce_over(tensor_parallel)?),
@@ -122,14 +142,16 @@ impl StepFunction {
         counts.retain(|count| *count >= 1);
         counts.sort_unstable();
         counts.dedup();
-        let layer_us = |tokens: f64| {
+        let all_us = |tokens: f64| {
+            let routed_us = experts.as_ref().map_or(0.0, |experts| experts.scaled(tokens, memory, compute));
+            let reduce_us = reduce.as_ref().map_or(0.0, |reduce| reduce.at(tokens * message));
             dense.scaled(tokens, memory, compute)
-                + experts.as_ref().map_or(0.0, |experts| experts.scaled(tokens, memory, compute))
-                + reduce.as_ref().map_or(0.0, |reduce| 2.0 * reduce.at(tokens * message))
+                + routed * routed_us
+                + 2.0 * layers * reduce_us
                 + token_us * tokens
         };
-        let streamed = profile_floor(gpu, model, precision, tensor_parallel);
-        let by_tokens = curve(&counts, |tokens| (layers * layer_us(tokens)).max(streamed.0))?;
+        let streamed = floors(gpu, model, precision, tensor_parallel);
+        let by_tokens = curve(&counts, |tokens| all_us(tokens).max(streamed.0))?;
         let counts = &head_table.m;
         let sampling_us = 3.0 * 4.0 * model.vocab as f64 / overheads.elementwise_gb_s * 1e-3 * memory;
         let attention_us = layers * (decode.sequence_us - prefill.token_ns * 1e-3).max(0.0);
@@ -228,12 +250,12 @@ impl Profile {
     }
 }
 
-/// The sum of times by tokens, made non-decreasing.
-fn series(table: &GemmTable, parts: impl Iterator<Item = Vec<f64>>) -> Series {
+/// The times of products (how often, n, k) together by tokens, made non-decreasing.
+fn series(table: &GemmTable, products: &[(f64, f64, f64)]) -> Series {
     let mut us = vec![0.0; table.m.len()];
-    for part in parts {
-        for (sum, time) in us.iter_mut().zip(part) {
-            *sum += time;
+    for (count, n, k) in products {
+        for (sum, time) in us.iter_mut().zip(table.by_tokens(*n, *k)) {
+            *sum += count * time;
         }
     }
     make_monotone(&mut us);
@@ -242,12 +264,12 @@ fn series(table: &GemmTable, parts: impl Iterator<Item = Vec<f64>>) -> Series {
 
 /// Microseconds below which neither the layers nor the output layer can be, whatever was measured or
 /// fitted: what they stream on each GPU at the datasheet's bandwidth.
-fn profile_floor(gpu: &Gpu, model: &Model, precision: Precision, tensor_parallel: u64) -> (f64, f64) {
+fn floors(gpu: &Gpu, model: &Model, precision: Precision, tensor_parallel: u64) -> (f64, f64) {
     let us = |bytes: u64| bytes as f64 / tensor_parallel as f64 / gpu.memory_bandwidth * 1e-3;
     let experts = if model.experts > 1 { model.expert_parameters() } else { 0 };
     (
         us(precision.weight_bytes(model.layer_parameters() - experts)),
-        us(precision.embedding_bytes(model.embedding_parameters())),
+        us(precision.embedding_bytes(model.output_parameters())),
     )
 }
 
