@@ -24,6 +24,7 @@
 //! ```
 
 pub mod bench;
+pub mod calibrate;
 pub mod golden;
 pub mod language;
 pub mod profile;

@@ -21,9 +21,9 @@ use tables::Table;
 
 /// Token counts that an imported profile keeps: all of a decode batch's and both sides of the steps at which
 /// another wave of thread blocks begins.
-const TOKENS: [u64; 33] = [
-    1, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 257, 512, 513, 768, 769, 1024, 1025, 1280, 1536, 1537,
-    1792, 2048, 2049, 2304, 2560, 3072, 3584, 4096, 8192, 16_384, 32_768,
+const TOKENS: [u64; 35] = [
+    1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 257, 512, 513, 768, 769, 1024, 1025, 1280, 1536,
+    1537, 1792, 2048, 2049, 2304, 2560, 3072, 3584, 4096, 8192, 16_384, 32_768,
 ];
 
 /// What an import cannot find in the tables.

@@ -5,9 +5,12 @@
 //! [`fit()`] finds it. A fit scales physics: memory traffic, computing, gaps between steps. It never adds a
 //! term of its own, so that what was measured at one load holds at others.
 
+mod bench;
 mod fit;
 mod linear;
 mod moments;
+#[cfg(test)]
+mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,7 @@ use super::datasheet::Efficiency;
 use super::precision::Precision;
 use super::timing::{Calibration, Curve, StepFunction, TICKS_PER_NANO};
 use super::{HardwareError, Placement};
+pub use bench::{Bench, BenchError, Means};
 pub use fit::{Errors, Fit, FitError, Setting, errors, fit, fit_means};
 pub use moments::{Moments, Observation};
 

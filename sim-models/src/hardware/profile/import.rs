@@ -128,6 +128,8 @@ pub struct SlopeFit {
 
 /// Smallest shape that is kept: what models multiply with is larger.
 const LEAST_SHAPE: u64 = 256;
+/// Tokens up to which a matrix multiplication only reads its weights.
+const ONLY_WEIGHTS: u64 = 32;
 /// Key-value bytes from which decode attention is bound by memory: twice an L2 cache of 50 MB. What the cache
 /// holds is faster when a kernel is timed again and again, but in a model the weights have displaced it.
 const BEYOND_CACHE: f64 = 100e6;
@@ -139,8 +141,8 @@ const WITHIN_FLOOR: f64 = 2e6;
 impl Measurements {
     /// The profile of these timings, and how well its lines fit.
     ///
-    /// Scatter is smoothed by monotone least squares, shape by shape, before
-    /// `tokens`, the token counts to keep, are picked out; an empty list keeps all.
+    /// `tokens` are the token counts to keep of the matrix multiplications, an empty list all. Scatter is smoothed
+    /// shape by shape: by averages where few tokens only wait for the weights, then by monotone least squares.
     ///
     /// # Errors
     /// Timings without a full grid of shapes, and whatever [`Profile::check`] refuses.
@@ -210,9 +212,10 @@ impl Measurements {
                             "in {precision} has other token counts at n = {columns}, k = {rows} than elsewhere"
                         ));
                     }
-                    let mut times: Vec<f64> = times.values().copied().collect();
+                    let times: Vec<f64> = times.values().copied().collect();
+                    let mut times = at_kept(&m, &times, &kept);
                     make_monotone(&mut times);
-                    us.push(kept.iter().map(|i| four_digits(times[*i])).collect());
+                    us.push(times.into_iter().map(four_digits).collect());
                 }
             }
             tables.push(GemmTable { precision, m: kept.iter().map(|i| m[*i]).collect(), n, k, us });
@@ -310,6 +313,20 @@ impl Measurements {
         };
         sizes.into_iter().map(table).collect()
     }
+}
+
+/// The times at the kept token counts. Few tokens only wait for the weights, so that timings up to
+/// [`ONLY_WEIGHTS`] differ by scatter: those since the count kept before are averaged.
+fn at_kept(m: &[u64], times: &[f64], kept: &[usize]) -> Vec<f64> {
+    let mut next = 0;
+    kept.iter()
+        .map(|&at| {
+            let first = if m[at] <= ONLY_WEIGHTS { next } else { at };
+            next = at + 1;
+            let averaged = &times[first..=at];
+            averaged.iter().sum::<f64>() / averaged.len() as f64
+        })
+        .collect()
 }
 
 /// The largest of all shapes is often left out, as its weights are too many: it is taken in proportion to
