@@ -128,7 +128,7 @@ impl TimingConfig {
 
     /// The step function of a model on its GPUs.
     pub(super) fn step_function(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
-        let Some(profile) = self.profile_for(hardware.gpu)? else { return self.from_datasheet(hardware) };
+        let Some(profile) = self.profile_for(hardware.gpu)? else { return self.datasheet_step(hardware) };
         let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
         let is_async = self.efficiency.async_scheduling;
         let step = StepFunction::from_profile(
@@ -145,7 +145,7 @@ impl TimingConfig {
             Err(HardwareError::Profile(ProfileError::Lacks { .. }))
                 if self.source == TimingSource::Auto && self.profile.is_none() =>
             {
-                self.from_datasheet(hardware)
+                self.datasheet_step(hardware)
             }
             other => other,
         }
@@ -179,7 +179,7 @@ impl TimingConfig {
         }
     }
 
-    fn from_datasheet(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
+    fn datasheet_step(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
         let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
         let Some(fitted) = &self.fitted else {
             let efficiency = &self.efficiency;

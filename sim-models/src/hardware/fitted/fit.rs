@@ -67,6 +67,9 @@ pub enum FitError {
 const REPLAYS: u64 = 6;
 const ITERATIONS: usize = 8;
 
+/// What a simulated run has, figure by figure.
+type Figures = Result<Vec<f64>, FitError>;
+
 /// One figure of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parameter {
@@ -181,7 +184,7 @@ pub fn fit(
 fn agree(
     start: Setting,
     target: &Moments,
-    evaluate: &mut dyn FnMut(&Setting, &Moments) -> Result<Vec<f64>, FitError>,
+    evaluate: &mut dyn FnMut(&Setting, &Moments) -> Figures,
 ) -> Result<(Setting, Vec<f64>), FitError> {
     let figures = target.figures();
     let goal: Vec<f64> = figures.iter().flatten().copied().collect();
@@ -193,10 +196,10 @@ fn agree(
             .filter_map(|(parameter, figure)| figure.map(|_| parameter))
             .collect();
         // Without a busy server there is nothing to tell the API server's time from waking the engine.
-        if let (None, Some(last)) = (figures[3], chosen.last_mut()) {
-            if *last == Parameter::Wake {
-                *last = Parameter::FrontEnd;
-            }
+        if figures[3].is_none()
+            && let Some(last) = chosen.last_mut().filter(|last| **last == Parameter::Wake)
+        {
+            *last = Parameter::FrontEnd;
         }
         chosen
     };
@@ -231,7 +234,7 @@ fn search(
     start: Setting,
     parameters: &dyn Fn(Parameter) -> Vec<Parameter>,
     goal: &[f64],
-    evaluate: &mut dyn FnMut(&Setting) -> Result<Vec<f64>, FitError>,
+    evaluate: &mut dyn FnMut(&Setting) -> Figures,
 ) -> Result<(Setting, Vec<f64>), FitError> {
     let (setting, rest) = newton(start.clone(), &parameters(Parameter::Gap), goal, evaluate)?;
     if rest[0] > -0.005 || Parameter::Gap.get(&setting) > 2.0 * Parameter::Gap.range().0 {
@@ -260,7 +263,7 @@ fn newton(
     mut setting: Setting,
     parameters: &[Parameter],
     goal: &[f64],
-    evaluate: &mut dyn FnMut(&Setting) -> Result<Vec<f64>, FitError>,
+    evaluate: &mut dyn FnMut(&Setting) -> Figures,
 ) -> Result<(Setting, Vec<f64>), FitError> {
     let missed = |now: &[f64]| -> Vec<f64> {
         goal.iter().zip(now).map(|(goal, now)| (goal - now) / goal.abs().max(1e-9)).collect()

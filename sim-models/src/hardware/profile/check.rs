@@ -89,7 +89,7 @@ impl Profile {
             }
         }
         let heads = |h: u64, kv: u64, dim: u64| {
-            [h, kv, dim].iter().all(|count| (1..=1 << 20).contains(count)) && h % kv == 0
+            [h, kv, dim].iter().all(|count| (1..=1 << 20).contains(count)) && h.is_multiple_of(kv)
         };
         let whole =
             "has heads that no model has: expected whole groups of query heads, each of width 1 or more";

@@ -182,7 +182,7 @@ impl Measurements {
     }
 
     fn gemm_tables(&self, keep: &[u64]) -> Result<Vec<GemmTable>, String> {
-        let mut shapes: BTreeMap<Precision, BTreeMap<(u64, u64), BTreeMap<u64, f64>>> = BTreeMap::new();
+        let mut shapes: BTreeMap<Precision, Products> = BTreeMap::new();
         for record in self.gemm.iter().filter(|record| record.n.min(record.k) >= LEAST_SHAPE) {
             let times = shapes.entry(record.precision).or_default().entry((record.n, record.k)).or_default();
             let time = times.entry(record.m).or_insert(record.us);
@@ -329,9 +329,12 @@ fn at_kept(m: &[u64], times: &[f64], kept: &[usize]) -> Vec<f64> {
         .collect()
 }
 
+/// Times by `m` of each shape `(n, k)`.
+type Products = BTreeMap<(u64, u64), BTreeMap<u64, f64>>;
+
 /// The largest of all shapes is often left out, as its weights are too many: it is taken in proportion to
 /// the next smaller one.
-fn fill_corner(shapes: &mut BTreeMap<(u64, u64), BTreeMap<u64, f64>>) {
+fn fill_corner(shapes: &mut Products) {
     let Some((&(n, _), _)) = shapes.last_key_value() else { return };
     let Some(k) = shapes.keys().map(|shape| shape.1).max() else { return };
     if shapes.contains_key(&(n, k)) {
