@@ -1,11 +1,10 @@
 //! A pool of engine replicas as a component.
 //!
 //! # Time
-//! Steps last whole ticks of 1/1024 ns, and the next step begins at the very tick at which the one before
-//! ended. The event of a boundary is at the first whole nanosecond that is not before it, where its tokens
-//! and answers leave the pool. It finishes the step and begins the next, so there is one event a step; it
-//! comes before all else of its nanosecond: a call that arrives in the nanosecond of a boundary waits for
-//! the next boundary.
+//! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
+//! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
+//! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
@@ -16,9 +15,10 @@ mod replica;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use sim_core::event::Phase;
+use sim_core::event::{EventHandle, Phase};
 use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::time::{SimDuration, SimTime};
 
@@ -27,25 +27,25 @@ pub use balance::Balancer;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::LlmReport;
-use super::engine::{Engine, Rejection, SeqId, Submission, Token};
+use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
 use super::report::{Facts, Measures};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::hardware::timing::StepFunction;
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
 const START: u16 = 0;
-/// A replica's step ends.
-const STEP_END: u16 = 1;
+/// A replica is due.
+const DUE: u16 = 1;
 
 /// What a pool is made of.
 #[derive(Debug)]
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    pub(super) step: StepFunction,
+    /// How far its step times can be trusted, in words.
+    pub(super) calibration: String,
     pub(super) replicas: u32,
     /// GPUs of all replicas.
     pub(super) gpus: u64,
@@ -63,14 +63,15 @@ struct Active {
 #[derive(Debug)]
 pub(super) struct Pool {
     replicas: Vec<Replica>,
-    step: StepFunction,
+    /// When replicas are due.
+    due: BTreeSet<(SimTime, u32)>,
+    /// The event that waits for the first of them.
+    alarm: Option<(SimTime, EventHandle)>,
     balance: Balance,
     /// Made at the start, and only for a balancer that draws.
     routing: Option<KeyedStream>,
     queue_cap: Option<NonZeroU32>,
     active: Slab<Active>,
-    /// Steps that begin now take this many times as long.
-    slow: f64,
     /// Over all replicas.
     load: ReplicaLoad,
     measures: Measures,
@@ -79,7 +80,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, replicas, gpus, balancer, queue_cap } = setup;
+        let Setup { engine, calibration, replicas, gpus, balancer, queue_cap } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -87,32 +88,48 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration: step.calibration().to_string(),
+            calibration,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            step,
+            due: BTreeSet::new(),
+            alarm: None,
             balance: Balance::new(balancer),
             routing: None,
             queue_cap,
             active: Slab::default(),
-            slow: 1.0,
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
             facts,
         }
     }
 
-    /// Takes note of a replica's load after something has changed.
+    /// Takes note of a replica's load, and of when it is due, after something has changed.
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
-        self.load.replace(self.replicas[index].note());
-        let ReplicaLoad { waiting, running, kv_used, stepping } = self.load;
+        let replica = &mut self.replicas[index];
+        self.load.replace(replica.note());
+        let due = replica.engine.due();
+        let before = std::mem::replace(&mut replica.due, due);
+        if before != due {
+            before.map(|at| self.due.remove(&(at, index as u32)));
+            due.map(|at| self.due.insert((at, index as u32)));
+            self.set_alarm(ctx);
+        }
         let meter = ctx.meter();
-        meter.queue.set(now, waiting);
-        meter.busy.set(now, running);
-        self.measures.kv_used.set(now, kv_used);
-        self.measures.stepping.set(now, stepping);
+        meter.queue.set(now, self.load.waiting);
+        meter.busy.set(now, self.load.running);
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Ctx) {
+        let first = self.due.first().map(|(at, _)| *at);
+        if self.alarm.map(|(at, _)| at) == first {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_timer(handle);
+        }
+        self.alarm = first.map(|at| (at, ctx.schedule_at(at, Phase::StepEnd, DUE, 0)));
     }
 
     fn live(&self) -> u64 {
@@ -129,44 +146,30 @@ impl Pool {
         self.live() * u64::from(self.replicas[0].engine.config().max_num_seqs)
     }
 
-    /// Begins a replica's next step, if it has work.
-    fn begin_step(&mut self, index: usize, ctx: &mut Ctx) {
-        let replica = &mut self.replicas[index];
-        let Some(plan) = replica.engine.begin_step() else { return };
-        let now = ctx.now();
-        for admission in plan.admitted.iter().filter(|admission| !admission.resumed) {
-            let arrived_at = ctx.call(CallId::from_bits(admission.key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
-        }
-        let ticks = stretched(self.step.ticks(&plan.work), self.slow);
-        // A step that would end beyond all time never does.
-        if let Some(end) = replica.plan_end(ticks) {
-            ctx.schedule_at(end, Phase::StepEnd, STEP_END, event_data(index, replica.generation));
-        }
-    }
-
-    fn end_step(&mut self, index: usize, ctx: &mut Ctx) {
+    /// Takes a replica over the boundaries until now, and tells what came of them.
+    fn advance(&mut self, index: usize, ctx: &mut Ctx) {
         let Self { replicas, active, measures, .. } = self;
-        let replica = &mut replicas[index];
-        if let Some(plan) = replica.engine.plan() {
-            measures.step(plan, replica.step_ticks);
-        }
-        let output = replica.finish_step();
-        measures.tokens(output);
-        for emission in &output.emissions {
-            let call = CallId::from_bits(emission.key);
-            if emission.token == Token::First {
+        let now = ctx.now();
+        let output = replicas[index].engine.advance(now, &mut measures.tally);
+        for milestone in &output.milestones {
+            let call = CallId::from_bits(milestone.key);
+            if milestone.first {
                 ctx.progress(call, Progress::FirstToken);
             }
-            if emission.last {
+            if milestone.last {
                 active.remove(Key::from_bits(ctx.call(call).scratch));
                 ctx.reply(call, Reply::OK);
             }
         }
+        for key in &output.admitted {
+            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
+            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+        }
+        self.note(index, ctx);
     }
 
     fn crash(&mut self, index: usize, ctx: &mut Ctx) {
-        for key in self.replicas[index].crash() {
+        for key in self.replicas[index].crash(ctx.now(), &mut self.measures.tally) {
             let call = CallId::from_bits(key);
             self.active.remove(Key::from_bits(ctx.call(call).scratch));
             ctx.reply(call, Reply::FAILED);
@@ -192,17 +195,18 @@ impl Pool {
     fn submit(&mut self, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
         let index = self.pick(call, ctx).ok_or(Reason::NoReplica)?;
         let replica = &mut self.replicas[index];
-        if self.queue_cap.is_some_and(|cap| replica.engine.observe().waiting >= cap.get()) {
+        if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
         let request = ctx.request(call);
-        let sequence = replica.engine.submit(&Submission {
+        let submission = Submission {
             key: call.to_bits(),
             prompt_tokens: request.prompt_tokens.max(1),
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
-        })?;
+        };
+        let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tally)?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
         self.measures.calls[index] += 1;
@@ -233,11 +237,6 @@ fn event_data(index: usize, generation: u32) -> u64 {
     (index as u64) << 32 | u64::from(generation)
 }
 
-/// `ticks` times `factor`, to the nearest tick and at least one.
-fn stretched(ticks: u64, factor: f64) -> u64 {
-    if factor == 1.0 { ticks } else { ((ticks as f64 * factor).round() as u64).max(1) }
-}
-
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
         if self.balance.draws() {
@@ -261,23 +260,27 @@ impl Component for Pool {
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
-        self.replicas[replica as usize].engine.abort(sequence);
+        let engine = &mut self.replicas[replica as usize].engine;
+        engine.abort(ctx.now(), sequence, &mut self.measures.tally);
         self.note(replica as usize, ctx);
         ctx.reply(call, Reply::FAILED);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
-        let index = (timer.data >> 32) as usize;
-        let replica = &mut self.replicas[index];
-        if replica.generation != timer.data as u32 {
+        if timer.kind == START {
+            let index = (timer.data >> 32) as usize;
+            let replica = &mut self.replicas[index];
+            if replica.generation == timer.data as u32 {
+                replica.starting = false;
+                self.advance(index, ctx);
+            }
             return;
         }
-        match timer.kind {
-            START => replica.start(ctx.now()),
-            _ => self.end_step(index, ctx),
+        self.alarm = None;
+        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
+            self.advance(index as usize, ctx);
         }
-        self.begin_step(index, ctx);
-        self.note(index, ctx);
+        self.set_alarm(ctx);
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
@@ -294,21 +297,40 @@ impl Component for Pool {
                 down.take(replicas as usize).for_each(|replica| replica.up = true);
                 self.note_capacity(ctx);
             }
-            Fault::Slow { factor } => self.slow = factor,
+            Fault::Slow { factor } => {
+                for index in 0..self.replicas.len() {
+                    let engine = &mut self.replicas[index].engine;
+                    engine.set_pace(ctx.now(), Pace::slowed(factor), &mut self.measures.tally);
+                    self.note(index, ctx);
+                }
+            }
         }
     }
 
-    fn observe(&self, _now: SimTime) -> Signals {
-        let ReplicaLoad { waiting, running, kv_used, .. } = self.load;
+    fn observe(&self, now: SimTime) -> Signals {
+        let ReplicaLoad { waiting, running } = self.load;
+        let used = |replica: &Replica| u64::from(replica.engine.observe(now).used_blocks);
+        let kv_used = self.replicas.iter().map(used).sum();
         let kv_total = self.live() * u64::from(self.facts.usable_blocks);
         Signals { queue: waiting, busy: running, capacity: self.capacity(), kv_used, kv_total }
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        Some(self.measures.report(&self.facts, now))
+        let mut tally = self.measures.tally.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for replica in &self.replicas {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, &mut tally);
+            underway.push(engine.underway(now));
+        }
+        Some(self.measures.report(&tally, &underway, &self.facts, now))
     }
 
     fn reset_measurements(&mut self, now: SimTime) {
-        self.measures.reset(now);
+        // What ends in this nanosecond belongs to the measured part.
+        let before = SimTime::from_nanos(now.as_nanos().saturating_sub(1));
+        let Self { replicas, measures, .. } = self;
+        replicas.iter_mut().for_each(|replica| replica.engine.settle(before, &mut measures.tally));
+        measures.reset(now, replicas.iter().map(|replica| replica.engine.underway(now)));
     }
 }

@@ -1,9 +1,9 @@
 //! What an LLM pool measures.
 
-use sim_core::stats::{Histogram, TimeWeighted};
+use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
-use super::engine::{StepOutput, StepPlan, Token};
+use super::engine::{Tally, Underway};
 use crate::hardware::timing::TICKS_PER_NANO;
 
 /// Calls that a pool refused, by reason.
@@ -39,9 +39,10 @@ pub struct LlmReport {
     pub kv_blocks: u32,
     /// Tokens that the KV cache of a replica holds.
     pub kv_tokens: u64,
-    /// Share of all replicas' KV blocks in use, averaged over time.
+    /// Share of all replicas' KV blocks in use, averaged over time: in a step those that it was scheduled
+    /// with, its own tokens' among them, and none between steps.
     pub kv_use_mean: f64,
-    /// The largest share of all replicas' KV blocks that was ever in use.
+    /// The largest share of one replica's KV blocks that was ever in use.
     pub kv_use_max: f64,
     /// Steps.
     pub steps: u64,
@@ -59,7 +60,7 @@ pub struct LlmReport {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
-    /// Time between two tokens of a sequence, in nanoseconds, rounded down.
+    /// Time between two tokens of a sequence, in ticks of 1/1024 ns.
     pub itl: Histogram,
     /// Calls that each replica took.
     pub calls_by_replica: Vec<u64>,
@@ -72,23 +73,15 @@ pub struct LlmReport {
 /// Collects the report.
 #[derive(Debug)]
 pub(super) struct Measures {
-    steps: u64,
-    ticks: u128,
-    /// Sum of ticks times sequences.
-    sequence_ticks: u128,
-    preemptions: u64,
-    prefix_hit_tokens: u64,
-    prefix_query_tokens: u64,
-    prompt_tokens: u64,
-    output_tokens: u64,
-    itl: Histogram,
+    /// What the engines count.
+    pub(super) tally: Tally,
+    /// Time in steps, and the same times KV blocks, before the measured part, of steps that ended in it.
+    before: (u128, u128),
+    /// When the measured part began.
+    since: SimTime,
     /// Calls taken, by replica.
     pub(super) calls: Vec<u64>,
     pub(super) rejected: Rejected,
-    /// KV blocks in use.
-    pub(super) kv_used: TimeWeighted,
-    /// Replicas in a step.
-    pub(super) stepping: TimeWeighted,
 }
 
 /// What does not change during a run.
@@ -103,87 +96,65 @@ pub(super) struct Facts {
     pub(super) calibration: String,
 }
 
+/// Time in the steps underway, and the same times KV blocks.
+fn integrals(underway: impl Iterator<Item = Underway>) -> (u128, u128) {
+    underway.fold((0, 0), |(time, blocks), step| {
+        let ticks = u128::from(step.ticks);
+        (time + ticks, blocks + ticks * u128::from(step.blocks))
+    })
+}
+
 impl Measures {
     pub(super) fn new(replicas: u32) -> Self {
-        let level = || TimeWeighted::new(SimTime::ZERO, 0);
-        Self::from(replicas as usize, level(), level())
-    }
-
-    /// Everything from zero, but for the levels.
-    fn from(replicas: usize, kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
         Self {
-            steps: 0,
-            ticks: 0,
-            sequence_ticks: 0,
-            preemptions: 0,
-            prefix_hit_tokens: 0,
-            prefix_query_tokens: 0,
-            prompt_tokens: 0,
-            output_tokens: 0,
-            itl: Histogram::new(),
-            calls: vec![0; replicas],
+            tally: Tally::default(),
+            before: (0, 0),
+            since: SimTime::ZERO,
+            calls: vec![0; replicas as usize],
             rejected: Rejected::default(),
-            kv_used,
-            stepping,
         }
     }
 
-    pub(super) fn reset(&mut self, now: SimTime) {
-        let (mut kv_used, mut stepping) = (self.kv_used.clone(), self.stepping.clone());
-        kv_used.reset(now);
-        stepping.reset(now);
-        *self = Self::from(self.calls.len(), kv_used, stepping);
+    /// The measured part begins, with these steps underway.
+    pub(super) fn reset(&mut self, now: SimTime, underway: impl Iterator<Item = Underway>) {
+        self.tally = Tally::default();
+        self.before = integrals(underway);
+        self.since = now;
+        self.calls.fill(0);
+        self.rejected = Rejected::default();
     }
 
-    /// A step that took `ticks` has ended.
-    pub(super) fn step(&mut self, plan: &StepPlan, ticks: u64) {
-        self.steps += 1;
-        self.ticks += u128::from(ticks);
-        self.sequence_ticks += u128::from(ticks) * u128::from(plan.work.sequences);
-        self.preemptions += u64::from(plan.preemptions);
-        self.prefix_hit_tokens += plan.prefix_hit_tokens;
-        self.prefix_query_tokens += plan.prefix_query_tokens;
-        self.prompt_tokens += plan.work.new_tokens - u64::from(plan.decodes);
-    }
-
-    /// The tokens that came out of it.
-    pub(super) fn tokens(&mut self, output: &StepOutput) {
-        self.output_tokens += u64::from(output.first_tokens) + u64::from(output.next_tokens);
-        // The gaps of sequences that were in the step before are all alike: this step.
-        let (mut alike, mut step) = (0, 0);
-        for emission in &output.emissions {
-            match emission.token {
-                Token::First => {}
-                Token::Next { gap, contiguous: true } => {
-                    debug_assert!(alike == 0 || gap == step);
-                    (alike, step) = (alike + 1, gap);
-                }
-                Token::Next { gap, contiguous: false } => self.itl.record(gap / TICKS_PER_NANO),
-            }
-        }
-        self.itl.record_n(step / TICKS_PER_NANO, alike);
-    }
-
-    pub(super) fn report(&self, facts: &Facts, now: SimTime) -> LlmReport {
+    /// What was measured until `now`, when these steps are underway.
+    pub(super) fn report(
+        &self,
+        tally: &Tally,
+        underway: &[Underway],
+        facts: &Facts,
+        now: SimTime,
+    ) -> LlmReport {
         let all_blocks = f64::from(facts.replicas) * f64::from(facts.usable_blocks);
-        let (ticks, some) = (self.ticks as f64, self.steps > 0);
+        let (ticks, some) = (tally.ticks as f64, tally.steps > 0);
+        let (time, blocks) = integrals(underway.iter().copied());
+        let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
+        let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
+        let most = underway.iter().map(|step| step.blocks).fold(tally.blocks_max, u32::max);
         LlmReport {
             replicas: facts.replicas,
             gpus: facts.gpus,
-            gpu_busy: self.stepping.mean(now) / f64::from(facts.replicas),
+            gpu_busy: share(tally.ticks + tally.lost_ticks + time - self.before.0, facts.replicas.into()),
             kv_blocks: facts.kv_blocks,
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
-            kv_use_mean: self.kv_used.mean(now) / all_blocks,
-            kv_use_max: self.kv_used.max() as f64 / all_blocks,
-            steps: self.steps,
-            step_time_mean: some.then(|| ticks / TICKS_PER_NANO as f64 / self.steps as f64),
-            batch_mean: some.then(|| self.sequence_ticks as f64 / ticks),
-            preemptions: self.preemptions,
-            prefix_hit_tokens: self.prefix_hit_tokens,
-            prefix_query_tokens: self.prefix_query_tokens,
-            prompt_tokens: self.prompt_tokens,
-            output_tokens: self.output_tokens,
-            itl: self.itl.clone(),
+            kv_use_mean: share(tally.block_ticks + blocks - self.before.1, all_blocks),
+            kv_use_max: f64::from(most) / f64::from(facts.usable_blocks),
+            steps: tally.steps,
+            step_time_mean: some.then(|| ticks / TICKS_PER_NANO as f64 / tally.steps as f64),
+            batch_mean: some.then(|| tally.sequence_ticks as f64 / ticks),
+            preemptions: tally.preemptions,
+            prefix_hit_tokens: tally.prefix_hit_tokens,
+            prefix_query_tokens: tally.prefix_query_tokens,
+            prompt_tokens: tally.prompt_tokens,
+            output_tokens: tally.output_tokens,
+            itl: tally.itl.clone(),
             calls_by_replica: self.calls.clone(),
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
