@@ -200,7 +200,7 @@ impl Fast {
             let victim = self.batch.last;
             let record = &self.records[victim];
             need -= match record.state {
-                State::Decode => u64::from(record.before(number) % self.config.block_size == 0),
+                State::Decode => u64::from(record.before(number).is_multiple_of(self.config.block_size)),
                 State::Single => u64::from(self.blocks_for(victim, self.demand(victim, limit))),
                 _ => 0,
             };
