@@ -30,7 +30,8 @@ struct Request {
 
 fn draw(rate: f64, count: usize) -> Vec<Request> {
     let streams = Streams::new(1, 0);
-    let lognormal = |mean: f64, sigma: f64| LogNormal::new(libm::log(mean) - sigma * sigma / 2.0, sigma).unwrap();
+    let lognormal =
+        |mean: f64, sigma: f64| LogNormal::new(libm::log(mean) - sigma * sigma / 2.0, sigma).unwrap();
     let (prompt, output) = (lognormal(512.0, 1.0), lognormal(200.0, 0.8));
     let gap = Exponential::with_mean(1e9 / rate).unwrap();
     let mut rng = streams.stream("bench", Purpose::Arrivals);

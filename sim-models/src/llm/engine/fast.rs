@@ -32,6 +32,7 @@ mod compose;
 mod observe;
 mod prefix;
 mod record;
+mod run;
 mod walk;
 
 use std::cmp::Reverse;
@@ -42,11 +43,12 @@ use sim_core::time::SimTime;
 use super::clock::{Clock, Pace};
 use super::tally::{Extras, Tally};
 use super::{ConfigError, EngineConfig, Milestone, Output, Rejection, SeqId, Submission};
-use crate::hardware::timing::{DecodeRun, StepFunction};
+use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
 use prefix::processed;
 use record::{Line, List, Records, State};
+use run::Run;
 
 /// Steps scheduled alike.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +56,7 @@ struct Plan {
     first: u64,
     last: u64,
     /// The times of decode steps; none for a single step of any kind.
-    run: Option<DecodeRun>,
+    run: Option<Run>,
     /// Ticks of work at its beginning and at its end; `u64::MAX` for beyond what can be counted.
     begin: u64,
     end: u64,
@@ -366,9 +368,11 @@ impl Fast {
         match (&self.head, &self.tail) {
             (Some(head), _) if head.last == step => head.end,
             (_, Some(tail)) if tail.last == step => tail.end,
-            (_, Some(Plan { run: Some(run), begin, first, .. })) => {
-                run.sum(step + 1 - first).and_then(|ticks| begin.checked_add(ticks)).unwrap_or(u64::MAX)
+            // The last but one is asked for most.
+            (_, Some(Plan { run: Some(run), first, last, end, .. })) if step + 1 == *last => {
+                end - run.ticks(last - first)
             }
+            (_, Some(Plan { run: Some(run), begin, first, .. })) => begin + run.sum(step + 1 - first),
             _ => unreachable!("the step is underway"),
         }
     }
@@ -474,7 +478,7 @@ impl Fast {
             return tail.last;
         }
         match &tail.run {
-            Some(run) => ended.max(tail.first + run.steps_to_reach(into + 1) - 2),
+            Some(run) => ended.max(tail.first + run.ended(into) - 1),
             None => ended,
         }
     }
@@ -485,8 +489,17 @@ impl Fast {
             return 0;
         }
         let (steps, size) = (to + 1 - from, self.phases.len() as u64);
-        let rest = (0..steps % size).map(|ahead| u64::from(self.phases[((from + ahead) % size) as usize]));
-        steps / size * self.decodes + rest.sum::<u64>()
+        let (mut sum, mut rest) = (0, steps);
+        if steps >= size {
+            sum = steps / size * self.decodes;
+            rest = steps % size;
+        }
+        let mut phase = (from % size) as usize;
+        for _ in 0..rest {
+            sum += u64::from(self.phases[phase]);
+            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
+        }
+        sum
     }
 
     /// Reports the tokens of a step that has just ended.

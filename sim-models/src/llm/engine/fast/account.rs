@@ -1,7 +1,7 @@
 //! Counting steps that have ended, many at a time.
 
+use super::run::Run;
 use super::{Fast, Plan};
-use crate::hardware::timing::DecodeRun;
 use crate::llm::engine::tally::Tally;
 
 impl Fast {
@@ -47,24 +47,20 @@ impl Fast {
     }
 
     /// The next `steps` steps of a run.
-    fn count_run(&mut self, plan: &mut Plan, run: &DecodeRun, mut steps: u64, tally: &mut Tally) {
+    fn count_run(&mut self, plan: &mut Plan, run: &Run, mut steps: u64, tally: &mut Tally) {
         // One by one while the clock is slowed, or where its pace changed in the midst of a step.
         while steps > 0 && !(steps > 1 && self.clock.along(self.ended_work, self.ended_wall)) {
-            let end = self.ended_work + run.ticks(plan.done) as u64;
+            let end = self.ended_work + run.ticks(plan.done);
             self.count_one(plan, end, tally);
             plan.done += 1;
             steps -= 1;
             let next = (plan.first + plan.done) % self.phases.len() as u64;
             plan.used += self.phases[next as usize];
         }
-        let level = run.host_bound_steps();
-        if steps > 0 && plan.done < level {
-            let flat = steps.min(level - plan.done);
-            self.count_ramp(plan, run.host() as u64, 0, flat, tally);
-            steps -= flat;
-        }
-        if steps > 0 {
-            self.count_ramp(plan, run.ticks(plan.done) as u64, run.growth() as u64, steps, tally);
+        while steps > 0 {
+            let (alike, ticks, growth) = run.piece(plan.done, steps);
+            self.count_ramp(plan, ticks, growth, alike, tally);
+            steps -= alike;
         }
     }
 
@@ -82,19 +78,27 @@ impl Fast {
         // their number, their distances and the squares of these.
         let (mut taken, mut distances, mut squares) = (0u64, 0u128, 0u128);
         let start = plan.first + plan.done;
+        let (rounds, rest) = match steps - 1 {
+            few if few < size => (0, few),
+            many => (many / size, many % size),
+        };
+        let mut phase = (start % size) as usize;
         for ahead in 1..=(steps - 1).min(size) {
-            let count = u64::from(self.phases[((start + ahead) % size) as usize]);
+            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
+            let count = u64::from(self.phases[phase]);
             if count == 0 {
                 continue;
             }
-            let more = (steps - 1 - ahead) / size;
-            let times = more + 1;
+            // The steps that are `ahead`, `ahead + size`, ... behind the first. MAX_STEPS keeps all in 64 bits.
+            let times = rounds + u64::from(ahead <= rest);
+            let more = times - 1;
             let sum = times * ahead + size * (more * times / 2);
-            let square = u128::from(times * ahead * ahead + ahead * size * more * times)
-                + u128::from(size * size) * (u128::from(more * times) * u128::from(more + times) / 6);
+            let square = times * ahead * ahead
+                + ahead * size * more * times
+                + size * size * (more * times * (more + times) / 6);
             taken += count * times;
             distances += u128::from(count) * u128::from(sum);
-            squares += u128::from(count) * square;
+            squares += u128::from(count) * u128::from(square);
         }
         let before = u128::from(ticks) * distances + u128::from(growth) * ((squares - distances) / 2);
         tally.block_ticks += total * (u128::from(plan.used) + u128::from(taken)) - before;

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::cache::NONE;
 use super::prefix::{processed, scheduled};
 use super::record::State;
+use super::run::Run;
 use super::{Ending, Fast, Plan};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::SchedulingPolicy;
@@ -81,9 +82,9 @@ impl Fast {
         if alike && (self.conversations.is_empty() || self.line.len() == 0) {
             let (steps, quiet) = self.steps_alike(number);
             if steps > 1 {
-                let run = self.step.decode_run(&self.draft.work);
-                if let Some(end) = run.sum(steps).and_then(|ticks| begin.checked_add(ticks)) {
-                    plan.end = end;
+                let run = Run::new(&self.step.decode_run(&self.draft.work), steps);
+                if let Some((run, ticks)) = run.filter(|(_, ticks)| begin.checked_add(*ticks).is_some()) {
+                    plan.end = begin + ticks;
                     (plan.last, plan.run, plan.quiet) = (number + steps - 1, Some(run), quiet);
                 }
             }
