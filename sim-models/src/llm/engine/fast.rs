@@ -68,6 +68,8 @@ struct Plan {
     done: u64,
     /// KV blocks in use in the first step that is not counted yet.
     used: u32,
+    /// How many fewer from the second step on: those of sequences that end with the step before the first.
+    freed: u32,
     extras: Extras,
     /// Nothing can be seen from outside before its last step ends.
     quiet: bool,
@@ -274,7 +276,8 @@ impl Fast {
 
     /// Another sequence is at the head of the line: it may be admitted at the next boundary.
     fn head_of_line_changed(&mut self, wall: u64) {
-        if self.batch.len < self.config.max_num_seqs {
+        // The places of those whose last token is underway will be free.
+        if self.batch.len < self.config.max_num_seqs + self.ended_next.len() as u32 {
             self.cut(wall);
         }
     }
@@ -529,6 +532,7 @@ impl Fast {
             }
         }
         self.filled = filled;
+        let used = self.cache.used();
         let mut ended = std::mem::take(&mut self.ended_next);
         if ended.len() > 1 {
             ended.sort_unstable();
@@ -545,6 +549,9 @@ impl Fast {
                 self.release_ended(id.index, step);
             }
             self.records.remove(id.index);
+        }
+        if let Some(tail) = &mut self.tail {
+            tail.freed = used - self.cache.used();
         }
         self.ended_next = ended;
         if self.marks.len() > 1 {

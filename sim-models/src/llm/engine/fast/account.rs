@@ -49,13 +49,14 @@ impl Fast {
     /// The next `steps` steps of a run.
     fn count_run(&mut self, plan: &mut Plan, run: &Run, mut steps: u64, tally: &mut Tally) {
         // One by one while the clock is slowed, or where its pace changed in the midst of a step.
-        while steps > 0 && !(steps > 1 && self.clock.along(self.ended_work, self.ended_wall)) {
+        while steps > 0 && (steps == 1 || plan.freed > 0 || !self.clock.along(self.ended_work, self.ended_wall)) {
             let end = self.ended_work + run.ticks(plan.done);
             self.count_one(plan, end, tally);
             plan.done += 1;
             steps -= 1;
             let next = (plan.first + plan.done) % self.phases.len() as u64;
             plan.used += self.phases[next as usize];
+            plan.used -= std::mem::take(&mut plan.freed);
         }
         while steps > 0 {
             let (alike, ticks, growth) = run.piece(plan.done, steps);

@@ -73,13 +73,15 @@ impl Fast {
             emit: draft.decoding,
             done: 0,
             used: self.cache.used(),
+            freed: 0,
             extras: draft.extras,
             quiet: false,
         };
         debug_assert!(draft.work.new_tokens <= u64::from(self.config.max_num_batched_tokens));
-        let alike = !draft.mixed && self.ended_next.is_empty();
-        // A conversation underway may make blocks known that the head of the line asks for.
-        if alike && (self.conversations.is_empty() || self.line.len() == 0) {
+        // The end of those whose last token is underway lets others in, and a conversation underway may make
+        // blocks known that the head of the line asks for.
+        let alone = self.line.len() == 0;
+        if !draft.mixed && (alone || self.ended_next.is_empty() && self.conversations.is_empty()) {
             let (steps, quiet) = self.steps_alike(number);
             if steps > 1 {
                 let run = Run::new(&self.step.decode_run(&self.draft.work), steps);
