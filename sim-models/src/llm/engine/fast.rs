@@ -33,6 +33,7 @@ mod observe;
 mod prefix;
 mod record;
 mod run;
+mod size;
 mod walk;
 
 use std::cmp::Reverse;
@@ -49,6 +50,7 @@ use compose::Draft;
 use prefix::processed;
 use record::{Line, List, Records, State};
 use run::Run;
+use size::Size;
 
 /// Steps scheduled alike.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,7 @@ struct Ending {
 pub(super) struct Fast {
     config: EngineConfig,
     step: StepFunction,
+    size: Size,
     lag: u64,
     clock: Clock,
     records: Records,
@@ -141,6 +144,7 @@ impl Fast {
         config.validate()?;
         Ok(Self {
             step,
+            size: Size::new(config.block_size),
             lag: config.lag(),
             clock: Clock::new(),
             records: Records::default(),
@@ -494,10 +498,10 @@ impl Fast {
         let (steps, size) = (to + 1 - from, self.phases.len() as u64);
         let (mut sum, mut rest) = (0, steps);
         if steps >= size {
-            sum = steps / size * self.decodes;
-            rest = steps % size;
+            sum = self.size.of(steps) * self.decodes;
+            rest = self.size.rest(steps);
         }
-        let mut phase = (from % size) as usize;
+        let mut phase = self.size.rest(from) as usize;
         for _ in 0..rest {
             sum += u64::from(self.phases[phase]);
             phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };

@@ -49,13 +49,14 @@ impl Fast {
     /// The next `steps` steps of a run.
     fn count_run(&mut self, plan: &mut Plan, run: &Run, mut steps: u64, tally: &mut Tally) {
         // One by one while the clock is slowed, or where its pace changed in the midst of a step.
-        while steps > 0 && (steps == 1 || plan.freed > 0 || !self.clock.along(self.ended_work, self.ended_wall)) {
+        while steps > 0
+            && (steps == 1 || plan.freed > 0 || !self.clock.along(self.ended_work, self.ended_wall))
+        {
             let end = self.ended_work + run.ticks(plan.done);
             self.count_one(plan, end, tally);
             plan.done += 1;
             steps -= 1;
-            let next = (plan.first + plan.done) % self.phases.len() as u64;
-            plan.used += self.phases[next as usize];
+            plan.used += self.phases[self.size.rest(plan.first + plan.done) as usize];
             plan.used -= std::mem::take(&mut plan.freed);
         }
         while steps > 0 {
@@ -81,9 +82,9 @@ impl Fast {
         let start = plan.first + plan.done;
         let (rounds, rest) = match steps - 1 {
             few if few < size => (0, few),
-            many => (many / size, many % size),
+            many => (self.size.of(many), self.size.rest(many)),
         };
-        let mut phase = (start % size) as usize;
+        let mut phase = self.size.rest(start) as usize;
         for ahead in 1..=(steps - 1).min(size) {
             phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
             let count = u64::from(self.phases[phase]);
@@ -105,7 +106,7 @@ impl Fast {
         tally.block_ticks += total * (u128::from(plan.used) + u128::from(taken)) - before;
         tally.blocks_max = tally.blocks_max.max(plan.used + taken as u32);
         plan.done += steps;
-        plan.used += taken as u32 + self.phases[((start + steps) % size) as usize];
+        plan.used += taken as u32 + self.phases[self.size.rest(start + steps) as usize];
         self.ended_work += total as u64;
         self.ended_wall += total as u64;
     }

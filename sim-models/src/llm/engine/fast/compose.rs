@@ -111,13 +111,13 @@ impl Fast {
         let free = u64::from(self.cache.free());
         let size = self.phases.len() as u64;
         // All take a block in every `size` steps.
-        if (steps / size + 2) * self.decodes <= free {
+        if (self.size.of(steps) + 2) * self.decodes <= free {
             return (steps, steps == finish + 1 - number);
         }
         let cycles = free / self.decodes;
         let (mut ahead, mut left) = (cycles * size + 1, free - cycles * self.decodes);
         while ahead < steps {
-            let need = u64::from(self.phases[((number + ahead) % size) as usize]);
+            let need = u64::from(self.phases[self.size.rest(number + ahead) as usize]);
             if need > left {
                 break;
             }
@@ -163,8 +163,8 @@ impl Fast {
                 limit = (*budget - self.decodes) as u32;
             }
         }
-        let size = self.phases.len() as u64;
-        let mut need = u64::from(self.phases[(number % size) as usize]);
+        let crossing = self.phases[self.size.rest(number) as usize];
+        let mut need = u64::from(crossing);
         for place in 0..self.singles.len() {
             let index = self.singles[place];
             need += u64::from(self.blocks_for(index, self.demand(index, limit)));
@@ -181,7 +181,7 @@ impl Fast {
         self.draft.work.new_tokens = decodes;
         self.draft.work.decode_context = (self.base_sum + (decodes * (number + 1)) as i64) as u64;
         *budget -= decodes;
-        self.cache.take(self.phases[(number % size) as usize]);
+        self.cache.take(self.phases[self.size.rest(number) as usize]);
         if !self.singles.is_empty() {
             self.draft.mixed = true;
             let mut singles = std::mem::take(&mut self.singles);
@@ -203,7 +203,7 @@ impl Fast {
             let victim = self.batch.last;
             let record = &self.records[victim];
             need -= match record.state {
-                State::Decode => u64::from(record.before(number).is_multiple_of(self.config.block_size)),
+                State::Decode => u64::from(self.size.rest(record.before(number).into()) == 0),
                 State::Single => u64::from(self.blocks_for(victim, self.demand(victim, limit))),
                 _ => 0,
             };
@@ -228,8 +228,8 @@ impl Fast {
 
     /// The blocks that a sequence needs for `chunk` more tokens.
     pub(super) fn blocks_for(&self, index: u32, chunk: u32) -> u32 {
-        let (size, computed) = (self.config.block_size, self.records[index].computed);
-        (computed + chunk).div_ceil(size) - computed.div_ceil(size)
+        let computed = self.records[index].computed;
+        self.size.blocks(computed + chunk) - self.size.blocks(computed)
     }
 
     /// A sequence counted by itself computes a chunk in step `number`; true if it decodes from now on.
@@ -297,7 +297,7 @@ impl Fast {
 
     /// The steps in which a sequence needs a block, modulo the block size.
     pub(super) fn phase(&self, base: i64) -> usize {
-        (-base).rem_euclid(self.phases.len() as i64) as usize
+        self.size.rest_signed(-base) as usize
     }
 
     /// A sequence in the batch no longer decodes as others do: notes when its last token comes, or came.
@@ -381,7 +381,7 @@ impl Fast {
             let chunk = u64::from(self.chunk(known - hit)).min(*budget) as u32;
             let revived = self.hits.iter().filter(|node| self.cache.is_free(**node)).count() as u32;
             // Hits that nobody uses are free blocks, too.
-            let needed = |tokens: u32| tokens.div_ceil(size) - self.hits.len() as u32 + revived;
+            let needed = |tokens: u32| self.size.blocks(tokens) - self.hits.len() as u32 + revived;
             let most = if self.config.scheduler_reserve_full_isl { known } else { hit + chunk };
             if needed(most.max(hit + chunk)) > self.cache.free() {
                 return;

@@ -25,7 +25,7 @@ impl Fast {
     pub(super) fn register(&mut self, index: u32, tokens: u32) {
         let size = self.config.block_size;
         let record = &mut self.records[index];
-        for block in record.blocks.len() as u32..record.shared.min(tokens / size) {
+        for block in record.blocks.len() as u32..record.shared.min(self.size.full(tokens)) {
             let key = record.content.block_key(record.order.1, block as usize, size);
             record.blocks.push(self.cache.register(key));
         }
@@ -35,7 +35,7 @@ impl Fast {
     pub(super) fn register_single(&mut self, index: u32, due: u64) {
         let record = &self.records[index];
         let (tokens, joined) = (record.computed, record.joined);
-        if record.blocks.len() < record.shared.min(tokens / self.config.block_size) as usize {
+        if record.blocks.len() < record.shared.min(self.size.full(tokens)) as usize {
             self.materialize(due, joined);
             self.register(index, tokens);
         }
@@ -86,7 +86,7 @@ impl Fast {
             return 0;
         }
         let record = &self.records[index];
-        let most = (record.known() - 1) / self.config.block_size;
+        let most = self.size.full(record.known() - 1);
         for block in 0..record.shared.min(most) {
             let key = record.content.block_key(record.order.1, block as usize, self.config.block_size);
             let Some(node) = self.cache.find(key) else { break };
@@ -101,11 +101,12 @@ impl Fast {
     /// Returns all blocks of a sequence with `tokens` tokens, the last first. Who waits still finds its own
     /// blocks that `known` tokens fill.
     pub(super) fn release(&mut self, index: u32, tokens: u32, known: Option<u32>) {
-        let size = self.config.block_size;
         let record = &mut self.records[index];
-        let (all, registered) = (tokens.div_ceil(size), record.blocks.len() as u32);
+        let (all, registered) = (self.size.blocks(tokens), record.blocks.len() as u32);
         let own = match known {
-            Some(known) if self.config.enable_prefix_caching => (known / size).saturating_sub(record.shared),
+            Some(known) if self.config.enable_prefix_caching => {
+                self.size.full(known).saturating_sub(record.shared)
+            }
             _ => 0,
         };
         debug_assert!(own == 0 || registered == record.shared);
