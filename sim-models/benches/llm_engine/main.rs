@@ -74,8 +74,8 @@ impl Statistics {
             }
             if milestone.last {
                 self.latency.record(at - live.born);
-                if live.gaps > 0 {
-                    self.tpot.record((at - live.first) / live.gaps);
+                if let Some(tpot) = (at - live.first).checked_div(live.gaps) {
+                    self.tpot.record(tpot);
                 }
                 self.vacant.push(milestone.key);
             }

@@ -26,7 +26,8 @@
 //! * Places and blocks of a sequence that ends with step n are free only for step n + 2. Nothing is computed
 //!   for it in step n + 1, as its length is known.
 //! * Who is preempted while a token of it is underway still gets that token. One whose last token is underway
-//!   may be preempted, too: it loses its blocks early, and nothing else.
+//!   may be preempted, too: it loses its blocks early, and nothing else; until the token is there it counts
+//!   as waiting.
 //! * A generated token can be part of a cached block only when its value is known: one step later.
 //! * When nothing can be scheduled ahead (all that run get their last token), the next step is scheduled
 //!   when the step underway ends, and the one after it at once.

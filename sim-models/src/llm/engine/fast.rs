@@ -133,6 +133,8 @@ pub(super) struct Fast {
     filled: Vec<SeqId>,
     /// Its milestones, with the order of the batch.
     marks: Vec<(u64, Milestone)>,
+    /// How many were preempted when their last token was underway: they wait for it.
+    freed: u32,
     /// Preemptions that no step has told of yet.
     preemptions: u32,
     draft: Draft,
@@ -173,6 +175,7 @@ impl Fast {
             tail_filled: Vec::new(),
             filled: Vec::new(),
             marks: Vec::new(),
+            freed: 0,
             preemptions: 0,
             draft: Draft::default(),
             output: Output::default(),
@@ -193,7 +196,7 @@ impl Fast {
     }
 
     pub(super) fn waiting(&self) -> u32 {
-        self.line.len()
+        self.line.len() + self.freed
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -245,6 +248,7 @@ impl Fast {
             }
             State::Freed => {
                 self.silence(id, wall, tally);
+                self.freed -= 1;
                 self.records.remove(id.index);
             }
             state => {
@@ -332,7 +336,8 @@ impl Fast {
         self.cache.reset();
         self.line.clear();
         self.batch = List::new();
-        (self.decodes, self.base_sum, self.preemptions) = (0, 0, 0);
+        (self.decodes, self.base_sum) = (0, 0);
+        (self.freed, self.preemptions) = (0, 0);
         self.phases.fill(0);
         self.endings.clear();
         self.singles.clear();
@@ -551,6 +556,8 @@ impl Fast {
             if record.state == State::Ending {
                 self.batch.remove(id.index, &mut self.records);
                 self.release_ended(id.index, step);
+            } else {
+                self.freed -= 1;
             }
             self.records.remove(id.index);
         }

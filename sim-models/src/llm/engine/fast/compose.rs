@@ -335,6 +335,7 @@ impl Fast {
                 let tokens = self.held(index, State::Ending);
                 self.release(index, tokens, None);
                 self.records[index].state = State::Freed;
+                self.freed += 1;
                 return;
             }
             // The sequence is being looked at, or waits for its place in this step: one that decoded.

@@ -26,7 +26,7 @@ impl Fast {
         }
         EngineState {
             running: self.batch.len,
-            waiting: self.line.len(),
+            waiting: self.waiting(),
             used_blocks: used,
             total_blocks: self.config.usable_blocks(),
             stepping: !self.is_idle(),

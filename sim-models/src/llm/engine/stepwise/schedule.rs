@@ -178,6 +178,7 @@ impl Scheduler {
         self.preemptions += 1;
         if sequence.generated + sequence.underway == sequence.output {
             sequence.state = State::Ending;
+            self.ending += 1;
             return self.release_blocks(index);
         }
         sequence.totals.discarded += u64::from(sequence.computed);

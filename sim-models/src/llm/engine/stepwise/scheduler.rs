@@ -28,6 +28,8 @@ pub(in crate::llm::engine) struct Scheduler {
     underway: Option<Step>,
     /// The step after it, where scheduling is ahead.
     next: Option<Step>,
+    /// How many were preempted when their last token was underway: they wait for it.
+    pub(super) ending: u32,
     /// Preemptions that no step has told of yet.
     pub(super) preemptions: u32,
     output: StepOutput,
@@ -50,6 +52,7 @@ impl Scheduler {
             steps: 0,
             underway: None,
             next: None,
+            ending: 0,
             preemptions: 0,
             output: StepOutput::default(),
             hits: Vec::new(),
@@ -78,7 +81,10 @@ impl Scheduler {
                 self.waiting.remove(&order);
                 self.sequences.remove(id.index);
             }
-            State::Ending => self.sequences.remove(id.index),
+            State::Ending => {
+                self.ending -= 1;
+                self.sequences.remove(id.index);
+            }
             _ => {
                 self.sequences[id.index].state = State::Aborted;
                 self.aborted.push(id.index);
@@ -157,7 +163,7 @@ impl Scheduler {
     pub(super) fn observe(&self) -> EngineState {
         EngineState {
             running: self.running.len() as u32,
-            waiting: self.waiting.len() as u32,
+            waiting: self.waiting.len() as u32 + self.ending,
             used_blocks: self.pool.used_blocks(),
             total_blocks: self.config.usable_blocks(),
             stepping: self.underway.is_some(),
@@ -183,7 +189,8 @@ impl Scheduler {
         self.waiting.clear();
         self.running.clear();
         self.aborted.clear();
-        (self.underway, self.next, self.preemptions) = (None, None, 0);
+        (self.underway, self.next) = (None, None);
+        (self.ending, self.preemptions) = (0, 0);
         live.into_iter().filter_map(|(_, _, key)| key).collect()
     }
 
@@ -215,6 +222,7 @@ impl Scheduler {
         }
         if last {
             self.output.finished.push(Finished { id, key, totals });
+            self.ending -= u32::from(state == State::Ending);
             self.release_blocks(index);
             self.sequences.remove(index);
         }
