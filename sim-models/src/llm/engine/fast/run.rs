@@ -111,6 +111,9 @@ mod tests {
             let some = (part * steps as f64) as u64;
             prop_assert_eq!(Some(narrow.sum(some)), run.sum(some));
             prop_assert_eq!(u128::from(narrow.ticks(some)), run.ticks(some));
+            if some < steps {
+                prop_assert_eq!(narrow.ended(narrow.sum(some)), some, "exactly at a boundary");
+            }
             let passed = (part * ticks as f64) as u64;
             if passed < ticks {
                 prop_assert_eq!(narrow.ended(passed), run.steps_to_reach(passed + 1) - 1);
