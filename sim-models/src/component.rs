@@ -7,6 +7,8 @@ use sim_core::time::SimTime;
 
 use crate::call::{CallId, Progress, Reply};
 use crate::context::Ctx;
+use crate::device::ClientId;
+use crate::model_server::ModelServerReport;
 
 /// Numbers the components of a system; traffic sources come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,12 +95,18 @@ pub trait Component: fmt::Debug + Send {
     fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
     /// Background work on me changes to this.
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
+    /// My work on a shared GPU goes on at another rate from now on ([`Ctx::device_rate`]): I re-anchor it.
+    fn on_rate_change(&mut self, _client: ClientId, _ctx: &mut Ctx) {}
     /// My state at `now`, which may lie between two events. Pure.
     fn observe(&self, _now: SimTime) -> Signals {
         Signals::default()
     }
     /// What I measured, at the end of the run. Default: only what every component's meter shows.
     fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
+        None
+    }
+    /// What I measured as a model server, at the end of the run.
+    fn model_server_report(&self, _now: SimTime) -> Option<ModelServerReport> {
         None
     }
     /// The measured part of the run begins: forget what was counted so far.
@@ -135,6 +143,8 @@ pub enum ModelEvent {
     Sample,
     /// Controllers and routers get fresh signals.
     Scrape,
+    /// The work of a client of a shared GPU goes on at another rate.
+    RateChange(ClientId),
 }
 
 impl Event for ModelEvent {
@@ -153,6 +163,7 @@ impl Event for ModelEvent {
             ModelEvent::MeasureFrom => (9, 0),
             ModelEvent::Sample => (10, 0),
             ModelEvent::Scrape => (11, 0),
+            ModelEvent::RateChange(client) => (12, client.to_bits()),
         };
         target ^ kind << 56
     }

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Scope;
 use crate::component::Component;
+use crate::device::DeviceConfig;
 use crate::error::ConfigError;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
+use crate::model_server::ModelServerConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
@@ -26,6 +28,9 @@ pub struct SystemConfig {
     /// What serves them, by name.
     #[serde(default)]
     pub components: IndexMap<String, ComponentConfig>,
+    /// GPUs that several of them share, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub devices: IndexMap<String, DeviceConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -48,11 +53,13 @@ pub enum ComponentConfig {
     Router(RouterConfig),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
+    /// Runs a model that is no LLM, in batches, on GPUs or CPUs.
+    ModelServer(Box<ModelServerConfig>),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm"];
+    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm", "model_server"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -62,6 +69,7 @@ impl ComponentConfig {
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
             Self::Llm(_) => "llm",
+            Self::ModelServer(_) => "model_server",
         }
     }
 
@@ -70,7 +78,7 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
-            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) => Vec::new(),
+            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) | Self::ModelServer(_) => Vec::new(),
         }
     }
 
@@ -85,6 +93,7 @@ impl ComponentConfig {
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
+            Self::ModelServer(config) => config.build(scope),
         }
     }
 }

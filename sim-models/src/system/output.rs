@@ -8,8 +8,10 @@ use sim_core::time::{SimDuration, SimTime};
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
 use crate::context::Labels;
+use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
+use crate::model_server::ModelServerReport;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
+    /// What a model server is measured by besides.
+    pub model_server: Option<ModelServerReport>,
 }
 
 /// One line of the bill.
@@ -84,6 +88,8 @@ pub struct RunOutput {
     pub requests: Vec<RequestMeter>,
     /// Traffic sources, then components.
     pub components: Vec<ComponentOutput>,
+    /// GPUs that components share.
+    pub devices: Vec<DeviceOutput>,
     /// The bill.
     pub costs: Vec<CostOutput>,
     /// The system window by window.
@@ -114,7 +120,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let (system, _) = simulation.parts();
     system.sample(end);
-    let reports: Vec<_> = system.components.iter().map(|component| component.report(end)).collect();
+    let reports = system.components.iter();
+    let reports: Vec<_> =
+        reports.map(|component| (component.report(end), component.model_server_report(end))).collect();
     let core = &mut system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
@@ -137,11 +145,12 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), llm))| ComponentOutput {
+    let components = components.map(|(index, ((name, meter), (llm, model_server)))| ComponentOutput {
         name: name.clone(),
         is_source: index < sources,
         meter: meter.clone(),
         llm,
+        model_server,
     });
     Ok(RunOutput {
         fingerprint,
@@ -155,6 +164,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         labels: core.labels.clone(),
         requests: core.request_meters.clone(),
         components: components.collect(),
+        devices: core.devices.output(end),
         costs,
         windows: std::mem::take(&mut core.recorder.system),
         component_windows: std::mem::take(&mut core.recorder.components),
