@@ -59,8 +59,11 @@ fn side_by_side(works: u32, gain: Rate) -> Rate {
 /// goes to the others.
 fn water_fill(gain: Rate, claims: &[Claim], rates: &mut Vec<Rate>) {
     let works = |claim: &Claim| u128::from(claim.running.max(1));
-    let most =
-        |claim: &Claim| (u128::from(claim.limit.units()) / works(claim)).min(Rate::FULL.units().into());
+    // All of the GPU is no limit: several works of one process gain from one another, too.
+    let most = |claim: &Claim| match claim.limit {
+        Rate::FULL => u128::from(Rate::FULL.units()),
+        limit => u128::from(limit.units()) / works(claim),
+    };
     let mut waiting: Vec<usize> = (0..claims.len()).filter(|index| claims[*index].running > 0).collect();
     waiting.sort_by_key(|index| (most(&claims[*index]), *index));
     let n: u128 = waiting.iter().map(|index| works(&claims[*index])).sum();
@@ -122,6 +125,7 @@ mod tests {
         // Works, not processes, share.
         assert_close(&shares(Rule::Mps, 0.0, &[(1, 1.0), (3, 1.0)]), &[0.25, 0.25]);
         // Two works of one process: 1.1 together.
+        assert_close(&shares(Rule::Mps, 0.2, &[(2, 1.0)]), &[0.55]);
         assert_close(&shares(Rule::Mig, 0.2, &[(2, 1.0)]), &[0.55]);
     }
 

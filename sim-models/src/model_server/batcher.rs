@@ -257,13 +257,15 @@ impl Batcher {
 
     /// When the next request will have waited too long: [`SimTime::MAX`] for never.
     pub(super) fn next_expiry(&self) -> SimTime {
-        self.expiring.first_key_value().map_or(SimTime::MAX, |((at, _), _)| *at)
+        // Triton compares with "later than": at the very end of its time a request may still go.
+        let last = self.expiring.first_key_value().map_or(SimTime::MAX, |((at, _), _)| *at);
+        last.checked_add(SimDuration::from_nanos(1)).unwrap_or(SimTime::MAX)
     }
 
     /// Takes out a request that has waited too long by now.
     pub(super) fn pop_expired(&mut self, now: SimTime) -> Option<Key> {
         let (&(at, number), &level) = self.expiring.first_key_value()?;
-        (at <= now).then(|| self.remove(Place { level, number })).flatten()
+        (at < now).then(|| self.remove(Place { level, number })).flatten()
     }
 
     /// Takes out a request that gave up.
