@@ -9,7 +9,7 @@ use crate::harness::{Row, meter, plan, queue, sojourn, wait};
 fn bulk_service() {
     for (batch, rate, [idle, waiting, waits], measured, precision) in [
         (4, 3.0, [0.035934, 7.657496, 2.552499], 60_000.0, 0.04),
-        (8, 7.2, [0.003248, 41.485943, 5.761937], 150_000.0, 0.06),
+        (8, 7.2, [0.003248, 41.485943, 5.761937], 70_000.0, 0.06),
     ] {
         let system = format!(
             "[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"{rate}/s\" }}\nentry = \"db\"\n

@@ -29,7 +29,7 @@ const TURNS: &str = "\"time_slicing\"\ncontext_switch = \"0s\"";
 
 /// As many instances as a tenant ever has calls: then every call has a turn of its own, and side by
 /// side they share the GPU equally.
-const MANY: &str = "instance_group = { count = 200 }";
+const MANY: &str = "instance_group = { count = 60 }";
 
 /// A slice of 1/4 of the bandwidth makes a service 4 times as long and its server busy for 0.8 of the
 /// time: 4 / (1 - 0.8) = 20 times the service.
@@ -46,8 +46,8 @@ fn slices_of_a_quarter() {
 #[test]
 fn side_by_side_without_gain_is_processor_sharing() {
     let system = tenants("\"mps\"\noverlap_gain = 0", MANY, 0.2);
-    Row::new("MPS, 4 tenants, M/M/1-PS rho 0.8", &system, plan(1_000.0, 30_000.0))
-        .expect("W", 5.0, 0.03, all)
+    Row::new("MPS, 4 tenants, M/M/1-PS rho 0.8", &system, plan(1_000.0, 40_000.0))
+        .expect("W", 5.0, 0.05, all)
         .check();
 }
 
@@ -56,8 +56,8 @@ fn side_by_side_without_gain_is_processor_sharing() {
 #[test]
 fn turns_of_tenants_are_work_conserving() {
     let system = tenants(TURNS, "", 0.2);
-    Row::new("time-slicing, 4 tenants, rho 0.8", &system, plan(1_000.0, 30_000.0))
-        .expect("W", 5.0, 0.03, all)
+    Row::new("time-slicing, 4 tenants, rho 0.8", &system, plan(1_000.0, 40_000.0))
+        .expect("W", 5.0, 0.05, all)
         .check();
 }
 
@@ -75,18 +75,18 @@ fn the_order_of_the_means() {
     assert!(mps < 0.9 * turns && turns < 0.5 * mig, "MPS {mps}, time-slicing {turns}, MIG {mig}");
 }
 
-/// One tenant sends five times as much, more than the rest of the GPU can do. Slices protect the
-/// others, turns give each a fair part, and what all share without a bound drags all down.
+/// One tenant sends five times as much, more than the rest of the GPU can do. Slices leave the others
+/// exactly as they were; turns still give each its part, but a smaller one.
 #[test]
 fn slices_isolate_from_a_burst() {
+    // On one seed the other tenants have the same calls, whatever the first sends.
     let mean = |name: &str, sharing: &str, settings: &str, first| {
         let row = Row::new(name, &tenants(sharing, settings, first), plan(1_000.0, 10_000.0));
         row.expect("W of b", 1.0, 9.0, sojourn("b")).measure()[0].mean()
     };
-    let mig = |name, first| mean(name, "\"mig\"", "mig_profile = \"1g.20gb\"", first);
-    let (calm, burst) = (mig("burst: MIG, calm", 0.2), mig("burst: MIG", 1.0));
-    assert!((burst / calm - 1.0).abs() < 0.1, "{calm} {burst}");
-    let turns = |name, first| mean(name, TURNS, "", first);
-    let (calm, burst) = (turns("burst: time-slicing, calm", 0.2), turns("burst: time-slicing", 1.0));
-    assert!(burst > 1.15 * calm, "{calm} {burst}");
+    let mig = |first| mean("burst: MIG", "\"mig\"", "mig_profile = \"1g.20gb\"", first);
+    assert_eq!(mig(0.2), mig(1.0));
+    let turns = |first| mean("burst: time-slicing", TURNS, "", first);
+    let (calm, burst) = (turns(0.2), turns(1.0));
+    assert!(burst > 1.5 * calm, "{calm} {burst}");
 }
