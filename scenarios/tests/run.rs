@@ -284,6 +284,22 @@ fn a_trace_of_the_scenario_is_relative_to_it() {
 }
 
 #[test]
+fn a_model_file_is_relative_to_the_scenario_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = r#"{ "model_type": "gemma2", "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "intermediate_size": 9216, "vocab_size": 256000,
+        "max_position_embeddings": 8192, "sliding_window": 4096 }"#;
+    std::fs::write(dir.path().join("own.json"), file).unwrap();
+    let llm = "[components.llm]\nkind = \"llm\"\nmodel = \"own.json\"\ngpu = \"l4\"\n";
+    let scenario = station("duration = \"10s\", replications = 2", &poisson(1), llm);
+    let check = |base: &Path| check_scenario(&scenario, base, &RunOptions::default());
+    let warnings: Vec<_> = check(dir.path()).unwrap().iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|warning| warning.contains("13 of the 26 layers")), "{warnings:?}");
+    let error = check(&dir.path().join("elsewhere")).unwrap_err();
+    assert_eq!(error.path, ["components", "llm", "model"]);
+}
+
+#[test]
 fn what_cannot_be_run_is_named() {
     let path_of = |scenario: &Scenario, options: &RunOptions| {
         let error = check_scenario(scenario, Path::new("."), options).unwrap_err();

@@ -1,6 +1,7 @@
 //! GPUs, models, what fits into memory, and how long a forward pass takes.
 //!
-//! - [`catalogue`]: GPUs and models by name, with the source of every figure.
+//! - [`catalogue`]: GPUs, CPU hosts and models by name, with the source of every figure; models by their
+//!   Hugging Face `config.json`.
 //! - [`memory`]: weights, activations and the KV cache blocks that remain.
 //! - [`timing`]: the integer [`StepFunction`](timing::StepFunction) of a forward pass, whatever its
 //!   source, and its closed form over a run of decode steps.
@@ -34,12 +35,59 @@ use precision::Precision;
 /// The numbers of GPUs that one replica of a model may be split over (one host).
 pub const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];
 
+/// How a model lies on GPUs. A number stands for tensor parallelism alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// GPUs that each matrix is split over: 1, 2, 4 or 8.
+    pub tensor_parallel: u64,
+    /// Engines that share out the experts of a layer among them (expert parallelism), each with attention, KV
+    /// cache and requests of its own: 1, 2, 4 or 8, and at most 8 GPUs with `tensor_parallel`.
+    pub data_parallel: u64,
+}
+
+impl Placement {
+    /// GPUs that experts are shared out over.
+    pub fn gpus(self) -> u64 {
+        self.tensor_parallel.saturating_mul(self.data_parallel)
+    }
+}
+
+impl From<u64> for Placement {
+    fn from(tensor_parallel: u64) -> Self {
+        Self { tensor_parallel, data_parallel: 1 }
+    }
+}
+
 /// Why a choice of hardware, model and settings cannot be.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum HardwareError {
     /// A name that is not in the catalogue.
     #[error(transparent)]
     UnknownName(#[from] catalogue::UnknownName),
+    /// A `config.json` that cannot be used.
+    #[error(transparent)]
+    ModelFile(#[from] catalogue::ModelFileError),
+    /// A model that generates no text.
+    #[error("{0} is an encoder: it generates no text and keeps no KV cache")]
+    Encoder(String),
+    /// A number format that no kernels exist for.
+    #[error("no engine has kernels for {precision} weights on {gpu}: expected {}", names(.accepted))]
+    NoKernels {
+        /// The format asked for.
+        precision: Precision,
+        /// Catalogue id of the GPU.
+        gpu: String,
+        /// The formats that there are kernels for.
+        accepted: Vec<Precision>,
+    },
+    /// A model split over several CPU hosts.
+    #[error("{gpus} of {gpu} for one model: expected 1, as a model is not split over hosts")]
+    SplitHost {
+        /// The number of hosts asked for.
+        gpus: u64,
+        /// Catalogue id of the host.
+        gpu: String,
+    },
     /// A tensor parallelism that no engine offers.
     #[error("tensor_parallel = {0}: expected 1, 2, 4 or 8")]
     TensorParallel(u64),
@@ -57,6 +105,17 @@ pub enum HardwareError {
         /// Its key-value heads.
         kv_heads: u64,
     },
+    /// Engines that cannot share out experts.
+    #[error(
+        "data_parallel_size = {data_parallel} for {model}: expected 1, 2, 4 or 8 engines, at most 8 GPUs \
+         together, and a model with experts to share out"
+    )]
+    DataParallel {
+        /// The number of engines asked for.
+        data_parallel: u64,
+        /// Catalogue id of the model.
+        model: String,
+    },
     /// A precision that no engine keeps the KV cache in.
     #[error("kv_precision = {0}: expected fp32, fp16, bf16, fp8 or int8")]
     KvPrecision(Precision),
@@ -73,6 +132,38 @@ pub enum HardwareError {
     /// The model does not fit into the memory of the GPUs.
     #[error(transparent)]
     DoesNotFit(#[from] memory::DoesNotFit),
+}
+
+fn names(precisions: &[Precision]) -> String {
+    let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
+    names.join(", ")
+}
+
+/// Checks that `gpu` has kernels for weights in `precision` and that `model` can be placed on several of them
+/// so.
+///
+/// # Errors
+/// [`HardwareError::NoKernels`], [`HardwareError::SplitHost`], [`HardwareError::DataParallel`], and as
+/// [`check_tensor_parallel`].
+pub fn check_placement(
+    gpu: &catalogue::Gpu,
+    model: &catalogue::Model,
+    precision: Precision,
+    placement: Placement,
+) -> Result<(), HardwareError> {
+    let Placement { tensor_parallel, data_parallel } = placement;
+    if gpu.unsupported.contains(&precision) {
+        let accepted = Precision::ALL.into_iter().filter(|other| !gpu.unsupported.contains(other)).collect();
+        return Err(HardwareError::NoKernels { precision, gpu: gpu.id.clone(), accepted });
+    }
+    check_tensor_parallel(model, tensor_parallel)?;
+    if data_parallel != 1 && (model.experts == 1 || !TENSOR_PARALLEL.contains(&placement.gpus())) {
+        return Err(HardwareError::DataParallel { data_parallel, model: model.id.clone() });
+    }
+    if gpu.is_host() && placement.gpus() > 1 {
+        return Err(HardwareError::SplitHost { gpus: placement.gpus(), gpu: gpu.id.clone() });
+    }
+    Ok(())
 }
 
 /// Checks that `model` can be split over `tensor_parallel` GPUs: whole attention heads on each, and

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sim_core::time::SimDuration;
 use sim_models::error::ConfigError;
 use sim_models::meter::GoodputBounds;
-use sim_models::system::{RunPlan, SystemConfig, Traces};
+use sim_models::system::{ComponentConfig, RunPlan, SystemConfig, Traces};
 use sim_models::traffic::arrivals::ArrivalsConfig;
 use sim_models::traffic::trace::{Trace, TraceFormat};
 use sim_models::units::Time;
@@ -107,8 +107,17 @@ pub(super) fn prepare(
         bounds: bounds(&scenario),
         shuffle_ties: options.shuffle_ties,
     };
+    let mut system = scenario.system();
+    system.resolve_paths(base_dir);
+    for (name, component) in &system.components {
+        let ComponentConfig::Llm(config) = component else { continue };
+        let place = |error: ConfigError| error.within(name).within("components");
+        if let Some(message) = config.simplification().map_err(place)? {
+            warnings.push(Warning::new(["components", name, "model"], message));
+        }
+    }
     Ok(Prepared {
-        system: scenario.system(),
+        system,
         pilot: run.warmup == Warmup::Auto && stationary,
         scenario,
         traces,

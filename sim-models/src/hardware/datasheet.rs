@@ -5,31 +5,47 @@
 //! - **Matrix multiplications of the layers** take the longer of reading the weights (once, whatever the
 //!   number of tokens) and computing (2 FLOP a token and weight). Of several experts, `n` tokens are taken
 //!   to read `min(n * active, all)`, which is an upper bound that is met at once by batches; each token is
-//!   computed by its active ones.
-//! - **The output layer** likewise, by sequences: only the last token of each is sampled from.
-//! - **Decode attention** reads keys and values: a floor for each layer plus bytes over bandwidth.
-//! - **Prefill attention** computes: `2 * heads * head_dim` FLOP for each unit of prefill work.
+//!   computed by its active ones. Experts that every token goes through, dense layers and attention are
+//!   always read.
+//! - **The output layer** likewise, by sequences: only the last token of each is sampled from. An encoder
+//!   has none.
+//! - **Decode attention** takes a floor for each layer and the longer of reading keys and values (of MLA the
+//!   compressed vectors) and computing with them, for each token of context; computing is the longer only
+//!   for MLA, whose many heads share one vector, on few GPUs.
+//! - **Prefill attention** computes: `2 * heads * head_dim` FLOP for each unit of prefill work, twice that
+//!   in an encoder, where every token sees all others. Layers with a sliding window are taken to see all of
+//!   the context, in decoding, too.
 //! - **Element-wise kernels** (norms, rotary embedding, activation function) move, for each token and
-//!   layer, `8 hidden + 4 qkv + 3 active ffn` values (reads and writes of two fused residual norms, of one
+//!   layer, `8 hidden + 4 qkv + 3 ffn` values (reads and writes of two fused residual norms, of one
 //!   rotation with cache write, and of one gated activation), above a floor for each layer.
 //! - **All-reduces**, two for each layer with tensor parallelism: a base latency plus
 //!   `2 (tp - 1) / tp` times the activations over the link.
+//! - **Exchange of tokens**, where engines share out experts: twice for each layer with experts (to
+//!   the experts and back) a base latency like that of an all-reduce, plus the activations that each token sends
+//!   to other engines, `(n - 1) / n` of `min(active experts, n)` copies among n engines. All engines are taken to be
+//!   equally full, so that each computes with its share of the experts what it sends away (assumption).
 //! - **Sampling** passes three times over the fp32 logits of each sequence.
 //! - **The host** prepares the next step meanwhile; a gap between steps overlaps with nothing.
+//!
+//! A CPU host is no different but for other default efficiencies ([`Efficiency`]): its weights are read from RAM.
 //!
 //! Compute-bound terms are slower by `sustained_slowdown`: a GPU kept busy runs into its power limit.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Gpu, Model};
+use super::catalogue::{Gpu, Model, ModelKind};
 use super::precision::Precision;
 use super::timing::{Calibration, Coefficients, Hinge, Ramp, StepFunction, TICKS_PER_NANO};
-use super::{HardwareError, check_tensor_parallel};
+use super::{HardwareError, Placement, check_placement};
 
 /// How far below the datasheet a server runs. A field left out takes the figure measured on the GPU by
 /// others where the catalogue has one (A100, H100, B200, L40S), otherwise the same share of the peak as on
 /// an H100.
+///
+/// On a CPU host the shares are, by default, 0.5 of the peak for matrix multiplications and 0.25 for attention, 0.65
+/// of the memory bandwidth, and 10 us for a layer's attention (assumptions; Sapphire Rapids is said to reach
+/// about 200 of its 307 GB/s).
 ///
 /// "Measured" means the tables of ai-dynamo/aiconfigurator (commit 095f58a, vLLM 0.24 kernels, Apache-2.0),
 /// medians over large shapes.
@@ -107,14 +123,37 @@ impl Default for Efficiency {
     }
 }
 
-/// Shares of an H100's datasheet figures, measured (see [`Efficiency`]).
-const H100_GEMM: f64 = 787.0 / 989.4;
-const H100_GEMM_8BIT: f64 = 983.0 / 1978.9;
-const H100_WEIGHTS: f64 = 2781.0 / 3350.0;
-const H100_WEIGHTS_8BIT: f64 = 2239.0 / 3350.0;
-const H100_DECODE_ATTENTION: f64 = 2906.0 / 3350.0;
-const H100_PREFILL_ATTENTION: f64 = 573.0 / 989.4;
-const H100_ATTENTION_FLOOR_US: f64 = 11.3;
+/// Shares of the datasheet's figures that are taken where nothing was measured.
+struct Shares {
+    gemm: f64,
+    gemm_8bit: f64,
+    weights: f64,
+    weights_8bit: f64,
+    decode_attention: f64,
+    prefill_attention: f64,
+    attention_floor_us: f64,
+}
+
+/// An H100's, measured (see [`Efficiency`]).
+const H100: Shares = Shares {
+    gemm: 787.0 / 989.4,
+    gemm_8bit: 983.0 / 1978.9,
+    weights: 2781.0 / 3350.0,
+    weights_8bit: 2239.0 / 3350.0,
+    decode_attention: 2906.0 / 3350.0,
+    prefill_attention: 573.0 / 989.4,
+    attention_floor_us: 11.3,
+};
+/// A CPU host's: assumptions (see [`Efficiency`]).
+const HOST: Shares = Shares {
+    gemm: 0.5,
+    gemm_8bit: 0.5,
+    weights: 0.65,
+    weights_8bit: 0.65,
+    decode_attention: 0.65,
+    prefill_attention: 0.25,
+    attention_floor_us: 10.0,
+};
 /// Small all-reduces over 2, 4 and 8 GPUs, H100 (NVLink) and L40S (PCIe), microseconds, measured.
 const NVLINK_ALL_REDUCE_US: [f64; 3] = [4.3, 4.9, 5.4];
 const PCIE_ALL_REDUCE_US: [f64; 3] = [5.3, 12.6, 22.4];
@@ -131,6 +170,8 @@ struct Rates {
     attention_floor: f64,
     all_reduce_base: f64,
     link: f64,
+    exchange_base: f64,
+    exchange_link: f64,
 }
 
 impl Efficiency {
@@ -167,31 +208,35 @@ impl Efficiency {
         Ok(())
     }
 
-    fn rates(&self, gpu: &Gpu, precision: Precision, tensor_parallel: u64) -> Rates {
+    fn rates(&self, gpu: &Gpu, precision: Precision, placement: Placement) -> Rates {
         let measured = gpu.measured.as_ref();
+        let shares = if gpu.is_host() { HOST } else { H100 };
         let bandwidth = gpu.memory_bandwidth;
         let weights = self.weight_bandwidth.unwrap_or_else(|| {
-            measured.map_or(H100_WEIGHTS, |measured| measured.weight_bandwidth / bandwidth)
+            measured.map_or(shares.weights, |measured| measured.weight_bandwidth / bandwidth)
         });
-        let quantized = self.weight_bandwidth_quantized.unwrap_or(H100_WEIGHTS_8BIT.min(weights));
+        let quantized = self.weight_bandwidth_quantized.unwrap_or(shares.weights_8bit.min(weights));
         let gemm = self
             .gemm_compute
-            .unwrap_or_else(|| measured.map_or(H100_GEMM, |measured| measured.gemm / gpu.fp16));
-        let gemm_8bit = self.gemm_compute_8bit.unwrap_or(H100_GEMM_8BIT);
+            .unwrap_or_else(|| measured.map_or(shares.gemm, |measured| measured.gemm / gpu.fp16));
+        let gemm_8bit = self.gemm_compute_8bit.unwrap_or(shares.gemm_8bit);
         let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
-            measured.map_or(H100_DECODE_ATTENTION, |measured| measured.decode_attention_bandwidth / bandwidth)
+            measured
+                .map_or(shares.decode_attention, |measured| measured.decode_attention_bandwidth / bandwidth)
         });
         let prefill = self.prefill_attention_compute.unwrap_or_else(|| {
-            measured.map_or(H100_PREFILL_ATTENTION, |measured| measured.prefill_attention / gpu.fp16)
+            measured.map_or(shares.prefill_attention, |measured| measured.prefill_attention / gpu.fp16)
         });
-        let floor_us = self
-            .attention_floor_us
-            .unwrap_or_else(|| measured.map_or(H100_ATTENTION_FLOOR_US, |measured| measured.attention_floor));
-        let base_us = self.all_reduce_base_us.unwrap_or_else(|| {
-            let by_link = if gpu.linked(tensor_parallel) { NVLINK_ALL_REDUCE_US } else { PCIE_ALL_REDUCE_US };
-            let by_gpus = measured.map_or(by_link, |measured| measured.all_reduce_base);
-            by_gpus[(tensor_parallel.ilog2() as usize).saturating_sub(1)]
+        let floor_us = self.attention_floor_us.unwrap_or_else(|| {
+            measured.map_or(shares.attention_floor_us, |measured| measured.attention_floor)
         });
+        let base_us = |gpus: u64| {
+            self.all_reduce_base_us.unwrap_or_else(|| {
+                let by_link = if gpu.linked(gpus) { NVLINK_ALL_REDUCE_US } else { PCIE_ALL_REDUCE_US };
+                let by_gpus = measured.map_or(by_link, |measured| measured.all_reduce_base);
+                by_gpus[(gpus.ilog2() as usize).saturating_sub(1)]
+            })
+        };
         let narrow = precision.activation_bytes() > precision.weight_bytes(1);
         let head_precision = if precision == Precision::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
         let compute = if gpu.computes_in_8_bits(precision) { gemm_8bit } else { gemm };
@@ -206,78 +251,94 @@ impl Efficiency {
             prefill_attention: gpu.peak_flops(head_precision) * prefill / slowdown,
             elementwise: bytes * self.elementwise_bandwidth.unwrap_or(weights),
             attention_floor: floor_us * 1e-6,
-            all_reduce_base: base_us * 1e-6,
-            link: gpu.link_bandwidth(tensor_parallel) * self.all_reduce_bandwidth,
+            all_reduce_base: base_us(placement.tensor_parallel) * 1e-6,
+            link: gpu.link_bandwidth(placement.tensor_parallel) * self.all_reduce_bandwidth,
+            exchange_base: base_us(placement.gpus()) * 1e-6,
+            exchange_link: gpu.link_bandwidth(placement.gpus()) * self.all_reduce_bandwidth,
         }
     }
 }
 
 impl StepFunction {
-    /// The step function of `model` on `tensor_parallel` GPUs from datasheet peaks and `efficiency`,
-    /// labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
+    /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from
+    /// datasheet peaks and `efficiency`, labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
     ///
     /// No pass takes less than reading all streamed weights at the datasheet's bandwidth (with several
     /// experts: those that its tokens need).
     ///
     /// # Errors
-    /// An efficiency out of range, a KV precision that none is kept in, or a `tensor_parallel` that does
-    /// not divide the model.
+    /// An efficiency out of range, a precision without kernels, a KV precision that none is kept in, or a
+    /// placement that the model does not allow.
     pub fn from_datasheet(
         gpu: &Gpu,
         model: &Model,
         precision: Precision,
         kv_precision: Precision,
-        tensor_parallel: u64,
+        placement: impl Into<Placement>,
         efficiency: &Efficiency,
     ) -> Result<Self, HardwareError> {
         efficiency.check()?;
-        check_tensor_parallel(model, tensor_parallel)?;
+        let placement = placement.into();
+        check_placement(gpu, model, precision, placement)?;
+        let Placement { tensor_parallel, data_parallel } = placement;
         let kv_bytes = model
             .kv_bytes_per_token(kv_precision, tensor_parallel)
             .ok_or(HardwareError::KvPrecision(kv_precision))?;
-        let rates = efficiency.rates(gpu, precision, tensor_parallel);
+        let rates = efficiency.rates(gpu, precision, placement);
         let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
         let activation = precision.activation_bytes() as f64;
 
         let experts = precision.weight_bytes(model.expert_parameters()) as f64;
-        let all_layers = precision.weight_bytes(model.layer_parameters()) as f64;
+        let all_layers = precision.weight_bytes(model.layer_parameters()) as f64
+            + precision.embedding_bytes(model.other_parameters) as f64;
         let (always, by_token) =
             if model.experts > 1 { (all_layers - experts, experts) } else { (all_layers, 0.0) };
         let read_expert_share = by_token / gpus / rates.weights / model.experts as f64;
         let expert = Ramp {
-            until: model.experts.div_ceil(model.active_experts),
+            until: model.experts.div_ceil(model.active_experts * data_parallel),
             slope: at_least(read_expert_share * model.active_experts as f64),
         };
         let read_always = at_least(always / gpus / rates.weights);
-        let read_all = read_always + expert.slope * if model.experts > 1 { expert.until } else { 0 };
+        let read_experts = expert.slope.saturating_mul(if model.experts > 1 { expert.until } else { 0 });
+        let read_all = read_always.saturating_add(read_experts);
         let compute_token = nearest(2.0 * model.active_layer_parameters() as f64 / gpus / rates.gemm);
 
-        let table = precision.embedding_bytes(model.embedding_parameters()) as f64;
+        let table = precision.embedding_bytes(model.output_parameters()) as f64;
         let read_head = at_least(table / gpus / rates.head_weights);
-        let compute_head = nearest(2.0 * model.embedding_parameters() as f64 / gpus / rates.head);
+        let compute_head = nearest(2.0 * model.output_parameters() as f64 / gpus / rates.head);
 
-        let elementwise_values = 8.0 * model.hidden as f64
-            + (4.0 * model.qkv_width() as f64 + 3.0 * (model.active_experts * model.ffn) as f64) / gpus;
-        let elementwise = layers * elementwise_values * activation / rates.elementwise;
+        let qkv = 4.0 * model.qkv_width() as f64 / gpus;
+        let elementwise_values =
+            layers * (8.0 * model.hidden as f64 + qkv) + 3.0 * model.ffn_values() as f64 / gpus;
+        let elementwise = elementwise_values * activation / rates.elementwise;
         let all_reduces = if tensor_parallel > 1 { 2.0 * layers } else { 0.0 };
         let reduced = 2.0 * (gpus - 1.0) / gpus * model.hidden as f64 * activation / rates.link;
-        let sampling = 3.0 * 4.0 * model.vocab as f64 / rates.elementwise;
+        let exchanging = if data_parallel > 1 { (model.layers - model.dense_layers) as f64 } else { 0.0 };
+        let copies = model.active_experts.min(data_parallel) as f64 * (1.0 - 1.0 / data_parallel as f64);
+        let exchanged = 2.0 * copies * model.hidden as f64 * activation / gpus / rates.exchange_link;
+        let logits = if model.kind == ModelKind::Decoder { model.vocab as f64 } else { 0.0 };
+        let sampling = 3.0 * 4.0 * logits / rates.elementwise;
 
         let floors = layers * (rates.attention_floor + efficiency.elementwise_floor_us * 1e-6)
             + all_reduces * rates.all_reduce_base
+            + 2.0 * exchanging * rates.exchange_base
             + efficiency.step_gap_us * 1e-6;
         let host = (at_least(efficiency.host_step_us * 1e-6), at_least(efficiency.host_sequence_us * 1e-6));
         let (inline, overlapped) = if efficiency.async_scheduling { ((0, 0), host) } else { (host, (0, 0)) };
 
-        let attention_flops = 2.0 * layers * (model.heads * model.head_dim) as f64 / gpus;
+        let read_context = kv_bytes as f64 / rates.decode_attention;
+        let compute_context = layers * model.decode_pair_flops() as f64 / gpus / rates.prefill_attention;
+        // A unit of prefill work is half a query and key of causal attention.
+        let pairs_per_unit = if model.kind == ModelKind::Decoder { 0.5 } else { 1.0 };
+        let attention_flops = layers * pairs_per_unit * model.prefill_pair_flops() as f64 / gpus;
         let coefficients = Coefficients {
-            base: read_always + read_head + at_least(floors) + inline.0,
-            per_sequence: nearest(sampling) + inline.1,
-            per_token: nearest(elementwise + all_reduces * reduced),
+            base: [read_head, at_least(floors), inline.0].into_iter().fold(read_always, u64::saturating_add),
+            per_sequence: nearest(sampling).saturating_add(inline.1),
+            per_token: nearest(elementwise + all_reduces * reduced + exchanging * exchanged),
             gemm: Hinge { free: read_all / compute_token.max(1), slope: compute_token },
             head: Hinge { free: read_head / compute_head.max(1), slope: compute_head },
             expert,
-            per_context: nearest(kv_bytes as f64 / rates.decode_attention),
+            per_context: nearest(read_context.max(compute_context)),
             per_prefill_work: nearest(attention_flops / rates.prefill_attention),
             host_base: overlapped.0,
             host_per_sequence: overlapped.1,

@@ -29,7 +29,8 @@ impl Precision {
 
     /// Bytes of `parameters` weights in the layers of a model, rounded up.
     ///
-    /// Four-bit weights carry a 16-bit scale and a 4-bit zero point per group of 128, the usual layout
+    /// Eight-bit weights carry a scale for each output channel or each block of 128 x 128: under 0.1%, which
+    /// is not counted. Four-bit weights carry a 16-bit scale and a 4-bit zero point per group of 128, the usual layout
     /// of AWQ and GPTQ checkpoints: 4.15625 bits, 133/256 of a byte.
     pub fn weight_bytes(self, parameters: u64) -> u64 {
         match self {

@@ -1,6 +1,8 @@
 //! The `llm` component in a scenario, and the way from there to a pool.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
-use crate::hardware::catalogue::{gpu, model};
+use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
 use crate::hardware::datasheet::Efficiency;
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
@@ -28,16 +30,24 @@ const MAX_REPLICAS: u32 = 4096;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlmConfig {
-    /// The model, by its id in the catalogue, such as `llama-3.1-8b`.
+    /// The model, by its id in the catalogue, such as `llama-3.1-8b`, or by the path of its Hugging Face
+    /// `config.json`, relative to the scenario's file: what ends in `.json` is a path.
     pub model: String,
-    /// The GPU, by its id in the catalogue, such as `h100-sxm`.
+    /// The GPU, by its id in the catalogue, such as `h100-sxm`, or a CPU host such as
+    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM.
     pub gpu: String,
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
-    /// Number format of the weights. Default: bf16, what most models ship in.
-    #[serde(default = "bf16")]
-    pub precision: Precision,
+    /// Replicas that share out the experts of a mixture-of-experts model among them: 1, 2, 4 or 8, with at most 8
+    /// GPUs together. Each keeps attention, KV cache and requests of its own, as with vLLM's
+    /// `data_parallel_size` and `enable_expert_parallel`; they are taken to be equally full. Default: 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub data_parallel_size: u32,
+    /// Number format of the weights. Default: that of the model's `quantization_config`, otherwise of its
+    /// `dtype`, which is bf16 for most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Number format of the KV cache. Default: that of the activations (fp32 with fp32 weights, otherwise
     /// bf16), as vLLM's `kv_cache_dtype = auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,12 +125,12 @@ fn one() -> u32 {
     1
 }
 
-fn one_replica() -> NonZeroU32 {
-    NonZeroU32::MIN
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
-fn bf16() -> Precision {
-    Precision::Bf16
+fn one_replica() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 fn batched_tokens() -> u32 {
@@ -144,13 +154,14 @@ fn yes() -> bool {
 }
 
 impl LlmConfig {
-    /// One replica of `model` on one `gpu` (ids of the catalogue), with the defaults.
+    /// One replica of `model` on one `gpu` (by their ids in the catalogue), with the defaults.
     pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
         Self {
             model: model.into(),
             gpu: gpu.into(),
             tensor_parallel: one(),
-            precision: bf16(),
+            data_parallel_size: one(),
+            precision: None,
             kv_precision: None,
             replicas: one_replica(),
             max_num_batched_tokens: batched_tokens(),
@@ -170,17 +181,59 @@ impl LlmConfig {
         }
     }
 
-    fn memory_settings(&self) -> MemorySettings {
-        MemorySettings {
-            precision: self.precision,
+    /// The model, of the catalogue or of its `config.json`.
+    ///
+    /// # Errors
+    /// An unknown name or a file that cannot be used.
+    pub fn model(&self) -> Result<Cow<'static, Model>, ConfigError> {
+        find_model(&self.model).map_err(refused)
+    }
+
+    /// Takes the relative path of a model file as relative to `base_dir`.
+    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
+        if is_model_file(&self.model) {
+            self.model = base_dir.join(&self.model).display().to_string();
+        }
+    }
+
+    /// What of the model is simplified, if anything that these settings let come into play.
+    ///
+    /// # Errors
+    /// As [`LlmConfig::model`].
+    pub fn simplification(&self) -> Result<Option<String>, ConfigError> {
+        let model = self.model()?;
+        let longest = self.max_model_len.map_or(model.max_context, u64::from);
+        let sliding = model.sliding.filter(|sliding| sliding.window < longest);
+        Ok(sliding.map(|Sliding { window, layers }| {
+            format!(
+                "{layers} of the {} layers of {} look back over {window} tokens only: they are counted as if they \
+                 saw the whole context, so longer requests take too much KV memory and time",
+                model.layers, model.id
+            )
+        }))
+    }
+
+    fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
+        gpu(&self.gpu).map_err(|error| refused(error.into()))
+    }
+
+    fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
+        let precision = self.precision.or(model.precision).ok_or_else(|| {
+            let names = Precision::ALL.map(|precision| precision.to_string()).join(", ");
+            let message = format!("the quantization_config of {} is of no known number format", model.id);
+            ConfigError::new(["model"], message).help(format!("give the nearest as precision: {names}"))
+        })?;
+        Ok(MemorySettings {
+            precision,
             kv_precision: self.kv_precision,
             tensor_parallel: self.tensor_parallel.into(),
+            data_parallel: self.data_parallel_size.into(),
             gpu_memory_utilization: self.gpu_memory_utilization,
             block_size: self.block_size.into(),
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
             max_num_seqs: self.max_num_seqs.into(),
             kv_blocks: self.kv_blocks.map(u64::from),
-        }
+        })
     }
 
     /// How a replica shares out the memory of each of its GPUs.
@@ -188,9 +241,8 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
     pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
-        let model = model(&self.model).map_err(|error| refused(error.into()))?;
-        MemoryPlan::new(gpu, model, &self.memory_settings()).map_err(refused)
+        let model = self.model()?;
+        MemoryPlan::new(self.gpu()?, &model, &self.memory_settings(&model)?).map_err(refused)
     }
 
     /// The time of a replica's steps.
@@ -198,16 +250,16 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name or a setting out of range, with its key.
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
-        let model = model(&self.model).map_err(|error| refused(error.into()))?;
+        let (gpu, model) = (self.gpu()?, self.model()?);
+        let settings = self.memory_settings(&model)?;
         let timing = |error: ConfigError| error.within("efficiency").within("timing");
         self.timing.efficiency.check().map_err(|error| timing(refused(error)))?;
         StepFunction::from_datasheet(
             gpu,
-            model,
-            self.precision,
-            self.memory_settings().kv_format(),
-            self.tensor_parallel.into(),
+            &model,
+            settings.precision,
+            settings.kv_format(),
+            settings.placement(),
             &self.timing.efficiency,
         )
         .map_err(|error| match error {
@@ -223,7 +275,7 @@ impl LlmConfig {
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine(&self) -> Result<EngineConfig, ConfigError> {
         let memory = self.memory()?;
-        let context = model(&self.model).map_err(|error| refused(error.into()))?.max_context;
+        let context = self.model()?.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
             let message = format!("max_model_len is {length}");
@@ -252,9 +304,13 @@ impl LlmConfig {
                 .help(format!("expected at most {MAX_REPLICAS}")));
         }
         let (config, step) = (self.engine()?, self.step_function()?);
+        if !replicas.is_multiple_of(self.data_parallel_size) {
+            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
+                .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
+        }
         check_longest_step(&config, &step)?;
         let engine = Engine::new(config).map_err(engine_refused)?;
-        let gpu = gpu(&self.gpu).map_err(|error| refused(error.into()))?;
+        let gpu = self.gpu()?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
         let (price, source) = match self.price_per_gpu_hour {
             Some(price) => (price.per_hour(), "the scenario"),
@@ -263,7 +319,8 @@ impl LlmConfig {
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
         let (cost, me) = scope.cost();
-        cost.add(me, format!("gpu {}", gpu.id), Price::PerHour(price), source, gpus);
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
         Ok(Box::new(Pool::new(Setup {
             engine,
             step,
@@ -297,17 +354,29 @@ fn refused(error: HardwareError) -> ConfigError {
     match error {
         HardwareError::UnknownName(error) => {
             ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
-                .help(format!("expected one of {}", error.accepted.join(", ")))
+                .help(format!("expected {}", error.accepted()))
         }
+        HardwareError::ModelFile(error) => {
+            let refusal = ConfigError::new(["model"], error.to_string());
+            match error.accepted {
+                Some(accepted) => refusal.help(accepted),
+                None => refusal,
+            }
+        }
+        HardwareError::Encoder(_) => {
+            ConfigError::new(["model"], error.to_string()).help("expected a model that generates text")
+        }
+        HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
         HardwareError::DoesNotFit(error) => {
             ConfigError::new(["model"], error.shortfall()).help(error.suggestion())
         }
         HardwareError::OutOfRange { name, value, expected } => {
             ConfigError::new([name], format!("{name} is {value}")).help(format!("expected {expected}"))
         }
-        HardwareError::TensorParallel(_) | HardwareError::Indivisible { .. } => {
-            ConfigError::new(["tensor_parallel"], error.to_string())
-        }
+        HardwareError::DataParallel { .. } => ConfigError::new(["data_parallel_size"], error.to_string()),
+        HardwareError::TensorParallel(_)
+        | HardwareError::Indivisible { .. }
+        | HardwareError::SplitHost { .. } => ConfigError::new(["tensor_parallel"], error.to_string()),
         HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
     }
 }

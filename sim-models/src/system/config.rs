@@ -1,5 +1,7 @@
 //! The system part of a scenario: traffic, components, links, faults.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,17 @@ pub struct SystemConfig {
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
+}
+
+impl SystemConfig {
+    /// Takes the relative paths of model files as relative to `base_dir`.
+    pub fn resolve_paths(&mut self, base_dir: &Path) {
+        for component in self.components.values_mut() {
+            if let ComponentConfig::Llm(config) = component {
+                config.resolve_paths(base_dir);
+            }
+        }
+    }
 }
 
 /// A component, by its `kind`.

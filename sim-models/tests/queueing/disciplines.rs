@@ -41,7 +41,9 @@ fn processor_sharing() {
         (0.8, CONSTANT, "det", 100_000.0),
         (0.8, EXPONENTIAL, "exp", 100_000.0),
         (0.8, HYPER, "H2", 200_000.0),
+        (0.9, CONSTANT, "det", 250_000.0),
         (0.9, EXPONENTIAL, "exp", 250_000.0),
+        (0.9, HYPER, "H2", 500_000.0),
     ] {
         let service = format!("service_time = {law}\ndiscipline = \"processor_sharing\"");
         Row::new(format!("M/G/1-PS {name} rho {rho}"), &poisson(rho, &service), plan(5_000.0, measured))

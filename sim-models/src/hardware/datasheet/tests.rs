@@ -177,6 +177,123 @@ fn experts_are_read_as_tokens_need_them() {
 }
 
 #[test]
+fn latent_attention_reads_compressed_vectors() {
+    let deepseek = model("deepseek-v3").unwrap();
+    let on =
+        |gpus| step("h200-sxm", "deepseek-v3", Precision::Fp8, gpus, &perfect()).coefficients().per_context;
+    // On eight GPUs each reads 70,272 bytes a token at 4.8 TB/s: 14.6 ns.
+    assert_eq!(on(8), nearest(70_272.0 / 4.8e12));
+    // On one, 128 heads x (2 x 512 + 64) x 2 FLOP in 61 layers at 989.4 TFLOP/s take longer: 17.2 ns.
+    assert_eq!(deepseek.decode_pair_flops(), 128 * (2 * 512 + 64) * 2);
+    assert_eq!(on(1), nearest(61.0 * 278_528.0 / 989.4e12));
+    // Prefill expands: queries and keys of 192, values of 128.
+    let coefficients = *step("h200-sxm", "deepseek-v3", Precision::Fp8, 8, &perfect()).coefficients();
+    let flops = 61.0 * 128.0 * (192.0 + 128.0) / 8.0;
+    assert_eq!(coefficients.per_prefill_work, nearest(flops / 989.4e12));
+}
+
+#[test]
+fn shared_experts_and_dense_layers_are_always_read() {
+    let step = step("h200-sxm", "deepseek-v3", Precision::Fp8, 8, &perfect());
+    let deepseek = model("deepseek-v3").unwrap();
+    let one = millis(&step, &decode(1, 1));
+    let bytes = deepseek.active_layer_parameters()
+        + 2 * (deepseek.embedding_parameters() + deepseek.other_parameters);
+    let expected = bytes as f64 / 8.0 / 4.8e12 * 1e3;
+    assert!((one / expected - 1.0).abs() < 0.01, "{one} ms against {expected} ms");
+    // 256 experts, eight a token: all are read from 32 tokens on.
+    assert_eq!(step.coefficients().expert.until, 32);
+}
+
+#[test]
+fn engines_that_share_out_experts_read_fewer_and_exchange_tokens() {
+    let (gpu, deepseek) = (gpu("h200-sxm").unwrap(), model("deepseek-v3").unwrap());
+    let on = |tensor_parallel, data_parallel| {
+        let placement = Placement { tensor_parallel, data_parallel };
+        let built = StepFunction::from_datasheet(
+            gpu,
+            deepseek,
+            Precision::Fp8,
+            Precision::Bf16,
+            placement,
+            &perfect(),
+        );
+        *built.unwrap().coefficients()
+    };
+    let (split, shared) = (on(8, 1), on(1, 8));
+    // A token needs eight experts, which eight engines hold 32 each of: all are read from four tokens of each
+    // engine on, and together they are an eighth of all experts.
+    assert_eq!(shared.expert.until, 4);
+    let experts = deepseek.expert_parameters() as f64 / 8.0 / 4.8e12;
+    let read = (shared.expert.slope * shared.expert.until) as f64 / TICKS_PER_NANO as f64 * 1e-9;
+    assert!((read / experts - 1.0).abs() < 1e-6, "{read} s against {experts} s");
+    // Each sends 7/8 of its eight copies of 7,168 values there and back over 450 GB/s in 58 layers.
+    let alone = on(1, 1);
+    let exchanged = 58.0 * 2.0 * 7.0 * 7168.0 * 2.0 / 450e9;
+    assert!((shared.per_token - alone.per_token).abs_diff(nearest(exchanged)) <= 1);
+    // A token is computed by one GPU, not by all together.
+    assert!(shared.gemm.slope > 7 * split.gemm.slope);
+    for (model_id, tensor_parallel, data_parallel) in
+        [("llama-3.1-8b", 1, 2), ("deepseek-v3", 4, 4), ("deepseek-v3", 1, 3), ("deepseek-v3", 1, 0)]
+    {
+        let placement = Placement { tensor_parallel, data_parallel };
+        let error = check_placement(gpu, model(model_id).unwrap(), Precision::Bf16, placement).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("data_parallel_size = {data_parallel}")), "{error}");
+    }
+}
+
+#[test]
+fn precision_speeds_up_what_bandwidth_or_compute_bound_it() {
+    let of = |gpu, precision| step(gpu, "llama-3.1-70b", precision, 8, &perfect());
+    let streamed = |precision| model("llama-3.1-70b").unwrap().streamed_weight_bytes(precision) as f64;
+    // Decoding one sequence is reading: the ratio of bytes, whatever the units compute.
+    for gpu in ["h100-sxm", "a100-sxm-80gb"] {
+        let wide = millis(&of(gpu, Precision::Bf16), &decode(1, 1));
+        for precision in [Precision::Fp8, Precision::Int8, Precision::Int4] {
+            let gain = wide / millis(&of(gpu, precision), &decode(1, 1));
+            let bytes = streamed(Precision::Bf16) / streamed(precision);
+            assert!((gain / bytes - 1.0).abs() < 0.01, "{gpu} {precision}: {gain} against {bytes}");
+        }
+    }
+    // A long prompt is computing: 8-bit units double it where there are any, 4-bit weights never help.
+    let slope = |gpu, precision| of(gpu, precision).coefficients().gemm.slope as f64;
+    let gain = |gpu, precision| slope(gpu, Precision::Bf16) / slope(gpu, precision);
+    for (gpu, precision, expected) in [
+        ("h100-sxm", Precision::Fp8, 2.0),
+        ("h100-sxm", Precision::Int8, 2.0),
+        ("h100-sxm", Precision::Int4, 1.0),
+        ("h100-sxm", Precision::Fp16, 1.0),
+        ("a100-sxm-80gb", Precision::Fp8, 1.0),
+        ("a100-sxm-80gb", Precision::Int8, 2.0),
+    ] {
+        let found = gain(gpu, precision);
+        assert!((found / expected - 1.0).abs() < 0.001, "{gpu} {precision}: {found}");
+    }
+    // fp32 is computed outside the tensor cores.
+    assert!(gain("h100-sxm", Precision::Fp32) < 0.1);
+}
+
+#[test]
+fn a_host_decodes_at_the_pace_of_its_memory() {
+    // 15.01 GB at 0.65 of 614 GB/s: 37.6 ms; an H100 is about seven times as fast.
+    let host = step("cpu-m7i-metal-48xl", "llama-3.1-8b", Precision::Bf16, 1, &Efficiency::default());
+    let single = millis(&host, &decode(1, 1));
+    assert!((37.6..40.0).contains(&single), "{single} ms");
+    let int8 = step("cpu-m7i-metal-48xl", "llama-3.1-8b", Precision::Int8, 1, &Efficiency::default());
+    assert!(millis(&int8, &decode(1, 1)) < 0.6 * single);
+}
+
+#[test]
+fn an_encoder_has_no_output_layer_and_sees_both_ways() {
+    let step = step("l4", "bge-large-en-v1.5", Precision::Fp16, 1, &perfect());
+    let coefficients = step.coefficients();
+    assert_eq!((coefficients.head.slope, coefficients.per_sequence), (0, 0));
+    // 2 FLOP x 16 heads x (64 + 64) for each of 512 x 512 pairs and 24 layers.
+    let flops = 24.0 * 2.0 * 16.0 * 128.0;
+    assert_eq!(coefficients.per_prefill_work, nearest(flops / 121e12));
+}
+
+#[test]
 fn the_host_overlaps_or_adds() {
     let slow_host = Efficiency { host_step_us: 20_000.0, ..Efficiency::default() };
     let overlapped = step("h100-sxm", "llama-3.1-8b", Precision::Bf16, 1, &slow_host);
@@ -233,7 +350,7 @@ proptest! {
         for efficiency in [Efficiency::default(), perfect()] {
             let built =
                 StepFunction::from_datasheet(gpu, model, precision, Precision::Fp8, tensor_parallel, &efficiency);
-            if check_tensor_parallel(model, tensor_parallel).is_err() {
+            if check_placement(gpu, model, precision, tensor_parallel.into()).is_err() {
                 prop_assert!(built.is_err());
                 continue;
             }

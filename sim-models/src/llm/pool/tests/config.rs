@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ConfigError;
+use crate::hardware::precision::Precision;
 use crate::system::ComponentConfig;
 
 fn refused(model: &str, gpu: &str, settings: &str) -> ConfigError {
@@ -76,6 +77,96 @@ fn every_error_names_its_key() {
         let error = refused("llama-3.1-8b", "h100-sxm", settings);
         assert_eq!(error.path[2..].join("."), path, "{settings}: {error}");
     }
+}
+
+/// A file that a scenario names as its model.
+fn model_file(name: &str, text: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("tenfold-{}-{name}.json", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_model_may_be_a_file() {
+    let shape = "\"model_type\": \"llama\", \"num_hidden_layers\": 32, \"hidden_size\": 4096,
+        \"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"intermediate_size\": 14336,
+        \"vocab_size\": 128256, \"max_position_embeddings\": 8192";
+    let plain = model_file("plain", &format!("{{ {shape} }}"));
+    let awq = format!("{{ {shape}, \"quantization_config\": {{ \"quant_method\": \"awq\", \"bits\": 4 }} }}");
+    let awq = model_file("awq", &awq);
+    let own = format!("{{ {shape}, \"quantization_config\": {{ \"quant_method\": \"own\" }} }}");
+    let own = model_file("own", &own);
+    let unknown = model_file("unknown", "{ \"model_type\": \"mamba\" }");
+    let of = |path: &std::path::Path| LlmConfig::new(path.to_str().unwrap(), "h100-sxm");
+
+    let listed = LlmConfig::new("llama-3.1-8b", "h100-sxm");
+    assert_eq!(of(&plain).memory().unwrap(), listed.memory().unwrap());
+    assert_eq!(of(&plain).step_function().unwrap(), listed.step_function().unwrap());
+    assert_eq!(of(&plain).engine().unwrap().max_model_len, Some(8192));
+    // Quantized weights are the default of a quantized checkpoint, and the scenario has the last word.
+    let int4 = LlmConfig { precision: Some(Precision::Int4), ..listed.clone() };
+    assert_eq!(of(&awq).memory().unwrap(), int4.memory().unwrap());
+    let wide = LlmConfig { precision: Some(Precision::Bf16), ..of(&awq) };
+    assert_eq!(wide.memory().unwrap(), listed.memory().unwrap());
+
+    let error = refused(own.to_str().unwrap(), "h100-sxm", "");
+    assert!(error.message.contains("is of no known number format"), "{error}");
+    assert!(error.help.unwrap().contains("precision: fp32, fp16"));
+    assert!(LlmConfig { precision: Some(Precision::Int8), ..of(&own) }.memory().is_ok());
+    let error = refused(unknown.to_str().unwrap(), "h100-sxm", "");
+    assert_eq!(error.path[2], "model");
+    assert!(error.message.contains("the architecture `mamba` is not known"), "{error}");
+    assert!(error.help.unwrap().starts_with("expected a model_type of llama, mistral"));
+    let error = refused("nowhere.json", "h100-sxm", "");
+    assert!(error.message.starts_with("nowhere.json: "), "{error}");
+    for path in [plain, awq, own, unknown] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn relative_paths_are_taken_from_the_scenario() {
+    let mut system = SystemConfig::default();
+    for (name, model) in [("relative", "models/own.json"), ("absolute", "/own.json"), ("listed", "qwen3-8b")]
+    {
+        let config = LlmConfig::new(model, "h100-sxm");
+        system.components.insert(name.to_owned(), ComponentConfig::Llm(Box::new(config)));
+    }
+    system.resolve_paths(std::path::Path::new("base"));
+    let models: Vec<_> = system
+        .components
+        .values()
+        .map(|component| match component {
+            ComponentConfig::Llm(config) => config.model.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(models, ["base/models/own.json", "/own.json", "qwen3-8b"]);
+}
+
+#[test]
+fn hosts_and_windows_and_encoders_are_told() {
+    let error = refused("bge-m3", "h100-sxm", "");
+    assert_eq!(error.path[2], "model");
+    assert!(error.message.contains("generates no text"), "{error}");
+    let error = refused("llama-3.1-8b", "cpu-m7i-8xlarge", "precision = \"fp8\"");
+    assert_eq!(error.path[2], "precision");
+    let error = refused("llama-3.1-8b", "cpu-m7i-8xlarge", "tensor_parallel = 2");
+    assert_eq!(error.path[2], "tensor_parallel");
+    let error = refused("llama-3.1-8b", "h100-sxm", "data_parallel_size = 2\nreplicas = 2");
+    assert_eq!(error.path[2], "data_parallel_size");
+    let error = refused("qwen3-30b-a3b", "h100-sxm", "data_parallel_size = 2\nreplicas = 3");
+    assert_eq!(error.path[2], "replicas");
+
+    let gemma = LlmConfig::new("gemma-3-27b", "h100-sxm");
+    let message = gemma.simplification().unwrap().unwrap();
+    assert!(
+        message.starts_with("52 of the 62 layers of gemma-3-27b look back over 1024 tokens"),
+        "{message}"
+    );
+    let short = LlmConfig { max_model_len: Some(1024), ..gemma };
+    assert_eq!(short.simplification().unwrap(), None);
+    assert_eq!(LlmConfig::new("qwen3-8b", "h100-sxm").simplification().unwrap(), None);
 }
 
 #[test]
