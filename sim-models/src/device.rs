@@ -107,7 +107,7 @@ fn overlap_gain() -> Probability {
 /// Names a component's place on a shared GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId {
-    device: u16,
+    device: u32,
     client: u16,
 }
 
@@ -263,7 +263,7 @@ impl Devices {
         let (profile, compute) = device.slice(placement)?;
         let bandwidth = profile.map_or(Rate::FULL, MigProfile::bandwidth);
         let limit = Rate::from_share(placement.active_thread_percentage.unwrap_or(100.0) / 100.0);
-        let client = ClientId { device: index as u16, client: device.clients.len() as u16 };
+        let client = ClientId { device: index as u32, client: device.clients.len() as u16 };
         device.add(component, name, profile, limit);
         Ok(Slice { client, gpu: slice_of(device.gpu, profile, compute, bandwidth), compute, bandwidth })
     }
@@ -273,7 +273,7 @@ impl Devices {
         let mut device = Device::new(None, gpu, Sharing::Mps, Rule::Mps, OVERLAP_GAIN);
         device.add(component, name, None, Rate::FULL);
         self.list.push(device);
-        ClientId { device: (self.list.len() - 1) as u16, client: 0 }
+        ClientId { device: (self.list.len() - 1) as u32, client: 0 }
     }
 
     /// Says how much memory a client holds, and how fast its works are on its slice when nothing
@@ -282,7 +282,7 @@ impl Devices {
     /// # Errors
     /// When a GPU of its own or its MIG slice is too small.
     pub(crate) fn occupy(&mut self, id: ClientId, memory_bytes: u64, speed: Rate) -> Result<(), ConfigError> {
-        let device = &mut self.list[usize::from(id.device)];
+        let device = &mut self.list[id.device as usize];
         let client = &mut device.clients[usize::from(id.client)];
         client.memory_bytes = memory_bytes;
         device.claims[usize::from(id.client)].speed = speed;
@@ -327,17 +327,17 @@ impl Devices {
 
     /// The rate of each work of a client.
     pub(crate) fn rate(&self, id: ClientId) -> Rate {
-        self.list[usize::from(id.device)].rates[usize::from(id.client)]
+        self.list[id.device as usize].rates[usize::from(id.client)]
     }
 
     /// Whose a client is.
     pub(crate) fn component(&self, id: ClientId) -> ComponentId {
-        self.list[usize::from(id.device)].clients[usize::from(id.client)].component
+        self.list[id.device as usize].clients[usize::from(id.client)].component
     }
 
     /// A client has been told of its rate.
     pub(crate) fn told(&mut self, id: ClientId) {
-        self.list[usize::from(id.device)].clients[usize::from(id.client)].told = false;
+        self.list[id.device as usize].clients[usize::from(id.client)].told = false;
     }
 
     /// A client has so many works running from now on; names the other clients whose work goes on at
@@ -349,7 +349,7 @@ impl Devices {
         now: SimTime,
         mut tell: impl FnMut(ClientId),
     ) {
-        let device = &mut self.list[usize::from(id.device)];
+        let device = &mut self.list[id.device as usize];
         device.claims[usize::from(id.client)].running = running;
         device.compute_rates();
         let total: u64 = device.claims.iter().map(|claim| u64::from(claim.running)).sum();
@@ -392,8 +392,12 @@ impl DeviceConfig {
     fn build(&self, name: &str) -> Result<Device, ConfigError> {
         let gpu = catalogue::gpu(&self.gpu).map_err(|error| {
             ConfigError::new(["gpu"], format!("unknown gpu `{}`", error.name))
-                .help(format!("expected one of {}", error.accepted.join(", ")))
+                .help(format!("expected {}", error.accepted()))
         })?;
+        if gpu.is_host() {
+            return Err(ConfigError::new(["gpu"], format!("{} is a CPU host", gpu.id))
+                .help("expected a GPU; components on CPUs have hosts of their own"));
+        }
         let turns = [("time_slice", self.time_slice), ("context_switch", self.context_switch)];
         let rule = match self.sharing {
             Sharing::TimeSlicing => {

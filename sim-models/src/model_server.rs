@@ -11,8 +11,8 @@
 //! - [`Batching::Dynamic`]: Triton's dynamic batcher, with its real settings ([`DynamicBatchingConfig`]).
 //!
 //! The time of an execution is given ([`ExecutionConfig`]), or computed for a model of the catalogue as one
-//! forward pass on its GPU, *uncalibrated*: embedding models by the tokens of their text, rerankers by
-//! candidates of so many tokens each.
+//! forward pass on its GPU or CPU host, *uncalibrated*: embedding models by the tokens of their text,
+//! cross-encoders by candidates of so many tokens each, ranking models (DLRM) by candidates.
 //!
 //! On GPUs the instances of one GPU share it: a time is that of an execution alone on the whole GPU, and
 //! executions that run side by side slow one another down ([`crate::device`]). Without a GPU every
@@ -26,6 +26,7 @@ mod batcher;
 mod config;
 mod execution;
 mod report;
+mod roofline;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The `model_server` component in a scenario, and the way from there to a server.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -10,17 +11,15 @@ use sim_core::time::{SimDuration, SimTime};
 use super::batcher::{Batcher, Policy, Rules};
 use super::execution::Execution;
 use super::report::ModelServerReport;
+use super::roofline::{Served, is_ranking};
 use super::server::{Server, Setup};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
-use crate::hardware::catalogue::{self, Gpu, Model};
-use crate::hardware::datasheet::Efficiency;
-use crate::hardware::memory::RUNTIME_BYTES;
+use crate::hardware::catalogue::{self, Gpu, is_model_file};
 use crate::hardware::precision::Precision;
-use crate::hardware::timing::StepFunction;
 use crate::system::Scope;
 use crate::units::{Bytes, HourlyPrice, Number, NumberDist, Probability, Time, TimeDist};
 
@@ -39,17 +38,18 @@ pub struct ModelServerConfig {
     /// How long an execution takes. Either this or `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<ExecutionConfig>,
-    /// A transformer of the catalogue, by its id, whose forward passes on the GPU are computed,
-    /// uncalibrated.
+    /// A transformer (an encoder, mostly) or a ranking model of the catalogue, by its id, or the path of a
+    /// transformer's `config.json`: the time of its executions on the GPU is computed, uncalibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// With `model`, number format of the weights. Default: fp16.
+    /// With a transformer, number format of the weights. Default: fp16, on CPU hosts bf16. Ranking models
+    /// are in fp32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// With `model`, tokens of an item. Default: the prompt tokens of the request.
+    /// With a transformer, tokens of an item. Default: the prompt tokens of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_item: Option<NumberDist>,
-    /// With `model`, whether all items of a batch are padded to the longest. Default: true.
+    /// With a transformer, whether all items of a batch are padded to the longest. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding: Option<bool>,
     /// With `model`, what the host and the launch of kernels add to every execution. Default: 0.1 ms, an
@@ -78,10 +78,10 @@ pub struct ModelServerConfig {
     /// How many copies of the model run at once, and on what.
     #[serde(default)]
     pub instance_group: InstanceGroupConfig,
-    /// The GPU, by its id in the catalogue. Default: none.
+    /// The GPU or CPU host, by its id in the catalogue, such as `l4` or `cpu-m7i-8xlarge`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// GPUs of its own, each with `instance_group.count` instances. Default: 1.
+    /// GPUs (or hosts) of its own, each with `instance_group.count` instances. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<NonZeroU32>,
     /// A GPU that it shares with others, by its name under `devices`, in place of one of its own.
@@ -93,8 +93,9 @@ pub struct ModelServerConfig {
     /// On a device with MPS, the most of the GPU that it may use, in percent. Default: 100, as in MPS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_thread_percentage: Option<Number>,
-    /// GPU memory of an instance. Default: the model's weights, or none with `execution`. A process
-    /// with a `model` takes 0.75 GiB besides for the CUDA runtime (assumption); activations are left out.
+    /// Memory of an instance on its GPU. Default: the model's weights, or none with `execution`. A process
+    /// with a `model` takes 0.75 GiB of a GPU besides for the CUDA runtime (assumption); activations are
+    /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
     /// Share of calls that fail, after their full execution. Default: 0.
@@ -263,7 +264,7 @@ impl ModelServerConfig {
         let rules = self.rules()?;
         let hardware = self.hardware(scope)?;
         let (execution, speed, calibration) = self.execution(&hardware)?;
-        let memory = self.memory_bytes()?;
+        let memory = self.memory_bytes(&hardware)?;
         let own_gpus = if self.gpu.is_some() { hardware.clients.len() as u32 } else { 0 };
         let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
         if instances > MAX_INSTANCES {
@@ -304,10 +305,19 @@ impl ModelServerConfig {
     fn check_keys(&self) -> Result<(), ConfigError> {
         let (has_gpu, has_device) = (self.gpu.is_some(), self.device.is_some());
         let has_model = self.model.is_some();
+        let is_transformer = self.model.as_ref().is_some_and(|model| !is_ranking(model));
         let without_effect = [
-            ("precision", self.precision.is_some() && !has_model, "it belongs to `model`"),
-            ("tokens_per_item", self.tokens_per_item.is_some() && !has_model, "it belongs to `model`"),
-            ("padding", self.padding.is_some() && !has_model, "it belongs to `model`"),
+            (
+                "precision",
+                self.precision.is_some() && !is_transformer,
+                "it belongs to a transformer as `model`",
+            ),
+            (
+                "tokens_per_item",
+                self.tokens_per_item.is_some() && !is_transformer,
+                "it belongs to a transformer as `model`",
+            ),
+            ("padding", self.padding.is_some() && !is_transformer, "it belongs to a transformer as `model`"),
             ("overhead", self.overhead.is_some() && !has_model, "it belongs to `model`"),
             (
                 "dynamic_batching",
@@ -342,13 +352,15 @@ impl ModelServerConfig {
         if let Some((key, _, help)) = without_effect.iter().find(|(_, wrong, _)| *wrong) {
             return Err(ConfigError::new([*key], format!("`{key}` has no effect here")).help(*help));
         }
+        let gpu = self.gpu.as_ref().and_then(|id| catalogue::gpu(id).ok());
+        let is_host = gpu.is_some_and(Gpu::is_host);
         let kind = ["instance_group", "kind"];
         match self.instance_group.kind {
-            InstanceKind::Gpu if !has_gpu && !has_device => {
+            InstanceKind::Gpu if is_host || (!has_gpu && !has_device) => {
                 Err(ConfigError::new(kind, "instances on a GPU, but none is given")
                     .help("add `gpu` or `device`"))
             }
-            InstanceKind::Cpu if has_gpu || has_device => {
+            InstanceKind::Cpu if (has_gpu && !is_host) || has_device => {
                 Err(ConfigError::new(kind, "instances on CPUs, but a GPU is given")
                     .help("remove `gpu` or `device`, or set kind = \"gpu\""))
             }
@@ -435,9 +447,15 @@ impl ModelServerConfig {
                     return Err(ConfigError::new(["model"], "the time of a model is computed for a GPU, and none is given")
                         .help("add `gpu` or `device`, or give `execution` in place of `model`"));
                 };
-                let model = catalogue::model(name).map_err(|error| refused(error.into()))?;
+                let model = Served::find(name).map_err(refused)?;
+                let overhead_us = self.overhead.map_or(OVERHEAD_US, |time| time.as_secs_f64() * 1e6);
+                let step = model.step(gpu, self.precision(gpu), overhead_us).map_err(|error| match error {
+                    HardwareError::OutOfRange { .. } => ConfigError::new(["overhead"], error.to_string()),
+                    HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
+                    other => refused(other),
+                })?;
                 // A slice's speed is in the peaks of its GPU.
-                let (step, speed) = (self.step_function(gpu, model)?, Rate::FULL);
+                let speed = Rate::FULL;
                 let tokens = self.tokens_per_item.as_ref().map(|law| law.build()).transpose();
                 let tokens =
                     tokens.map_err(|error| ConfigError::new(["tokens_per_item"], error.to_string()))?;
@@ -451,40 +469,28 @@ impl ModelServerConfig {
         }
     }
 
-    fn precision(&self) -> Precision {
-        self.precision.unwrap_or(Precision::Fp16)
-    }
-
-    /// The time of a forward pass of `model`.
-    fn step_function(&self, gpu: &Gpu, model: &Model) -> Result<StepFunction, ConfigError> {
-        let overhead_us = self.overhead.map_or(OVERHEAD_US, |time| time.as_secs_f64() * 1e6);
-        // No scheduler of an LLM engine runs here: only the overhead.
-        let efficiency = Efficiency {
-            step_gap_us: overhead_us,
-            host_step_us: 0.0,
-            host_sequence_us: 0.0,
-            ..Efficiency::default()
-        };
-        let key = |error: HardwareError| match error {
-            HardwareError::OutOfRange { .. } => ConfigError::new(["overhead"], error.to_string()),
-            other => refused(other),
-        };
-        efficiency.check().map_err(key)?;
-        let kv = if self.precision() == Precision::Fp32 { Precision::Fp32 } else { Precision::Fp16 };
-        StepFunction::from_datasheet(gpu, model, self.precision(), kv, 1, &efficiency).map_err(key)
+    fn precision(&self, gpu: &Gpu) -> Precision {
+        self.precision.unwrap_or(if gpu.is_host() { Precision::Bf16 } else { Precision::Fp16 })
     }
 
     /// Memory of all instances on one GPU.
-    fn memory_bytes(&self) -> Result<u64, ConfigError> {
-        let (weights, runtime) = match &self.model {
-            Some(name) => {
-                let model = catalogue::model(name).map_err(|error| refused(error.into()))?;
-                (model.weight_bytes(self.precision()), RUNTIME_BYTES)
+    fn memory_bytes(&self, hardware: &Hardware) -> Result<u64, ConfigError> {
+        let (weights, runtime) = match (&self.model, &hardware.gpu) {
+            (Some(name), Some(gpu)) => {
+                let model = Served::find(name).map_err(refused)?;
+                (model.weight_bytes(self.precision(gpu)), Served::runtime_bytes(gpu))
             }
-            None => (0, 0),
+            _ => (0, 0),
         };
         let each = self.memory.map_or(weights, Bytes::get);
         Ok(each.saturating_mul(self.instance_group.count.get().into()).saturating_add(runtime))
+    }
+
+    /// Takes the relative path of a model file as relative to `base_dir`.
+    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(model) = self.model.as_mut().filter(|model| is_model_file(model)) {
+            *model = base_dir.join(&*model).display().to_string();
+        }
     }
 
     fn put_on_the_bill(&self, hardware: &Hardware, instances: u32, scope: &mut Scope) {
@@ -496,7 +502,8 @@ impl ModelServerConfig {
                     None => (gpu.price_per_hour, gpu.price_source.as_str()),
                 };
                 let gpus = hardware.clients.len() as u64;
-                cost.add(me, format!("gpu {}", gpu.id), Price::PerHour(price), source, gpus);
+                let kind = if gpu.is_host() { "host" } else { "gpu" };
+                cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
             }
             (None, None, _, Some(price)) => {
                 cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances.into());
@@ -579,8 +586,9 @@ fn micros(key: &str, micros: u64) -> Result<SimDuration, ConfigError> {
 fn refused(error: HardwareError) -> ConfigError {
     match error {
         HardwareError::UnknownName(error) => {
+            let accepted = if error.kind == "model" { Served::accepted(&error) } else { error.accepted() };
             ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
-                .help(format!("expected one of {}", error.accepted.join(", ")))
+                .help(format!("expected {accepted}"))
         }
         other => ConfigError::new(["model"], other.to_string()),
     }

@@ -45,8 +45,10 @@ impl SystemConfig {
     /// Takes the relative paths of model files as relative to `base_dir`.
     pub fn resolve_paths(&mut self, base_dir: &Path) {
         for component in self.components.values_mut() {
-            if let ComponentConfig::Llm(config) = component {
-                config.resolve_paths(base_dir);
+            match component {
+                ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
+                ComponentConfig::ModelServer(config) => config.resolve_paths(base_dir),
+                _ => {}
             }
         }
     }

@@ -90,3 +90,57 @@ fn mistakes_are_told_with_their_place() {
         assert!(text.contains(message), "{settings}: {text}");
     }
 }
+
+/// The time of one call with so many items, in seconds.
+fn seconds(settings: &str) -> f64 {
+    db(&replay(&[(0, 256)], settings)).meter.latency.sum() as f64 * 1e-9
+}
+
+/// No execution is faster than reading the weights or computing at the datasheet's peak allows.
+#[test]
+fn catalogue_models_keep_to_their_rooflines() {
+    // bge-base: 85.5 M parameters in layers, 2 FLOP each and token; 256 tokens, 121 TFLOP/s on an L4.
+    let encoder = |items: u32| {
+        let settings = "model = \"bge-base-en-v1.5\"\ngpu = \"l4\"\nmax_batch_size = 256\n";
+        seconds(&format!("{settings}items_per_request = {items}"))
+    };
+    let compute = 2.0 * 85.5e6 * 256.0 / 121e12;
+    assert!(encoder(256) > 256.0 * compute && encoder(256) < 256.0 * compute * 3.0, "{}", encoder(256));
+    // Alone it is a matter of kernel launches and overhead: 12 layers of 19 us, and 0.1 ms.
+    assert!((2e-4..2e-3).contains(&encoder(1)), "{}", encoder(1));
+    // DLRM: 2.4 M network parameters and 13 KB of embeddings an item.
+    let ranking = |gpu: &str, items: u32| {
+        let memory = "memory = \"1GiB\"\n";
+        let settings = format!("model = \"dlrm-mlperf\"\ngpu = \"{gpu}\"\n{memory}max_batch_size = 100000\n");
+        seconds(&format!("{settings}items_per_request = {items}"))
+    };
+    let per_item = (ranking("h100-sxm", 100_000) - ranking("h100-sxm", 50_000)) / 50_000.0;
+    let flops = 2.0 * 2.4e6 / 67e12;
+    assert!(per_item > flops + 13_312.0 / 3.35e12 && per_item < 4.0 * flops, "{per_item}");
+    // Few items take no longer than one: reading the networks hides them.
+    let few = ranking("h100-sxm", 10) - ranking("h100-sxm", 1);
+    assert!((1e-4..1.2e-4).contains(&ranking("h100-sxm", 1)) && few < 5e-7, "{few}");
+    let host = ranking("cpu-m7i-8xlarge", 10_000) / ranking("h100-sxm", 10_000);
+    assert!((15.0..30.0).contains(&host), "{host}");
+}
+
+#[test]
+fn a_ranking_model_is_told_apart_from_a_transformer() {
+    let host = "gpu = \"cpu-m7i-8xlarge\"\n";
+    let config = system("process = \"poisson\", rate = \"1/s\"", &format!("model = \"dlrm-mlperf\"\n{host}"));
+    let output =
+        run(build(&config, &RunPlan::default(), &Traces::new()).unwrap(), &RunPlan::default()).unwrap();
+    assert_eq!(output.costs[0].resource, "host cpu-m7i-8xlarge");
+    assert_eq!(report(&output).calibration.as_deref(), Some("uncalibrated (datasheet)"));
+    // 96 GB of embeddings do not fit on an L4.
+    let (path, text) = refusal("model = \"dlrm-mlperf\"\ngpu = \"l4\"");
+    assert!(path == "components.db.gpu" && text.contains("GiB short"), "{text}");
+    for key in ["precision = \"fp16\"", "tokens_per_item = 9", "padding = true"] {
+        let (_, text) = refusal(&format!("model = \"dlrm-mlperf\"\n{host}{key}"));
+        assert!(text.contains("belongs to a transformer"), "{text}");
+    }
+    let (_, text) = refusal(&format!("model = \"bert\"\n{host}"));
+    assert!(text.contains("bge-base-en-v1.5") && text.contains("dlrm-mlperf"), "{text}");
+    let (path, text) = refusal(&format!("execution = {{}}\n{host}instance_group = {{ kind = \"gpu\" }}"));
+    assert!(path.ends_with("instance_group.kind"), "{text}");
+}
