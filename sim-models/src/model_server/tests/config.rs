@@ -81,7 +81,7 @@ fn mistakes_are_told_with_their_place() {
         (format!("{given}{gpu}instance_group = {{ kind = \"cpu\" }}"), "instance_group.kind", "CPUs"),
         (format!("{given}instance_group = {{ count = 5000 }}"), "instance_group.count", "4096"),
         (format!("{given}{gpu}memory = \"90GiB\""), "gpu", "GiB short"),
-        (format!("model = \"llama-3.1-70b\"\n{gpu}"), "gpu", "132.16"),
+        (format!("model = \"llama-3.1-70b\"\n{gpu}"), "gpu", "132.17"),
     ];
     for (settings, path, message) in cases {
         let (place, text) = refusal(&settings);
@@ -99,13 +99,17 @@ fn seconds(settings: &str) -> f64 {
 /// No execution is faster than reading the weights or computing at the datasheet's peak allows.
 #[test]
 fn catalogue_models_keep_to_their_rooflines() {
-    // bge-base: 85.5 M parameters in layers, 2 FLOP each and token; 256 tokens, 121 TFLOP/s on an L4.
+    // bge-base: 85.5 M parameters in layers, 2 FLOP each and token, at 121 TFLOP/s of an L4 (0.80 reached,
+    // 1.12 slower in the long run); 24,600 values a layer and token pass through 300 GB/s (0.83 reached).
     let encoder = |items: u32| {
         let settings = "model = \"bge-base-en-v1.5\"\ngpu = \"l4\"\nmax_batch_size = 256\n";
         seconds(&format!("{settings}items_per_request = {items}"))
     };
-    let compute = 2.0 * 85.5e6 * 256.0 / 121e12;
-    assert!(encoder(256) > 256.0 * compute && encoder(256) < 256.0 * compute * 3.0, "{}", encoder(256));
+    let tokens = 256.0 * 256.0;
+    let compute = 2.0 * 85.5e6 * tokens / 121e12;
+    let values = 12.0 * (8.0 * 768.0 + 4.0 * 2304.0 + 3.0 * 3072.0);
+    let expected = compute / 0.80 * 1.12 + values * 2.0 * tokens / (300e9 * 0.83);
+    assert!(encoder(256) > compute && (0.95..1.1).contains(&(encoder(256) / expected)), "{}", encoder(256));
     // Alone it is a matter of kernel launches and overhead: 12 layers of 19 us, and 0.1 ms.
     assert!((2e-4..2e-3).contains(&encoder(1)), "{}", encoder(1));
     // DLRM: 2.4 M network parameters and 13 KB of embeddings an item.

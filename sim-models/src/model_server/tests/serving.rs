@@ -266,3 +266,19 @@ fn batching_costs_little_at_low_load_and_pays_at_high_load() {
     let (high_alone, high_batched) = (median(100.0, alone), median(100.0, &batched));
     assert!(high_batched < 0.7 * high_alone, "{high_batched} {high_alone}");
 }
+
+/// The library's scenario: batches hold several pages, and the GPU has room.
+#[test]
+fn the_ranking_scenario_serves_more_than_one_page_at_a_time() {
+    let text = include_str!("../../../../scenarios/library/ranking-server.toml");
+    let mut table: toml::Table = toml::from_str(text).unwrap();
+    table.retain(|key, _| ["traffic", "components", "links"].contains(&key));
+    let config: SystemConfig = table.try_into().unwrap();
+    let plan = RunPlan { duration: SimDuration::from_secs(30), ..RunPlan::default() };
+    let output = run(build(&config, &plan, &Traces::new()).unwrap(), &plan).unwrap();
+    let ranking = output.components.iter().find(|component| component.name == "ranking").unwrap();
+    let batches = &ranking.model_server.as_ref().unwrap().batch_size;
+    assert!(batches.mean().unwrap() > 1.8 && batches.max().unwrap() <= 16, "{:?}", batches.mean());
+    assert_eq!(ranking.meter.outcomes[1..], [0; 4]);
+    assert!(ranking.meter.latency.quantile(0.99).unwrap() < 25_000_000);
+}
