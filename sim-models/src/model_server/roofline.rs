@@ -1,7 +1,5 @@
 //! The time of an execution of a catalogue model on a GPU or a CPU host, from datasheets: uncalibrated.
 
-use std::borrow::Cow;
-
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{self, Gpu, Model, RankingModel, UnknownName, is_model_file};
 use crate::hardware::datasheet::Efficiency;
@@ -20,7 +18,7 @@ const RANKING_LOOKUPS: f64 = 0.3;
 /// A model that a server can compute the time of.
 pub(super) enum Served {
     /// Forward passes over the tokens of its items.
-    Transformer(Cow<'static, Model>),
+    Transformer(Box<Model>),
     /// A network over the features of its items.
     Ranking(&'static RankingModel),
 }
@@ -30,7 +28,7 @@ impl Served {
     pub(super) fn find(name: &str) -> Result<Self, HardwareError> {
         match catalogue::ranking_models().iter().find(|model| model.id == name) {
             Some(ranking) => Ok(Self::Ranking(ranking)),
-            None => Ok(Self::Transformer(catalogue::find_model(name)?)),
+            None => Ok(Self::Transformer(Box::new(catalogue::find_model(name)?.into_owned()))),
         }
     }
 
