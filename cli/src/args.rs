@@ -33,6 +33,8 @@ pub enum Command {
         #[arg(default_value = "scenarios/tests/golden")]
         dir: PathBuf,
     },
+    /// Time this machine: simulated requests per second of CPU time
+    Bench(BenchArgs),
     /// Open the desktop app
     Gui,
 }
@@ -98,6 +100,22 @@ pub struct NewArgs {
     /// Scenario of the library to begin with
     #[arg(long, default_value = "support-assistant")]
     pub from: String,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Requests of each run
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: u64,
+    /// Rounds in which all runs take turns
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Print JSON, not a table
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The `tenfold` command: parses arguments, calls `scenarios`, prints.
 
 mod args;
+mod bench;
 mod new;
 mod output;
 mod progress;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             print(&text).map(|()| ExitCode::SUCCESS)
         }
         Command::Bless { dir } => run::bless(&dir),
+        Command::Bench(args) => bench::bench(&args),
         Command::Gui => gui(),
     };
     result.unwrap_or_else(|failure| failure.report())

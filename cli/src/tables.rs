@@ -2,6 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
+use scenarios::bench::Figure;
 use scenarios::results::{Average, AverageRow, RunResult};
 
 /// Everything, ready to print.
@@ -28,6 +29,18 @@ pub fn report(result: &RunResult) -> String {
     sections.push(findings(result));
     sections.push(footer(result));
     sections.join("\n\n")
+}
+
+/// The standard performance figures.
+pub fn bench(figures: &[Figure], rounds: u32) -> String {
+    let mut table = table(1, &["run", "requests", "per CPU-second", "slowest", "fastest"]);
+    for figure in figures {
+        let rates =
+            [figure.requests_per_cpu_second, figure.slowest, figure.fastest].map(|rate| count(rate.round()));
+        table.add_row([vec![figure.name.to_owned(), count(figure.requests as f64)], rates.to_vec()].concat());
+    }
+    let note = format!("requests per second of CPU time on one thread; medians of {rounds} rounds");
+    section("Speed", &note, &table)
 }
 
 fn heading(result: &RunResult) -> String {

@@ -23,6 +23,7 @@
 //! # Ok::<(), scenarios::ScenarioError>(())
 //! ```
 
+pub mod bench;
 pub mod golden;
 pub mod language;
 pub mod results;

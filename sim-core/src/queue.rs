@@ -33,8 +33,8 @@ use crate::time::SimTime;
 pub trait EventQueue: Default {
     /// Adds a key.
     fn push(&mut self, key: EventKey);
-    /// The least key. It may tidy up, so it takes `&mut self`.
-    fn peek(&mut self) -> Option<EventKey>;
+    /// The least key.
+    fn peek(&self) -> Option<EventKey>;
     /// Takes the least key.
     fn pop(&mut self) -> Option<EventKey>;
     /// Takes the least key if it is no later than `until`.

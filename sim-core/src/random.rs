@@ -160,8 +160,14 @@ impl TryRng for KeyedDraws {
 /// inverse CDF is finite (53 bits and a half would round to 1).
 #[inline]
 pub fn unit<R: Rng + ?Sized>(rng: &mut R) -> f64 {
+    unit_of(rng.next_u64())
+}
+
+/// The number that [`unit`] makes of a generator's next word: from the word's upper 52 bits.
+#[inline]
+pub fn unit_of(word: u64) -> f64 {
     const STEP: f64 = 1.0 / (1u64 << 52) as f64;
-    ((rng.next_u64() >> 12) as f64 + 0.5) * STEP
+    ((word >> 12) as f64 + 0.5) * STEP
 }
 
 #[cfg(test)]

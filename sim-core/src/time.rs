@@ -131,10 +131,12 @@ impl SimDuration {
     /// # Errors
     /// [`TimeError::NotADuration`] when `secs` is negative, not finite or beyond 584 years.
     pub fn from_secs_f64(secs: f64) -> Result<Self, TimeError> {
-        let nanos = (secs * NANOS_PER_SEC as f64).round();
-        // 2^64 is exact as f64; u64::MAX is not.
-        if (0.0..18_446_744_073_709_551_616.0).contains(&nanos) {
-            Ok(Self(nanos as u64))
+        let nanos = secs * NANOS_PER_SEC as f64;
+        // 2^64 is exact as f64; u64::MAX is not. What is just below 0 rounds to it.
+        if nanos > -0.5 && nanos < 18_446_744_073_709_551_616.0 {
+            let whole = nanos as u64;
+            // `round` is a call on processors without the instruction. The fraction is exact.
+            Ok(Self(whole + u64::from(nanos - whole as f64 >= 0.5)))
         } else {
             Err(TimeError::NotADuration(secs))
         }
@@ -215,7 +217,20 @@ mod tests {
     fn seconds_round_to_the_nearest_nanosecond() {
         assert_eq!(SimDuration::from_secs_f64(1.5e-9), Ok(SimDuration::from_nanos(2)));
         assert_eq!(SimDuration::from_secs_f64(0.1), Ok(SimDuration::from_millis(100)));
-        for bad in [-1.0, f64::NAN, f64::INFINITY, 2e10] {
+        for i in 0..64 {
+            for nanos in [0.5, 0.49999999999999994, 1.5, 2.5 - 4e-16, 4_503_599_627_370_497.0] {
+                let secs = nanos * (1u64 << i) as f64 / 1e9;
+                let rounded = (secs * 1e9).round();
+                let result = SimDuration::from_secs_f64(secs).map(|duration| duration.as_nanos() as f64);
+                assert_eq!(
+                    result.ok(),
+                    (rounded < 18_446_744_073_709_551_616.0).then_some(rounded),
+                    "{secs}"
+                );
+            }
+        }
+        assert_eq!(SimDuration::from_secs_f64(-0.4e-9), Ok(SimDuration::ZERO));
+        for bad in [-1.0, -0.6e-9, f64::NAN, f64::INFINITY, 2e10] {
             assert!(SimDuration::from_secs_f64(bad).is_err(), "{bad}");
         }
         assert_eq!(SimDuration::saturating_from_secs_f64(-1.0), SimDuration::ZERO);

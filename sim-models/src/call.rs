@@ -64,6 +64,11 @@ pub struct Call {
     pub deadline: SimTime,
     /// For the callee to remember its own state by.
     pub scratch: u64,
+    /// The replica of the callee that it was sent to, if the callee is a pool.
+    pub replica: Option<u16>,
+    /// A replica that the callee should not send it to if there is another: where an attempt before this
+    /// one went.
+    pub avoid: Option<u16>,
     pub(crate) link: LinkId,
     pub(crate) reply: Option<Reply>,
     pub(crate) timeout: Option<EventHandle>,

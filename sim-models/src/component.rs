@@ -8,7 +8,9 @@ use sim_core::time::SimTime;
 use crate::call::{CallId, Progress, Reply};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::feature_store::FeatureStoreReport;
 use crate::model_server::ModelServerReport;
+use crate::pipeline::PipelineReport;
 
 /// Numbers the components of a system; traffic sources come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +40,28 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
-    /// So many servers or replicas are back.
+    /// So many crashed servers or replicas are back.
     Repair {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many replicas of a pool hang: they take calls and do nothing.
+    Hang {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many hung replicas are restarted; the calls in them are lost.
+    Restart {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many replicas of a pool get no new calls and work off those they have.
+    Drain {
+        /// How many.
+        replicas: u32,
+    },
+    /// So many drained replicas get calls again.
+    Undrain {
         /// How many.
         replicas: u32,
     },
@@ -97,6 +119,8 @@ pub trait Component: fmt::Debug + Send {
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
     /// My work on a shared GPU goes on at another rate from now on ([`Ctx::device_rate`]): I re-anchor it.
     fn on_rate_change(&mut self, _client: ClientId, _ctx: &mut Ctx) {}
+    /// A pipeline has written all that was known at `as_of` into me.
+    fn on_materialized(&mut self, _as_of: SimTime, _ctx: &mut Ctx) {}
     /// My state at `now`, which may lie between two events. Pure.
     fn observe(&self, _now: SimTime) -> Signals {
         Signals::default()
@@ -109,8 +133,25 @@ pub trait Component: fmt::Debug + Send {
     fn model_server_report(&self, _now: SimTime) -> Option<ModelServerReport> {
         None
     }
+    /// What the front of a pool measured, at the end of the run. Default: no pool.
+    fn pool_report(&self, _now: SimTime) -> Option<crate::pool::PoolReport> {
+        None
+    }
+    /// What I measured of features and their pipelines, at the end of the run.
+    fn data_report(&self, _now: SimTime) -> Option<DataReport> {
+        None
+    }
     /// The measured part of the run begins: forget what was counted so far.
     fn reset_measurements(&mut self, _now: SimTime) {}
+}
+
+/// What the data side of a system measured.
+#[derive(Debug, Clone)]
+pub enum DataReport {
+    /// A feature store.
+    FeatureStore(Box<FeatureStoreReport>),
+    /// A batch pipeline.
+    Pipeline(Box<PipelineReport>),
 }
 
 /// Every event of a system.
@@ -145,6 +186,10 @@ pub enum ModelEvent {
     Scrape,
     /// The work of a client of a shared GPU goes on at another rate.
     RateChange(ClientId),
+    /// The background work on a component is another from now on.
+    Load(ComponentId),
+    /// A component has been filled with what was known at that time.
+    Materialized(ComponentId, SimTime),
 }
 
 impl Event for ModelEvent {
@@ -164,6 +209,8 @@ impl Event for ModelEvent {
             ModelEvent::Sample => (10, 0),
             ModelEvent::Scrape => (11, 0),
             ModelEvent::RateChange(client) => (12, client.to_bits()),
+            ModelEvent::Load(target) => (13, u64::from(target.0)),
+            ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
         };
         target ^ kind << 56
     }

@@ -1,5 +1,7 @@
 //! What a component may do: the state it shares with the others, and the ways to reach them.
 
+use std::collections::BTreeMap;
+
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
 use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
@@ -7,7 +9,7 @@ use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::call::{Call, CallId, Progress, Reply};
-use crate::component::{ComponentId, ModelEvent, Signals};
+use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
 use crate::device::{ClientId, Devices, Rate};
 use crate::link::{Link, LinkId};
@@ -44,6 +46,8 @@ pub struct Core {
     pub(crate) request_meters: Vec<RequestMeter>,
     pub(crate) bounds: Vec<GoodputBounds>,
     pub(crate) recorder: Recorder,
+    /// Background work, by who is worked on and who works.
+    pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
     /// No request is born after this.
@@ -66,6 +70,14 @@ impl Core {
     /// Requests born and not ended.
     pub(crate) fn in_flight(&self) -> u64 {
         self.born - self.ended.iter().sum::<u64>()
+    }
+
+    /// All background work on a component.
+    pub(crate) fn load_on(&self, target: ComponentId) -> Load {
+        let all = self.loads.range((target, ComponentId(0))..=(target, ComponentId(u16::MAX)));
+        let (rate, busy) =
+            all.fold((0.0, 0.0), |sum, (_, load)| (sum.0 + load.rate, sum.1 + load.rate * load.cost));
+        Load { rate, cost: if rate > 0.0 { busy / rate } else { 0.0 } }
     }
 
     fn close_call(&mut self, id: CallId) {
@@ -186,6 +198,8 @@ impl Ctx<'_> {
             arrived_at: now,
             deadline,
             scratch: CallId::NONE.to_bits(),
+            replica: None,
+            avoid: None,
             link: link_id,
             reply: None,
             timeout: None,
@@ -216,20 +230,20 @@ impl Ctx<'_> {
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
-        let delay = self.return_delay(call, 1);
         let meter = &mut self.core.meters[self.me.index()];
-        if awaited {
-            meter.outcomes[reply.outcome as usize] += 1;
-            // Quick refusals would flatter the latency of what is served.
-            if reply.outcome != Outcome::Rejected {
-                meter.latency.record(now.since(arrived_at).as_nanos());
-            }
-            self.call_mut(id).reply = Some(reply);
-            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
-        } else {
+        if !awaited {
             meter.unheard += 1;
             self.core.close_call(id);
+            return;
         }
+        meter.outcomes[reply.outcome as usize] += 1;
+        // Quick refusals would flatter the latency of what is served.
+        if reply.outcome != Outcome::Rejected {
+            meter.latency.record(now.since(arrived_at).as_nanos());
+        }
+        let delay = self.return_delay(self.call(id), 1);
+        self.call_mut(id).reply = Some(reply);
+        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
     }
 
     /// Tells the caller of a call that I serve how far it is.
@@ -327,6 +341,18 @@ impl Ctx<'_> {
         self.core.devices.rate(client)
     }
 
+    /// Puts this background work of mine on `target`, in place of what I did there before.
+    pub fn set_load(&mut self, target: ComponentId, load: Load) {
+        self.core.loads.insert((target, self.me), load);
+        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::Load(target));
+    }
+
+    /// Tells `target` that I have written all that was known at `as_of` into it.
+    pub fn materialize(&mut self, target: ComponentId, as_of: SimTime) {
+        let event = ModelEvent::Materialized(target, as_of);
+        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, event);
+    }
+
     /// A component's signals as of the last scrape: real controllers see stale ones. Ask for scrapes
     /// with [`Ctx::scrape_every`].
     pub fn metric(&self, component: ComponentId) -> Signals {
@@ -364,7 +390,10 @@ impl Ctx<'_> {
     pub(crate) fn end_request(&mut self, id: RequestId, outcome: Outcome) {
         let now = self.now();
         let core = &mut *self.core;
-        let request = core.requests.get_mut(id).expect("a request ends once");
+        let cell = core.requests.get(id).map(|request| core.cell(request));
+        let (Some(cell), Some(request)) = (cell, core.requests.get_mut(id)) else {
+            unreachable!("a request ends once");
+        };
         request.ended = true;
         core.ended[outcome as usize] += 1;
         core.recorder.end(outcome, now.since(request.born));
@@ -376,12 +405,11 @@ impl Ctx<'_> {
         // A sum: the order of ends at one instant does not count.
         core.outcome_hash = core.outcome_hash.wrapping_add(hash.value());
         if request.born >= core.measure_from {
-            let request = core.requests.get(id).expect("just ended");
-            let (cell, bounds) = (core.cell(request), core.bounds[usize::from(request.class)]);
+            let bounds = &core.bounds[usize::from(request.class)];
             let in_window = now <= core.arrivals_until;
             core.request_meters[cell].end(request, outcome, now, bounds, in_window);
         }
-        if core.requests.get(id).is_some_and(|request| request.open_calls == 0) {
+        if request.open_calls == 0 {
             core.requests.remove(id);
         }
     }

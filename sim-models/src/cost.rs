@@ -75,6 +75,11 @@ impl CostMeter {
         self.items.len() - 1
     }
 
+    /// From now on `units` of the resource with that number are held.
+    pub(crate) fn hold(&mut self, item: usize, now: SimTime, units: u64) {
+        self.items[item].held.set(now, units);
+    }
+
     /// The lines.
     pub fn items(&self) -> &[CostItem] {
         &self.items

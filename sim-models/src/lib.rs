@@ -1,7 +1,10 @@
 //! What an AI system is made of: one room a pattern, its configuration, behaviour and tests together.
 //!
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
-//! - [`flow`], [`service`], [`feature_store`], [`router`], [`llm`], [`model_server`]: the components that serve them.
+//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`], [`model_server`]: the
+//!   components that serve them.
+//! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
+//! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
@@ -40,6 +43,9 @@ pub mod link;
 pub mod llm;
 pub mod meter;
 pub mod model_server;
+pub mod offline_store;
+pub mod pipeline;
+pub mod pool;
 pub mod request;
 pub mod router;
 pub mod service;
@@ -47,3 +53,4 @@ pub mod slab;
 pub mod system;
 pub mod traffic;
 pub mod units;
+pub mod vector_index;

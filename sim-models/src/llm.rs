@@ -11,5 +11,4 @@ mod pool;
 mod report;
 
 pub use config::{LlmConfig, TimingConfig};
-pub use pool::Balancer;
-pub use report::{LlmReport, Rejected};
+pub use report::{LlmReplica, LlmReport, Rejected};

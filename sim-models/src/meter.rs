@@ -102,7 +102,7 @@ impl RequestMeter {
         request: &Request,
         outcome: Outcome,
         now: SimTime,
-        bounds: GoodputBounds,
+        bounds: &GoodputBounds,
         in_window: bool,
     ) {
         self.outcomes[outcome as usize] += 1;

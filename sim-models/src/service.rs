@@ -5,29 +5,36 @@
 //! variants (other disciplines, more servers) meet the very same work, and disciplines that go by size
 //! know it. Whether it then fails is drawn with it.
 //!
-//! Faults: a crash takes servers chosen at random among those up; calls that are in service on them
+//! With `replicas` it is a pool: each replica has its own servers and its own queue, and a balancer in front
+//! picks one for each call ([`crate::pool`]).
+//!
+//! Faults without `replicas`: a crash takes servers chosen at random among those up; calls that are in service on them
 //! fail, waiting calls go on waiting. With processor sharing calls belong to no server: each fails
 //! with a probability of the share of servers lost. Without servers arrivals wait, up to the cap, for
-//! the repair. `slow` stretches the service of calls that begin it from then on; under
+//! the repair. In a pool a crash takes whole replicas, those of the lowest numbers that are up, with all
+//! calls in them; they refuse calls until the repair. `slow` stretches the service of calls that begin it from then on; under
 //! [`Discipline::ProcessorSharing`] and [`Discipline::Srpt`] of those that arrive from then on.
 
 mod line;
 mod sharing;
 mod stations;
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::distribution::Dist;
 use sim_core::random::{KeyedDraws, Purpose, unit};
-use sim_core::time::SimDuration;
+use sim_core::time::{SimDuration, SimTime};
 
 use crate::call::{CallId, Reply};
-use crate::component::Component;
+use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::cost::Price;
 use crate::error::ConfigError;
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, PoolReport, Signal};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
 use sharing::Sharing;
@@ -42,10 +49,20 @@ pub struct ServiceConfig {
     /// How many calls are in service at once, each on a server of its own. Default: 1.
     #[serde(default = "one")]
     pub servers: NonZeroU32,
+    /// Makes it a pool of so many replicas, each with its own servers and its own queue. Default: no pool,
+    /// one queue for all servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<NonZeroU32>,
+    /// How calls are spread over the replicas. Default: round_robin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Balancer>,
+    /// How it is learnt which replicas are well. Default: kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthConfig>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
-    /// The most calls that wait; one that finds as many waiting is rejected. 0 leaves no room to wait.
+    /// The most calls that wait, in a pool at each replica; one that finds as many waiting is rejected. 0 leaves no room to wait.
     /// With processor sharing: the most calls beyond the number of servers. Default: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<u32>,
@@ -87,32 +104,60 @@ fn one() -> NonZeroU32 {
 impl ServiceConfig {
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let law = self.service_time.build();
-        let servers = Servers {
-            law: law.map_err(|error| ConfigError::new(["service_time"], error.to_string()))?,
+        let law = Arc::new(law.map_err(|error| ConfigError::new(["service_time"], error.to_string()))?);
+        if self.replicas.is_none() {
+            let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
+            if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
+                return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
+                    .help("expected `replicas` beside it, such as `replicas = 3`"));
+            }
+        }
+        let replicas = self.replicas.map_or(1, NonZeroU32::get);
+        let health = match &self.health {
+            Some(health) => health.clone(),
+            None if self.replicas.is_some() => HealthConfig::kubernetes(),
+            None => HealthConfig::none(),
+        };
+        let front = Front::new(FrontSetup {
+            replicas,
+            balancer: &self.balancer.clone().unwrap_or_default(),
+            health: &health,
+            prefix_room: None,
+        })?;
+        let servers = |replica: u32| Servers {
+            law: law.clone(),
             error_rate: self.error_rate.get(),
             room: self.queue_cap.map_or(u64::MAX, u64::from),
             installed: self.servers.get(),
             up: self.servers.get(),
             slowdown: 1.0,
             crashes: 0,
+            timer: replica as u16,
         };
-        let capacity = u64::from(servers.up);
-        scope.meter().capacity.set(sim_core::time::SimTime::ZERO, capacity);
+        let capacity = u64::from(self.servers.get()) * u64::from(replicas);
+        scope.meter().capacity.set(SimTime::ZERO, capacity);
         if let Some(price) = self.price_per_hour {
             let (cost, me) = scope.cost();
             cost.add(me, "server", Price::PerHour(price.per_hour()), "scenario", capacity);
         }
+        let is_pool = self.replicas.is_some();
         Ok(match self.discipline {
-            Discipline::ProcessorSharing => Box::new(Sharing::new(servers)),
-            discipline => Box::new(Stations::new(servers, discipline)),
+            Discipline::ProcessorSharing => {
+                let replicas = (0..replicas).map(|replica| Sharing::new(servers(replica)));
+                Box::new(Service::new(replicas.collect(), front, is_pool, capacity))
+            }
+            discipline => {
+                let replicas = (0..replicas).map(|replica| Stations::new(servers(replica), discipline));
+                Box::new(Service::new(replicas.collect(), front, is_pool, capacity))
+            }
         })
     }
 }
 
-/// The servers, whatever the discipline.
+/// The servers of a replica, whatever the discipline.
 #[derive(Debug)]
 struct Servers {
-    law: Dist,
+    law: Arc<Dist>,
     error_rate: f64,
     /// The most calls that wait.
     room: u64,
@@ -122,6 +167,8 @@ struct Servers {
     slowdown: f64,
     /// Number of crashes, to key their draws by.
     crashes: u64,
+    /// The kind of the timers: the number of the replica.
+    timer: u16,
 }
 
 impl Servers {
@@ -147,22 +194,140 @@ impl Servers {
     }
 
     /// Loses servers: how many, and draws to choose whom they take along.
-    fn crash(&mut self, replicas: u32, ctx: &mut Ctx) -> (u32, KeyedDraws) {
+    fn crash(&mut self, count: u32, ctx: &Ctx) -> (u32, KeyedDraws) {
         let draws = ctx.keyed_stream(Purpose::Faults).draws(self.crashes, 0, 0);
         self.crashes += 1;
-        let lost = replicas.min(self.up);
-        self.set_up(self.up - lost, ctx);
+        let lost = count.min(self.up);
+        self.up -= lost;
         (lost, draws)
     }
 
-    fn repair(&mut self, replicas: u32, ctx: &mut Ctx) {
-        self.set_up(self.up.saturating_add(replicas).min(self.installed), ctx);
+    fn repair(&mut self, count: u32) {
+        self.up = self.up.saturating_add(count).min(self.installed);
+    }
+}
+
+/// The servers and the queue of one replica. It ends calls through the pool's front.
+trait Replica: fmt::Debug + Send {
+    fn servers(&mut self) -> &mut Servers;
+    /// A call arrives.
+    fn arrive(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx);
+    /// A timer set with `data` has run out.
+    fn on_timer(&mut self, data: u64, front: &mut Front, ctx: &mut Ctx);
+    /// The caller gave up.
+    fn cancel(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx);
+    /// Servers are lost with the work on them.
+    fn crash(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx);
+    /// Servers are back.
+    fn repair(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx);
+    /// Work that begins now takes so many times as long.
+    fn slow(&mut self, factor: f64, front: &mut Front, ctx: &mut Ctx);
+    /// Everything in it is gone: the calls that were in it.
+    fn lose(&mut self, ctx: &mut Ctx) -> Vec<CallId>;
+    /// Calls waiting and calls in service.
+    fn load(&self) -> (u64, u64);
+}
+
+/// One replica, or a pool of them.
+#[derive(Debug)]
+struct Service<R> {
+    replicas: Vec<R>,
+    front: Front,
+    is_pool: bool,
+    /// Calls waiting and in service, by replica, as last noted.
+    noted: Vec<(u64, u64)>,
+    /// Servers that are up.
+    capacity: u64,
+}
+
+impl<R: Replica> Service<R> {
+    fn new(replicas: Vec<R>, front: Front, is_pool: bool, capacity: u64) -> Self {
+        let noted = vec![(0, 0); replicas.len()];
+        Self { replicas, front, is_pool, noted, capacity }
     }
 
-    fn set_up(&mut self, up: u32, ctx: &mut Ctx) {
-        self.up = up;
+    /// Takes note of a replica's load after something has changed.
+    #[inline]
+    fn note(&mut self, replica: usize, ctx: &mut Ctx) {
         let now = ctx.now();
-        ctx.meter().capacity.set(now, u64::from(up));
+        let (queue, busy) = self.replicas[replica].load();
+        let (before_queue, before_busy) = std::mem::replace(&mut self.noted[replica], (queue, busy));
+        let meter = ctx.meter();
+        if queue != before_queue {
+            meter.queue.add(now, queue as i64 - before_queue as i64);
+        }
+        if busy != before_busy {
+            meter.busy.add(now, busy as i64 - before_busy as i64);
+        }
+        if self.is_pool {
+            self.front.note(replica, queue, busy, now);
+        }
+    }
+}
+
+impl<R: Replica> Component for Service<R> {
+    fn start(&mut self, ctx: &mut Ctx) {
+        self.front.start(ctx);
+    }
+
+    fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
+        if let Some(replica) = self.front.route(call, ctx) {
+            self.replicas[replica].arrive(call, &mut self.front, ctx);
+            self.note(replica, ctx);
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        if self.front.owns(timer) {
+            let signal = |replica: usize| {
+                let (waiting, running) = self.noted[replica];
+                Signal { waiting, running }
+            };
+            return self.front.on_timer(timer, ctx, signal);
+        }
+        let replica = usize::from(timer.kind);
+        self.replicas[replica].on_timer(timer.data, &mut self.front, ctx);
+        self.note(replica, ctx);
+    }
+
+    fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+        if let Some(replica) = self.front.cancel(call, ctx) {
+            self.replicas[replica].cancel(call, &mut self.front, ctx);
+            self.note(replica, ctx);
+        }
+    }
+
+    fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
+        let Self { replicas, front, .. } = self;
+        match *fault {
+            Fault::Slow { factor } => {
+                replicas.iter_mut().for_each(|replica| replica.slow(factor, front, ctx));
+            }
+            Fault::Crash { replicas: servers } if !self.is_pool => replicas[0].crash(servers, front, ctx),
+            Fault::Repair { replicas: servers } if !self.is_pool => replicas[0].repair(servers, front, ctx),
+            _ => {
+                front.on_fault(fault, ctx, |replica, ctx| replicas[replica].lose(ctx));
+            }
+        }
+        (0..self.replicas.len()).for_each(|replica| self.note(replica, ctx));
+        let servers = u64::from(self.replicas[0].servers().up);
+        self.capacity = if self.is_pool { self.front.up() * servers } else { servers };
+        let now = ctx.now();
+        ctx.meter().capacity.set(now, self.capacity);
+    }
+
+    fn observe(&self, _now: SimTime) -> Signals {
+        let queue = self.noted.iter().map(|(queue, _)| queue).sum::<u64>() + self.front.held();
+        let busy = self.noted.iter().map(|(_, busy)| busy).sum();
+        Signals { queue, busy, capacity: self.capacity, ..Signals::default() }
+    }
+
+    fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
+        self.is_pool.then(|| self.front.report(now))
+    }
+
+    fn reset_measurements(&mut self, now: SimTime) {
+        self.front.reset_measurements(now);
     }
 }
 

@@ -2,23 +2,37 @@
 
 /// Names one value of a [`Slab`]; a key of a value that is gone finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    index: u32,
-    generation: u32,
-}
+pub struct Key(u64);
 
 impl Key {
     /// A key that never names a value.
-    pub const NONE: Self = Self { index: u32::MAX, generation: 0 };
+    pub const NONE: Self = Self(u32::MAX as u64);
+
+    #[inline]
+    fn new(index: u32, generation: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 
     /// The key as one number, for a timer's data.
+    #[inline]
     pub fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0
     }
 
     /// The key that [`Key::to_bits`] gave.
+    #[inline]
     pub fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+        Self(bits)
     }
 }
 
@@ -48,20 +62,20 @@ impl<T> Slab<T> {
         if let Some(index) = self.vacant.pop() {
             let slot = &mut self.slots[index as usize];
             slot.value = Some(value);
-            return Key { index, generation: slot.generation };
+            return Key::new(index, slot.generation);
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 live values");
         self.slots.push(Slot { generation: 0, value: Some(value) });
-        Key { index, generation: 0 }
+        Key::new(index, 0)
     }
 
     /// Takes a value out.
     #[inline]
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.slots.get_mut(key.index()).filter(|slot| slot.generation == key.generation())?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.vacant.push(key.index);
+        self.vacant.push(key.index() as u32);
         Some(value)
     }
 
@@ -69,8 +83,8 @@ impl<T> Slab<T> {
     #[inline]
     pub fn get(&self, key: Key) -> Option<&T> {
         self.slots
-            .get(key.index as usize)
-            .filter(|slot| slot.generation == key.generation)
+            .get(key.index())
+            .filter(|slot| slot.generation == key.generation())
             .and_then(|slot| slot.value.as_ref())
     }
 
@@ -78,8 +92,8 @@ impl<T> Slab<T> {
     #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         self.slots
-            .get_mut(key.index as usize)
-            .filter(|slot| slot.generation == key.generation)
+            .get_mut(key.index())
+            .filter(|slot| slot.generation == key.generation())
             .and_then(|slot| slot.value.as_mut())
     }
 

@@ -26,6 +26,13 @@ pub struct System {
 }
 
 impl System {
+    /// Puts a component of your own in the place of the one called `name`, before the run. False when
+    /// there is none of that name.
+    pub fn substitute(&mut self, name: &str, component: Box<dyn Component>) -> bool {
+        let place = self.core.names.iter().position(|present| present == name);
+        place.map(|place| self.components[place] = component).is_some()
+    }
+
     pub(crate) fn at(
         &mut self,
         me: ComponentId,
@@ -126,6 +133,13 @@ impl World for System {
                 self.core.devices.told(client);
                 let component = self.core.devices.component(client);
                 self.at(component, scheduler, |component, ctx| component.on_rate_change(client, ctx));
+            }
+            ModelEvent::Load(target) => {
+                let load = self.core.load_on(target);
+                self.at(target, scheduler, |component, ctx| component.on_load(load, ctx));
+            }
+            ModelEvent::Materialized(target, as_of) => {
+                self.at(target, scheduler, |component, ctx| component.on_materialized(as_of, ctx));
             }
             ModelEvent::MeasureFrom => self.measure_from(now),
             ModelEvent::Sample => {

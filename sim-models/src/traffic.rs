@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 mod source;
+mod tokens;
 pub mod trace;
 
 use std::num::NonZeroU32;

@@ -122,3 +122,15 @@ fn a_production_trace_is_conserved() {
         assert_eq!(findings.contains("nothing is overloaded"), scale == "1x", "{findings}");
     }
 }
+
+#[test]
+fn a_bench_prints_rates() {
+    let scratch = Scratch::new();
+    let output = scratch.tenfold(&["bench", "--requests", "300", "--rounds", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("LLM serving at 40/s"));
+    let output = scratch.tenfold(&["bench", "--requests", "300", "--rounds", "1", "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert!(figures[0]["requests_per_cpu_second"].as_f64().unwrap() > 0.0);
+    assert_eq!(scratch.tenfold(&["bench", "--rounds", "0"]).status.code(), Some(2));
+}

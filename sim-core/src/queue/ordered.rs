@@ -17,7 +17,7 @@ impl EventQueue for OrderedQueue {
         assert!(new, "an event key is used twice: {key:?}");
     }
 
-    fn peek(&mut self) -> Option<EventKey> {
+    fn peek(&self) -> Option<EventKey> {
         self.keys.first().copied()
     }
 

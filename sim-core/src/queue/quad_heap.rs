@@ -109,6 +109,15 @@ impl QuadHeap {
         self.root = key;
     }
 
+    /// The least key, at the root.
+    #[inline(always)]
+    fn top(&mut self) -> Option<EventKey> {
+        if self.hole {
+            self.fill_hole();
+        }
+        (self.end > ROOT).then_some(self.root)
+    }
+
     /// Moves the last key into the hole at the root.
     #[inline(never)]
     fn fill_hole(&mut self) {
@@ -132,23 +141,24 @@ impl EventQueue for QuadHeap {
     }
 
     #[inline(always)]
-    fn peek(&mut self) -> Option<EventKey> {
+    fn peek(&self) -> Option<EventKey> {
+        // The hole stays for the next push: the least is then among its children.
         if self.hole {
-            self.fill_hole();
+            return self.least_child(ROOT).map(|(_, key)| key);
         }
         (self.end > ROOT).then_some(self.root)
     }
 
     #[inline(always)]
     fn pop(&mut self) -> Option<EventKey> {
-        let top = self.peek()?;
+        let top = self.top()?;
         self.hole = true;
         Some(top)
     }
 
     #[inline(always)]
     fn pop_until(&mut self, until: SimTime) -> Option<EventKey> {
-        let top = self.peek()?;
+        let top = self.top()?;
         if top.time() > until {
             return None;
         }

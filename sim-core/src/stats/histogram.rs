@@ -3,22 +3,30 @@
 /// The distribution of many non-negative integers: durations in nanoseconds (`as_nanos()`), tokens,
 /// batch sizes.
 ///
-/// A High Dynamic Range histogram (crate `hdrhistogram` 7.6, after Gil Tene's) with 3 significant
+/// A High Dynamic Range histogram, with the buckets of Gil Tene's HdrHistogram at 3 significant
 /// digits: values up to 2047 have a bucket each, above that a bucket is at most 1/1024 of the values
 /// in it. Count, sum, mean, minimum and maximum are exact. Merging is exact: the same as recording
 /// everything in one.
 ///
-/// Recording takes constant time. Memory grows with the largest value: nothing when empty, 16 KiB up
-/// to 2047, then 8 KiB for every doubling: 168 KiB for a second in nanoseconds, 264 KiB for an hour,
-/// and 440 KiB, the bound, for 2^64 - 1. Counts are exact up to 2^51 values.
-#[derive(Debug, Clone, Default)]
+/// Recording takes constant time. Memory grows with the powers of two that the values spread over:
+/// nothing when empty, 8 KiB for every power of two in which there is a value, and 440 KiB, the bound,
+/// when they reach from 0 to 2^64 - 1. So latencies from 1 ms to 1 min take 136 KiB. Counts are exact up
+/// to 2^53 values.
+#[derive(Debug, Clone)]
 pub struct Histogram {
-    /// Present, and not empty, once something was recorded.
-    buckets: Option<hdrhistogram::Histogram<u64>>,
+    /// Counts, by power of two: the first page has the values up to 1023, the next those up to 2047, and
+    /// so on. A page is there once something was recorded in it.
+    pages: Vec<Option<Box<Page>>>,
+    count: u64,
     sum: u128,
     min: u64,
     max: u64,
 }
+
+/// Buckets of one power of two.
+const BUCKETS: usize = 1024;
+
+type Page = [u64; BUCKETS];
 
 /// A point of an empirical distribution function.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,16 +37,53 @@ pub struct CdfPoint {
     pub fraction: f64,
 }
 
-const SIGNIFICANT_DIGITS: u8 = 3;
+/// How many low bits of a value its bucket leaves out.
+#[inline]
+fn dropped_bits(value: u64) -> u32 {
+    (value | BUCKETS as u64).ilog2() - BUCKETS.ilog2()
+}
 
-fn allocate() -> hdrhistogram::Histogram<u64> {
-    hdrhistogram::Histogram::new(SIGNIFICANT_DIGITS).expect("3 digits are between 0 and 5")
+/// Page and place in it of a value's bucket.
+#[inline]
+fn bucket(value: u64) -> (usize, usize) {
+    let bits = dropped_bits(value);
+    let kept = (value >> bits) as usize;
+    (bits as usize + kept / BUCKETS, kept % BUCKETS)
+}
+
+/// The largest value of a value's bucket.
+#[inline]
+fn upper_end(value: u64) -> u64 {
+    value | ((1 << dropped_bits(value)) - 1)
+}
+
+/// The least value of a bucket.
+fn least(page: usize, place: usize) -> u64 {
+    match page {
+        0 => place as u64,
+        _ => ((BUCKETS + place) as u64) << (page - 1),
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { pages: Vec::new(), count: 0, sum: 0, min: u64::MAX, max: 0 }
+    }
 }
 
 impl Histogram {
     /// An empty histogram, which takes no memory beyond itself.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Forgets everything but keeps the memory, for what is recorded next.
+    pub fn clear(&mut self) {
+        // Only where there may be something.
+        if let Some(used) = self.pages.get_mut(bucket(self.min).0..=bucket(self.max).0) {
+            used.iter_mut().flatten().for_each(|page| page.fill(0));
+        }
+        *self = Self { pages: std::mem::take(&mut self.pages), ..Self::default() };
     }
 
     /// Records one value.
@@ -53,14 +98,24 @@ impl Histogram {
         if count == 0 {
             return;
         }
-        let buckets = self.buckets.get_or_insert_with(|| {
-            self.min = u64::MAX;
-            allocate()
-        });
-        buckets.record_n(value, count).expect("an auto-resizing histogram takes every u64");
+        let (page, place) = bucket(value);
+        match self.pages.get_mut(page) {
+            Some(Some(counts)) => counts[place] += count,
+            _ => self.open(page)[place] += count,
+        }
+        self.count += count;
         self.sum += u128::from(value) * u128::from(count);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
+    }
+
+    /// A page in which nothing has been recorded yet.
+    #[cold]
+    fn open(&mut self, page: usize) -> &mut Page {
+        if page >= self.pages.len() {
+            self.pages.resize(page + 1, None);
+        }
+        self.pages[page].get_or_insert_with(|| Box::new([0; BUCKETS]))
     }
 
     /// Records the values `first`, `first + step`, ... (`n` of them), each `count` times: the same
@@ -72,40 +127,40 @@ impl Histogram {
         if n == 0 || count == 0 {
             return;
         }
-        let Some(last) = step.checked_mul(n - 1).and_then(|rise| first.checked_add(rise)) else {
+        if step.checked_mul(n - 1).and_then(|rise| first.checked_add(rise)).is_none() {
             panic!("a ramp of {n} values from {first} by {step} does not fit into 64 bits");
-        };
+        }
         if step == 0 {
             return self.record_n(first, n * count);
         }
-        // The largest value first: one growth, and `buckets` exists.
-        self.record_n(last, count);
-        let (mut next, mut left) = (first, n - 1);
-        while left > 0 {
-            let edge = self.buckets.as_ref().map_or(next, |buckets| buckets.highest_equivalent(next));
-            let within = ((edge - next) / step + 1).min(left);
+        let (mut next, mut left) = (first, n);
+        loop {
+            let within = ((upper_end(next) - next) / step + 1).min(left);
             self.record_evenly(next, step, within, count);
             left -= within;
+            if left == 0 {
+                return;
+            }
             next += within * step;
         }
     }
 
     /// Records a ramp of `n >= 1` values that share a bucket.
+    #[inline]
     fn record_evenly(&mut self, first: u64, step: u64, n: u64, count: u64) {
         self.record_n(first, n * count);
-        let n = u128::from(n);
-        self.sum += u128::from(step) * (n * (n - 1) / 2) * u128::from(count);
-        self.max = self.max.max(first + step * (n as u64 - 1));
+        self.sum += u128::from(step) * (u128::from(n) * u128::from(n - 1) / 2) * u128::from(count);
+        self.max = self.max.max(first + step * (n - 1));
     }
 
     /// The number of values recorded.
     pub fn count(&self) -> u64 {
-        self.buckets.as_ref().map_or(0, hdrhistogram::Histogram::len)
+        self.count
     }
 
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
-        self.buckets.is_none()
+        self.count == 0
     }
 
     /// The exact sum of the values recorded.
@@ -115,7 +170,7 @@ impl Histogram {
 
     /// The mean, from the exact sum; `None` when empty.
     pub fn mean(&self) -> Option<f64> {
-        self.buckets.as_ref().map(|buckets| self.sum as f64 / buckets.len() as f64)
+        (!self.is_empty()).then(|| self.sum as f64 / self.count as f64)
     }
 
     /// The smallest value, exactly; `None` when empty.
@@ -133,8 +188,10 @@ impl Histogram {
     /// and at most 1/1024 of it above. `q` is clamped to 0 to 1, where the answer is the exact
     /// minimum or maximum. `None` when empty.
     pub fn quantile(&self, q: f64) -> Option<u64> {
-        let buckets = self.buckets.as_ref()?;
-        let count = buckets.len();
+        if self.is_empty() {
+            return None;
+        }
+        let count = self.count;
         let mut rank = ((q * count as f64).ceil() as u64).clamp(1, count);
         // The product may round up over an integer (0.07 * 100); the quotient is rounded correctly.
         if rank > 1 && (rank - 1) as f64 / count as f64 >= q {
@@ -143,51 +200,79 @@ impl Histogram {
         if rank == 1 {
             return Some(self.min);
         }
-        // Half a rank below, so that the rank survives the rounding of the product inside.
-        Some(self.upper_end(buckets.value_at_quantile((rank as f64 - 0.5) / count as f64)))
+        let mut below = 0;
+        for (page, counts) in self.used_pages() {
+            let total: u64 = counts.iter().sum();
+            if below + total < rank {
+                below += total;
+                continue;
+            }
+            let reached = counts.iter().position(|count| {
+                below += count;
+                below >= rank
+            });
+            return reached.map(|place| self.edge(page, place));
+        }
+        Some(self.max)
     }
 
-    /// The largest value that may have been recorded in the bucket that ends at `edge`.
-    fn upper_end(&self, edge: u64) -> u64 {
-        match &self.buckets {
-            Some(buckets) if !buckets.equivalent(edge, self.max) => edge,
-            _ => self.max,
-        }
+    /// The pages that hold something, ascending.
+    fn used_pages(&self) -> impl Iterator<Item = (usize, &Page)> {
+        self.pages.iter().enumerate().filter_map(|(index, page)| Some((index, page.as_deref()?)))
+    }
+
+    /// The buckets that hold something, ascending: page, place and count.
+    fn used_buckets(&self) -> impl Iterator<Item = (usize, usize, u64)> {
+        self.used_pages().flat_map(|(page, counts)| {
+            let used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            used.map(move |(place, count)| (page, place, *count))
+        })
+    }
+
+    /// The largest value that may have been recorded in a bucket.
+    fn edge(&self, page: usize, place: usize) -> u64 {
+        upper_end(least(page, place)).min(self.max)
     }
 
     /// The fraction of values at or below `threshold`, in 0 to 1; all values of the threshold's
     /// bucket count as at or below it. Exact below 2048, below the minimum and from the maximum on.
     /// `None` when empty.
     pub fn fraction_at_or_below(&self, threshold: u64) -> Option<f64> {
-        let buckets = self.buckets.as_ref()?;
+        if self.is_empty() {
+            return None;
+        }
         Some(if threshold >= self.max {
             1.0
         } else if threshold < self.min {
             0.0
         } else {
-            buckets.count_between(0, threshold) as f64 / buckets.len() as f64
+            let last = bucket(threshold);
+            let up_to = self.used_buckets().take_while(|(page, place, _)| (*page, *place) <= last);
+            up_to.map(|(_, _, count)| count).sum::<u64>() as f64 / self.count as f64
         })
     }
 
     /// Adds what `other` has recorded.
     pub fn merge(&mut self, other: &Self) {
-        let Some(theirs) = &other.buckets else { return };
-        match &mut self.buckets {
-            Some(ours) => {
-                ours.add(theirs).expect("an auto-resizing histogram takes every u64");
-                self.sum += other.sum;
-                self.min = self.min.min(other.min);
-                self.max = self.max.max(other.max);
-            }
-            None => *self = other.clone(),
+        for (page, theirs) in other.used_pages() {
+            let ours = match self.pages.get_mut(page) {
+                Some(Some(ours)) => ours,
+                _ => self.open(page),
+            };
+            ours.iter_mut().zip(theirs).for_each(|(own, their)| *own += their);
         }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
     }
 
     /// The empirical distribution function, a point for every bucket that holds values, ascending.
     pub fn cdf(&self) -> impl Iterator<Item = CdfPoint> + '_ {
-        self.buckets.iter().flat_map(|buckets| buckets.iter_recorded()).map(|point| CdfPoint {
-            value: self.upper_end(point.value_iterated_to()),
-            fraction: point.quantile(),
+        let mut below = 0;
+        self.used_buckets().map(move |(page, place, count)| {
+            below += count;
+            CdfPoint { value: self.edge(page, place), fraction: below as f64 / self.count as f64 }
         })
     }
 }
@@ -195,8 +280,8 @@ impl Histogram {
 /// Equal when count, sum, minimum, maximum and every bucket are.
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
-        (self.count(), self.sum, self.min, self.max) == (other.count(), other.sum, other.min, other.max)
-            && self.cdf().eq(other.cdf())
+        (self.count, self.sum, self.min, self.max) == (other.count, other.sum, other.min, other.max)
+            && self.used_buckets().eq(other.used_buckets())
     }
 }
 
@@ -262,11 +347,27 @@ mod tests {
 
     #[test]
     fn memory_is_as_documented() {
-        let bytes = |value: u64| of(&[value]).buckets.map_or(0, |b| b.distinct_values() * 8);
-        assert_eq!(bytes(2047), 16 << 10);
-        assert_eq!(bytes(1_000_000_000), 168 << 10);
-        assert_eq!(bytes(3_600_000_000_000), 264 << 10);
-        assert_eq!(bytes(u64::MAX), 440 << 10);
+        let bytes = |values: &[u64]| of(values).used_pages().count() * size_of::<Page>();
+        assert_eq!(bytes(&[]), 0);
+        assert_eq!(bytes(&[2047]), 8 << 10);
+        let latencies: Vec<u64> = (0..60_000).map(|millis| (millis + 1) * 1_000_000).collect();
+        assert_eq!(bytes(&latencies), 136 << 10);
+        let everything: Vec<u64> = (0..64).map(|bit| u64::MAX >> bit).collect();
+        assert_eq!(bytes(&everything), 440 << 10);
+    }
+
+    #[test]
+    fn every_bucket_ends_where_the_next_begins() {
+        let mut next = 0;
+        for page in 0..55 {
+            for place in 0..BUCKETS {
+                assert_eq!(least(page, place), next);
+                let end = upper_end(next);
+                assert_eq!((bucket(next), bucket(end)), ((page, place), (page, place)));
+                next = end.wrapping_add(1);
+            }
+        }
+        assert_eq!(next, 0, "2^64");
     }
 
     proptest! {
@@ -282,6 +383,33 @@ mod tests {
             prop_assert_eq!(merged.sum(), all.iter().map(|v| u128::from(*v)).sum::<u128>());
             prop_assert_eq!(merged.min(), all.iter().min().copied());
             prop_assert_eq!(merged.max(), all.iter().max().copied());
+        }
+
+        #[test]
+        fn a_cleared_one_is_like_new(
+            before in prop::collection::vec(value(), 0..50),
+            after in prop::collection::vec(value(), 0..50),
+        ) {
+            let mut histogram = of(&before);
+            histogram.clear();
+            prop_assert_eq!(&histogram, &Histogram::new());
+            after.iter().for_each(|value| histogram.record(*value));
+            prop_assert_eq!(&histogram, &of(&after));
+        }
+
+        #[test]
+        fn it_has_the_buckets_of_hdr_histogram(values in prop::collection::vec(value(), 1..200)) {
+            let mut peer = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+            values.iter().for_each(|value| peer.record(*value).unwrap());
+            let histogram = of(&values);
+            let points: Vec<CdfPoint> = histogram.cdf().collect();
+            let theirs: Vec<_> = peer.iter_recorded().collect();
+            prop_assert_eq!(points.len(), theirs.len());
+            for (point, their) in points.iter().zip(theirs) {
+                let (edge, max) = (their.value_iterated_to(), histogram.max().unwrap());
+                let edge = if peer.equivalent(edge, max) { max } else { edge };
+                prop_assert_eq!((point.value, point.fraction), (edge, their.quantile()));
+            }
         }
 
         #[test]

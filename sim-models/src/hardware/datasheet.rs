@@ -78,6 +78,8 @@ pub struct Efficiency {
     pub attention_floor_us: Option<f64>,
     /// Latency of the element-wise kernels, in each layer, in microseconds. 8: four kernels of 2 us
     /// (assumption, chosen with one server in view: Qwen3-14B on an H100, 11.1 ms between tokens when idle).
+    /// As much again in a layer with experts, to route, sort and combine, and in one with latent attention, to
+    /// norm and expand the compressed vectors (assumption).
     pub elementwise_floor_us: f64,
     /// Latency of a small all-reduce in microseconds. H100: 4.3, 4.9 and 5.4 over 2, 4 and 8 GPUs; over
     /// PCIe 5.3, 12.6 and 22.4 as on the L40S (measured).
@@ -313,13 +315,17 @@ impl StepFunction {
         let elementwise = elementwise_values * activation / rates.elementwise;
         let all_reduces = if tensor_parallel > 1 { 2.0 * layers } else { 0.0 };
         let reduced = 2.0 * (gpus - 1.0) / gpus * model.hidden as f64 * activation / rates.link;
-        let exchanging = if data_parallel > 1 { (model.layers - model.dense_layers) as f64 } else { 0.0 };
+        let with_experts = if model.experts > 1 { model.layers - model.dense_layers } else { 0 };
+        let exchanging = if data_parallel > 1 { with_experts as f64 } else { 0.0 };
         let copies = model.active_experts.min(data_parallel) as f64 * (1.0 - 1.0 / data_parallel as f64);
         let exchanged = 2.0 * copies * model.hidden as f64 * activation / gpus / rates.exchange_link;
         let logits = if model.kind == ModelKind::Decoder { model.vocab as f64 } else { 0.0 };
         let sampling = 3.0 * 4.0 * logits / rates.elementwise;
 
-        let floors = layers * (rates.attention_floor + efficiency.elementwise_floor_us * 1e-6)
+        let with_latent = if model.latent.is_some() { model.layers } else { 0 };
+        let elementwise_floors = (model.layers + with_experts + with_latent) as f64;
+        let floors = layers * rates.attention_floor
+            + elementwise_floors * efficiency.elementwise_floor_us * 1e-6
             + all_reduces * rates.all_reduce_base
             + 2.0 * exchanging * rates.exchange_base
             + efficiency.step_gap_us * 1e-6;

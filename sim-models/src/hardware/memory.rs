@@ -203,7 +203,7 @@ pub struct DoesNotFit {
     pub missing_bytes: u64,
     /// What would fit with all else unchanged: the widest narrower precision on the same GPUs, the
     /// fewest GPUs at the same precision (where neither helps alone, the fewest GPUs at any
-    /// precision), and the GPU with the least memory at the same precision and number.
+    /// precision), and the smallest other GPU at the same precision, as few as possible.
     pub alternatives: Vec<Alternative>,
 }
 
@@ -345,12 +345,16 @@ fn alternatives(gpu: &Gpu, model: &Model, settings: &MemorySettings) -> Vec<Alte
         let both = more().flat_map(|gpus| narrower().map(move |precision| (precision, gpus)));
         found.extend(both.into_iter().find(|(p, n)| fits(gpu, *p, *n)).map(here));
     }
-    let larger = gpus().iter().filter(|other| other.is_host() == gpu.is_host() && fits(other, asked, given));
-    found.extend(larger.min_by_key(|other| other.memory_bytes).map(|other| Alternative {
-        precision: asked,
-        tensor_parallel: given,
-        gpu: Some(other.id.clone()),
-    }));
+    let smallest = |tensor_parallel| {
+        let others = gpus().iter().filter(|other| other.is_host() == gpu.is_host() && other.id != gpu.id);
+        let fitting = others.filter(|other| fits(other, asked, tensor_parallel));
+        fitting.min_by_key(|other| other.memory_bytes).map(|other| Alternative {
+            precision: asked,
+            tensor_parallel,
+            gpu: Some(other.id.clone()),
+        })
+    };
+    found.extend(std::iter::once(given).chain(more()).find_map(smallest));
     found
 }
 

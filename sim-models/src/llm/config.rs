@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
 use super::engine::{self, Engine, EngineConfig, SchedulingPolicy};
-use super::pool::{Balancer, Pool, Setup};
+use super::pool::{Pool, Setup};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -19,11 +19,9 @@ use crate::hardware::datasheet::Efficiency;
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction};
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
 use crate::units::HourlyPrice;
-
-/// The most replicas of a pool: a bound on the memory of a simulation (assumption).
-const MAX_REPLICAS: u32 = 4096;
 
 /// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
 /// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
@@ -94,6 +92,9 @@ pub struct LlmConfig {
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
+    /// How it is learnt which replicas are well. Default: kubernetes.
+    #[serde(default = "HealthConfig::kubernetes")]
+    pub health: HealthConfig,
     /// The most calls that wait at a replica, at least 1; who comes then is rejected. Default: no limit,
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,6 +176,7 @@ impl LlmConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             balancer: Balancer::default(),
+            health: HealthConfig::kubernetes(),
             queue_cap: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
@@ -299,16 +301,19 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        if replicas > MAX_REPLICAS {
-            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
-                .help(format!("expected at most {MAX_REPLICAS}")));
-        }
         let (config, step) = (self.engine()?, self.step_function()?);
         if !replicas.is_multiple_of(self.data_parallel_size) {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
         }
         check_longest_step(&config, &step)?;
+        let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+        let front = Front::new(FrontSetup {
+            replicas,
+            balancer: &self.balancer,
+            health: &self.health,
+            prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
+        })?;
         let engine = Engine::new(config).map_err(engine_refused)?;
         let gpu = self.gpu()?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
@@ -321,14 +326,7 @@ impl LlmConfig {
         let (cost, me) = scope.cost();
         let kind = if gpu.is_host() { "host" } else { "gpu" };
         cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
-        Ok(Box::new(Pool::new(Setup {
-            engine,
-            step,
-            replicas,
-            gpus,
-            balancer: self.balancer,
-            queue_cap: self.queue_cap,
-        })))
+        Ok(Box::new(Pool::new(Setup { engine, step, replicas, gpus, front, queue_cap: self.queue_cap })))
     }
 }
 

@@ -11,7 +11,6 @@
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
 //! the first step in whatever order they come, and before its faults and samplers.
 
-mod balance;
 mod replica;
 #[cfg(test)]
 mod tests;
@@ -19,11 +18,8 @@ mod tests;
 use std::num::NonZeroU32;
 
 use sim_core::event::Phase;
-use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::time::{SimDuration, SimTime};
 
-use balance::Balance;
-pub use balance::Balancer;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::LlmReport;
@@ -33,6 +29,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::hardware::timing::StepFunction;
+use crate::pool::{Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -49,7 +46,7 @@ pub(super) struct Setup {
     pub(super) replicas: u32,
     /// GPUs of all replicas.
     pub(super) gpus: u64,
-    pub(super) balancer: Balancer,
+    pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
 }
 
@@ -64,9 +61,7 @@ struct Active {
 pub(super) struct Pool {
     replicas: Vec<Replica>,
     step: StepFunction,
-    balance: Balance,
-    /// Made at the start, and only for a balancer that draws.
-    routing: Option<KeyedStream>,
+    front: Front,
     queue_cap: Option<NonZeroU32>,
     active: Slab<Active>,
     /// Steps that begin now take this many times as long.
@@ -79,7 +74,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, replicas, gpus, balancer, queue_cap } = setup;
+        let Setup { engine, step, replicas, gpus, front, queue_cap } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -92,8 +87,7 @@ impl Pool {
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
             step,
-            balance: Balance::new(balancer),
-            routing: None,
+            front,
             queue_cap,
             active: Slab::default(),
             slow: 1.0,
@@ -106,17 +100,16 @@ impl Pool {
     /// Takes note of a replica's load after something has changed.
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
-        self.load.replace(self.replicas[index].note());
+        let (old, new) = self.replicas[index].note();
+        self.load.replace((old, new));
+        self.front.note(index, new.waiting, new.running, now);
+        self.measures.note_kv(index, now, new.kv_used);
         let ReplicaLoad { waiting, running, kv_used, stepping } = self.load;
         let meter = ctx.meter();
-        meter.queue.set(now, waiting);
+        meter.queue.set(now, waiting + self.front.held());
         meter.busy.set(now, running);
         self.measures.kv_used.set(now, kv_used);
         self.measures.stepping.set(now, stepping);
-    }
-
-    fn live(&self) -> u64 {
-        self.replicas.iter().filter(|replica| replica.up).count() as u64
     }
 
     fn note_capacity(&self, ctx: &mut Ctx) {
@@ -126,7 +119,7 @@ impl Pool {
     }
 
     fn capacity(&self) -> u64 {
-        self.live() * u64::from(self.replicas[0].engine.config().max_num_seqs)
+        self.front.up() * u64::from(self.replicas[0].engine.config().max_num_seqs)
     }
 
     /// Begins a replica's next step, if it has work.
@@ -146,10 +139,10 @@ impl Pool {
     }
 
     fn end_step(&mut self, index: usize, ctx: &mut Ctx) {
-        let Self { replicas, active, measures, .. } = self;
+        let Self { replicas, active, measures, front, .. } = self;
         let replica = &mut replicas[index];
         if let Some(plan) = replica.engine.plan() {
-            measures.step(plan, replica.step_ticks);
+            measures.step(index, plan, replica.step_ticks);
         }
         let output = replica.finish_step();
         measures.tokens(output);
@@ -160,37 +153,13 @@ impl Pool {
             }
             if emission.last {
                 active.remove(Key::from_bits(ctx.call(call).scratch));
-                ctx.reply(call, Reply::OK);
+                front.reply(call, Reply::OK, ctx);
             }
         }
     }
 
-    fn crash(&mut self, index: usize, ctx: &mut Ctx) {
-        for key in self.replicas[index].crash() {
-            let call = CallId::from_bits(key);
-            self.active.remove(Key::from_bits(ctx.call(call).scratch));
-            ctx.reply(call, Reply::FAILED);
-        }
-        self.note(index, ctx);
-    }
-
-    /// The replica for a call; none if all are down.
-    fn pick(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
-        let live = match self.routing {
-            Some(_) => self.live(),
-            None => 0,
-        };
-        let draw = self.routing.as_ref().map_or(0, |routing| {
-            let request = ctx.request(call);
-            let (hop, attempt) = (ctx.call(call).hop, ctx.call(call).attempt);
-            (unit(&mut routing.draws(request.key, hop, attempt)) * live as f64) as usize
-        });
-        self.balance.pick(&self.replicas, draw)
-    }
-
     /// Hands a call to an engine; the reason if it cannot be served.
-    fn submit(&mut self, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
-        let index = self.pick(call, ctx).ok_or(Reason::NoReplica)?;
+    fn submit(&mut self, index: usize, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
         let replica = &mut self.replicas[index];
         if self.queue_cap.is_some_and(|cap| replica.engine.observe().waiting >= cap.get()) {
             return Err(Reason::QueueFull);
@@ -205,7 +174,6 @@ impl Pool {
         })?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
-        self.measures.calls[index] += 1;
         if replica.wake() {
             ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
         }
@@ -218,7 +186,6 @@ impl Pool {
 #[derive(Debug)]
 enum Reason {
     QueueFull,
-    NoReplica,
     Engine(Rejection),
 }
 
@@ -240,33 +207,41 @@ fn stretched(ticks: u64, factor: f64) -> u64 {
 
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
-        if self.balance.draws() {
-            self.routing = Some(ctx.keyed_stream(Purpose::Routing));
-        }
+        self.front.start(ctx);
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        let Err(reason) = self.submit(call, ctx) else { return };
+        let Some(index) = self.front.route(call, ctx) else { return };
+        let Err(reason) = self.submit(index, call, ctx) else { return };
         let rejected = &mut self.measures.rejected;
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
-            Reason::NoReplica => &mut rejected.no_replica,
             Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
             Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
-        ctx.reply(call, Reply::REJECTED);
+        self.front.reply(call, Reply::REJECTED, ctx);
     }
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+        if self.front.cancel(call, ctx).is_none() {
+            return;
+        }
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
         self.replicas[replica as usize].engine.abort(sequence);
         self.note(replica as usize, ctx);
-        ctx.reply(call, Reply::FAILED);
+        self.front.abandon(call, ctx);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        if self.front.owns(timer) {
+            let signal = |index: usize| {
+                let state = self.replicas[index].engine.observe();
+                Signal { waiting: state.waiting.into(), running: state.running.into() }
+            };
+            return self.front.on_timer(timer, ctx, signal);
+        }
         let index = (timer.data >> 32) as usize;
         let replica = &mut self.replicas[index];
         if replica.generation != timer.data as u32 {
@@ -281,34 +256,42 @@ impl Component for Pool {
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        match *fault {
-            Fault::Crash { replicas } => {
-                let live = (0..self.replicas.len()).filter(|index| self.replicas[*index].up);
-                for index in live.take(replicas as usize).collect::<Vec<_>>() {
-                    self.crash(index, ctx);
-                }
-                self.note_capacity(ctx);
+        if let Fault::Slow { factor } = *fault {
+            self.slow = factor;
+        }
+        let Self { front, replicas, active, .. } = self;
+        let broken = front.on_fault(fault, ctx, |index, ctx| {
+            let lost: Vec<_> = replicas[index].crash().into_iter().map(CallId::from_bits).collect();
+            for call in &lost {
+                active.remove(Key::from_bits(ctx.call(*call).scratch));
             }
-            Fault::Repair { replicas } => {
-                let down = self.replicas.iter_mut().filter(|replica| !replica.up);
-                down.take(replicas as usize).for_each(|replica| replica.up = true);
-                self.note_capacity(ctx);
-            }
-            Fault::Slow { factor } => self.slow = factor,
+            lost
+        });
+        if broken {
+            (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
+            self.note_capacity(ctx);
         }
     }
 
     fn observe(&self, _now: SimTime) -> Signals {
         let ReplicaLoad { waiting, running, kv_used, .. } = self.load;
-        let kv_total = self.live() * u64::from(self.facts.usable_blocks);
-        Signals { queue: waiting, busy: running, capacity: self.capacity(), kv_used, kv_total }
+        let kv_total = self.front.up() * u64::from(self.facts.usable_blocks);
+        let queue = waiting + self.front.held();
+        Signals { queue, busy: running, capacity: self.capacity(), kv_used, kv_total }
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        Some(self.measures.report(&self.facts, now))
+        let mut report = self.measures.report(&self.facts, now);
+        report.rejected.no_replica = self.front.report(now).no_replica;
+        Some(report)
+    }
+
+    fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
+        Some(self.front.report(now))
     }
 
     fn reset_measurements(&mut self, now: SimTime) {
         self.measures.reset(now);
+        self.front.reset_measurements(now);
     }
 }

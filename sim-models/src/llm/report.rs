@@ -26,11 +26,32 @@ impl Rejected {
     }
 }
 
+/// One replica of an LLM pool in the measured part of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlmReplica {
+    /// Share of its KV blocks in use, averaged over time.
+    pub kv_use_mean: f64,
+    /// The largest share of its KV blocks that was ever in use.
+    pub kv_use_max: f64,
+    /// Steps.
+    pub steps: u64,
+    /// Mean length of a step, in nanoseconds; none without steps.
+    pub step_time_mean: Option<f64>,
+    /// Sequences in a step, averaged over the time in steps; none without steps.
+    pub batch_mean: Option<f64>,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Tokens that admitted sequences found in the prefix cache.
+    pub prefix_hit_tokens: u64,
+    /// Tokens that they looked for.
+    pub prefix_query_tokens: u64,
+}
+
 /// What an LLM pool measured in the measured part of the run. Work is counted when its step ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlmReport {
     /// Replicas, whether up or not.
-    pub replicas: u32,
+    pub replicas: Vec<LlmReplica>,
     /// GPUs of all replicas.
     pub gpus: u64,
     /// Share of the time that the GPUs were in a step.
@@ -61,17 +82,15 @@ pub struct LlmReport {
     pub output_tokens: u64,
     /// Time between two tokens of a sequence, in nanoseconds, rounded down.
     pub itl: Histogram,
-    /// Calls that each replica took.
-    pub calls_by_replica: Vec<u64>,
     /// Calls refused.
     pub rejected: Rejected,
     /// How far the step times can be trusted, in words.
     pub calibration: String,
 }
 
-/// Collects the report.
-#[derive(Debug)]
-pub(super) struct Measures {
+/// Counts of one replica, or the sums of all.
+#[derive(Debug, Clone, Default)]
+struct Counts {
     steps: u64,
     ticks: u128,
     /// Sum of ticks times sequences.
@@ -79,11 +98,37 @@ pub(super) struct Measures {
     preemptions: u64,
     prefix_hit_tokens: u64,
     prefix_query_tokens: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.ticks += other.ticks;
+        self.sequence_ticks += other.sequence_ticks;
+        self.preemptions += other.preemptions;
+        self.prefix_hit_tokens += other.prefix_hit_tokens;
+        self.prefix_query_tokens += other.prefix_query_tokens;
+    }
+
+    fn step_time_mean(&self) -> Option<f64> {
+        (self.steps > 0).then(|| self.ticks as f64 / TICKS_PER_NANO as f64 / self.steps as f64)
+    }
+
+    fn batch_mean(&self) -> Option<f64> {
+        (self.steps > 0).then(|| self.sequence_ticks as f64 / self.ticks as f64)
+    }
+}
+
+/// Collects the report.
+#[derive(Debug)]
+pub(super) struct Measures {
+    /// Of each replica.
+    counts: Vec<Counts>,
+    /// KV blocks in use in each replica.
+    kv_used_by: Vec<TimeWeighted>,
     prompt_tokens: u64,
     output_tokens: u64,
     itl: Histogram,
-    /// Calls taken, by replica.
-    pub(super) calls: Vec<u64>,
     pub(super) rejected: Rejected,
     /// KV blocks in use.
     pub(super) kv_used: TimeWeighted,
@@ -106,22 +151,17 @@ pub(super) struct Facts {
 impl Measures {
     pub(super) fn new(replicas: u32) -> Self {
         let level = || TimeWeighted::new(SimTime::ZERO, 0);
-        Self::from(replicas as usize, level(), level())
+        Self::from((0..replicas).map(|_| level()).collect(), level(), level())
     }
 
     /// Everything from zero, but for the levels.
-    fn from(replicas: usize, kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
+    fn from(kv_used_by: Vec<TimeWeighted>, kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
         Self {
-            steps: 0,
-            ticks: 0,
-            sequence_ticks: 0,
-            preemptions: 0,
-            prefix_hit_tokens: 0,
-            prefix_query_tokens: 0,
+            counts: vec![Counts::default(); kv_used_by.len()],
+            kv_used_by,
             prompt_tokens: 0,
             output_tokens: 0,
             itl: Histogram::new(),
-            calls: vec![0; replicas],
             rejected: Rejected::default(),
             kv_used,
             stepping,
@@ -132,17 +172,28 @@ impl Measures {
         let (mut kv_used, mut stepping) = (self.kv_used.clone(), self.stepping.clone());
         kv_used.reset(now);
         stepping.reset(now);
-        *self = Self::from(self.calls.len(), kv_used, stepping);
+        let mut kv_used_by = std::mem::take(&mut self.kv_used_by);
+        kv_used_by.iter_mut().for_each(|level| level.reset(now));
+        *self = Self::from(kv_used_by, kv_used, stepping);
     }
 
-    /// A step that took `ticks` has ended.
-    pub(super) fn step(&mut self, plan: &StepPlan, ticks: u64) {
-        self.steps += 1;
-        self.ticks += u128::from(ticks);
-        self.sequence_ticks += u128::from(ticks) * u128::from(plan.work.sequences);
-        self.preemptions += u64::from(plan.preemptions);
-        self.prefix_hit_tokens += plan.prefix_hit_tokens;
-        self.prefix_query_tokens += plan.prefix_query_tokens;
+    /// Takes note of the KV blocks in use in a replica.
+    pub(super) fn note_kv(&mut self, replica: usize, now: SimTime, used: u64) {
+        let level = &mut self.kv_used_by[replica];
+        if level.level() != used {
+            level.set(now, used);
+        }
+    }
+
+    /// A step of a replica that took `ticks` has ended.
+    pub(super) fn step(&mut self, replica: usize, plan: &StepPlan, ticks: u64) {
+        let counts = &mut self.counts[replica];
+        counts.steps += 1;
+        counts.ticks += u128::from(ticks);
+        counts.sequence_ticks += u128::from(ticks) * u128::from(plan.work.sequences);
+        counts.preemptions += u64::from(plan.preemptions);
+        counts.prefix_hit_tokens += plan.prefix_hit_tokens;
+        counts.prefix_query_tokens += plan.prefix_query_tokens;
         self.prompt_tokens += plan.work.new_tokens - u64::from(plan.decodes);
     }
 
@@ -166,25 +217,36 @@ impl Measures {
 
     pub(super) fn report(&self, facts: &Facts, now: SimTime) -> LlmReport {
         let all_blocks = f64::from(facts.replicas) * f64::from(facts.usable_blocks);
-        let (ticks, some) = (self.ticks as f64, self.steps > 0);
+        let blocks = f64::from(facts.usable_blocks);
+        let replica = |(counts, kv): (&Counts, &TimeWeighted)| LlmReplica {
+            kv_use_mean: kv.mean(now) / blocks,
+            kv_use_max: kv.max() as f64 / blocks,
+            steps: counts.steps,
+            step_time_mean: counts.step_time_mean(),
+            batch_mean: counts.batch_mean(),
+            preemptions: counts.preemptions,
+            prefix_hit_tokens: counts.prefix_hit_tokens,
+            prefix_query_tokens: counts.prefix_query_tokens,
+        };
+        let mut all = Counts::default();
+        self.counts.iter().for_each(|counts| all.add(counts));
         LlmReport {
-            replicas: facts.replicas,
+            replicas: self.counts.iter().zip(&self.kv_used_by).map(replica).collect(),
             gpus: facts.gpus,
             gpu_busy: self.stepping.mean(now) / f64::from(facts.replicas),
             kv_blocks: facts.kv_blocks,
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
             kv_use_mean: self.kv_used.mean(now) / all_blocks,
             kv_use_max: self.kv_used.max() as f64 / all_blocks,
-            steps: self.steps,
-            step_time_mean: some.then(|| ticks / TICKS_PER_NANO as f64 / self.steps as f64),
-            batch_mean: some.then(|| self.sequence_ticks as f64 / ticks),
-            preemptions: self.preemptions,
-            prefix_hit_tokens: self.prefix_hit_tokens,
-            prefix_query_tokens: self.prefix_query_tokens,
+            steps: all.steps,
+            step_time_mean: all.step_time_mean(),
+            batch_mean: all.batch_mean(),
+            preemptions: all.preemptions,
+            prefix_hit_tokens: all.prefix_hit_tokens,
+            prefix_query_tokens: all.prefix_query_tokens,
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.output_tokens,
             itl: self.itl.clone(),
-            calls_by_replica: self.calls.clone(),
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
         }

@@ -422,6 +422,8 @@ impl Component for Server {
             Fault::Crash { replicas } => self.crash(replicas, ctx),
             Fault::Repair { replicas } => self.repair(replicas, ctx),
             Fault::Slow { factor } => self.slow = factor,
+            // For pools of replicas only, which the configuration sees to.
+            Fault::Hang { .. } | Fault::Restart { .. } | Fault::Drain { .. } | Fault::Undrain { .. } => {}
         }
         self.dispatch(ctx);
         self.settle(ctx);

@@ -6,10 +6,10 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
-use super::{Servers, verdict};
+use super::{Replica, Servers, verdict};
 use crate::call::{CallId, Reply};
-use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
+use crate::pool::Front;
 use crate::slab::{Key, Slab};
 
 /// Binary digits below the nanosecond.
@@ -137,40 +137,34 @@ impl Sharing {
     }
 
     /// Works on until now and ends what is done.
-    fn catch_up(&mut self, ctx: &mut Ctx) {
+    fn catch_up(&mut self, front: &mut Front, ctx: &mut Ctx) {
         let jobs = &mut self.jobs;
         self.work.advance(ctx.now(), |key| {
             if let Some(job) = jobs.remove(key) {
-                ctx.reply(job.call, verdict(job.fails));
+                front.reply(job.call, verdict(job.fails), ctx);
             }
         });
     }
 
-    fn calls(&self) -> (u64, u64) {
-        let calls = self.work.len() as u64;
-        let busy = calls.min(u64::from(self.servers.up));
-        (calls - busy, busy)
-    }
-
-    /// After every change: meters and the next end.
+    /// After every change: the next end.
     fn settle(&mut self, ctx: &mut Ctx) {
-        let now = ctx.now();
-        let (queue, busy) = self.calls();
-        let meter = ctx.meter();
-        meter.queue.set(now, queue);
-        meter.busy.set(now, busy);
         if let Some(timer) = self.timer.take() {
             ctx.cancel_timer(timer);
         }
-        self.timer = self.work.next().map(|delay| ctx.schedule(delay, Phase::StepEnd, 0, 0));
+        let kind = self.servers.timer;
+        self.timer = self.work.next().map(|delay| ctx.schedule(delay, Phase::StepEnd, kind, 0));
     }
 }
 
-impl Component for Sharing {
-    fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        self.catch_up(ctx);
+impl Replica for Sharing {
+    fn servers(&mut self) -> &mut Servers {
+        &mut self.servers
+    }
+
+    fn arrive(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
+        self.catch_up(front, ctx);
         if self.work.len() as u64 >= self.servers.most_calls() {
-            ctx.reply(call, Reply::REJECTED);
+            front.reply(call, Reply::REJECTED, ctx);
         } else {
             let (work, fails) = self.servers.draw(call, ctx);
             let key = self.jobs.insert(Job { call, fails, mark: Mark::default() });
@@ -184,51 +178,65 @@ impl Component for Sharing {
         self.settle(ctx);
     }
 
-    fn on_timer(&mut self, _timer: Timer, ctx: &mut Ctx) {
+    fn on_timer(&mut self, _data: u64, front: &mut Front, ctx: &mut Ctx) {
         self.timer = None;
-        self.catch_up(ctx);
+        self.catch_up(front, ctx);
         self.settle(ctx);
     }
 
-    fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+    fn cancel(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
-        self.catch_up(ctx);
+        self.catch_up(front, ctx);
         // It may have ended this very instant.
         if let Some(job) = self.jobs.remove(key) {
             self.work.remove(job.mark);
-            ctx.reply(call, Reply::FAILED);
+            front.abandon(call, ctx);
         }
         self.settle(ctx);
     }
 
-    fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        self.catch_up(ctx);
-        match *fault {
-            Fault::Crash { replicas } => {
-                let before = self.servers.up;
-                let (lost, mut draws) = self.servers.crash(replicas, ctx);
-                let share = f64::from(lost) / f64::from(before.max(1));
-                let mut hit = Vec::new();
-                self.work.items.retain(|_, key| {
-                    let goes = unit(&mut draws) < share;
-                    hit.extend(goes.then_some(*key));
-                    !goes
-                });
-                for key in hit {
-                    if let Some(job) = self.jobs.remove(key) {
-                        ctx.reply(job.call, Reply::FAILED);
-                    }
-                }
+    fn crash(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx) {
+        self.catch_up(front, ctx);
+        let before = self.servers.up;
+        let (lost, mut draws) = self.servers.crash(servers, ctx);
+        let share = f64::from(lost) / f64::from(before.max(1));
+        let mut hit = Vec::new();
+        self.work.items.retain(|_, key| {
+            let goes = unit(&mut draws) < share;
+            hit.extend(goes.then_some(*key));
+            !goes
+        });
+        for key in hit {
+            if let Some(job) = self.jobs.remove(key) {
+                front.reply(job.call, Reply::FAILED, ctx);
             }
-            Fault::Repair { replicas } => self.servers.repair(replicas, ctx),
-            Fault::Slow { factor } => self.servers.slowdown = factor,
         }
         self.work.set_servers(self.servers.up);
         self.settle(ctx);
     }
 
-    fn observe(&self, _now: SimTime) -> Signals {
-        let (queue, busy) = self.calls();
-        Signals { queue, busy, capacity: u64::from(self.servers.up), ..Signals::default() }
+    fn repair(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx) {
+        self.catch_up(front, ctx);
+        self.servers.repair(servers);
+        self.work.set_servers(self.servers.up);
+        self.settle(ctx);
+    }
+
+    fn slow(&mut self, factor: f64, front: &mut Front, ctx: &mut Ctx) {
+        self.catch_up(front, ctx);
+        self.servers.slowdown = factor;
+        self.settle(ctx);
+    }
+
+    fn lose(&mut self, ctx: &mut Ctx) -> Vec<CallId> {
+        let items = std::mem::take(&mut self.work.items);
+        self.settle(ctx);
+        items.into_values().filter_map(|key| self.jobs.remove(key)).map(|job| job.call).collect()
+    }
+
+    fn load(&self) -> (u64, u64) {
+        let calls = self.work.len() as u64;
+        let busy = calls.min(u64::from(self.servers.up));
+        (calls - busy, busy)
     }
 }

@@ -7,10 +7,10 @@ use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
 use super::line::Line;
-use super::{Discipline, Servers, verdict, waited};
+use super::{Discipline, Replica, Servers, verdict, waited};
 use crate::call::{CallId, Reply};
-use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
+use crate::pool::Front;
 use crate::slab::{Key, Slab};
 
 /// A call that waits or is in service.
@@ -90,12 +90,10 @@ impl Stations {
         self.serving.len() < self.servers.up as usize
     }
 
-    fn wait(&mut self, key: Key, ctx: &mut Ctx) {
+    fn wait(&mut self, key: Key) {
         let job = self.job(key);
         let (rank, number) = (self.waiting_rank(job), job.number);
         self.line.push(rank, number, key);
-        let now = ctx.now();
-        ctx.meter().queue.add(now, 1);
     }
 
     fn begin(&mut self, key: Key, ctx: &mut Ctx) {
@@ -109,11 +107,11 @@ impl Stations {
             let wait = waited(job.call, ctx).as_nanos();
             ctx.meter().wait.record(wait);
         }
-        let timer = ctx.schedule(SimDuration::from_nanos(job.left), Phase::StepEnd, 0, key.to_bits());
+        let after = SimDuration::from_nanos(job.left);
+        let timer = ctx.schedule(after, Phase::StepEnd, self.servers.timer, key.to_bits());
         let ends = SimTime::from_nanos(now.as_nanos().saturating_add(job.left));
         job.serving = Some(Serving { place: self.serving.len(), ends, timer });
         self.serving.push(key);
-        ctx.meter().busy.add(now, 1);
         if self.is_preemptive() {
             let job = self.job(key);
             self.preemptible.insert((self.serving_rank(job, ends), job.number), key);
@@ -128,7 +126,6 @@ impl Stations {
         ctx.cancel_timer(timer);
         job.left = ends.since(now).as_nanos();
         self.serving.swap_remove(place);
-        ctx.meter().busy.add(now, -1);
         if self.is_preemptive() {
             let job = self.job(key);
             let rank = self.serving_rank(job, ends);
@@ -143,10 +140,10 @@ impl Stations {
     }
 
     /// Ends a call in service.
-    fn end(&mut self, key: Key, reply: Reply, ctx: &mut Ctx) {
+    fn end(&mut self, key: Key, reply: Reply, front: &mut Front, ctx: &mut Ctx) {
         self.leave_server(key, ctx);
         if let Some(job) = self.jobs.remove(key) {
-            ctx.reply(job.call, reply);
+            front.reply(job.call, reply, ctx);
         }
     }
 
@@ -154,8 +151,6 @@ impl Stations {
     fn fill(&mut self, ctx: &mut Ctx) {
         while self.has_free_server() {
             let Some(key) = self.line.pop() else { return };
-            let now = ctx.now();
-            ctx.meter().queue.add(now, -1);
             self.begin(key, ctx);
         }
     }
@@ -169,10 +164,14 @@ impl Stations {
     }
 }
 
-impl Component for Stations {
-    fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
+impl Replica for Stations {
+    fn servers(&mut self) -> &mut Servers {
+        &mut self.servers
+    }
+
+    fn arrive(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
         if (self.serving.len() + self.line.len()) as u64 >= self.servers.most_calls() {
-            ctx.reply(call, Reply::REJECTED);
+            front.reply(call, Reply::REJECTED, ctx);
             return;
         }
         let (mut left, fails) = self.servers.draw(call, ctx);
@@ -188,59 +187,68 @@ impl Component for Stations {
             self.begin(key, ctx);
         } else if let Some(victim) = self.victim(key, ctx.now()) {
             self.leave_server(victim, ctx);
-            self.wait(victim, ctx);
+            self.wait(victim);
             self.begin(key, ctx);
         } else {
-            self.wait(key, ctx);
+            self.wait(key);
         }
     }
 
-    fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
-        let key = Key::from_bits(timer.data);
+    fn on_timer(&mut self, data: u64, front: &mut Front, ctx: &mut Ctx) {
+        let key = Key::from_bits(data);
         let fails = self.job(key).fails;
-        self.end(key, verdict(fails), ctx);
+        self.end(key, verdict(fails), front, ctx);
         self.fill(ctx);
     }
 
-    fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+    fn cancel(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(job) = self.jobs.get(key) else { return };
         if job.serving.is_none() {
             let (rank, number) = (self.waiting_rank(job), job.number);
             self.line.remove(rank, number);
-            let now = ctx.now();
-            ctx.meter().queue.add(now, -1);
         }
-        self.end(key, Reply::FAILED, ctx);
+        self.leave_server(key, ctx);
+        self.jobs.remove(key);
+        front.abandon(call, ctx);
         self.fill(ctx);
     }
 
-    fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        match *fault {
-            Fault::Crash { replicas } => {
-                let before = self.servers.up;
-                let (lost, mut draws) = self.servers.crash(replicas, ctx);
-                for gone in 0..lost {
-                    let hit = (unit(&mut draws) * f64::from(before - gone)) as usize;
-                    if let Some(key) = self.serving.get(hit).copied() {
-                        self.end(key, Reply::FAILED, ctx);
-                    }
-                }
+    fn crash(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx) {
+        let before = self.servers.up;
+        let (lost, mut draws) = self.servers.crash(servers, ctx);
+        for gone in 0..lost {
+            let hit = (unit(&mut draws) * f64::from(before - gone)) as usize;
+            if let Some(key) = self.serving.get(hit).copied() {
+                self.end(key, Reply::FAILED, front, ctx);
             }
-            Fault::Repair { replicas } => {
-                self.servers.repair(replicas, ctx);
-                self.fill(ctx);
-            }
-            Fault::Slow { factor } => self.servers.slowdown = factor,
         }
     }
 
-    fn observe(&self, _now: SimTime) -> Signals {
-        Signals {
-            queue: self.line.len() as u64,
-            busy: self.serving.len() as u64,
-            capacity: u64::from(self.servers.up),
-            ..Signals::default()
+    fn repair(&mut self, servers: u32, _front: &mut Front, ctx: &mut Ctx) {
+        self.servers.repair(servers);
+        self.fill(ctx);
+    }
+
+    fn slow(&mut self, factor: f64, _front: &mut Front, _ctx: &mut Ctx) {
+        self.servers.slowdown = factor;
+    }
+
+    fn lose(&mut self, ctx: &mut Ctx) -> Vec<CallId> {
+        let mut lost = std::mem::take(&mut self.serving);
+        for key in &lost {
+            if let Some(Serving { timer, .. }) = self.jobs.get(*key).and_then(|job| job.serving) {
+                ctx.cancel_timer(timer);
+            }
         }
+        while let Some(key) = self.line.pop() {
+            lost.push(key);
+        }
+        self.preemptible.clear();
+        lost.into_iter().filter_map(|key| self.jobs.remove(key)).map(|job| job.call).collect()
+    }
+
+    fn load(&self) -> (u64, u64) {
+        (self.line.len() as u64, self.serving.len() as u64)
     }
 }

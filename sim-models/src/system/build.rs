@@ -10,7 +10,7 @@ use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
 use super::System;
-use super::config::{FaultConfig, FaultKind, SystemConfig};
+use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
@@ -198,6 +198,48 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
     config.components.keys().try_for_each(|name| visit(config, name, &mut Vec::new(), &mut done))
 }
 
+/// A pipeline runs by its own schedule and fills feature stores; a local cache needs entities.
+fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
+    let of = |name: &str| config.components.get(name);
+    let refuse = |path: Vec<String>, name: &str| {
+        let message = format!("`{name}` is a pipeline, which runs by its own schedule and answers no calls");
+        Err(ConfigError::new(path, message).help("name a component that serves calls"))
+    };
+    for (name, traffic) in &config.traffic {
+        if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
+            return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
+        }
+    }
+    for (name, component) in &config.components {
+        let is_pipeline = matches!(component, ComponentConfig::Pipeline(_));
+        for (place, callee) in component.callees() {
+            let mut path = vec!["components".to_owned(), name.clone()];
+            path.extend(place);
+            match of(callee) {
+                Some(ComponentConfig::FeatureStore(_)) => {}
+                Some(other) if is_pipeline => {
+                    let message = format!("`{callee}` is a {}, not a feature store", other.kind());
+                    return Err(
+                        ConfigError::new(path, message).help("name a feature_store to materialize into")
+                    );
+                }
+                Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
+                _ => {}
+            }
+        }
+        let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
+        if let ComponentConfig::FeatureStore(store) = component
+            && let Some(key) = store.needs_entities()
+            && !knows_entities
+        {
+            let message = format!("`{key}` goes by the entity of a request, and no traffic has entities");
+            return Err(ConfigError::new(["components", name, key], message)
+                .help("give a traffic source `entities = { count = 1000000, zipf = 0.9 }`"));
+        }
+    }
+    Ok(())
+}
+
 /// Caller and callee of a link's name.
 fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
     let Some((from, to)) = name.split_once("->") else {
@@ -255,28 +297,35 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
 fn faults(
     config: &[FaultConfig],
     ids: &IndexMap<&str, ComponentId>,
-    components: usize,
+    components: &IndexMap<String, ComponentConfig>,
 ) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
     let mut list = Vec::new();
     for (index, fault) in config.iter().enumerate() {
         let wrong =
             |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
-        let first_component = ids.len() - components;
+        let first_component = ids.len() - components.len();
         let target =
             ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
                 wrong("target", format!("unknown component `{}`", fault.target))
                     .help(accepted(ids.keys().skip(first_component).copied()))
             })?;
         let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
+        let replicas = fault.replicas.unwrap_or(u32::MAX);
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
-            (FaultKind::Crash, replicas, None) => {
-                let replicas = replicas.unwrap_or(u32::MAX);
-                (Fault::Crash { replicas }, Fault::Repair { replicas })
+            (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
+                return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
+                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                ));
             }
+            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
+            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
+            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
             (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
                 (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
             }
-            (FaultKind::Crash, _, Some(_)) => return Err(wrong("factor", "a crash has no `factor`".into())),
+            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
+                return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
+            }
             (FaultKind::Slow, Some(_), _) => {
                 return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
             }
@@ -334,6 +383,7 @@ pub fn build(
         return Err(ConfigError::new(["traffic"], "there is no traffic").help("add a [traffic.NAME] table"));
     }
     let calls = collect_calls(config)?;
+    check_data_side(config)?;
     refuse_cycles(config)?;
     let labels = labels(config, traces)?;
     let streams = Streams::new(plan.seed, plan.replication);
@@ -375,7 +425,7 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let fault_list = faults(&config.faults, &calls.ids, config.components.len())?;
+    let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
     let default_bounds = plan.bounds.get("").copied().unwrap_or_default();
@@ -396,6 +446,7 @@ pub fn build(
         cost,
         devices,
         request_meters: vec![RequestMeter::default(); cells],
+        loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
         arrivals_until,

@@ -15,10 +15,12 @@ use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
 use crate::model_server::ModelServerConfig;
+use crate::pipeline::PipelineConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
+use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -63,18 +65,23 @@ pub enum ComponentConfig {
     /// Serves calls on a number of equal servers.
     Service(ServiceConfig),
     /// Reads features of an entity from an online store.
-    FeatureStore(FeatureStoreConfig),
+    FeatureStore(Box<FeatureStoreConfig>),
     /// Sends each request to one of several components.
     Router(RouterConfig),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
     /// Runs a model that is no LLM, in batches, on GPUs or CPUs.
     ModelServer(Box<ModelServerConfig>),
+    /// Runs a batch job by its schedule, over a volume of data.
+    Pipeline(Box<PipelineConfig>),
+    /// Finds the nearest vectors of a corpus.
+    VectorIndex(VectorIndexConfig),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] = &["flow", "service", "feature_store", "router", "llm", "model_server"];
+    pub const KINDS: &[&str] =
+        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -85,6 +92,22 @@ impl ComponentConfig {
             Self::Router(_) => "router",
             Self::Llm(_) => "llm",
             Self::ModelServer(_) => "model_server",
+            Self::Pipeline(_) => "pipeline",
+            Self::VectorIndex(_) => "vector_index",
+        }
+    }
+
+    /// Whether it is a pool of replicas.
+    pub fn is_pool(&self) -> bool {
+        match self {
+            Self::Llm(_) => true,
+            Self::Service(config) => config.replicas.is_some(),
+            Self::Flow(_)
+            | Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::ModelServer(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => false,
         }
     }
 
@@ -93,7 +116,12 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
-            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) | Self::ModelServer(_) => Vec::new(),
+            Self::Pipeline(config) => config.callees(),
+            Self::Service(_)
+            | Self::FeatureStore(_)
+            | Self::Llm(_)
+            | Self::ModelServer(_)
+            | Self::VectorIndex(_) => Vec::new(),
         }
     }
 
@@ -109,6 +137,8 @@ impl ComponentConfig {
             Self::Router(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
             Self::ModelServer(config) => config.build(scope),
+            Self::Pipeline(config) => config.build(scope),
+            Self::VectorIndex(config) => config.build(scope),
         }
     }
 }
@@ -123,7 +153,7 @@ pub struct FaultConfig {
     pub target: String,
     /// How.
     pub kind: FaultKind,
-    /// How many servers or replicas a crash takes. Default: all.
+    /// How many servers or replicas a crash takes, or how many replicas hang or drain. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// How many times as long work takes, for `slow`.
@@ -138,8 +168,14 @@ pub struct FaultConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Servers or replicas are lost with all the work in them.
+    /// Servers or replicas are lost with all the work in them. A crashed replica of a pool refuses calls
+    /// until it is repaired.
     Crash,
+    /// Replicas of a pool take calls and never answer, until they are restarted at `repair`: then all calls
+    /// in them fail.
+    Hang,
+    /// Replicas of a pool get no new calls and finish those they have, until `repair`.
+    Drain,
     /// Work takes longer.
     Slow,
 }

@@ -7,11 +7,13 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
+use crate::component::{Component, DataReport};
 use crate::context::Labels;
 use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
 use crate::model_server::ModelServerReport;
+use crate::pool::PoolReport;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,10 @@ pub struct ComponentOutput {
     pub llm: Option<LlmReport>,
     /// What a model server is measured by besides.
     pub model_server: Option<ModelServerReport>,
+    /// What the front of a pool is measured by.
+    pub pool: Option<PoolReport>,
+    /// What a feature store or a pipeline is measured by besides.
+    pub data: Option<DataReport>,
 }
 
 /// One line of the bill.
@@ -118,12 +124,14 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     // A run that came to `until` lasted until then; one that was done or cancelled ended at its last event.
     let end = if stop == Stop::Until { until } else { simulation.now() };
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
-    let (system, _) = simulation.parts();
+    let mut system = simulation.into_world();
     system.sample(end);
-    let reports = system.components.iter();
-    let reports: Vec<_> =
-        reports.map(|component| (component.report(end), component.model_server_report(end))).collect();
-    let core = &mut system.core;
+    let report = |component: &dyn Component| {
+        let model_server = component.model_server_report(end);
+        (component.report(end), model_server, component.pool_report(end), component.data_report(end))
+    };
+    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut core = system.core;
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -144,13 +152,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         }
     }
     let sources = core.source_count;
-    let components = core.names.iter().zip(&core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, model_server)))| ComponentOutput {
-        name: name.clone(),
-        is_source: index < sources,
-        meter: meter.clone(),
-        llm,
-        model_server,
+    let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
+    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data)))| {
+        ComponentOutput { name, is_source: index < sources, meter, llm, model_server, pool, data }
     });
     Ok(RunOutput {
         fingerprint,
@@ -161,12 +165,12 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         measured_from: core.measure_from,
         arrivals_until: core.arrivals_until.min(end),
         conservation,
-        labels: core.labels.clone(),
-        requests: core.request_meters.clone(),
+        labels: core.labels,
+        requests: core.request_meters,
         components: components.collect(),
         devices: core.devices.output(end),
         costs,
-        windows: std::mem::take(&mut core.recorder.system),
-        component_windows: std::mem::take(&mut core.recorder.components),
+        windows: core.recorder.system,
+        component_windows: core.recorder.components,
     })
 }

@@ -105,7 +105,7 @@ impl Recorder {
             latency_mean: self.latency.mean(),
             latency_p99: self.latency.quantile(0.99),
         });
-        self.latency = Histogram::new();
+        self.latency.clear();
         for ((before, meter), signals) in self.integrals.iter().zip(meters).zip(signals) {
             let mean = |level: &sim_core::stats::TimeWeighted, before: u128| {
                 (level.integral(now) - before) as f64 / width.as_nanos() as f64

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rand::Rng;
 use sim_core::distribution::Dist;
 use sim_core::event::Phase;
 use sim_core::random::{KeyedStream, Purpose, Stream, Streams, stable_hash, unit};
@@ -9,6 +10,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::TrafficConfig;
 use super::arrivals::{ArrivalProcess, ArrivalsConfig, ArrivalsError};
+use super::tokens::Tokens;
 use super::trace::{BLOCK_TOKENS, Trace, TraceRecord};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, ComponentId, Timer};
@@ -79,8 +81,8 @@ pub(super) struct Source {
     index: u64,
     key_base: u64,
     attributes: KeyedStream,
-    prompt_tokens: Option<Dist>,
-    output_tokens: Option<Dist>,
+    prompt_tokens: Option<Tokens>,
+    output_tokens: Option<Tokens>,
     classes: Shares,
     tenants: Shares,
     /// From the trace's numbers to the system's.
@@ -126,8 +128,9 @@ fn build_births(
     }
 }
 
-fn build_law(config: &Option<NumberDist>, key: &str) -> Result<Option<Dist>, ConfigError> {
-    config.as_ref().map(|law| law.build().map_err(|error| wrong(key, error))).transpose()
+fn build_tokens(config: &Option<NumberDist>, key: &str) -> Result<Option<Tokens>, ConfigError> {
+    let build = |law: &NumberDist| law.build().map(Tokens::new).map_err(|error| wrong(key, error));
+    config.as_ref().map(build).transpose()
 }
 
 impl Source {
@@ -153,8 +156,8 @@ impl Source {
             index: 0,
             key_base: stable_hash(name.as_bytes()),
             attributes: streams.keyed(name, Purpose::Attributes),
-            prompt_tokens: build_law(&config.prompt_tokens, "prompt_tokens")?,
-            output_tokens: build_law(&config.output_tokens, "output_tokens")?,
+            prompt_tokens: build_tokens(&config.prompt_tokens, "prompt_tokens")?,
+            output_tokens: build_tokens(&config.output_tokens, "output_tokens")?,
             classes: Shares::new(config.class_shares()?, &labels.classes),
             tenants: Shares::new(config.tenant_shares()?, &labels.tenants),
             trace_classes: trace_classes
@@ -176,10 +179,6 @@ impl Source {
         unit(&mut self.attributes.draws(self.index, attribute as u32, 0))
     }
 
-    fn tokens(&self, law: &Option<Dist>, attribute: Attribute) -> u32 {
-        law.as_ref().map_or(0, |law| law.quantile(self.draw(attribute)).round().max(1.0) as u32)
-    }
-
     fn ranked(&self, law: &Option<Dist>, attribute: Attribute) -> u64 {
         law.as_ref().map_or(0, |law| law.quantile(self.draw(attribute)) as u64)
     }
@@ -192,7 +191,14 @@ impl Source {
     }
 
     /// Everything about the next request but its trace's part.
-    fn conceive(&self, now: SimTime) -> Request {
+    fn conceive(&mut self, now: SimTime) -> Request {
+        let (attributes, index) = (self.attributes, self.index);
+        let tokens = |law: &mut Option<Tokens>, attribute: Attribute| match law {
+            Some(law) => law.at(attributes.draws(index, attribute as u32, 0).next_u64()),
+            None => 0,
+        };
+        let prompt_tokens = tokens(&mut self.prompt_tokens, Attribute::Prompt);
+        let output_tokens = tokens(&mut self.output_tokens, Attribute::Output);
         let prefix = match &self.prefixes {
             Some((law, tokens)) => {
                 let rank = law.quantile(self.draw(Attribute::Prefix)) as u64;
@@ -209,8 +215,8 @@ impl Source {
                 .deadline
                 .and_then(|patience| now.checked_add(patience).ok())
                 .unwrap_or(SimTime::MAX),
-            prompt_tokens: self.tokens(&self.prompt_tokens, Attribute::Prompt),
-            output_tokens: self.tokens(&self.output_tokens, Attribute::Output),
+            prompt_tokens,
+            output_tokens,
             prefix,
             topic: self.ranked(&self.topics, Attribute::Topic) as u32,
             difficulty: self.draw(Attribute::Difficulty) as f32,
@@ -295,7 +301,8 @@ impl Component for Source {
         let now = ctx.now();
         if timer.kind == THOUGHT {
             if now <= ctx.arrivals_until() {
-                self.give_birth(self.conceive(now), ctx);
+                let request = self.conceive(now);
+                self.give_birth(request, ctx);
             }
             return;
         }

@@ -193,6 +193,19 @@ fn latent_attention_reads_compressed_vectors() {
 }
 
 #[test]
+fn layers_with_more_kernels_have_more_latency() {
+    let base = |model_id, elementwise_floor_us| {
+        let efficiency = Efficiency { elementwise_floor_us, ..perfect() };
+        step("h200-sxm", model_id, Precision::Fp8, 8, &efficiency).coefficients().base
+    };
+    // DeepSeek-V3: 61 layers, all with latent attention, 58 with experts. Mixtral: 32 layers with experts.
+    for (model_id, floors) in [("llama-3.1-8b", 32.0), ("mixtral-8x7b", 64.0), ("deepseek-v3", 180.0)] {
+        let added = base(model_id, 8.0) - base(model_id, 0.0);
+        assert!(added.abs_diff(nearest(floors * 8e-6)) <= 1, "{model_id}: {added}");
+    }
+}
+
+#[test]
 fn shared_experts_and_dense_layers_are_always_read() {
     let step = step("h200-sxm", "deepseek-v3", Precision::Fp8, 8, &perfect());
     let deepseek = model("deepseek-v3").unwrap();
@@ -356,6 +369,8 @@ proptest! {
             }
             let bytes = model.streamed_weight_bytes(precision) as f64 / tensor_parallel as f64;
             let floor = bytes / (gpu.memory_bandwidth * 1e9) * 1e3;
+            // As many as it takes to need all experts.
+            let sequences = sequences.max(model.experts.div_ceil(model.active_experts));
             let time = millis(&built.unwrap(), &decode(sequences, context));
             prop_assert!(time >= floor, "{} ms, floor {} ms", time, floor);
         }

@@ -29,7 +29,6 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) engine: Engine,
-    pub(super) up: bool,
     /// The number of its crashes.
     pub(super) generation: u32,
     /// Length of the step underway.
@@ -49,7 +48,6 @@ impl Replica {
     pub(super) fn new(engine: Engine) -> Self {
         Self {
             engine,
-            up: true,
             generation: 0,
             step_ticks: 0,
             epoch: SimTime::ZERO,
@@ -85,7 +83,6 @@ impl Replica {
 
     /// Everything in it is lost: the keys of its sequences.
     pub(super) fn crash(&mut self) -> Vec<u64> {
-        self.up = false;
         self.starting = false;
         self.generation = self.generation.wrapping_add(1);
         self.engine.crash()
@@ -101,10 +98,5 @@ impl Replica {
             stepping: state.stepping.into(),
         };
         (std::mem::replace(&mut self.noted, new), new)
-    }
-
-    /// Calls in it.
-    pub(super) fn calls(&self) -> u64 {
-        self.noted.waiting + self.noted.running
     }
 }

@@ -71,6 +71,15 @@ fn report(output: &RunOutput) -> &LlmReport {
     llm(output).llm.as_ref().unwrap()
 }
 
+fn pool(output: &RunOutput) -> &PoolReport {
+    llm(output).pool.as_ref().unwrap()
+}
+
+/// Calls that each replica took.
+fn calls(output: &RunOutput) -> Vec<u64> {
+    pool(output).replicas.iter().map(|replica| replica.calls).collect()
+}
+
 fn requests(output: &RunOutput) -> RequestMeter {
     let mut all = RequestMeter::default();
     output.requests.iter().for_each(|meter| all.merge(meter));
@@ -208,12 +217,19 @@ fn a_crash_fails_its_calls_and_a_repair_brings_an_empty_replica() {
         .collect();
     let crash = "[[fault]]\nat = \"1s\"\ntarget = \"llm\"\nkind = \"crash\"\n";
     let output = simulate(&work, &format!("replicas = 2\n{crash}replicas = 1\nrepair = \"1s\""));
-    assert_eq!(outcomes(&output), [6, 0, 0, 0, 2]);
-    assert_eq!(report(&output).calls_by_replica, [3, 5]);
+    // The crashed one refuses one of the two calls that come before its repair.
+    assert_eq!(outcomes(&output), [5, 0, 0, 0, 3]);
+    assert_eq!(calls(&output), [3, 4]);
     let capacity = llm(&output).meter.capacity.integral(output.end);
     assert_eq!(capacity, 512 * u128::from(output.end.as_nanos()) - 256 * 1_000_000_000);
-    // All are lost for good: nobody takes the calls that follow.
+    // All are lost for good, and nobody has found out: they refuse the calls that follow.
     let output = simulate(&work, &format!("replicas = 2\n{crash}"));
+    assert_eq!(outcomes(&output), [0, 0, 0, 0, 8]);
+    let refused: u64 = pool(&output).replicas.iter().map(|r| r.refused).sum();
+    assert_eq!((refused, report(&output).rejected.total()), (4, 0));
+    // Once found out there is nobody to send calls to.
+    let later: Vec<Work> = work.iter().map(|(at, prompt, tokens)| (at * 40, *prompt, *tokens)).collect();
+    let output = simulate(&later, &format!("replicas = 2\n{crash}"));
     assert_eq!(outcomes(&output), [0, 0, 4, 0, 4]);
     assert_eq!(report(&output).rejected, crate::llm::Rejected { no_replica: 4, ..Default::default() });
     let signals = output.component_windows.last().unwrap().signals;
@@ -284,22 +300,22 @@ fn a_full_queue_and_a_small_cache_reject() {
 #[test]
 fn balancers_spread_evenly() {
     let work: Vec<Work> = (0..4_000).map(|index| (index * 10, 50, 3)).collect();
-    for balancer in ["round_robin", "least_request"] {
-        let output = simulate(&work[..400], &format!("replicas = 4\nbalancer = \"{balancer}\""));
-        assert_eq!(report(&output).calls_by_replica, [100; 4], "{balancer}");
-    }
+    let output = simulate(&work[..400], "replicas = 4");
+    assert_eq!(calls(&output), [100; 4]);
     let output = simulate(&work, "replicas = 4\nbalancer = \"random\"");
-    let calls = &report(&output).calls_by_replica;
-    for calls in calls {
+    let random = calls(&output);
+    for calls in &random {
         let z = (*calls as f64 - 1000.0) / (4000.0f64 * 0.25 * 0.75).sqrt();
         assert!(z.abs() <= 4.0, "{calls} of 4000");
     }
-    assert!(*calls != [1000; 4], "luck is not even");
-    // One replica has a long request; the three others take the short ones in turn.
+    assert!(random != [1000; 4], "luck is not even");
+    // One replica has a long request; the three others take the short ones.
     let mut work = vec![(0, 50, 2000)];
     work.extend((1..=300).map(|index| (index * 25, 50, 1)));
-    let output = simulate(&work, "replicas = 4\nbalancer = \"least_request\"");
-    assert_eq!(report(&output).calls_by_replica, [1, 100, 100, 100]);
+    let output = simulate(&work, "replicas = 4\nbalancer = \"join_shortest_queue\"");
+    let mut calls = calls(&output);
+    calls.sort_unstable();
+    assert!(calls[0] == 1 && calls[1] > 60, "{calls:?}");
 }
 
 #[test]
@@ -333,7 +349,11 @@ fn what_happens_before_the_measured_part_is_not_reported() {
     let report = report(&output);
     assert_eq!((report.steps, report.prompt_tokens, report.output_tokens), (20, 300, 20));
     assert_eq!((report.itl.count(), report.prefix_query_tokens), (19, 300));
-    assert_eq!(report.calls_by_replica, [1]);
+    assert_eq!(calls(&output), [1]);
+    let replica = &report.replicas[0];
+    assert_eq!((replica.steps, replica.prefix_query_tokens, replica.preemptions), (20, 300, 0));
+    assert_eq!((replica.step_time_mean, replica.batch_mean), (report.step_time_mean, Some(1.0)));
+    assert_eq!((replica.kv_use_mean, replica.kv_use_max), (report.kv_use_mean, report.kv_use_max));
     let busy = nanos(steps(1, 300, 20).iter().sum()) as f64;
     assert!((report.gpu_busy * (output.end.as_nanos() - 5_000_000_000) as f64 / busy - 1.0).abs() < 1e-9);
 }

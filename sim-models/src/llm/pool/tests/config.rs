@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::ConfigError;
 use crate::hardware::precision::Precision;
+use crate::pool::{Balancer, HealthConfig, LeastRequest};
 use crate::system::ComponentConfig;
 
 fn refused(model: &str, gpu: &str, settings: &str) -> ConfigError {
@@ -23,12 +24,13 @@ fn the_smallest_file_takes_the_defaults_and_round_trips() {
     assert_eq!((config.max_num_batched_tokens, config.max_num_seqs, config.block_size), (8192, 256, 16));
     let full = "kind = \"llm\"\nmodel = \"llama-3.1-70b\"\ngpu = \"h200-sxm\"\ntensor_parallel = 2\n
         precision = \"fp8\"\nkv_precision = \"fp8\"\nreplicas = 4\nqueue_cap = 10\nkv_blocks = 5000\n
-        scheduling_policy = \"priority\"\nbalancer = \"least_request\"\nmax_model_len = 4096\n
+        scheduling_policy = \"priority\"\nbalancer = \"least_request\"\nhealth = \"envoy\"\nmax_model_len = 4096\n
         gpu_memory_utilization = 1\nprice_per_gpu_hour = \"$2.50/h\"\n
         timing = { efficiency = { gemm_compute = 0.7, step_gap_us = 100 } }";
     let component: ComponentConfig = toml::from_str(full).unwrap();
     let ComponentConfig::Llm(config) = &component else { panic!("{component:?}") };
-    assert_eq!((config.balancer, config.timing.efficiency.gemm_compute), (Balancer::LeastRequest, Some(0.7)));
+    assert_eq!(config.balancer, Balancer::LeastRequest(LeastRequest { choice_count: 2 }));
+    assert_eq!((&config.health, config.timing.efficiency.gemm_compute), (&HealthConfig::envoy(), Some(0.7)));
     let again: ComponentConfig = toml::from_str(&toml::to_string(&component).unwrap()).unwrap();
     assert_eq!(again, component);
     for bad in ["replicas = 0", "queue_cap = 0", "engines = 2", "balancer = \"best\"", "timing = { gap = 1 }"]
@@ -177,7 +179,7 @@ fn gpus_are_on_the_bill() {
     assert_eq!((line.resource.as_str(), line.units), ("gpu h100-sxm", 6.0));
     assert_eq!(line.usd_per_hour, 6.0 * gpu.price_per_hour);
     assert_eq!(line.source, gpu.price_source);
-    assert_eq!((report(&output).gpus, report(&output).replicas), (6, 3));
+    assert_eq!((report(&output).gpus, report(&output).replicas.len()), (6, 3));
     let output = simulate(&[(0, 10, 1)], "price_per_gpu_hour = \"$2.50/h\"");
     assert_eq!((output.costs[0].usd_per_hour, output.costs[0].source.as_str()), (2.5, "the scenario"));
 }

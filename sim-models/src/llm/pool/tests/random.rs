@@ -28,9 +28,20 @@ struct Settings {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let engine = (1u32..4, 76u32..400, 1u32..20, 32u32..1024, any::<bool>(), any::<bool>());
-    let balancer = prop::sample::select(&["round_robin", "random", "least_request"][..]);
+    let balancer = prop::sample::select(
+        &[
+            "round_robin",
+            "random",
+            "least_request",
+            "join_shortest_queue",
+            "consistent_hash",
+            "prefix_aware",
+            "vllm_data_parallel",
+        ][..],
+    );
     let policy = prop::sample::select(&["fcfs", "priority"][..]);
-    let crash = prop::option::of((0u64..3_000, 1u32..3, 1u64..2_000));
+    let breaks = prop::sample::select(&["crash", "hang", "drain"][..]);
+    let crash = prop::option::of((breaks, 0u64..3_000, 1u32..3, 1u64..2_000));
     let slow = prop::option::of((0u64..3_000, 0.3..8.0, 1u64..2_000));
     let timeout = prop::option::of((1u64..4_000, any::<bool>()));
     (engine, balancer, policy, crash, slow, timeout).prop_map(
@@ -49,8 +60,8 @@ fn settings() -> impl Strategy<Value = Settings> {
                 let when = format!("at = \"{at}ms\"\nrepair = \"{repair}ms\"");
                 writeln!(text, "[[fault]]\ntarget = \"llm\"\nkind = \"{kind}\"\n{when}\n{what}").unwrap();
             };
-            if let Some((at, count, repair)) = crash {
-                fault("crash", at, format!("replicas = {count}"), repair);
+            if let Some((kind, at, count, repair)) = crash {
+                fault(kind, at, format!("replicas = {count}"), repair);
             }
             if let Some((at, factor, repair)) = slow {
                 fault("slow", at, format!("factor = {factor}"), repair);
@@ -108,7 +119,7 @@ proptest! {
         let last = output.component_windows.last().unwrap().signals;
         prop_assert_eq!((last.queue, last.busy, last.kv_used), (0, 0, 0));
         let mut taken = 0;
-        report(&output).calls_by_replica.iter().for_each(|calls| taken += calls);
+        pool(&output).replicas.iter().for_each(|replica| taken += replica.calls + replica.refused);
         let meter = &llm(&output).meter;
         prop_assert_eq!(taken + report(&output).rejected.total(), work.len() as u64);
         prop_assert_eq!(meter.outcomes.iter().sum::<u64>() + meter.unheard, work.len() as u64);
@@ -130,7 +141,7 @@ fn the_azure_conversation_trace_passes_two_replicas() {
     assert_eq!(outcomes(&output), [19_366, 0, 0, 0, 0]);
     let report = report(&output);
     assert_eq!(report.output_tokens, tokens);
-    assert_eq!(report.calls_by_replica, [9_683; 2]);
+    assert_eq!(calls(&output), [9_683; 2]);
     assert_eq!(outcomes(&output)[Outcome::Ok as usize], requests(&output).ttft.count());
     assert!(report.gpu_busy > 0.5 && report.kv_use_max < 1.0, "{report:?}");
 }

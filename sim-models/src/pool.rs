@@ -1,0 +1,543 @@
+//! The front of a pool of replicas: it picks a replica for every call, learns which replicas are well, and
+//! keeps count of what is in each.
+//!
+//! # What it knows
+//! A replica is up, crashed or hung ([`crate::component::Fault`]); the front does not see that. It picks by
+//! what its checks have told it: a dead replica gets calls until it is found out, which takes simulated
+//! time. A call to a crashed replica fails at once (connection refused). One to a hung replica is held
+//! without an answer, and fails when the replica is restarted. The calls in each replica are the front's own
+//! count, so that a crashed replica, which never holds any, looks idle.
+//!
+//! A replica that drains is told so: it gets no new calls and works off those it has.
+//!
+//! # Panic
+//! When fewer than `panic_threshold` of the replicas are healthy, the front picks among all, dead ones and
+//! drained ones too, or rejects everything (`fail_traffic_on_panic`). Where no replica may be picked, calls
+//! are rejected.
+//!
+//! # Costs
+//! Balancers say theirs. Health costs O(1) a call with outlier detection and nothing without; O(n) where a
+//! replica's health changes and at each sweep.
+
+mod affinity;
+mod balance;
+mod balancer;
+mod checks;
+mod hashing;
+mod health;
+mod notation;
+mod outlier;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use sim_core::event::Phase;
+use sim_core::random::{KeyedStream, Purpose, unit};
+use sim_core::stats::TimeWeighted;
+use sim_core::time::SimTime;
+
+use crate::call::{CallId, Reply};
+use crate::component::{Fault, Timer};
+use crate::context::Ctx;
+use crate::error::ConfigError;
+use crate::request::Outcome;
+
+pub(crate) use balance::Signal;
+use balance::{Balance, Candidates};
+pub use balancer::{
+    Balancer, ConsistentHash, HashAlgorithm, HashKey, LeastRequest, PrefixAware, VllmDataParallel,
+};
+use checks::Checks;
+pub use health::{ActiveCheck, HealthConfig, Pace};
+pub use outlier::OutlierDetection;
+use outlier::Outliers;
+
+/// The most replicas of a pool: a bound on the memory of a simulation (assumption).
+pub const MAX_REPLICAS: u32 = 4096;
+
+/// Kinds of the front's timers, beyond those of any component that has one.
+mod timer {
+    pub(super) const CHECK: u16 = 1 << 15;
+    pub(super) const CHECK_TIMEOUT: u16 = CHECK + 1;
+    pub(super) const SWEEP: u16 = CHECK + 2;
+    pub(super) const SCRAPE: u16 = CHECK + 3;
+}
+
+/// What a replica is like, whether or not anybody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It works.
+    Up,
+    /// It refuses connections.
+    Crashed,
+    /// It accepts calls and does nothing.
+    Hung,
+}
+
+/// One replica of a pool in the measured part of the run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReplicaReport {
+    /// Calls that it took: sent to it, and neither refused nor rejected by it.
+    pub calls: u64,
+    /// Calls that it refused because it had crashed.
+    pub refused: u64,
+    /// Mean number of calls waiting in it.
+    pub queue_mean: f64,
+    /// Mean number of calls in service.
+    pub busy_mean: f64,
+    /// Share of the time that the front picked it by rule, if at all: it was known to be well and not
+    /// drained.
+    pub available: f64,
+}
+
+/// A pool in the measured part of the run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PoolReport {
+    /// Its replicas.
+    pub replicas: Vec<ReplicaReport>,
+    /// Calls rejected because no replica could be picked.
+    pub no_replica: u64,
+    /// Ejections by outlier detection.
+    pub ejections: u64,
+    /// Share of the time in a panic.
+    pub panic: f64,
+}
+
+/// What the front of a pool is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FrontSetup<'a> {
+    pub(crate) replicas: u32,
+    pub(crate) balancer: &'a Balancer,
+    pub(crate) health: &'a HealthConfig,
+    /// Tokens that the prefix cache of a replica holds; none for replicas without one.
+    pub(crate) prefix_room: Option<u64>,
+}
+
+/// A replica as the front counts it.
+#[derive(Debug)]
+struct Member {
+    condition: Condition,
+    drained: bool,
+    /// Calls in it while it hangs.
+    held: BTreeSet<CallId>,
+    calls: u64,
+    refused: u64,
+    queue: TimeWeighted,
+    busy: TimeWeighted,
+    available: TimeWeighted,
+}
+
+/// The front of a pool: see the module.
+#[derive(Debug)]
+pub(crate) struct Front {
+    balance: Balance,
+    scrape_period: sim_core::time::SimDuration,
+    config: HealthConfig,
+    members: Vec<Member>,
+    /// Calls in each replica.
+    active: Vec<u32>,
+    /// Calls held by hung replicas.
+    held: u64,
+    checks: Option<Checks>,
+    outliers: Option<Outliers>,
+    /// Those that may be picked.
+    candidates: Vec<u32>,
+    /// Changes with them.
+    version: u64,
+    panic: TimeWeighted,
+    /// Made at the start.
+    draws: Option<Draws>,
+    no_replica: u64,
+    /// Ejections before the measured part.
+    ejections_before: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Draws {
+    routing: KeyedStream,
+    jitter: KeyedStream,
+}
+
+impl Front {
+    /// # Errors
+    /// What of the balancer or the health checks cannot be; the path starts at the pool.
+    pub(crate) fn new(setup: FrontSetup) -> Result<Self, ConfigError> {
+        let FrontSetup { replicas, balancer, health, prefix_room } = setup;
+        if replicas > MAX_REPLICAS {
+            return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
+                .help(format!("expected at most {MAX_REPLICAS}")));
+        }
+        balancer.check(replicas).map_err(|error| error.within("balancer"))?;
+        health.check().map_err(|error| error.within("health"))?;
+        if matches!(balancer, Balancer::PrefixAware(_)) && prefix_room.is_none() {
+            return Err(ConfigError::new(["balancer"], "`prefix_aware` needs replicas with a prefix cache")
+                .help("expected another balancer, such as \"consistent_hash\""));
+        }
+        let level = |level| TimeWeighted::new(SimTime::ZERO, level);
+        let member = |_| Member {
+            condition: Condition::Up,
+            drained: false,
+            held: BTreeSet::new(),
+            calls: 0,
+            refused: 0,
+            queue: level(0),
+            busy: level(0),
+            available: level(1),
+        };
+        Ok(Self {
+            balance: Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)),
+            scrape_period: balancer.scrape_period(),
+            config: health.clone(),
+            members: (0..replicas).map(member).collect(),
+            active: vec![0; replicas as usize],
+            held: 0,
+            checks: None,
+            outliers: health.outlier_detection.map(|config| Outliers::new(config, replicas)),
+            candidates: (0..replicas).collect(),
+            version: 0,
+            panic: level(0),
+            draws: None,
+            no_replica: 0,
+            ejections_before: 0,
+        })
+    }
+
+    /// Before the first event.
+    pub(crate) fn start(&mut self, ctx: &mut Ctx) {
+        let (routing, jitter) = (ctx.keyed_stream(Purpose::Routing), ctx.keyed_stream(Purpose::Jitter));
+        self.draws = Some(Draws { routing, jitter });
+        if let Some(active) = self.config.active {
+            let phase = |replica: u32| unit(&mut jitter.draws(replica.into(), 0, 0));
+            self.checks = Some(Checks::new(active, self.members.len() as u32, phase));
+        }
+        if let Some(outliers) = &self.outliers {
+            ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP, 0);
+        }
+        if !self.scrape_period.is_zero() {
+            ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
+        }
+    }
+
+    /// Whether a timer of the component is the front's.
+    pub(crate) fn owns(&self, timer: Timer) -> bool {
+        timer.kind >= timer::CHECK
+    }
+
+    /// A timer of the front has run out. `signal` reads a replica's load.
+    pub(crate) fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) {
+        let replica = timer.data as usize;
+        match timer.kind {
+            timer::CHECK => {
+                let condition = self.members[replica].condition;
+                let checks = self.checks.as_mut();
+                if let Some(passed) = checks.and_then(|checks| checks.begin(replica, condition, ctx)) {
+                    self.check_ended(replica, passed, ctx);
+                }
+            }
+            timer::CHECK_TIMEOUT => self.check_ended(replica, false, ctx),
+            timer::SWEEP => self.sweep(ctx),
+            _ => {
+                for (replica, last) in self.balance.signals.iter_mut().enumerate() {
+                    *last = signal(replica);
+                }
+                ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
+            }
+        }
+    }
+
+    fn check_ended(&mut self, replica: usize, passed: bool, ctx: &mut Ctx) {
+        let Some(checks) = &mut self.checks else { return };
+        let mut changed = checks.ended(replica, passed);
+        let healthy = checks.is_healthy(replica);
+        let is_out = self.outliers.as_ref().is_some_and(|outliers| outliers.is_out(replica));
+        if let Some(outliers) = &mut self.outliers
+            && passed
+            && healthy
+            && is_out
+            && outliers.config().successful_active_health_check_uneject_host
+        {
+            outliers.uneject(replica, ctx.now());
+            changed = true;
+        }
+        if changed {
+            self.choose_candidates(ctx.now());
+        }
+        let matters = self.members[replica].condition != Condition::Up || self.awaits_check(replica);
+        if let Some(checks) = &mut self.checks {
+            checks.next(replica, matters, ctx);
+        }
+    }
+
+    /// Whether a check that passes would let it back in.
+    fn awaits_check(&self, replica: usize) -> bool {
+        self.outliers.as_ref().is_some_and(|outliers| {
+            outliers.is_out(replica) && outliers.config().successful_active_health_check_uneject_host
+        })
+    }
+
+    fn wake_checks(&mut self, replica: usize, ctx: &mut Ctx) {
+        if let Some(checks) = &mut self.checks {
+            checks.wake(replica, ctx);
+        }
+    }
+
+    fn sweep(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
+        let Some(outliers) = &mut self.outliers else { return };
+        let jitter = self.draws.map(|draws| draws.jitter);
+        let mut chances = 0;
+        let ejected = outliers.sweep(now, || {
+            chances += 1;
+            jitter.map_or(1.0, |jitter| unit(&mut jitter.draws(now.as_nanos(), 1, chances)))
+        });
+        ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP, 0);
+        for replica in ejected {
+            self.wake_checks(replica, ctx);
+        }
+        self.choose_candidates(now);
+    }
+
+    /// Who may be picked, after somebody's health has changed.
+    fn choose_candidates(&mut self, now: SimTime) {
+        let is_well = |replica: usize| {
+            !self.members[replica].drained
+                && self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
+                && self.outliers.as_ref().is_none_or(|outliers| !outliers.is_out(replica))
+        };
+        let count = self.members.len();
+        let well: Vec<u32> = (0..count).filter(|replica| is_well(*replica)).map(|r| r as u32).collect();
+        for (replica, member) in self.members.iter_mut().enumerate() {
+            let available = well.binary_search(&(replica as u32)).is_ok();
+            member.available.set(now, available.into());
+            if !available && let Some(sent) = self.balance.sent.get_mut(replica) {
+                // Its cache may be gone with it.
+                sent.clear();
+            }
+        }
+        let panic = (well.len() as f64) < self.config.panic_threshold.get() * count as f64;
+        self.panic.set(now, panic.into());
+        self.candidates = match (panic, self.config.fail_traffic_on_panic) {
+            (false, _) => well,
+            (true, false) => (0..count as u32).collect(),
+            (true, true) => Vec::new(),
+        };
+        self.version += 1;
+    }
+
+    /// Sends a call to a replica: the replica, where the component now has to work on it. Otherwise the
+    /// call has been answered or is held.
+    #[inline]
+    pub(crate) fn route(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
+        let Some(replica) = self.pick(call, ctx) else {
+            self.no_replica += 1;
+            ctx.reply(call, Reply::REJECTED);
+            return None;
+        };
+        ctx.call_mut(call).replica = Some(replica as u16);
+        self.active[replica] += 1;
+        let member = &mut self.members[replica];
+        match member.condition {
+            Condition::Up => {
+                member.calls += 1;
+                Some(replica)
+            }
+            Condition::Crashed => {
+                member.refused += 1;
+                self.leave(replica, Some(false), ctx);
+                ctx.reply(call, Reply::FAILED);
+                None
+            }
+            Condition::Hung => {
+                member.calls += 1;
+                self.hold(replica, call, ctx);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn pick(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
+        if let [only] = self.candidates[..] {
+            return Some(only as usize);
+        }
+        let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
+        let draws = self.draws?.routing.draws(request.key, ctx.call(call).hop, ctx.call(call).attempt);
+        let candidates = Candidates { list: &self.candidates, version: self.version };
+        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid.map(u32::from))?;
+        Some(picked as usize)
+    }
+
+    /// Ends a call that was routed.
+    #[inline]
+    pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
+        let replica = replica_of(call, ctx);
+        let ok = match reply.outcome {
+            Outcome::Rejected => {
+                self.members[replica].calls -= 1;
+                None
+            }
+            outcome => Some(outcome.is_answer()),
+        };
+        self.leave(replica, ok, ctx);
+        ctx.reply(call, reply);
+    }
+
+    /// Ends a call that was routed and that nobody waits for any more.
+    pub(crate) fn abandon(&mut self, call: CallId, ctx: &mut Ctx) {
+        // A caller whose patience ran out saw a timeout; who only changed its mind says nothing of the
+        // replica.
+        let timed_out = ctx.now() >= ctx.call(call).deadline;
+        self.leave(replica_of(call, ctx), timed_out.then_some(false), ctx);
+        ctx.reply(call, Reply::FAILED);
+    }
+
+    /// A caller gave up: the replica, where the component has to give up the call and [`Front::abandon`] it.
+    pub(crate) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
+        let replica = replica_of(call, ctx);
+        if !self.members[replica].held.remove(&call) {
+            return Some(replica);
+        }
+        self.note_held(replica, -1, ctx);
+        self.abandon(call, ctx);
+        None
+    }
+
+    /// A call is no longer in a replica; `ok` where its end tells something of it.
+    #[inline]
+    fn leave(&mut self, replica: usize, ok: Option<bool>, ctx: &mut Ctx) {
+        self.active[replica] -= 1;
+        let (Some(outliers), Some(ok), Some(draws)) = (&mut self.outliers, ok, self.draws) else { return };
+        let (now, before) = (ctx.now(), outliers.ejections);
+        if outliers
+            .ended(replica, ok, now, || unit(&mut draws.jitter.draws(now.as_nanos(), 2, before as u32)))
+        {
+            self.choose_candidates(now);
+            self.wake_checks(replica, ctx);
+        }
+    }
+
+    fn hold(&mut self, replica: usize, call: CallId, ctx: &mut Ctx) {
+        self.members[replica].held.insert(call);
+        self.note_held(replica, 1, ctx);
+    }
+
+    /// Held calls count as waiting.
+    fn note_held(&mut self, replica: usize, change: i64, ctx: &mut Ctx) {
+        let now = ctx.now();
+        self.held = self.held.wrapping_add_signed(change);
+        self.members[replica].queue.add(now, change);
+        ctx.meter().queue.add(now, change);
+    }
+
+    fn release(&mut self, replica: usize, ctx: &mut Ctx) {
+        let held = std::mem::take(&mut self.members[replica].held);
+        self.note_held(replica, -(held.len() as i64), ctx);
+        for call in held {
+            self.reply(call, Reply::FAILED, ctx);
+        }
+    }
+
+    /// Replicas break, are mended or drain. `lose` takes everything out of one that breaks: its calls,
+    /// which the front then answers or holds. Whether any replica is up or down that was not.
+    pub(crate) fn on_fault(
+        &mut self,
+        fault: &Fault,
+        ctx: &mut Ctx,
+        mut lose: impl FnMut(usize, &mut Ctx) -> Vec<CallId>,
+    ) -> bool {
+        let first = |members: &[Member], count: u32, which: &dyn Fn(&Member) -> bool| -> Vec<usize> {
+            let matching = members.iter().enumerate().filter(|(_, member)| which(member));
+            matching.map(|(replica, _)| replica).take(count as usize).collect()
+        };
+        let (from, to, count) = match *fault {
+            Fault::Crash { replicas } => (Condition::Up, Condition::Crashed, replicas),
+            Fault::Hang { replicas } => (Condition::Up, Condition::Hung, replicas),
+            Fault::Repair { replicas } => (Condition::Crashed, Condition::Up, replicas),
+            Fault::Restart { replicas } => (Condition::Hung, Condition::Up, replicas),
+            Fault::Drain { replicas } => {
+                for replica in first(&self.members, replicas, &|member| !member.drained) {
+                    self.members[replica].drained = true;
+                }
+                self.choose_candidates(ctx.now());
+                return false;
+            }
+            Fault::Undrain { replicas } => {
+                for replica in first(&self.members, replicas, &|member| member.drained) {
+                    self.members[replica].drained = false;
+                }
+                self.choose_candidates(ctx.now());
+                return false;
+            }
+            Fault::Slow { .. } => return false,
+        };
+        let hit = first(&self.members, count, &|member| member.condition == from);
+        for replica in &hit {
+            let replica = *replica;
+            let lost = if from == Condition::Up { lose(replica, ctx) } else { Vec::new() };
+            self.members[replica].condition = to;
+            match to {
+                Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
+                Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
+                Condition::Up => self.release(replica, ctx),
+            }
+            self.wake_checks(replica, ctx);
+        }
+        !hit.is_empty()
+    }
+
+    /// Replicas that work.
+    pub(crate) fn up(&self) -> u64 {
+        self.members.iter().filter(|member| member.condition == Condition::Up).count() as u64
+    }
+
+    /// Calls held by hung replicas. They are among those waiting in the component's meter.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Takes note of the calls in a replica; held ones, which the replica has lost, are not among them.
+    #[inline]
+    pub(crate) fn note(&mut self, replica: usize, queue: u64, busy: u64, now: SimTime) {
+        let member = &mut self.members[replica];
+        let queue = queue + member.held.len() as u64;
+        if (queue, busy) != (member.queue.level(), member.busy.level()) {
+            member.queue.set(now, queue);
+            member.busy.set(now, busy);
+        }
+    }
+
+    pub(crate) fn reset_measurements(&mut self, now: SimTime) {
+        for member in &mut self.members {
+            (member.calls, member.refused) = (0, 0);
+            for level in [&mut member.queue, &mut member.busy, &mut member.available] {
+                level.reset(now);
+            }
+        }
+        self.panic.reset(now);
+        self.no_replica = 0;
+        self.ejections_before = self.outliers.as_ref().map_or(0, |outliers| outliers.ejections);
+    }
+
+    pub(crate) fn report(&self, now: SimTime) -> PoolReport {
+        let replica = |member: &Member| ReplicaReport {
+            calls: member.calls,
+            refused: member.refused,
+            queue_mean: member.queue.mean(now),
+            busy_mean: member.busy.mean(now),
+            available: member.available.mean(now),
+        };
+        PoolReport {
+            replicas: self.members.iter().map(replica).collect(),
+            no_replica: self.no_replica,
+            ejections: self.outliers.as_ref().map_or(0, |o| o.ejections) - self.ejections_before,
+            panic: self.panic.mean(now),
+        }
+    }
+}
+
+/// The replica that a routed call is in.
+#[inline]
+fn replica_of(call: CallId, ctx: &Ctx) -> usize {
+    usize::from(ctx.call(call).replica.expect("a call is routed before it ends"))
+}
