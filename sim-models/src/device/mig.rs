@@ -79,10 +79,12 @@ const TWO: &[u8] = &[0, 2, 4];
 const THREE: &[u8] = &[0, 4];
 const FIRST: &[u8] = &[0];
 
-/// Shares and numbers of instances: NVIDIA Multi-Instance GPU User Guide, "Supported MIG Profiles",
-/// 2025. SMs and memory: `nvidia-smi mig -lgip` on an H100 80 GB (jbarrow.ai/field_notes/nvidia-mig);
-/// on the A100s the user guide's examples (14 SMs a slice, 98 of 108 in all: a tenth is lost with MIG
-/// on) and memory of the same driver. Places: `nvidia-smi mig -lgipp` in the user guide.
+/// H100: shares and numbers of instances from the NVIDIA Multi-Instance GPU User Guide ("Supported MIG
+/// Profiles"), SMs and memory as `nvidia-smi mig -lgip` prints them (jbarrow.ai/field_notes/nvidia-mig). A100: 14,
+/// 28 and 42 SMs of 108 are published (NJIT, MIG profile comparison); 56 and 98 continue them by slices
+/// (assumption), memory is that of the H100's slices, of the 40 GB card half of it (assumption), and 1g.10gb
+/// of the 40 GB card has two memory slices, as four of them fit (the guide prints 1/8). Places are
+/// recalled from `nvidia-smi mig -lgipp` (assumption); on the H100 they give the guide's numbers of instances.
 const GPUS: [MigGpu; 3] = [
     MigGpu {
         gpu: "a100-sxm-40gb",
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn mixtures_lie_where_they_may() {
-        // Examples of the user guide.
+        // By the places above.
         for good in [
             &["4g.40gb", "3g.40gb"][..],
             &["3g.40gb", "3g.40gb"],
