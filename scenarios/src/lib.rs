@@ -26,6 +26,7 @@
 pub mod bench;
 pub mod golden;
 pub mod language;
+pub mod profile;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -6,6 +6,8 @@
 //! - [`timing`]: the integer [`StepFunction`](timing::StepFunction) of a forward pass, whatever its
 //!   source, and its closed form over a run of decode steps.
 //! - [`datasheet`]: a step function from datasheet peaks and efficiencies, *uncalibrated*.
+//! - [`profile`]: a step function from kernels timed on the GPU.
+//! - [`fitted`]: what a user's own measurements of a server change in either.
 //!
 //! ```
 //! use sim_models::hardware::catalogue::{gpu, model};
@@ -24,8 +26,10 @@
 
 pub mod catalogue;
 pub mod datasheet;
+pub mod fitted;
 pub mod memory;
 pub mod precision;
+pub mod profile;
 pub mod timing;
 
 use thiserror::Error;
@@ -132,6 +136,9 @@ pub enum HardwareError {
     /// The model does not fit into the memory of the GPUs.
     #[error(transparent)]
     DoesNotFit(#[from] memory::DoesNotFit),
+    /// A profile that cannot be read or used.
+    #[error(transparent)]
+    Profile(#[from] profile::ProfileError),
 }
 
 fn names(precisions: &[Precision]) -> String {

@@ -4,11 +4,15 @@
 //! - [`engine`]: one replica, step by step, without a clock.
 //! - [`LlmConfig`]: the `llm` component of a scenario, a pool of such replicas.
 //! - [`LlmReport`]: what a pool measured.
+//! - [`replay`]: one engine answers recorded requests.
 
 mod config;
 pub mod engine;
 mod pool;
+pub mod replay;
 mod report;
+mod timing;
 
-pub use config::{LlmConfig, TimingConfig};
+pub use config::LlmConfig;
 pub use report::{LlmReplica, LlmReport, Rejected};
+pub use timing::{FrontEnd, TimingConfig, TimingSource};

@@ -210,22 +210,35 @@ impl Efficiency {
         Ok(())
     }
 
+    /// These efficiencies, but for the way of scheduling, which any source of times needs.
+    pub(crate) fn with_default_scheduling(&self) -> Self {
+        Self { async_scheduling: Self::default().async_scheduling, ..*self }
+    }
+
+    /// Shares of the memory bandwidth at which 16-bit weights and the KV cache are read.
+    pub(super) fn bandwidths(&self, gpu: &Gpu) -> (f64, f64) {
+        let (measured, bandwidth) = (gpu.measured.as_ref(), gpu.memory_bandwidth);
+        let shares = if gpu.is_host() { HOST } else { H100 };
+        let weights = self.weight_bandwidth.unwrap_or_else(|| {
+            measured.map_or(shares.weights, |measured| measured.weight_bandwidth / bandwidth)
+        });
+        let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
+            measured
+                .map_or(shares.decode_attention, |measured| measured.decode_attention_bandwidth / bandwidth)
+        });
+        (weights, decode)
+    }
+
     fn rates(&self, gpu: &Gpu, precision: Precision, placement: Placement) -> Rates {
         let measured = gpu.measured.as_ref();
         let shares = if gpu.is_host() { HOST } else { H100 };
         let bandwidth = gpu.memory_bandwidth;
-        let weights = self.weight_bandwidth.unwrap_or_else(|| {
-            measured.map_or(shares.weights, |measured| measured.weight_bandwidth / bandwidth)
-        });
+        let (weights, decode) = self.bandwidths(gpu);
         let quantized = self.weight_bandwidth_quantized.unwrap_or(shares.weights_8bit.min(weights));
         let gemm = self
             .gemm_compute
             .unwrap_or_else(|| measured.map_or(shares.gemm, |measured| measured.gemm / gpu.fp16));
         let gemm_8bit = self.gemm_compute_8bit.unwrap_or(shares.gemm_8bit);
-        let decode = self.decode_attention_bandwidth.unwrap_or_else(|| {
-            measured
-                .map_or(shares.decode_attention, |measured| measured.decode_attention_bandwidth / bandwidth)
-        });
         let prefill = self.prefill_attention_compute.unwrap_or_else(|| {
             measured.map_or(shares.prefill_attention, |measured| measured.prefill_attention / gpu.fp16)
         });

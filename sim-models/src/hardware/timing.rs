@@ -11,21 +11,28 @@
 //! gpu  = base + per_sequence * sequences + per_token * new_tokens
 //!      + expert.slope * min(new_tokens, expert.until)
 //!      + gemm.slope * (new_tokens - gemm.free)+ + head.slope * (sequences - head.free)+
+//!      + by_tokens(new_tokens) + by_sequences(sequences)
 //!      + per_context * decode_context + per_prefill_work * prefill_work
 //! host = host_base + host_per_sequence * sequences
 //! ```
 //!
-//! The engine schedules the next step while the GPU computes this one (asynchronous scheduling), hence
-//! the maximum; without it the host's terms belong into `base` and `per_sequence`. Every term is piecewise
-//! linear and non-decreasing.
+//! where `by_tokens` and `by_sequences` are [`Curve`]s, through measured points. The engine schedules the
+//! next step while the GPU computes this one (asynchronous scheduling), hence the maximum; without it the
+//! host's terms belong into `base` and `per_sequence`. An engine that was idle has nothing to hide the host's
+//! work behind: its first pass takes [`StepFunction::wake`] longer. Every term is piecewise linear and
+//! non-decreasing.
+
+mod curve;
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimDuration;
 
 use super::HardwareError;
+pub use curve::Curve;
 
 /// Ticks in a nanosecond.
 pub const TICKS_PER_NANO: u64 = 1024;
@@ -127,10 +134,14 @@ pub struct Coefficients {
 }
 
 /// The time of a forward pass of one model on one kind of GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepFunction {
     coefficients: Coefficients,
+    by_tokens: Curve,
+    by_sequences: Curve,
+    wake: u64,
     calibration: Calibration,
+    detail: Arc<str>,
 }
 
 impl StepFunction {
@@ -163,7 +174,25 @@ impl StepFunction {
             let expected = "at least one tick in base or host_base, so that time advances";
             return Err(HardwareError::OutOfRange { name: "base", value: 0.0, expected });
         }
-        Ok(Self { coefficients, calibration })
+        Ok(Self {
+            coefficients,
+            by_tokens: Curve::default(),
+            by_sequences: Curve::default(),
+            wake: 0,
+            calibration,
+            detail: Arc::default(),
+        })
+    }
+
+    /// Adds what new tokens and sequences cost along measured curves, and what an idle engine's first
+    /// pass takes more (at most [`MAX_COEFFICIENT`]).
+    pub fn with_curves(self, by_tokens: Curve, by_sequences: Curve, wake: u64) -> Self {
+        Self { by_tokens, by_sequences, wake: wake.min(MAX_COEFFICIENT), ..self }
+    }
+
+    /// Says what exactly was measured, such as the profile's name and whose kernels it timed.
+    pub fn with_detail(self, detail: &str) -> Self {
+        Self { detail: detail.into(), ..self }
     }
 
     /// The coefficients.
@@ -174,6 +203,20 @@ impl StepFunction {
     /// Where the coefficients come from.
     pub fn calibration(&self) -> Calibration {
         self.calibration
+    }
+
+    /// Where the coefficients come from, in words: for results.
+    pub fn badge(&self) -> String {
+        match &*self.detail {
+            "" => self.calibration.to_string(),
+            detail => format!("{}: {detail}", self.calibration),
+        }
+    }
+
+    /// Ticks by which the first pass of an engine that was idle is longer: from the arrival of work to
+    /// the start of the GPU's, which later passes hide.
+    pub fn wake(&self) -> u64 {
+        self.wake
     }
 
     /// Ticks of 1/1024 ns that `pass` takes.
@@ -209,6 +252,8 @@ impl StepFunction {
             + times(c.expert.slope, pass.new_tokens.min(c.expert.until))
             + times(c.gemm.slope, pass.new_tokens.saturating_sub(c.gemm.free))
             + times(c.head.slope, pass.sequences.saturating_sub(c.head.free))
+            + self.by_tokens.at(pass.new_tokens)
+            + self.by_sequences.at(pass.sequences)
             + times(c.per_context, pass.decode_context)
             + times(c.per_prefill_work, pass.prefill_work)
     }

@@ -10,15 +10,15 @@ use sim_core::time::SimTime;
 
 use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
 use super::pool::{Pool, Setup};
+use super::timing::{Hardware, TimingConfig};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
-use crate::hardware::datasheet::Efficiency;
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
-use crate::hardware::timing::{Pass, StepFunction};
+use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
 use crate::units::HourlyPrice;
@@ -114,21 +114,6 @@ pub struct LlmConfig {
     pub price_per_gpu_hour: Option<HourlyPrice>,
 }
 
-/// Where step times come from: the GPU's datasheet and these efficiencies, *uncalibrated*.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TimingConfig {
-    /// How far below the datasheet the server runs.
-    #[serde(default)]
-    pub efficiency: Efficiency,
-}
-
-impl TimingConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 fn one() -> u32 {
     1
 }
@@ -200,11 +185,12 @@ impl LlmConfig {
         find_model(&self.model).map_err(refused)
     }
 
-    /// Takes the relative path of a model file as relative to `base_dir`.
+    /// Takes the relative paths of model and profile files as relative to `base_dir`.
     pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
         if is_model_file(&self.model) {
             self.model = base_dir.join(&self.model).display().to_string();
         }
+        self.timing.resolve_paths(base_dir);
     }
 
     /// What of the model is simplified, if anything that these settings let come into play.
@@ -263,19 +249,19 @@ impl LlmConfig {
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
         let (gpu, model) = (self.gpu()?, self.model()?);
         let settings = self.memory_settings(&model)?;
-        let timing = |error: ConfigError| error.within("efficiency").within("timing");
-        self.timing.efficiency.check().map_err(|error| timing(refused(error)))?;
-        StepFunction::from_datasheet(
+        self.timing.check(refused).map_err(|error| error.within("timing"))?;
+        let hardware = Hardware {
             gpu,
-            &model,
-            settings.precision,
-            settings.kv_format(),
-            settings.placement(),
-            &self.timing.efficiency,
-        )
-        .map_err(|error| match error {
-            // A coefficient that comes of the efficiencies.
-            HardwareError::OutOfRange { .. } => timing(ConfigError::new([""; 0], error.to_string())),
+            model: &model,
+            precision: settings.precision,
+            kv_precision: settings.kv_format(),
+            placement: settings.placement(),
+        };
+        self.timing.step_function(hardware).map_err(|error| match error {
+            // A coefficient that comes of the timing's figures.
+            HardwareError::OutOfRange { .. } => {
+                ConfigError::new(["timing", self.timing.figures()], error.to_string())
+            }
             other => refused(other),
         })
     }
@@ -316,7 +302,7 @@ impl LlmConfig {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
         }
-        check_longest_step(&config, &step)?;
+        check_longest_step(&config, &step, self.timing.figures())?;
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let front = Front::new(FrontSetup {
             replicas,
@@ -324,7 +310,7 @@ impl LlmConfig {
             health: &self.health,
             prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
         })?;
-        let calibration = step.calibration().to_string();
+        let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
         let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
         let gpu = self.gpu()?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
@@ -340,6 +326,8 @@ impl LlmConfig {
         Ok(Box::new(Pool::new(Setup {
             engine,
             calibration,
+            wake,
+            frontend: self.timing.frontend,
             replicas,
             gpus,
             front,
@@ -349,7 +337,7 @@ impl LlmConfig {
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
-fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), ConfigError> {
+fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
     let budget = u64::from(config.max_num_batched_tokens);
     let longest = Pass {
@@ -360,7 +348,7 @@ fn check_longest_step(config: &EngineConfig, step: &StepFunction) -> Result<(), 
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),
-        None => Err(ConfigError::new(["timing", "efficiency"], "a step could take more than 208 days")
+        None => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
             .help("expected shares of the datasheet's figures, such as 0.8")),
     }
 }
@@ -394,6 +382,7 @@ fn refused(error: HardwareError) -> ConfigError {
         | HardwareError::Indivisible { .. }
         | HardwareError::SplitHost { .. } => ConfigError::new(["tensor_parallel"], error.to_string()),
         HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
+        HardwareError::Profile(error) => ConfigError::new(["timing", "profile"], error.to_string()),
     }
 }
 

@@ -8,7 +8,10 @@
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
-//! the first step in whatever order they come, and before its faults and samplers.
+//! the first step in whatever order they come, and before its faults and samplers. Where the step times know how
+//! long an idle engine takes to wake, the step begins that much later, and who comes meanwhile joins it.
+//!
+//! The API server, where it takes time, holds each call before it is sent to a replica.
 
 mod replica;
 #[cfg(test)]
@@ -22,9 +25,9 @@ use sim_core::time::{SimDuration, SimTime};
 
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::LlmReport;
 use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
 use super::report::{Facts, Measures};
+use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -35,6 +38,10 @@ use crate::slab::{Key, Slab};
 const START: u16 = 0;
 /// A replica is due.
 const DUE: u16 = 1;
+/// A call has passed the API server.
+const FRONT_END: u16 = 2;
+/// What a call that is with the API server is remembered by.
+const IN_FRONT_END: u64 = u64::MAX - 1;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -43,6 +50,9 @@ pub(super) struct Setup {
     pub(super) engine: Engine,
     /// How far its step times can be trusted, in words.
     pub(super) calibration: String,
+    /// How long an idle engine takes to begin a step.
+    pub(super) wake: SimDuration,
+    pub(super) frontend: FrontEnd,
     pub(super) replicas: u32,
     /// GPUs of all replicas.
     pub(super) gpus: u64,
@@ -66,6 +76,8 @@ pub(super) struct Pool {
     alarm: Option<(SimTime, EventHandle)>,
     front: Front,
     queue_cap: Option<NonZeroU32>,
+    wake: SimDuration,
+    frontend: FrontEnd,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -75,7 +87,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, replicas, gpus, front, queue_cap } = setup;
+        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -91,6 +103,8 @@ impl Pool {
             alarm: None,
             front,
             queue_cap,
+            wake,
+            frontend,
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -160,6 +174,20 @@ impl Pool {
         self.note(index, ctx);
     }
 
+    /// Sends a call that has passed the API server to a replica, or refuses it.
+    fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
+        let Some(index) = self.front.route(call, ctx) else { return };
+        let Err(reason) = self.submit(index, call, ctx) else { return };
+        let rejected = &mut self.measures.rejected;
+        *match reason {
+            Reason::QueueFull => &mut rejected.queue_full,
+            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
+            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
+        } += 1;
+        self.front.reply(call, Reply::REJECTED, ctx);
+    }
+
     /// Hands a call to an engine; the reason if it cannot be served.
     fn submit(&mut self, index: usize, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
         let replica = &mut self.replicas[index];
@@ -178,7 +206,7 @@ impl Pool {
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
         if replica.wake() {
-            ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
+            ctx.schedule(self.wake, Phase::Timer, START, event_data(index, replica.generation));
         }
         self.note(index, ctx);
         Ok(())
@@ -209,19 +237,18 @@ impl Component for Pool {
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        let Some(index) = self.front.route(call, ctx) else { return };
-        let Err(reason) = self.submit(index, call, ctx) else { return };
-        let rejected = &mut self.measures.rejected;
-        *match reason {
-            Reason::QueueFull => &mut rejected.queue_full,
-            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
-            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
-        } += 1;
-        self.front.reply(call, Reply::REJECTED, ctx);
+        let delay = self.frontend.delay(ctx.request(call).prompt_tokens);
+        if delay.is_zero() {
+            return self.admit(call, ctx);
+        }
+        ctx.call_mut(call).scratch = IN_FRONT_END;
+        ctx.schedule(delay, Phase::Arrival, FRONT_END, call.to_bits());
     }
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+        if ctx.call(call).scratch == IN_FRONT_END {
+            return ctx.reply(call, Reply::FAILED);
+        }
         if self.front.cancel(call, ctx).is_none() {
             return;
         }
@@ -241,6 +268,15 @@ impl Component for Pool {
                 Signal { waiting: engine.waiting().into(), running: engine.running().into() }
             };
             return self.front.on_timer(timer, ctx, signal);
+        }
+        if timer.kind == FRONT_END {
+            let call = CallId::from_bits(timer.data);
+            // One that was cancelled meanwhile is over.
+            if ctx.is_live(call) {
+                ctx.call_mut(call).scratch = CallId::NONE.to_bits();
+                self.admit(call, ctx);
+            }
+            return;
         }
         if timer.kind == START {
             let index = (timer.data >> 32) as usize;

@@ -459,8 +459,9 @@ impl ModelServerConfig {
                 let tokens = self.tokens_per_item.as_ref().map(|law| law.build()).transpose();
                 let tokens =
                     tokens.map_err(|error| ConfigError::new(["tokens_per_item"], error.to_string()))?;
+                let badge = step.badge();
                 let execution = Execution::Pass { step, tokens, padding: self.padding.unwrap_or(true) };
-                Ok((execution, speed, Some(step.calibration().to_string())))
+                Ok((execution, speed, Some(badge)))
             }
             (Some(_), Some(_)) => Err(ConfigError::new(["model"], "both `execution` and `model` are given")
                 .help("keep one of the two")),

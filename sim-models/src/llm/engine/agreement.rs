@@ -124,7 +124,7 @@ fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[
 }
 
 fn agree(config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) {
-    let stepwise = drive(EngineKind::Stepwise, config, step, events);
+    let stepwise = drive(EngineKind::Stepwise, config, step.clone(), events);
     let fast = drive(EngineKind::Fast, config, step, events);
     assert_eq!(fast.tokens, stepwise.tokens);
     assert_eq!(fast.admitted, stepwise.admitted);

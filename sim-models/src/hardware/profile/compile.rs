@@ -1,0 +1,290 @@
+//! From a profile to the step function of a model.
+
+use super::super::catalogue::{Gpu, Model, ModelKind};
+use super::super::fitted::Fitted;
+use super::super::precision::Precision;
+use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO};
+use super::super::{HardwareError, Placement, check_placement};
+use super::attention::nearest;
+use super::series::{interpolate, make_monotone};
+use super::{GemmTable, Profile, ProfileError};
+
+/// Token counts at which expert layers without a table are worked out.
+const EXPERT_TOKENS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16_384];
+
+/// A time by tokens: how much of it reads memory, and how much more computing takes.
+struct Series {
+    tokens: Vec<f64>,
+    /// Microseconds, non-decreasing.
+    us: Vec<f64>,
+}
+
+impl Series {
+    fn at(&self, tokens: f64) -> f64 {
+        interpolate(&self.tokens, &self.us, tokens.max(self.tokens[0]))
+    }
+
+    /// The time at `tokens`, with what is read taking `memory` and what is computed beyond that `compute` times
+    /// as long as measured.
+    fn scaled(&self, tokens: f64, memory: f64, compute: f64) -> f64 {
+        let read = self.us[0];
+        memory * read + compute * (self.at(tokens) - read)
+    }
+}
+
+impl StepFunction {
+    /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from kernels timed on them, and from `fitted`
+    /// where a server has been measured. Weights are in `precision`, the KV cache in `kv_precision`; with
+    /// `async_scheduling` the host prepares a step while the GPU computes the one before.
+    ///
+    /// One pass is one pass: prefill and decode tokens go through the same matrix multiplications, and
+    /// attention adds to them. No pass takes less than reading what it streams at the datasheet's bandwidth.
+    ///
+    /// # Errors
+    /// A profile of another GPU or without a table that is needed, a KV precision that none is kept in, or a
+    /// placement that the model does not allow.
+    #[allow(clippy::too_many_arguments)]
+    pub fn from_profile(
+        profile: &Profile,
+        gpu: &Gpu,
+        model: &Model,
+        precision: Precision,
+        kv_precision: Precision,
+        placement: impl Into<Placement>,
+        async_scheduling: bool,
+        fitted: Option<&Fitted>,
+    ) -> Result<Self, HardwareError> {
+        let placement = placement.into();
+        check_placement(gpu, model, precision, placement)?;
+        let Placement { tensor_parallel, data_parallel } = placement;
+        if profile.gpu != gpu.id {
+            return Err(ProfileError::OtherGpu {
+                profile: profile.id.clone(),
+                measured: profile.gpu.clone(),
+                asked: gpu.id.clone(),
+            }
+            .into());
+        }
+        let untimed = [
+            (model.kind == ModelKind::Encoder, "encoders"),
+            (model.latent.is_some(), "latent attention (MLA)"),
+            (data_parallel > 1, "experts shared out over engines"),
+        ];
+        if let Some((_, what)) = untimed.iter().find(|(needed, _)| *needed) {
+            return Err(profile
+                .lacks(*what, "decoders with grouped-query attention, tensor-parallel")
+                .into());
+        }
+        let kv_bytes = model
+            .kv_bytes_per_token(kv_precision, tensor_parallel)
+            .ok_or(HardwareError::KvPrecision(kv_precision))?;
+        let gemm = profile.gemm_in(precision)?;
+        let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
+        let activation = precision.activation_bytes() as f64;
+        let shape = [model.heads / tensor_parallel, model.kv_heads.div_ceil(tensor_parallel), model.head_dim];
+        let kv = sixteen_bits(kv_precision);
+        let lacks = |what| {
+            profile.lacks(format!("{what} attention with a KV cache in {kv_precision}"), "other formats only")
+        };
+        let decode = nearest(&profile.decode_attention, kv, shape).ok_or_else(|| lacks("decode"))?;
+        let prefill = nearest(&profile.prefill_attention, kv, shape).ok_or_else(|| lacks("prefill"))?;
+        let overheads = &profile.overheads;
+        let (memory, compute) = match fitted {
+            Some(fitted) => (fitted.memory, fitted.compute),
+            None => (1.0, overheads.sustained_slowdown),
+        };
+
+        // Matrix multiplications of all layers, by tokens: how often, and the shape of the weights.
+        let hidden = model.hidden as f64;
+        let (qkv, out) = ((shape[0] + 2 * shape[1]) * shape[2], shape[0] * shape[2]);
+        let mixture = model.experts > 1;
+        let routed = if mixture { (model.layers - model.dense_layers) as f64 } else { 0.0 };
+        let up = if model.gated_ffn { 2.0 } else { 1.0 };
+        let mut products = vec![(layers, qkv as f64, hidden), (layers, hidden, out as f64)];
+        let mut feed_forward = |count: f64, inner: u64| {
+            if count > 0.0 && inner > 0 {
+                let inner = inner as f64 / gpus;
+                products.extend([(count, up * inner, hidden), (count, hidden, inner)]);
+            }
+        };
+        if mixture {
+            feed_forward(routed, model.shared_ffn);
+            feed_forward(model.dense_layers as f64, model.dense_ffn);
+            products.push((routed, model.experts as f64, hidden));
+        } else {
+            feed_forward(layers, model.ffn);
+        }
+        let dense = series(gemm, &products);
+        let experts = mixture.then(|| profile.experts_of(gemm, model, precision, tensor_parallel));
+        // The output layer stays in 16 bits.
+        let head_table = profile.gemm_in(sixteen_bits(Precision::Bf16)).unwrap_or(gemm);
+        let head = series(head_table, &[(1.0, model.vocab as f64 / gpus, hidden)]);
+
+        // What moves for each token: element-wise kernels, and all-reduces.
+        let values = layers * (8.0 * hidden + 4.0 * model.qkv_width() as f64 / gpus)
+            + 3.0 * model.ffn_values() as f64 / gpus;
+        let elementwise_us = values * activation / overheads.elementwise_gb_s * 1e-3 * memory;
+        let token_us = elementwise_us + layers * prefill.token_ns * 1e-3 * compute;
+        let reduce = match tensor_parallel {
+            1 => None,
+            _ => Some(profile.all_reduce_over(tensor_parallel)?),
+        };
+        let message = hidden * activation;
+
+        let mut counts: Vec<u64> = gemm.m.clone();
+        counts.push(1);
+        if let Some(experts) = &experts {
+            counts.extend(experts.tokens.iter().map(|tokens| *tokens as u64));
+        }
+        if let Some(reduce) = &reduce {
+            counts.extend(reduce.tokens.iter().map(|bytes| (bytes / message).ceil() as u64));
+        }
+        counts.retain(|count| *count >= 1);
+        counts.sort_unstable();
+        counts.dedup();
+        let all_us = |tokens: f64| {
+            let routed_us = experts.as_ref().map_or(0.0, |experts| experts.scaled(tokens, memory, compute));
+            let reduce_us = reduce.as_ref().map_or(0.0, |reduce| reduce.at(tokens * message));
+            dense.scaled(tokens, memory, compute)
+                + routed * routed_us
+                + 2.0 * layers * reduce_us
+                + token_us * tokens
+        };
+        let streamed = floors(gpu, model, precision, tensor_parallel);
+        let by_tokens = curve(&counts, |tokens| all_us(tokens).max(streamed.0))?;
+        let counts = &head_table.m;
+        let sampling_us = 3.0 * 4.0 * model.vocab as f64 / overheads.elementwise_gb_s * 1e-3 * memory;
+        let attention_us = layers * (decode.sequence_us - prefill.token_ns * 1e-3).max(0.0);
+        let sequence_us = sampling_us + attention_us + fitted.map_or(0.0, |fitted| fitted.sequence_us);
+        let by_sequences = curve(counts, |sequences| {
+            head.scaled(sequences, memory, compute).max(streamed.1) + sequence_us * sequences
+        })?;
+
+        let or = |pick: fn(&Fitted) -> Option<f64>, ours: f64| fitted.and_then(pick).unwrap_or(ours);
+        let gap_us = or(|fitted| fitted.step_gap_us, overheads.step_gap_us);
+        let host_us = or(|fitted| fitted.host_step_us, overheads.host_step_us);
+        let host_sequence_us = or(|fitted| fitted.host_sequence_us, overheads.host_sequence_us);
+        let wake_us = or(|fitted| fitted.wake_us, 0.0);
+        let floors_us = layers * (decode.floor_us + overheads.elementwise_floor_us) + gap_us;
+        let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
+        let coefficients = Coefficients {
+            base: ticks(floors_us + inline * host_us),
+            per_sequence: ticks(inline * host_sequence_us),
+            per_context: ticks(kv_bytes as f64 / decode.gb_s * 1e-3 * memory),
+            per_prefill_work: ticks(
+                2.0 * layers * (shape[0] * shape[2]) as f64 / prefill.tflops * 1e-6 * compute,
+            ),
+            host_base: ticks(hidden_host * host_us),
+            host_per_sequence: ticks(hidden_host * host_sequence_us),
+            ..Coefficients::default()
+        };
+        let (calibration, detail) = match fitted {
+            None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
+            Some(fitted) => {
+                let detail =
+                    format!("{} on {}, kernels of {}", fitted.source, profile.id, profile.kernel_set);
+                (Calibration::Fitted, detail)
+            }
+        };
+        let step = Self::new(coefficients, calibration)?;
+        Ok(step.with_curves(by_tokens, by_sequences, ticks(wake_us)).with_detail(&detail))
+    }
+}
+
+impl Profile {
+    /// The table of matrix multiplications in `precision`; bf16 and fp16 take the same time.
+    fn gemm_in(&self, precision: Precision) -> Result<&GemmTable, ProfileError> {
+        let asked = sixteen_bits(precision);
+        let found = self.gemm.iter().find(|table| sixteen_bits(table.precision) == asked);
+        found.ok_or_else(|| {
+            let formats: Vec<String> = self.gemm.iter().map(|table| table.precision.to_string()).collect();
+            self.lacks(
+                format!("matrix multiplications in {precision}"),
+                format!("it has {}", formats.join(", ")),
+            )
+        })
+    }
+
+    fn all_reduce_over(&self, gpus: u64) -> Result<Series, ProfileError> {
+        let table = self.all_reduce.iter().find(|table| table.gpus == gpus);
+        let table =
+            table.ok_or_else(|| self.lacks(format!("all-reduce over {gpus} GPUs"), "other numbers only"))?;
+        Ok(Series { tokens: table.bytes.iter().map(|bytes| *bytes as f64).collect(), us: table.us.clone() })
+    }
+
+    /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
+    /// of reading the experts that the tokens need (`min(tokens * active, all)`) and computing.
+    fn experts_of(
+        &self,
+        gemm: &GemmTable,
+        model: &Model,
+        precision: Precision,
+        tensor_parallel: u64,
+    ) -> Series {
+        let inner = model.ffn / tensor_parallel;
+        let timed = self.experts.iter().find(|table| {
+            sixteen_bits(table.precision) == sixteen_bits(precision)
+                && (table.hidden, table.inner) == (model.hidden, inner)
+                && (table.active, table.experts) == (model.active_experts, model.experts)
+        });
+        if let Some(table) = timed {
+            let tokens = table.tokens.iter().map(|tokens| *tokens as f64).collect();
+            return Series { tokens, us: table.us.clone() };
+        }
+        let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
+        let parameters = matrices * (model.hidden * inner) as f64;
+        // Rates of a large product: 8192 x 8192.
+        let large = gemm.by_tokens(8192.0, 8192.0);
+        let (first, last) = (large[0], large[large.len() - 1]);
+        let most = gemm.m[gemm.m.len() - 1] as f64;
+        let one_us = first * parameters / (8192.0 * 8192.0);
+        let token_us = last / most * parameters / (8192.0 * 8192.0);
+        let us = |tokens: u64| {
+            let read = (tokens * model.active_experts).min(model.experts) as f64 * one_us;
+            read.max((tokens * model.active_experts) as f64 * token_us)
+        };
+        Series {
+            tokens: EXPERT_TOKENS.iter().map(|tokens| *tokens as f64).collect(),
+            us: EXPERT_TOKENS.iter().map(|tokens| us(*tokens)).collect(),
+        }
+    }
+}
+
+/// The times of products (how often, n, k) together by tokens, made non-decreasing.
+fn series(table: &GemmTable, products: &[(f64, f64, f64)]) -> Series {
+    let mut us = vec![0.0; table.m.len()];
+    for (count, n, k) in products {
+        for (sum, time) in us.iter_mut().zip(table.by_tokens(*n, *k)) {
+            *sum += count * time;
+        }
+    }
+    make_monotone(&mut us);
+    Series { tokens: table.m.iter().map(|m| *m as f64).collect(), us }
+}
+
+/// Microseconds below which neither the layers nor the output layer can be, whatever was measured or
+/// fitted: what they stream on each GPU at the datasheet's bandwidth.
+fn floors(gpu: &Gpu, model: &Model, precision: Precision, tensor_parallel: u64) -> (f64, f64) {
+    let us = |bytes: u64| bytes as f64 / tensor_parallel as f64 / gpu.memory_bandwidth * 1e-3;
+    let experts = if model.experts > 1 { model.expert_parameters() } else { 0 };
+    (
+        us(precision.weight_bytes(model.layer_parameters() - experts)),
+        us(precision.embedding_bytes(model.output_parameters())),
+    )
+}
+
+/// bf16 and fp16 are timed as one.
+fn sixteen_bits(precision: Precision) -> Precision {
+    if precision == Precision::Fp16 { Precision::Bf16 } else { precision }
+}
+
+/// Microseconds in ticks, to the nearest.
+fn ticks(us: f64) -> u64 {
+    (us * 1e3 * TICKS_PER_NANO as f64).round() as u64
+}
+
+fn curve(counts: &[u64], us: impl Fn(f64) -> f64) -> Result<Curve, HardwareError> {
+    let mut times: Vec<f64> = counts.iter().map(|count| us(*count as f64)).collect();
+    make_monotone(&mut times);
+    Curve::new(counts.iter().copied().zip(times.into_iter().map(ticks)).collect())
+}
