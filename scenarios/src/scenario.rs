@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_models::device::DeviceConfig;
 use sim_models::link::LinkConfig;
 use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
@@ -30,6 +31,9 @@ pub struct Scenario {
     pub traffic: IndexMap<String, TrafficConfig>,
     /// What serves them, by name.
     pub components: IndexMap<String, ComponentConfig>,
+    /// GPUs that several of them share, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub devices: IndexMap<String, DeviceConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -44,6 +48,7 @@ impl Scenario {
         SystemConfig {
             traffic: self.traffic.clone(),
             components: self.components.clone(),
+            devices: self.devices.clone(),
             links: self.links.clone(),
             faults: self.fault.clone(),
         }

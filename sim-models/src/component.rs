@@ -7,7 +7,9 @@ use sim_core::time::SimTime;
 
 use crate::call::{CallId, Progress, Reply};
 use crate::context::Ctx;
+use crate::device::ClientId;
 use crate::feature_store::FeatureStoreReport;
+use crate::model_server::ModelServerReport;
 use crate::pipeline::PipelineReport;
 
 /// Numbers the components of a system; traffic sources come first.
@@ -115,6 +117,8 @@ pub trait Component: fmt::Debug + Send {
     fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
     /// Background work on me changes to this.
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
+    /// My work on a shared GPU goes on at another rate from now on ([`Ctx::device_rate`]): I re-anchor it.
+    fn on_rate_change(&mut self, _client: ClientId, _ctx: &mut Ctx) {}
     /// A pipeline has written all that was known at `as_of` into me.
     fn on_materialized(&mut self, _as_of: SimTime, _ctx: &mut Ctx) {}
     /// My state at `now`, which may lie between two events. Pure.
@@ -123,6 +127,10 @@ pub trait Component: fmt::Debug + Send {
     }
     /// What I measured, at the end of the run. Default: only what every component's meter shows.
     fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
+        None
+    }
+    /// What I measured as a model server, at the end of the run.
+    fn model_server_report(&self, _now: SimTime) -> Option<ModelServerReport> {
         None
     }
     /// What the front of a pool measured, at the end of the run. Default: no pool.
@@ -176,6 +184,8 @@ pub enum ModelEvent {
     Sample,
     /// Controllers and routers get fresh signals.
     Scrape,
+    /// The work of a client of a shared GPU goes on at another rate.
+    RateChange(ClientId),
     /// The background work on a component is another from now on.
     Load(ComponentId),
     /// A component has been filled with what was known at that time.
@@ -198,6 +208,7 @@ impl Event for ModelEvent {
             ModelEvent::MeasureFrom => (9, 0),
             ModelEvent::Sample => (10, 0),
             ModelEvent::Scrape => (11, 0),
+            ModelEvent::RateChange(client) => (12, client.to_bits()),
             ModelEvent::Load(target) => (13, u64::from(target.0)),
             ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
         };

@@ -11,6 +11,7 @@ use sim_core::time::{SimDuration, SimTime};
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
+use crate::device::{ClientId, Devices, Rate};
 use crate::link::{Link, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::request::{Outcome, Request, RequestId};
@@ -40,6 +41,7 @@ pub struct Core {
     pub(crate) service: Vec<KeyedStream>,
     pub(crate) meters: Vec<ComponentMeter>,
     pub(crate) cost: CostMeter,
+    pub(crate) devices: Devices,
     /// By class, then tenant.
     pub(crate) request_meters: Vec<RequestMeter>,
     pub(crate) bounds: Vec<GoodputBounds>,
@@ -319,6 +321,24 @@ impl Ctx<'_> {
     /// The bill.
     pub fn cost(&mut self) -> &mut CostMeter {
         &mut self.core.cost
+    }
+
+    /// Says how many works of mine run on a shared GPU from now on. Others on it are told of their new
+    /// rates; mine is for me to ask for.
+    pub fn set_running(&mut self, client: ClientId, running: u32) {
+        let Self { core, scheduler, .. } = self;
+        let now = scheduler.now();
+        core.devices.set_running(client, running, now, |other| {
+            // Ahead of all else of this instant; no time has passed since, so whatever comes before loses
+            // nothing.
+            scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::RateChange(other));
+        });
+    }
+
+    /// How fast each of my works on a shared GPU goes on.
+    #[inline]
+    pub fn device_rate(&self, client: ClientId) -> Rate {
+        self.core.devices.rate(client)
     }
 
     /// Puts this background work of mine on `target`, in place of what I did there before.

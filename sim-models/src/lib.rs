@@ -1,10 +1,12 @@
 //! What an AI system is made of: one room a pattern, its configuration, behaviour and tests together.
 //!
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
-//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`]: the components that serve them.
+//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`], [`model_server`]: the
+//!   components that serve them.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`link`]: the client-side policies between two of them.
+//! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
 //! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`cost`]: the plumbing a new component
@@ -32,6 +34,7 @@ pub mod call;
 pub mod component;
 pub mod context;
 pub mod cost;
+pub mod device;
 pub mod error;
 pub mod feature_store;
 pub mod flow;
@@ -39,6 +42,7 @@ pub mod hardware;
 pub mod link;
 pub mod llm;
 pub mod meter;
+pub mod model_server;
 pub mod offline_store;
 pub mod pipeline;
 pub mod pool;

@@ -69,6 +69,7 @@ impl System {
             meter.reset(now);
         }
         self.core.cost.reset(now);
+        self.core.devices.reset(now);
         self.core.recorder.anchor(now, &self.core.meters);
         for component in &mut self.components {
             component.reset_measurements(now);
@@ -127,6 +128,11 @@ impl World for System {
             ModelEvent::Fault(index) => {
                 let (target, fault) = self.faults[index as usize];
                 self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+            }
+            ModelEvent::RateChange(client) => {
+                self.core.devices.told(client);
+                let component = self.core.devices.component(client);
+                self.at(component, scheduler, |component, ctx| component.on_rate_change(client, ctx));
             }
             ModelEvent::Load(target) => {
                 let load = self.core.load_on(target);

@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 const WIDTH: usize = 100;
 
 /// Tables whose entries get a section each.
-const NAMED: [&str; 4] = ["traffic", "components", "links", "slo.class"];
+const NAMED: [&str; 5] = ["traffic", "components", "devices", "links", "slo.class"];
 
 impl Scenario {
     /// The scenario as TOML, in a form that depends on its contents alone: sections in a fixed order, every

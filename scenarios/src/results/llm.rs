@@ -1,6 +1,6 @@
 //! Figures of LLM pools.
 
-use sim_models::hardware::timing::Calibration;
+use sim_models::hardware::timing::{Calibration, TICKS_PER_NANO};
 use sim_models::llm::LlmReport;
 use sim_models::system::RunOutput;
 
@@ -32,7 +32,7 @@ impl Figures {
             batch_mean: report.batch_mean,
             preemptions: Some(report.preemptions),
             prefix_hit_rate: (looked_for > 0).then(|| report.prefix_hit_tokens as f64 / looked_for as f64),
-            itl: Times::of(&report.itl),
+            itl: Times::in_units(&report.itl, 1e9 * TICKS_PER_NANO as f64),
             step_time_mean: report.step_time_mean.map(|nanos| nanos / 1e9),
             calibration: Some(report.calibration.clone()),
         }

@@ -23,13 +23,19 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn of(histogram: &Histogram) -> Self {
-        let quantile = |q| histogram.quantile(q).map(secs);
+        Self::in_units(histogram, 1e9)
+    }
+
+    /// Of times counted in so many units a second.
+    pub(super) fn in_units(histogram: &Histogram, per_second: f64) -> Self {
+        let seconds = |value: u64| value as f64 / per_second;
+        let quantile = |q| histogram.quantile(q).map(seconds);
         Self {
-            mean: histogram.mean().map(|mean| mean / 1e9),
+            mean: histogram.mean().map(|mean| mean / per_second),
             p50: quantile(0.5),
             p95: quantile(0.95),
             p99: quantile(0.99),
-            max: histogram.max().map(secs),
+            max: histogram.max().map(seconds),
         }
     }
 }

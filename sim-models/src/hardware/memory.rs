@@ -32,7 +32,7 @@ use super::{HardwareError, Placement, TENSOR_PARALLEL, check_placement};
 
 const GIB: u64 = 1 << 30;
 /// CUDA context, CUDA graphs, fragmentation. Assumption, see the module.
-const RUNTIME_BYTES: u64 = 3 * GIB / 4;
+pub(crate) const RUNTIME_BYTES: u64 = 3 * GIB / 4;
 /// Buffers for communication between GPUs. Assumption, see the module.
 const COMMUNICATION_BYTES: u64 = GIB / 2;
 /// The null block and one block to work with.

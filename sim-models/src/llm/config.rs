@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
-use super::engine::{self, Engine, EngineConfig, SchedulingPolicy};
+use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
 use crate::component::Component;
@@ -18,7 +18,7 @@ use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
-use crate::hardware::timing::{Pass, StepFunction};
+use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
 use crate::units::HourlyPrice;
@@ -54,7 +54,7 @@ pub struct LlmConfig {
     #[serde(default = "one_replica")]
     pub replicas: NonZeroU32,
     /// Token budget of a step, in tokens. Default: 8192, that of vLLM's API server on GPUs of 70 GiB or
-    /// more but the A100 (`EngineArgs` in `vllm/engine/arg_utils.py`, vLLM 0.11.0); on others it is 2048.
+    /// more but the A100 (`EngineArgs` in `vllm/engine/arg_utils.py`, vLLM 0.14.0); on others it is 2048.
     #[serde(default = "batched_tokens")]
     pub max_num_batched_tokens: u32,
     /// The most sequences in a batch. Default: 256, vLLM's API server on smaller GPUs (1024 on the larger).
@@ -64,7 +64,7 @@ pub struct LlmConfig {
     #[serde(default = "block_size")]
     pub block_size: u32,
     /// Share of each GPU's memory that the engine may take. Default: 0.92, that of later versions of vLLM
-    /// (0.9 in 0.11.0), at which the catalogue's memory plan was checked.
+    /// (0.9 in 0.14.0), at which the catalogue's memory plan was checked.
     #[serde(default = "utilization")]
     pub gpu_memory_utilization: f64,
     /// KV blocks of a replica, the null block among them, in place of what the memory allows (vLLM's
@@ -86,9 +86,16 @@ pub struct LlmConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u32>,
     /// Whether a request is admitted only when its whole prompt fits into free KV blocks. Default: false,
-    /// as in vLLM 0.11.0, which has no such setting (later versions: true).
+    /// as in vLLM 0.14.0, which has no such setting (later versions: true).
     #[serde(default)]
     pub scheduler_reserve_full_isl: bool,
+    /// Whether a step is scheduled while the one before it runs. Default: true, as in vLLM since 0.14.0.
+    #[serde(default = "yes")]
+    pub async_scheduling: bool,
+    /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
+    /// result. Default: fast.
+    #[serde(default)]
+    pub engine: EngineKind,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -160,6 +167,8 @@ impl LlmConfig {
             scheduling_policy: SchedulingPolicy::default(),
             max_model_len: None,
             scheduler_reserve_full_isl: false,
+            async_scheduling: yes(),
+            engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
@@ -261,7 +270,7 @@ impl LlmConfig {
     ///
     /// # Errors
     /// As [`LlmConfig::memory`], and what no engine can run with.
-    pub fn engine(&self) -> Result<EngineConfig, ConfigError> {
+    pub fn engine_config(&self) -> Result<EngineConfig, ConfigError> {
         let memory = self.memory()?;
         let context = self.model()?.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
@@ -280,6 +289,7 @@ impl LlmConfig {
             scheduling_policy: self.scheduling_policy,
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
+            async_scheduling: self.async_scheduling,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
@@ -287,7 +297,7 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let (config, step) = (self.engine()?, self.step_function()?);
+        let (config, step) = (self.engine_config()?, self.step_function()?);
         if !replicas.is_multiple_of(self.data_parallel_size) {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
@@ -300,7 +310,8 @@ impl LlmConfig {
             health: &self.health,
             prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
         })?;
-        let engine = Engine::new(config).map_err(engine_refused)?;
+        let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
+        let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
         let gpu = self.gpu()?;
         let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
         let (price, source) = match self.price_per_gpu_hour {
@@ -312,7 +323,16 @@ impl LlmConfig {
         let (cost, me) = scope.cost();
         let kind = if gpu.is_host() { "host" } else { "gpu" };
         cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
-        Ok(Box::new(Pool::new(Setup { engine, step, replicas, gpus, front, queue_cap: self.queue_cap })))
+        Ok(Box::new(Pool::new(Setup {
+            engine,
+            calibration,
+            wake,
+            frontend: self.timing.frontend,
+            replicas,
+            gpus,
+            front,
+            queue_cap: self.queue_cap,
+        })))
     }
 }
 

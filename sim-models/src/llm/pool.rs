@@ -1,48 +1,58 @@
 //! A pool of engine replicas as a component.
 //!
 //! # Time
-//! Steps last whole ticks of 1/1024 ns, and the next step begins at the very tick at which the one before
-//! ended. The event of a boundary is at the first whole nanosecond that is not before it, where its tokens
-//! and answers leave the pool. It finishes the step and begins the next, so there is one event a step; it
-//! comes before all else of its nanosecond: a call that arrives in the nanosecond of a boundary waits for
-//! the next boundary.
+//! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
+//! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
+//! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
-//! the first step in whatever order they come, and before its faults and samplers.
+//! the first step in whatever order they come, and before its faults and samplers. Where the step times know how
+//! long an idle engine takes to wake, the step begins that much later, and who comes meanwhile joins it.
+//!
+//! The API server, where it takes time, holds each call before it is sent to a replica.
 
 mod replica;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use sim_core::event::Phase;
+use sim_core::event::{EventHandle, Phase};
 use sim_core::time::{SimDuration, SimTime};
 
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::LlmReport;
-use super::engine::{Engine, Rejection, SeqId, Submission, Token};
+use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
 use super::report::{Facts, Measures};
+use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::hardware::timing::StepFunction;
 use crate::pool::{Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
 const START: u16 = 0;
-/// A replica's step ends.
-const STEP_END: u16 = 1;
+/// A replica is due.
+const DUE: u16 = 1;
+/// A call has passed the API server.
+const FRONT_END: u16 = 2;
+/// What a call that is with the API server is remembered by.
+const IN_FRONT_END: u64 = u64::MAX - 1;
 
 /// What a pool is made of.
 #[derive(Debug)]
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    pub(super) step: StepFunction,
+    /// How far its step times can be trusted, in words.
+    pub(super) calibration: String,
+    /// How long an idle engine takes to begin a step.
+    pub(super) wake: SimDuration,
+    pub(super) frontend: FrontEnd,
     pub(super) replicas: u32,
     /// GPUs of all replicas.
     pub(super) gpus: u64,
@@ -60,12 +70,15 @@ struct Active {
 #[derive(Debug)]
 pub(super) struct Pool {
     replicas: Vec<Replica>,
-    step: StepFunction,
+    /// When replicas are due.
+    due: BTreeSet<(SimTime, u32)>,
+    /// The event that waits for the first of them.
+    alarm: Option<(SimTime, EventHandle)>,
     front: Front,
     queue_cap: Option<NonZeroU32>,
+    wake: SimDuration,
+    frontend: FrontEnd,
     active: Slab<Active>,
-    /// Steps that begin now take this many times as long.
-    slow: f64,
     /// Over all replicas.
     load: ReplicaLoad,
     measures: Measures,
@@ -74,7 +87,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, replicas, gpus, front, queue_cap } = setup;
+        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -82,34 +95,51 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration: step.badge(),
+            calibration,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            step,
+            due: BTreeSet::new(),
+            alarm: None,
             front,
             queue_cap,
+            wake,
+            frontend,
             active: Slab::default(),
-            slow: 1.0,
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
             facts,
         }
     }
 
-    /// Takes note of a replica's load after something has changed.
+    /// Takes note of a replica's load, and of when it is due, after something has changed.
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
-        let (old, new) = self.replicas[index].note();
+        let replica = &mut self.replicas[index];
+        let (old, new) = replica.note();
         self.load.replace((old, new));
+        let due = replica.engine.due();
+        let before = std::mem::replace(&mut replica.due, due);
+        if before != due {
+            before.map(|at| self.due.remove(&(at, index as u32)));
+            due.map(|at| self.due.insert((at, index as u32)));
+            self.set_alarm(ctx);
+        }
         self.front.note(index, new.waiting, new.running, now);
-        self.measures.note_kv(index, now, new.kv_used);
-        let ReplicaLoad { waiting, running, kv_used, stepping } = self.load;
         let meter = ctx.meter();
-        meter.queue.set(now, waiting + self.front.held());
-        meter.busy.set(now, running);
-        self.measures.kv_used.set(now, kv_used);
-        self.measures.stepping.set(now, stepping);
+        meter.queue.set(now, self.load.waiting + self.front.held());
+        meter.busy.set(now, self.load.running);
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Ctx) {
+        let first = self.due.first().map(|(at, _)| *at);
+        if self.alarm.map(|(at, _)| at) == first {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_timer(handle);
+        }
+        self.alarm = first.map(|at| (at, ctx.schedule_at(at, Phase::StepEnd, DUE, 0)));
     }
 
     fn note_capacity(&self, ctx: &mut Ctx) {
@@ -122,60 +152,61 @@ impl Pool {
         self.front.up() * u64::from(self.replicas[0].engine.config().max_num_seqs)
     }
 
-    /// Begins a replica's next step, if it has work.
-    fn begin_step(&mut self, index: usize, ctx: &mut Ctx) {
-        let replica = &mut self.replicas[index];
-        let Some(plan) = replica.engine.begin_step() else { return };
-        let now = ctx.now();
-        for admission in plan.admitted.iter().filter(|admission| !admission.resumed) {
-            let arrived_at = ctx.call(CallId::from_bits(admission.key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
-        }
-        let ticks = stretched(self.step.ticks(&plan.work), self.slow);
-        // A step that would end beyond all time never does.
-        if let Some(end) = replica.plan_end(ticks) {
-            ctx.schedule_at(end, Phase::StepEnd, STEP_END, event_data(index, replica.generation));
-        }
-    }
-
-    fn end_step(&mut self, index: usize, ctx: &mut Ctx) {
+    /// Takes a replica over the boundaries until now, and tells what came of them.
+    fn advance(&mut self, index: usize, ctx: &mut Ctx) {
         let Self { replicas, active, measures, front, .. } = self;
-        let replica = &mut replicas[index];
-        if let Some(plan) = replica.engine.plan() {
-            measures.step(index, plan, replica.step_ticks);
-        }
-        let output = replica.finish_step();
-        measures.tokens(output);
-        for emission in &output.emissions {
-            let call = CallId::from_bits(emission.key);
-            if emission.token == Token::First {
+        let now = ctx.now();
+        let output = replicas[index].engine.advance(now, &mut measures.tallies[index]);
+        for milestone in &output.milestones {
+            let call = CallId::from_bits(milestone.key);
+            if milestone.first {
                 ctx.progress(call, Progress::FirstToken);
             }
-            if emission.last {
+            if milestone.last {
                 active.remove(Key::from_bits(ctx.call(call).scratch));
                 front.reply(call, Reply::OK, ctx);
             }
         }
+        for key in &output.admitted {
+            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
+            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+        }
+        self.note(index, ctx);
+    }
+
+    /// Sends a call that has passed the API server to a replica, or refuses it.
+    fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
+        let Some(index) = self.front.route(call, ctx) else { return };
+        let Err(reason) = self.submit(index, call, ctx) else { return };
+        let rejected = &mut self.measures.rejected;
+        *match reason {
+            Reason::QueueFull => &mut rejected.queue_full,
+            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
+            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
+        } += 1;
+        self.front.reply(call, Reply::REJECTED, ctx);
     }
 
     /// Hands a call to an engine; the reason if it cannot be served.
     fn submit(&mut self, index: usize, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
         let replica = &mut self.replicas[index];
-        if self.queue_cap.is_some_and(|cap| replica.engine.observe().waiting >= cap.get()) {
+        if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
         let request = ctx.request(call);
-        let sequence = replica.engine.submit(&Submission {
+        let submission = Submission {
             key: call.to_bits(),
             prompt_tokens: request.prompt_tokens.max(1),
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
-        })?;
+        };
+        let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
         ctx.call_mut(call).scratch = key.to_bits();
         if replica.wake() {
-            ctx.schedule(SimDuration::ZERO, Phase::Timer, START, event_data(index, replica.generation));
+            ctx.schedule(self.wake, Phase::Timer, START, event_data(index, replica.generation));
         }
         self.note(index, ctx);
         Ok(())
@@ -200,88 +231,108 @@ fn event_data(index: usize, generation: u32) -> u64 {
     (index as u64) << 32 | u64::from(generation)
 }
 
-/// `ticks` times `factor`, to the nearest tick and at least one.
-fn stretched(ticks: u64, factor: f64) -> u64 {
-    if factor == 1.0 { ticks } else { ((ticks as f64 * factor).round() as u64).max(1) }
-}
-
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
         self.front.start(ctx);
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        let Some(index) = self.front.route(call, ctx) else { return };
-        let Err(reason) = self.submit(index, call, ctx) else { return };
-        let rejected = &mut self.measures.rejected;
-        *match reason {
-            Reason::QueueFull => &mut rejected.queue_full,
-            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
-            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
-        } += 1;
-        self.front.reply(call, Reply::REJECTED, ctx);
+        let delay = self.frontend.delay(ctx.request(call).prompt_tokens);
+        if delay.is_zero() {
+            return self.admit(call, ctx);
+        }
+        ctx.call_mut(call).scratch = IN_FRONT_END;
+        ctx.schedule(delay, Phase::Arrival, FRONT_END, call.to_bits());
     }
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
+        if ctx.call(call).scratch == IN_FRONT_END {
+            return ctx.reply(call, Reply::FAILED);
+        }
         if self.front.cancel(call, ctx).is_none() {
             return;
         }
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
-        self.replicas[replica as usize].engine.abort(sequence);
-        self.note(replica as usize, ctx);
+        let index = replica as usize;
+        let engine = &mut self.replicas[index].engine;
+        engine.abort(ctx.now(), sequence, &mut self.measures.tallies[index]);
+        self.note(index, ctx);
         self.front.abandon(call, ctx);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         if self.front.owns(timer) {
             let signal = |index: usize| {
-                let state = self.replicas[index].engine.observe();
-                Signal { waiting: state.waiting.into(), running: state.running.into() }
+                let engine = &self.replicas[index].engine;
+                Signal { waiting: engine.waiting().into(), running: engine.running().into() }
             };
             return self.front.on_timer(timer, ctx, signal);
         }
-        let index = (timer.data >> 32) as usize;
-        let replica = &mut self.replicas[index];
-        if replica.generation != timer.data as u32 {
+        if timer.kind == FRONT_END {
+            let call = CallId::from_bits(timer.data);
+            // One that was cancelled meanwhile is over.
+            if ctx.is_live(call) {
+                ctx.call_mut(call).scratch = CallId::NONE.to_bits();
+                self.admit(call, ctx);
+            }
             return;
         }
-        match timer.kind {
-            START => replica.start(ctx.now()),
-            _ => self.end_step(index, ctx),
+        if timer.kind == START {
+            let index = (timer.data >> 32) as usize;
+            let replica = &mut self.replicas[index];
+            if replica.generation == timer.data as u32 {
+                replica.starting = false;
+                self.advance(index, ctx);
+            }
+            return;
         }
-        self.begin_step(index, ctx);
-        self.note(index, ctx);
+        self.alarm = None;
+        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
+            self.advance(index as usize, ctx);
+        }
+        self.set_alarm(ctx);
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
+        let Self { front, replicas, active, measures, .. } = self;
         if let Fault::Slow { factor } = *fault {
-            self.slow = factor;
+            for (replica, tally) in replicas.iter_mut().zip(&mut measures.tallies) {
+                replica.engine.set_pace(ctx.now(), Pace::slowed(factor), tally);
+            }
         }
-        let Self { front, replicas, active, .. } = self;
         let broken = front.on_fault(fault, ctx, |index, ctx| {
-            let lost: Vec<_> = replicas[index].crash().into_iter().map(CallId::from_bits).collect();
+            let lost = replicas[index].crash(ctx.now(), &mut measures.tallies[index]);
+            let lost: Vec<_> = lost.into_iter().map(CallId::from_bits).collect();
             for call in &lost {
                 active.remove(Key::from_bits(ctx.call(*call).scratch));
             }
             lost
         });
+        (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
         if broken {
-            (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
             self.note_capacity(ctx);
         }
     }
 
-    fn observe(&self, _now: SimTime) -> Signals {
-        let ReplicaLoad { waiting, running, kv_used, .. } = self.load;
+    fn observe(&self, now: SimTime) -> Signals {
+        let ReplicaLoad { waiting, running } = self.load;
+        let used = |replica: &Replica| u64::from(replica.engine.observe(now).used_blocks);
+        let kv_used = self.replicas.iter().map(used).sum();
         let kv_total = self.front.up() * u64::from(self.facts.usable_blocks);
         let queue = waiting + self.front.held();
         Signals { queue, busy: running, capacity: self.capacity(), kv_used, kv_total }
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        let mut report = self.measures.report(&self.facts, now);
+        let mut tallies = self.measures.tallies.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, tally);
+            underway.push(engine.underway(now));
+        }
+        let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
     }
@@ -291,7 +342,13 @@ impl Component for Pool {
     }
 
     fn reset_measurements(&mut self, now: SimTime) {
-        self.measures.reset(now);
+        // What ends in this nanosecond belongs to the measured part.
+        let before = SimTime::from_nanos(now.as_nanos().saturating_sub(1));
+        let Self { replicas, measures, .. } = self;
+        for (replica, tally) in replicas.iter_mut().zip(&mut measures.tallies) {
+            replica.engine.settle(before, tally);
+        }
+        measures.reset(now, replicas.iter().map(|replica| replica.engine.underway(now)));
         self.front.reset_measurements(now);
     }
 }

@@ -3,8 +3,8 @@
 use sim_core::time::{SimDuration, SimTime};
 
 use super::FrontEnd;
-use super::engine::{Engine, EngineConfig, Prefix, Rejection, Submission, Token};
-use crate::hardware::timing::{StepFunction, TICKS_PER_NANO};
+use super::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+use crate::hardware::timing::{StepFunction, nanos_ceil};
 
 /// A recorded request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,6 @@ pub struct Replica {
     pub step: StepFunction,
     /// The API server.
     pub frontend: FrontEnd,
-    /// Whether a step is composed when the one before begins, not when it ends: who arrives in between waits
-    /// for one step more.
-    pub async_scheduling: bool,
 }
 
 impl Replica {
@@ -46,53 +43,57 @@ impl Replica {
     /// # Errors
     /// The first request that could never be served, by its number, or settings that no engine runs with.
     pub fn replay(&self, requests: &[Recorded]) -> Result<Vec<Answered>, String> {
-        let mut engine = Engine::new(self.engine.clone()).map_err(|error| error.to_string())?;
-        let mut arrivals: Vec<(u64, usize)> = Vec::with_capacity(requests.len());
+        let engine = Engine::new(EngineKind::Fast, self.engine.clone(), self.step.clone());
+        let mut engine = engine.map_err(|error| error.to_string())?;
+        let mut arrivals: Vec<(SimTime, usize)> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
-            let nanos =
-                request.sent.as_nanos().checked_add(self.frontend.delay(request.prompt_tokens).as_nanos());
-            let ticks = nanos.and_then(|nanos| nanos.checked_mul(TICKS_PER_NANO));
-            arrivals.push((ticks.ok_or_else(|| format!("request {index} is sent after 208 days"))?, index));
+            let at = request.sent.checked_add(self.frontend.delay(request.prompt_tokens));
+            arrivals.push((at.map_err(|error| format!("request {index}: {error}"))?, index));
         }
         arrivals.sort_unstable();
         let mut arrivals = arrivals.into_iter().peekable();
         let mut answers = vec![Answered::default(); requests.len()];
-        let sent = |index: usize| requests[index].sent.as_nanos() * TICKS_PER_NANO;
-        let since =
-            |index: usize, now: u64| SimDuration::from_nanos((now - sent(index)).div_ceil(TICKS_PER_NANO));
-        // The boundary now, and the one up to which arrivals are seen.
-        let (mut now, mut seen) = (0, 0);
+        let mut tally = Tally::default();
+        // When an engine that was idle begins a step.
+        let mut waking: Option<SimTime> = None;
         loop {
-            let state = engine.observe();
-            let idle = state.running + state.waiting == 0;
-            if idle {
-                let Some((next, _)) = arrivals.peek() else { return Ok(answers) };
-                now = now.max(*next);
-                seen = now;
-            }
-            while let Some((_, index)) = arrivals.next_if(|(at, _)| *at <= seen) {
+            let boundary = engine.due().or(waking);
+            let next = arrivals.peek().map(|(at, _)| *at);
+            // As in a pool: a boundary comes before the arrivals of its nanosecond, a waking after them.
+            let arrives = match (next, boundary) {
+                (Some(at), Some(boundary)) => at < boundary || at == boundary && waking.is_some(),
+                (next, _) => next.is_some(),
+            };
+            if arrives && let Some((now, index)) = arrivals.next() {
                 let Recorded { prompt_tokens, output_tokens, .. } = requests[index];
                 let (key, prefix) = (index as u64, Prefix::None);
                 let submission = Submission { key, prompt_tokens, output_tokens, priority: 0, prefix };
                 engine
-                    .submit(&submission)
-                    .map_err(|reason: Rejection| format!("request {index}: {reason}"))?;
-            }
-            let Some(plan) = engine.begin_step() else { continue };
-            let wake = if idle { self.step.wake() } else { 0 };
-            let ticks = self.step.checked_ticks(&plan.work).and_then(|ticks| ticks.checked_add(wake));
-            let end = ticks.and_then(|ticks| now.checked_add(ticks)).ok_or("the run takes over 208 days")?;
-            seen = if self.async_scheduling { now + wake } else { end };
-            now = end;
-            for emission in &engine.finish_step(now).emissions {
-                let index = emission.key as usize;
-                if emission.token == Token::First {
-                    answers[index].ttft = since(index, now);
+                    .submit(now, &submission, &mut tally)
+                    .map_err(|reason| format!("request {index}: {reason}"))?;
+                if engine.is_idle() && waking.is_none() {
+                    let begins = now.checked_add(nanos_ceil(self.step.wake()));
+                    waking = Some(begins.map_err(|error| error.to_string())?);
                 }
-                if emission.last {
-                    answers[index].latency = since(index, now);
+                continue;
+            }
+            let Some(now) = boundary else { break };
+            waking = None;
+            for milestone in &engine.advance(now, &mut tally).milestones {
+                let index = milestone.key as usize;
+                let since = now.since(requests[index].sent);
+                if milestone.first {
+                    answers[index].ttft = since;
+                }
+                if milestone.last {
+                    answers[index].latency = since;
                 }
             }
+        }
+        if engine.running() + engine.waiting() > 0 {
+            Err("the run takes over 208 days".to_owned())
+        } else {
+            Ok(answers)
         }
     }
 }
@@ -100,7 +101,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::timing::{Calibration, Coefficients, Curve};
+    use crate::hardware::timing::{Calibration, Coefficients, Curve, TICKS_PER_NANO};
 
     const MS: u64 = 1_000_000 * TICKS_PER_NANO;
 
@@ -109,7 +110,8 @@ mod tests {
         let step = StepFunction::new(coefficients, Calibration::Fitted).unwrap();
         let step = step.with_curves(Curve::default(), Curve::default(), 2 * MS);
         let frontend = FrontEnd { request_us: 1_000.0, token_us: 0.0 };
-        Replica { engine: EngineConfig::new(1_000), step, frontend, async_scheduling }
+        let engine = EngineConfig { async_scheduling, ..EngineConfig::new(1_000) };
+        Replica { engine, step, frontend }
     }
 
     fn requests(sent_ms: &[u64]) -> Vec<Recorded> {
@@ -130,9 +132,9 @@ mod tests {
         assert_eq!(ms(synchronous), [(13, 53), (33 - 14, 73 - 14)]);
         let asynchronous = replica(true).replay(&requests(&[0, 14])).unwrap();
         assert_eq!(ms(asynchronous), [(13, 53), (43 - 14, 83 - 14)]);
-        // Before the first step is composed, one may join the second.
-        let early = replica(true).replay(&requests(&[0, 2])).unwrap();
-        assert_eq!(ms(early), [(13, 53), (23 - 2, 63 - 2)]);
+        // While the engine wakes, one may join the first step.
+        let early = replica(true).replay(&requests(&[0, 1])).unwrap();
+        assert_eq!(ms(early), [(13, 53), (13 - 1, 53 - 1)]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What an LLM pool measures.
 
-use sim_core::stats::{Histogram, TimeWeighted};
+use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
-use super::engine::{StepOutput, StepPlan, Token};
+use super::engine::{Tally, Underway};
 use crate::hardware::timing::TICKS_PER_NANO;
 
 /// Calls that a pool refused, by reason.
@@ -60,9 +60,10 @@ pub struct LlmReport {
     pub kv_blocks: u32,
     /// Tokens that the KV cache of a replica holds.
     pub kv_tokens: u64,
-    /// Share of all replicas' KV blocks in use, averaged over time.
+    /// Share of all replicas' KV blocks in use, averaged over time: in a step those that it was scheduled
+    /// with, its own tokens' among them, and none between steps.
     pub kv_use_mean: f64,
-    /// The largest share of all replicas' KV blocks that was ever in use.
+    /// The largest share of one replica's KV blocks that was ever in use.
     pub kv_use_max: f64,
     /// Steps.
     pub steps: u64,
@@ -80,7 +81,7 @@ pub struct LlmReport {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
-    /// Time between two tokens of a sequence, in nanoseconds, rounded down.
+    /// Time between two tokens of a sequence, in ticks of 1/1024 ns.
     pub itl: Histogram,
     /// Calls refused.
     pub rejected: Rejected,
@@ -88,52 +89,17 @@ pub struct LlmReport {
     pub calibration: String,
 }
 
-/// Counts of one replica, or the sums of all.
-#[derive(Debug, Clone, Default)]
-struct Counts {
-    steps: u64,
-    ticks: u128,
-    /// Sum of ticks times sequences.
-    sequence_ticks: u128,
-    preemptions: u64,
-    prefix_hit_tokens: u64,
-    prefix_query_tokens: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.ticks += other.ticks;
-        self.sequence_ticks += other.sequence_ticks;
-        self.preemptions += other.preemptions;
-        self.prefix_hit_tokens += other.prefix_hit_tokens;
-        self.prefix_query_tokens += other.prefix_query_tokens;
-    }
-
-    fn step_time_mean(&self) -> Option<f64> {
-        (self.steps > 0).then(|| self.ticks as f64 / TICKS_PER_NANO as f64 / self.steps as f64)
-    }
-
-    fn batch_mean(&self) -> Option<f64> {
-        (self.steps > 0).then(|| self.sequence_ticks as f64 / self.ticks as f64)
-    }
-}
-
 /// Collects the report.
 #[derive(Debug)]
 pub(super) struct Measures {
-    /// Of each replica.
-    counts: Vec<Counts>,
-    /// KV blocks in use in each replica.
-    kv_used_by: Vec<TimeWeighted>,
-    prompt_tokens: u64,
-    output_tokens: u64,
-    itl: Histogram,
+    /// What the engine of each replica counts.
+    pub(super) tallies: Vec<Tally>,
+    /// For each replica the time in the step underway when the measured part began, and the same times its
+    /// KV blocks.
+    before: Vec<(u128, u128)>,
+    /// When the measured part began.
+    since: SimTime,
     pub(super) rejected: Rejected,
-    /// KV blocks in use.
-    pub(super) kv_used: TimeWeighted,
-    /// Replicas in a step.
-    pub(super) stepping: TimeWeighted,
 }
 
 /// What does not change during a run.
@@ -148,107 +114,89 @@ pub(super) struct Facts {
     pub(super) calibration: String,
 }
 
+/// Time in the step underway, and the same times its KV blocks.
+fn integrals(step: Underway) -> (u128, u128) {
+    let ticks = u128::from(step.ticks);
+    (ticks, ticks * u128::from(step.blocks))
+}
+
+fn step_time_mean(tally: &Tally) -> Option<f64> {
+    (tally.steps > 0).then(|| tally.ticks as f64 / TICKS_PER_NANO as f64 / tally.steps as f64)
+}
+
+fn batch_mean(tally: &Tally) -> Option<f64> {
+    (tally.steps > 0).then(|| tally.sequence_ticks as f64 / tally.ticks as f64)
+}
+
 impl Measures {
     pub(super) fn new(replicas: u32) -> Self {
-        let level = || TimeWeighted::new(SimTime::ZERO, 0);
-        Self::from((0..replicas).map(|_| level()).collect(), level(), level())
-    }
-
-    /// Everything from zero, but for the levels.
-    fn from(kv_used_by: Vec<TimeWeighted>, kv_used: TimeWeighted, stepping: TimeWeighted) -> Self {
         Self {
-            counts: vec![Counts::default(); kv_used_by.len()],
-            kv_used_by,
-            prompt_tokens: 0,
-            output_tokens: 0,
-            itl: Histogram::new(),
+            tallies: vec![Tally::default(); replicas as usize],
+            before: vec![(0, 0); replicas as usize],
+            since: SimTime::ZERO,
             rejected: Rejected::default(),
-            kv_used,
-            stepping,
         }
     }
 
-    pub(super) fn reset(&mut self, now: SimTime) {
-        let (mut kv_used, mut stepping) = (self.kv_used.clone(), self.stepping.clone());
-        kv_used.reset(now);
-        stepping.reset(now);
-        let mut kv_used_by = std::mem::take(&mut self.kv_used_by);
-        kv_used_by.iter_mut().for_each(|level| level.reset(now));
-        *self = Self::from(kv_used_by, kv_used, stepping);
+    /// The measured part begins, with these steps underway, one for each replica.
+    pub(super) fn reset(&mut self, now: SimTime, underway: impl Iterator<Item = Underway>) {
+        self.tallies.fill(Tally::default());
+        self.before = underway.map(integrals).collect();
+        self.since = now;
+        self.rejected = Rejected::default();
     }
 
-    /// Takes note of the KV blocks in use in a replica.
-    pub(super) fn note_kv(&mut self, replica: usize, now: SimTime, used: u64) {
-        let level = &mut self.kv_used_by[replica];
-        if level.level() != used {
-            level.set(now, used);
+    /// What was measured until `now`, when these steps are underway.
+    pub(super) fn report(
+        &self,
+        tallies: &[Tally],
+        underway: &[Underway],
+        facts: &Facts,
+        now: SimTime,
+    ) -> LlmReport {
+        let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
+        let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
+        let usable = f64::from(facts.usable_blocks);
+        let (mut all, mut busy, mut held, mut most) = (Tally::default(), 0, 0, 0);
+        let mut replicas = Vec::with_capacity(tallies.len());
+        for ((tally, step), before) in tallies.iter().zip(underway).zip(&self.before) {
+            let (time, blocks) = integrals(*step);
+            let block_ticks = tally.block_ticks + blocks - before.1;
+            let blocks_max = tally.blocks_max.max(step.blocks);
+            busy += tally.ticks + tally.lost_ticks + time - before.0;
+            held += block_ticks;
+            most = most.max(blocks_max);
+            all.add(tally);
+            replicas.push(LlmReplica {
+                kv_use_mean: share(block_ticks, usable),
+                kv_use_max: f64::from(blocks_max) / usable,
+                steps: tally.steps,
+                step_time_mean: step_time_mean(tally),
+                batch_mean: batch_mean(tally),
+                preemptions: tally.preemptions,
+                prefix_hit_tokens: tally.prefix_hit_tokens,
+                prefix_query_tokens: tally.prefix_query_tokens,
+            });
         }
-    }
-
-    /// A step of a replica that took `ticks` has ended.
-    pub(super) fn step(&mut self, replica: usize, plan: &StepPlan, ticks: u64) {
-        let counts = &mut self.counts[replica];
-        counts.steps += 1;
-        counts.ticks += u128::from(ticks);
-        counts.sequence_ticks += u128::from(ticks) * u128::from(plan.work.sequences);
-        counts.preemptions += u64::from(plan.preemptions);
-        counts.prefix_hit_tokens += plan.prefix_hit_tokens;
-        counts.prefix_query_tokens += plan.prefix_query_tokens;
-        self.prompt_tokens += plan.work.new_tokens - u64::from(plan.decodes);
-    }
-
-    /// The tokens that came out of it.
-    pub(super) fn tokens(&mut self, output: &StepOutput) {
-        self.output_tokens += u64::from(output.first_tokens) + u64::from(output.next_tokens);
-        // The gaps of sequences that were in the step before are all alike: this step.
-        let (mut alike, mut step) = (0, 0);
-        for emission in &output.emissions {
-            match emission.token {
-                Token::First => {}
-                Token::Next { gap, contiguous: true } => {
-                    debug_assert!(alike == 0 || gap == step);
-                    (alike, step) = (alike + 1, gap);
-                }
-                Token::Next { gap, contiguous: false } => self.itl.record(gap / TICKS_PER_NANO),
-            }
-        }
-        self.itl.record_n(step / TICKS_PER_NANO, alike);
-    }
-
-    pub(super) fn report(&self, facts: &Facts, now: SimTime) -> LlmReport {
-        let all_blocks = f64::from(facts.replicas) * f64::from(facts.usable_blocks);
-        let blocks = f64::from(facts.usable_blocks);
-        let replica = |(counts, kv): (&Counts, &TimeWeighted)| LlmReplica {
-            kv_use_mean: kv.mean(now) / blocks,
-            kv_use_max: kv.max() as f64 / blocks,
-            steps: counts.steps,
-            step_time_mean: counts.step_time_mean(),
-            batch_mean: counts.batch_mean(),
-            preemptions: counts.preemptions,
-            prefix_hit_tokens: counts.prefix_hit_tokens,
-            prefix_query_tokens: counts.prefix_query_tokens,
-        };
-        let mut all = Counts::default();
-        self.counts.iter().for_each(|counts| all.add(counts));
         LlmReport {
-            replicas: self.counts.iter().zip(&self.kv_used_by).map(replica).collect(),
+            gpu_busy: share(busy, facts.replicas.into()),
             gpus: facts.gpus,
-            gpu_busy: self.stepping.mean(now) / f64::from(facts.replicas),
             kv_blocks: facts.kv_blocks,
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
-            kv_use_mean: self.kv_used.mean(now) / all_blocks,
-            kv_use_max: self.kv_used.max() as f64 / all_blocks,
+            kv_use_mean: share(held, f64::from(facts.replicas) * usable),
+            kv_use_max: f64::from(most) / usable,
             steps: all.steps,
-            step_time_mean: all.step_time_mean(),
-            batch_mean: all.batch_mean(),
+            step_time_mean: step_time_mean(&all),
+            batch_mean: batch_mean(&all),
             preemptions: all.preemptions,
             prefix_hit_tokens: all.prefix_hit_tokens,
             prefix_query_tokens: all.prefix_query_tokens,
-            prompt_tokens: self.prompt_tokens,
-            output_tokens: self.output_tokens,
-            itl: self.itl.clone(),
+            prompt_tokens: all.prompt_tokens,
+            output_tokens: all.output_tokens,
+            itl: all.itl,
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
+            replicas,
         }
     }
 }

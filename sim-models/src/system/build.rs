@@ -15,6 +15,7 @@ use super::recorder::Recorder;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
+use crate::device::Devices;
 use crate::error::ConfigError;
 use crate::link::{Link, LinkConfig, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
@@ -71,6 +72,7 @@ pub struct Scope<'a> {
     ids: &'a IndexMap<&'a str, ComponentId>,
     meters: &'a mut [ComponentMeter],
     cost: &'a mut CostMeter,
+    devices: &'a mut Devices,
     labels: &'a Labels,
 }
 
@@ -101,6 +103,11 @@ impl Scope<'_> {
     /// The bill, and the number to put a resource under.
     pub fn cost(&mut self) -> (&mut CostMeter, ComponentId) {
         (self.cost, self.me)
+    }
+
+    /// The GPUs that components share, and the number and the name to join one under.
+    pub(crate) fn devices(&mut self) -> (&mut Devices, ComponentId, &str) {
+        (self.devices, self.me, self.name)
     }
 }
 
@@ -388,6 +395,7 @@ pub fn build(
     let width = SimDuration::from_nanos((plan.duration.as_nanos() / u64::from(plan.windows.max(1))).max(1));
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
+    let mut devices = Devices::new(&config.devices)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
     for (name, traffic) in &config.traffic {
@@ -402,11 +410,13 @@ pub fn build(
             ids: &calls.ids,
             meters: &mut meters,
             cost: &mut cost,
+            devices: &mut devices,
             labels: &labels,
         };
         let built = component.build(&mut scope);
         components.push(built.map_err(|error| error.within(name).within("components"))?);
     }
+    devices.settle(&mut cost)?;
 
     let mut configured = BTreeMap::new();
     for (name, link) in &config.links {
@@ -434,6 +444,7 @@ pub fn build(
         recorder: Recorder::new(width, count),
         meters,
         cost,
+        devices,
         request_meters: vec![RequestMeter::default(); cells],
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Scope;
 use crate::component::Component;
+use crate::device::DeviceConfig;
 use crate::error::ConfigError;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
+use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
@@ -30,6 +32,9 @@ pub struct SystemConfig {
     /// What serves them, by name.
     #[serde(default)]
     pub components: IndexMap<String, ComponentConfig>,
+    /// GPUs that several of them share, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub devices: IndexMap<String, DeviceConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -42,8 +47,10 @@ impl SystemConfig {
     /// Takes the relative paths of model files as relative to `base_dir`.
     pub fn resolve_paths(&mut self, base_dir: &Path) {
         for component in self.components.values_mut() {
-            if let ComponentConfig::Llm(config) = component {
-                config.resolve_paths(base_dir);
+            match component {
+                ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
+                ComponentConfig::ModelServer(config) => config.resolve_paths(base_dir),
+                _ => {}
             }
         }
     }
@@ -63,6 +70,8 @@ pub enum ComponentConfig {
     Router(RouterConfig),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
+    /// Runs a model that is no LLM, in batches, on GPUs or CPUs.
+    ModelServer(Box<ModelServerConfig>),
     /// Runs a batch job by its schedule, over a volume of data.
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
@@ -72,7 +81,7 @@ pub enum ComponentConfig {
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
     pub const KINDS: &[&str] =
-        &["flow", "service", "feature_store", "router", "llm", "pipeline", "vector_index"];
+        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -82,6 +91,7 @@ impl ComponentConfig {
             Self::FeatureStore(_) => "feature_store",
             Self::Router(_) => "router",
             Self::Llm(_) => "llm",
+            Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
         }
@@ -95,6 +105,7 @@ impl ComponentConfig {
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
+            | Self::ModelServer(_)
             | Self::Pipeline(_)
             | Self::VectorIndex(_) => false,
         }
@@ -106,7 +117,11 @@ impl ComponentConfig {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
-            Self::Service(_) | Self::FeatureStore(_) | Self::Llm(_) | Self::VectorIndex(_) => Vec::new(),
+            Self::Service(_)
+            | Self::FeatureStore(_)
+            | Self::Llm(_)
+            | Self::ModelServer(_)
+            | Self::VectorIndex(_) => Vec::new(),
         }
     }
 
@@ -121,6 +136,7 @@ impl ComponentConfig {
             Self::FeatureStore(config) => config.build(scope),
             Self::Router(config) => config.build(scope),
             Self::Llm(config) => config.build(scope),
+            Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
         }

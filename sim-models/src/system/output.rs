@@ -9,8 +9,10 @@ use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
 use crate::component::{Component, DataReport};
 use crate::context::Labels;
+use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
 use crate::meter::{ComponentMeter, RequestMeter};
+use crate::model_server::ModelServerReport;
 use crate::pool::PoolReport;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
@@ -42,6 +44,8 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
+    /// What a model server is measured by besides.
+    pub model_server: Option<ModelServerReport>,
     /// What the front of a pool is measured by.
     pub pool: Option<PoolReport>,
     /// What a feature store or a pipeline is measured by besides.
@@ -90,6 +94,8 @@ pub struct RunOutput {
     pub requests: Vec<RequestMeter>,
     /// Traffic sources, then components.
     pub components: Vec<ComponentOutput>,
+    /// GPUs that components share.
+    pub devices: Vec<DeviceOutput>,
     /// The bill.
     pub costs: Vec<CostOutput>,
     /// The system window by window.
@@ -121,7 +127,8 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let mut system = simulation.into_world();
     system.sample(end);
     let report = |component: &dyn Component| {
-        (component.report(end), component.pool_report(end), component.data_report(end))
+        let model_server = component.model_server_report(end);
+        (component.report(end), model_server, component.pool_report(end), component.data_report(end))
     };
     let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
     let mut core = system.core;
@@ -146,13 +153,8 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, pool, data)))| ComponentOutput {
-        name,
-        is_source: index < sources,
-        meter,
-        llm,
-        pool,
-        data,
+    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data)))| {
+        ComponentOutput { name, is_source: index < sources, meter, llm, model_server, pool, data }
     });
     Ok(RunOutput {
         fingerprint,
@@ -166,6 +168,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         labels: core.labels,
         requests: core.request_meters,
         components: components.collect(),
+        devices: core.devices.output(end),
         costs,
         windows: core.recorder.system,
         component_windows: core.recorder.components,

@@ -115,6 +115,12 @@ pub fn sojourn_beyond(bound: f64) -> impl Fn(&RunOutput) -> f64 {
     }
 }
 
+impl Measured {
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+}
+
 impl<'a> Row<'a> {
     pub fn new(name: impl Into<String>, system: &str, plan: RunPlan) -> Self {
         let name = name.into();

@@ -7,8 +7,10 @@
 //! probability p is tested as P(X > x) = 1 - p, whose estimate has no bias. `cargo test -p sim-models
 //! --test queueing -- --nocapture` prints the table.
 
+mod bulk;
 mod disciplines;
 mod exact;
+mod gpu_sharing;
 mod harness;
 mod loss;
 mod networks;

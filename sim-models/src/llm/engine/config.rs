@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::sequence::{Rejection, Submission};
+
 /// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
 ///
 /// [`Pass`]: crate::hardware::timing::Pass
@@ -23,7 +25,7 @@ pub enum SchedulingPolicy {
     Priority,
 }
 
-/// The settings of one engine replica, under vLLM's names and with its defaults (vLLM 0.11.0,
+/// The settings of one engine replica, under vLLM's names and with its defaults (vLLM 0.14.0,
 /// `vllm/config/{scheduler,cache}.py` and `EngineArgs` in `vllm/engine/arg_utils.py`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -47,9 +49,22 @@ pub struct EngineConfig {
     pub max_model_len: Option<u32>,
     /// Whether a sequence is admitted only when the blocks of all its known tokens (prompt, and what it had
     /// generated before a preemption) are free, not only those of its first chunk. It is a gate: blocks are
-    /// still taken chunk by chunk. Default false, as in vLLM 0.11.0, which has no such gate; later versions
+    /// still taken chunk by chunk. Default false, as in vLLM 0.14.0, which has no such gate; later versions
     /// have it as `scheduler_reserve_full_isl`, true by default.
     pub scheduler_reserve_full_isl: bool,
+    /// Whether a step is scheduled while the one before it runs. Default true, as in vLLM since 0.14.0.
+    pub async_scheduling: bool,
+}
+
+/// How a replica is simulated. Both ways give the same results to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// In closed form from one change of the batch to the next: work per request, not per token.
+    #[default]
+    Fast,
+    /// Every step and every sequence in it one by one: slow, and there to check the other.
+    Stepwise,
 }
 
 impl EngineConfig {
@@ -65,7 +80,40 @@ impl EngineConfig {
             scheduling_policy: SchedulingPolicy::Fcfs,
             max_model_len: None,
             scheduler_reserve_full_isl: false,
+            async_scheduling: true,
         }
+    }
+
+    /// By how many steps scheduling is ahead of the step that ends: a sequence that ends with step n has
+    /// left before step n + lag is scheduled.
+    pub(super) fn lag(&self) -> u64 {
+        if self.async_scheduling { 2 } else { 1 }
+    }
+
+    /// The place in line of a submission that is the `arrivals`-th.
+    ///
+    /// # Errors
+    /// The reason why it could never be served.
+    pub(super) fn place(&self, submission: &Submission, arrivals: u64) -> Result<(i32, u64), Rejection> {
+        let Submission { prompt_tokens, output_tokens, .. } = *submission;
+        for (parameter, value) in [("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)] {
+            if value == 0 {
+                return Err(Rejection::Zero { parameter });
+            }
+        }
+        let tokens = u64::from(prompt_tokens) + u64::from(output_tokens);
+        if let Some(max_model_len) = self.max_model_len.filter(|max| tokens > u64::from(*max)) {
+            return Err(Rejection::ExceedsModel { tokens, max_model_len });
+        }
+        let capacity = u64::from(self.usable_blocks()) * u64::from(self.block_size);
+        if tokens - 1 > capacity {
+            return Err(Rejection::ExceedsCache { tokens: tokens - 1, capacity });
+        }
+        let priority = match self.scheduling_policy {
+            SchedulingPolicy::Fcfs => 0,
+            SchedulingPolicy::Priority => submission.priority,
+        };
+        Ok((priority, arrivals))
     }
 
     /// The blocks that sequences can have: all but the null block.

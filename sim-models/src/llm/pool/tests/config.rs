@@ -104,7 +104,7 @@ fn a_model_may_be_a_file() {
     let listed = LlmConfig::new("llama-3.1-8b", "h100-sxm");
     assert_eq!(of(&plain).memory().unwrap(), listed.memory().unwrap());
     assert_eq!(of(&plain).step_function().unwrap(), listed.step_function().unwrap());
-    assert_eq!(of(&plain).engine().unwrap().max_model_len, Some(8192));
+    assert_eq!(of(&plain).engine_config().unwrap().max_model_len, Some(8192));
     // Quantized weights are the default of a quantized checkpoint, and the scenario has the last word.
     let int4 = LlmConfig { precision: Some(Precision::Int4), ..listed.clone() };
     assert_eq!(of(&awq).memory().unwrap(), int4.memory().unwrap());

@@ -27,7 +27,7 @@ struct Settings {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let engine = (1u32..4, 76u32..400, 1u32..20, 32u32..1024, any::<bool>(), any::<bool>());
+    let engine = (1u32..4, 76u32..400, 1u32..20, 32u32..1024, any::<[bool; 3]>());
     let balancer = prop::sample::select(
         &[
             "round_robin",
@@ -45,11 +45,11 @@ fn settings() -> impl Strategy<Value = Settings> {
     let slow = prop::option::of((0u64..3_000, 0.3..8.0, 1u64..2_000));
     let timeout = prop::option::of((1u64..4_000, any::<bool>()));
     (engine, balancer, policy, crash, slow, timeout).prop_map(
-        |((replicas, blocks, seqs, budget, caching, reserve), balancer, policy, crash, slow, timeout)| {
+        |((replicas, blocks, seqs, budget, [caching, reserve, ahead]), balancer, policy, crash, slow, timeout)| {
             let mut text = format!(
                 "replicas = {replicas}\nkv_blocks = {blocks}\nmax_num_seqs = {seqs}\n\
                  max_num_batched_tokens = {budget}\nenable_prefix_caching = {caching}\n\
-                 scheduler_reserve_full_isl = {reserve}\nbalancer = \"{balancer}\"\n\
+                 scheduler_reserve_full_isl = {reserve}\nasync_scheduling = {ahead}\nbalancer = \"{balancer}\"\n\
                  scheduling_policy = \"{policy}\"\n"
             );
             if let Some((timeout, cancel)) = timeout {
@@ -107,6 +107,23 @@ proptest! {
         }
         let again = simulate_plan(&work, &settings.text, &plan);
         prop_assert_eq!(again.fingerprint, output.fingerprint);
+    }
+
+    /// The engines differ in how many events they take, and in nothing that can be seen.
+    #[test]
+    fn both_engines_give_the_same(work in work(), settings in settings(), warmup in 0u64..2_000) {
+        let plan = RunPlan { windows: 500, warmup: SimDuration::from_millis(warmup), ..RunPlan::default() };
+        let run = |engine: &str| simulate_plan(&work, &format!("engine = \"{engine}\"\n{}", settings.text), &plan);
+        let (fast, stepwise) = (run("fast"), run("stepwise"));
+        prop_assert_eq!(fast.outcome_hash, stepwise.outcome_hash);
+        prop_assert_eq!(report(&fast), report(&stepwise));
+        prop_assert_eq!(fast.end, stepwise.end);
+        for (fast, stepwise) in fast.component_windows.iter().zip(&stepwise.component_windows) {
+            prop_assert_eq!(fast.signals, stepwise.signals);
+        }
+        let (fast, stepwise) = (&llm(&fast).meter, &llm(&stepwise).meter);
+        prop_assert_eq!((&fast.wait, &fast.latency), (&stepwise.wait, &stepwise.latency));
+        prop_assert_eq!((&fast.queue, &fast.busy), (&stepwise.queue, &stepwise.busy));
     }
 
     /// What callers have given up is worked off or thrown away: in the end nothing is held.

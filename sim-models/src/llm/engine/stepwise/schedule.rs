@@ -1,18 +1,27 @@
 //! Who computes how many tokens in the next step.
 
-use super::sequence::State;
-use super::step::Admission;
-use super::{Engine, SchedulingPolicy};
+use super::record::State;
+use super::scheduler::Scheduler;
+use super::step::{Admission, Step, StepPlan};
+use crate::llm::engine::SchedulingPolicy;
 
-impl Engine {
-    /// Schedules a step and returns its tokens: 0 if all that happened were preemptions.
-    pub(super) fn schedule(&mut self) -> u32 {
+impl Scheduler {
+    /// Schedules a step; none if there is nothing to compute, though there may have been preemptions.
+    pub(super) fn schedule(&mut self) -> Option<Step> {
+        let mut step = Step::default();
         let mut budget = self.config.max_num_batched_tokens;
         let preempted = self.schedule_running(&mut budget);
         if !preempted {
-            self.schedule_waiting(&mut budget);
+            self.schedule_waiting(&mut budget, &mut step.plan);
         }
-        self.config.max_num_batched_tokens - budget
+        if budget == self.config.max_num_batched_tokens {
+            return None;
+        }
+        self.steps += 1;
+        step.plan.step = self.steps;
+        step.plan.preemptions = std::mem::take(&mut self.preemptions);
+        self.close(&mut step);
+        Some(step)
     }
 
     /// Gives running sequences their tokens, in order. Who finds no block preempts; true if that happened.
@@ -22,6 +31,11 @@ impl Engine {
         'running: while place < self.running.len() && *budget > 0 {
             let index = self.running[place];
             let sequence = &self.sequences[index];
+            if sequence.generated + sequence.underway == sequence.output {
+                // Its last token is underway.
+                place += 1;
+                continue;
+            }
             let chunk = self.chunk(sequence.known() - sequence.computed, *budget);
             while !self.grow(index, chunk) {
                 preempted = true;
@@ -45,7 +59,7 @@ impl Engine {
     }
 
     /// Admits waiting sequences, in order, until one does not fit.
-    fn schedule_waiting(&mut self, budget: &mut u32) {
+    fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
         while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
             let Some((_, &index)) = self.waiting.first_key_value() else { break };
             self.find_prefix(index);
@@ -70,11 +84,12 @@ impl Engine {
             sequence.state = State::Running;
             sequence.blocks.extend_from_slice(&self.hits);
             sequence.computed = hit;
+            sequence.registered = self.hits.len() as u32;
             sequence.prefill_end = known;
             sequence.totals.prefix_hits += u64::from(hit);
-            self.plan.prefix_hit_tokens += u64::from(hit);
-            self.plan.prefix_query_tokens += u64::from(known);
-            self.plan.admitted.push(Admission {
+            plan.prefix_hit_tokens += u64::from(hit);
+            plan.prefix_query_tokens += u64::from(known);
+            plan.admitted.push(Admission {
                 id: self.sequences.id(index),
                 key: self.sequences[index].key,
                 prefix_hit_tokens: hit,
@@ -130,11 +145,9 @@ impl Engine {
             return false;
         }
         sequence.blocks.extend((0..new).map(|_| self.pool.allocate()));
-        if self.config.enable_prefix_caching {
-            for block in (sequence.computed / block_size) as usize..(end / block_size) as usize {
-                self.pool.register(sequence.blocks[block], sequence.block_key(block, block_size));
-            }
-        }
+        // A token underway has no value yet that a block could be known by.
+        let full = end.min(sequence.landed()) / block_size;
+        self.register(index, full);
         true
     }
 
@@ -161,14 +174,19 @@ impl Engine {
                 self.pool.forget(*block);
             }
         }
-        sequence.totals.discarded += u64::from(sequence.computed);
         sequence.totals.preemptions += 1;
-        (sequence.computed, sequence.scheduled) = (0, 0);
+        self.preemptions += 1;
+        if sequence.generated + sequence.underway == sequence.output {
+            sequence.state = State::Ending;
+            self.ending += 1;
+            return self.release_blocks(index);
+        }
+        sequence.totals.discarded += u64::from(sequence.computed);
+        (sequence.computed, sequence.scheduled, sequence.registered) = (0, 0, 0);
         sequence.state = State::Waiting;
         let order = sequence.order;
         self.release_blocks(index);
         self.waiting.insert(order, index);
-        self.plan.preemptions += 1;
     }
 
     /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live

@@ -1,0 +1,247 @@
+//! The fast engine equals the stepwise one to the bit, whatever happens to them.
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use sim_core::stats::Histogram;
+
+use super::*;
+use crate::hardware::timing::{Calibration, Coefficients, Hinge, Ramp};
+
+/// What happens at some nanosecond.
+#[derive(Debug, Clone)]
+enum Event {
+    Submit(Submission),
+    /// The sequence submitted as this many, modulo all.
+    Abort(usize),
+    Pace(f64),
+    Crash,
+    /// Looks at the load and at the step underway.
+    Observe,
+    /// Looks at all that was counted.
+    Settle,
+}
+
+/// All that can be seen of an engine.
+#[derive(Debug, Default, PartialEq)]
+struct Trace {
+    admitted: Vec<(u64, u64)>,
+    tokens: Vec<(u64, Milestone)>,
+    accepted: Vec<Result<SeqKey, Rejection>>,
+    aborted: Vec<bool>,
+    crashed: Vec<Vec<u64>>,
+    observed: Vec<(EngineState, Underway)>,
+    settled: Vec<Tally>,
+    end: u64,
+}
+
+/// The caller's name: the engines' own may differ.
+type SeqKey = u64;
+
+fn named(milestone: &Milestone) -> Milestone {
+    Milestone { id: SeqId { index: 0, generation: 0 }, ..*milestone }
+}
+
+struct Driver {
+    engine: Engine,
+    tally: Tally,
+    trace: Trace,
+    ids: Vec<SeqId>,
+}
+
+impl Driver {
+    fn advance(&mut self, now: SimTime) {
+        let output = self.engine.advance(now, &mut self.tally);
+        let at = now.as_nanos();
+        self.trace.admitted.extend(output.admitted.iter().map(|key| (at, *key)));
+        self.trace.tokens.extend(output.milestones.iter().map(|milestone| (at, named(milestone))));
+        self.engine.check();
+    }
+
+    /// Lets time pass to just before what happens at `now`.
+    fn pass(&mut self, now: SimTime) {
+        let mut rounds = 0;
+        while let Some(due) = self.engine.due().filter(|due| *due <= now) {
+            self.advance(due);
+            rounds += 1;
+            assert!(rounds < 1_000_000, "a hang");
+        }
+    }
+
+    fn happen(&mut self, event: &Event, now: SimTime) {
+        let Self { engine, tally, trace, ids } = self;
+        match event {
+            Event::Submit(submission) => {
+                let submission = Submission { key: ids.len() as u64, ..submission.clone() };
+                let id = engine.submit(now, &submission, tally);
+                trace.accepted.push(id.map(|_| submission.key));
+                ids.extend(id.ok());
+            }
+            Event::Abort(_) if ids.is_empty() => {}
+            Event::Abort(which) => trace.aborted.push(engine.abort(now, ids[which % ids.len()], tally)),
+            Event::Pace(factor) => engine.set_pace(now, Pace::slowed(*factor), tally),
+            Event::Crash => trace.crashed.push(engine.crash(now, tally)),
+            Event::Observe => {
+                let state = engine.observe(now);
+                let mut copy = engine.clone();
+                copy.settle(now, &mut Tally::default());
+                trace.observed.push((state, copy.underway(now)));
+                assert_eq!(copy.observe(now), state);
+            }
+            Event::Settle => {
+                engine.settle(now, tally);
+                trace.settled.push(tally.clone());
+            }
+        }
+        engine.check();
+    }
+}
+
+fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) -> Trace {
+    let engine = Engine::new(kind, config.clone(), step).unwrap();
+    let mut driver = Driver { engine, tally: Tally::default(), trace: Trace::default(), ids: Vec::new() };
+    let mut now = 0;
+    let mut todo = events.iter().peekable();
+    while let Some((gap, event)) = todo.next() {
+        now += gap;
+        let at = SimTime::from_nanos(now);
+        driver.pass(at);
+        driver.happen(event, at);
+        // All of a nanosecond is there when an idle engine begins.
+        if todo.peek().is_none_or(|(gap, _)| *gap > 0) && driver.engine.is_idle() {
+            driver.advance(at);
+        }
+    }
+    let mut last = now;
+    while let Some(due) = driver.engine.due() {
+        last = due.as_nanos();
+        driver.advance(due);
+    }
+    let state = driver.engine.observe(SimTime::from_nanos(last));
+    assert_eq!((state.running, state.waiting, state.used_blocks), (0, 0, 0), "all is freed at the end");
+    driver.trace.settled.push(driver.tally);
+    driver.trace.end = last;
+    driver.trace
+}
+
+fn agree(config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) {
+    let stepwise = drive(EngineKind::Stepwise, config, step.clone(), events);
+    let fast = drive(EngineKind::Fast, config, step, events);
+    assert_eq!(fast.tokens, stepwise.tokens);
+    assert_eq!(fast.admitted, stepwise.admitted);
+    assert_eq!((&fast.accepted, &fast.aborted), (&stepwise.accepted, &stepwise.aborted));
+    assert_eq!((&fast.crashed, fast.end), (&stepwise.crashed, stepwise.end));
+    assert_eq!(fast.observed, stepwise.observed);
+    for (fast, stepwise) in fast.settled.iter().zip(&stepwise.settled) {
+        assert_eq!(counts(fast), counts(stepwise));
+        assert!(fast.itl == stepwise.itl, "inter-token latencies differ");
+    }
+    assert!(fast == stepwise);
+}
+
+/// All but the histogram, to be read.
+fn counts(tally: &Tally) -> Tally {
+    Tally { itl: Histogram::new(), ..tally.clone() }
+}
+
+fn submission(prompt: u32, output: u32) -> impl Strategy<Value = Submission> {
+    let prefix = prop_oneof![
+        3 => Just(Prefix::None),
+        3 => (0..3u64, 0..prompt + output).prop_map(|(id, tokens)| Prefix::Shared { id, tokens }),
+        1 => (prop::collection::vec(0..3u64, 0..6), 1..12u32)
+            .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
+    ];
+    (1..prompt, 1..output, -2..3i32, prefix).prop_map(|(prompt_tokens, output_tokens, priority, prefix)| {
+        Submission { key: 0, prompt_tokens, output_tokens, priority, prefix }
+    })
+}
+
+/// Engines of few or many blocks and places.
+fn config(scale: u32) -> impl Strategy<Value = EngineConfig> {
+    let threshold = prop_oneof![2 => Just(0), 1 => 1..20u32];
+    (1..8 * scale, 0..40 * scale, 1..20u32, 2..60 * scale, threshold, any::<[bool; 4]>()).prop_map(
+        |(seqs, more, block_size, num_blocks, threshold, [caching, by, gate, ahead])| EngineConfig {
+            max_num_batched_tokens: seqs + more,
+            max_num_seqs: seqs,
+            block_size,
+            long_prefill_token_threshold: threshold,
+            enable_prefix_caching: caching,
+            scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
+            scheduler_reserve_full_isl: gate,
+            async_scheduling: ahead,
+            ..EngineConfig::new(num_blocks)
+        },
+    )
+}
+
+/// Steps of whole nanoseconds, so that boundaries and events meet.
+fn whole_step() -> impl Strategy<Value = StepFunction> {
+    (1u64..2_000, 0u64..3, 0u64..2_000).prop_map(|(base, per_context, host_base)| {
+        let [base, per_context, host_base] = [base, per_context, host_base].map(|nanos| nanos * 1024);
+        let coefficients = Coefficients { base, per_context, host_base, ..Default::default() };
+        StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
+    })
+}
+
+/// Steps of about a microsecond; those of tiny batches may last as long as the host takes.
+fn step() -> impl Strategy<Value = StepFunction> {
+    let time = 1u64..1 << 21;
+    (
+        time.clone(),
+        0..100_000u64,
+        0..10_000u64,
+        0..3000u64,
+        0..50u64,
+        prop_oneof![Just(0), time],
+        0..30_000u64,
+    )
+        .prop_map(|(base, per_sequence, per_token, per_context, per_prefill_work, host_base, host)| {
+            let coefficients = Coefficients {
+                base,
+                per_sequence,
+                per_token,
+                gemm: Hinge { free: 5, slope: per_token },
+                head: Hinge { free: 2, slope: per_sequence },
+                expert: Ramp { until: 4, slope: per_token },
+                per_context,
+                per_prefill_work,
+                host_base,
+                host_per_sequence: host,
+            };
+            StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
+        })
+}
+
+fn events(prompt: u32, output: u32, count: usize) -> impl Strategy<Value = Vec<(u64, Event)>> {
+    let event = prop_oneof![
+        60 => submission(prompt, output).prop_map(Event::Submit),
+        12 => (0..64usize).prop_map(Event::Abort),
+        3 => prop_oneof![Just(1.0), 0.3..5.0].prop_map(Event::Pace),
+        1 => Just(Event::Crash),
+        15 => Just(Event::Observe),
+        5 => Just(Event::Settle),
+    ];
+    let gap = prop_oneof![1 => Just(0u64), 3 => 0..1_500u64, 2 => 0..8_000u64, 1 => 0..100_000u64];
+    prop::collection::vec((gap, event), 1..count)
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..Default::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    #[test]
+    fn small_engines_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn large_engines_agree(config in config(12), step in step(), events in events(600, 200, 200)) {
+        agree(&config, step, &events);
+    }
+}

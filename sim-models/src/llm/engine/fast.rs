@@ -1,0 +1,573 @@
+//! The engine in closed form between the changes of its batch.
+//!
+//! # The idea
+//! Most steps are like the one before: the same sequences compute one more token each. Such a run of steps
+//! is one [`Plan`], whose times have a closed form, and it goes on until a sequence ends or blocks could run
+//! out. A plan can be cut at any boundary without changing anything: so it is made as long as can be, and
+//! what comes from outside only cuts it.
+//!
+//! Step n finds `base + n` tokens of a decoding sequence in the cache, with a `base` that does not change.
+//! So the sequences that decode are counted, never looped over: how many, the sum of their bases (for the
+//! context that attention reads) and how many have each base modulo the block size (for the blocks that they
+//! need in a step). Ends wait in a heap by step. Sequences in prefill are counted one by one; there is rarely
+//! more than one.
+//!
+//! # Pipeline
+//! Steps have numbers from 1. Step n is scheduled at the end of step n - lag (lag is 1, or 2 when scheduling
+//! is ahead), so at most two steps or plans are underway: `head`, a single step, and behind it `tail`. A
+//! boundary is an *action* if something must be done there: tokens to report, or a step to schedule that
+//! belongs to no plan yet. Only actions are gone through; [`Fast::due`] names the next one that can be seen
+//! from outside.
+//!
+//! # Where the closed form does not hold
+//! * Under priority scheduling a shortage of blocks is resolved sequence by sequence (`walk.rs`), and so are
+//!   steps whose budget does not suffice for several prefills.
+//! * While the engine is slowed down, step times are rounded one by one, which costs O(1) a step.
+//! * Content that later turns of a conversation may ask for is registered late, in the order in which the
+//!   stepwise engine does it (`prefix.rs`).
+
+mod account;
+mod cache;
+mod compose;
+mod observe;
+mod prefix;
+mod record;
+mod run;
+mod size;
+mod walk;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use sim_core::time::SimTime;
+
+use super::clock::{Clock, Pace};
+use super::tally::{Extras, Tally};
+use super::{ConfigError, EngineConfig, Milestone, Output, Rejection, SeqId, Submission};
+use crate::hardware::timing::StepFunction;
+use cache::{Cache, NONE};
+use compose::Draft;
+use prefix::processed;
+use record::{Line, List, Records, State};
+use run::Run;
+use size::Size;
+
+/// Steps scheduled alike.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    first: u64,
+    last: u64,
+    /// The times of decode steps; none for a single step of any kind.
+    run: Option<Run>,
+    /// Ticks of work at its beginning and at its end; `u64::MAX` for beyond what can be counted.
+    begin: u64,
+    end: u64,
+    /// Sequences in each step.
+    sequences: u64,
+    /// How many of them get a token in each step, right after the one in the step before.
+    emit: u64,
+    /// Steps counted already.
+    done: u64,
+    /// KV blocks in use in the first step that is not counted yet.
+    used: u32,
+    /// How many fewer from the second step on: those of sequences that end with the step before the first.
+    freed: u32,
+    extras: Extras,
+    /// Nothing can be seen from outside before its last step ends.
+    quiet: bool,
+}
+
+/// A record that may be used again before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ending {
+    step: u64,
+    /// The order of the batch.
+    joined: u64,
+    id: SeqId,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Fast {
+    config: EngineConfig,
+    step: StepFunction,
+    size: Size,
+    lag: u64,
+    clock: Clock,
+    records: Records,
+    arrivals: u64,
+    line: Line,
+    /// In the order of admission, those whose last token is underway and those aborted among them.
+    batch: List,
+    admissions: u64,
+    /// The sequences that decode: how many, the sum of their bases, and how many need a block in the steps
+    /// with each number modulo the block size.
+    decodes: u64,
+    base_sum: i64,
+    phases: Vec<u32>,
+    endings: BinaryHeap<Reverse<Ending>>,
+    /// Counted one by one, in the order of the batch.
+    singles: Vec<u32>,
+    /// Their last token is underway, or has just come.
+    ended_next: Vec<Ending>,
+    /// Aborted in the step underway, with the blocks that each holds.
+    aborted: Vec<(u32, State)>,
+    /// A token of theirs is underway in `head`, though they no longer decode.
+    landing: Vec<SeqId>,
+    /// Sequences that decode into blocks that others may ask for.
+    conversations: Vec<u32>,
+    cache: Cache,
+    /// Blocks of the sequence at the head of the line that are in the cache.
+    hits: Vec<u32>,
+    /// The last step scheduled for which blocks were taken.
+    composed: u64,
+    /// The last step that has ended, and when.
+    ended: u64,
+    ended_work: u64,
+    ended_wall: u64,
+    head: Option<Plan>,
+    tail: Option<Plan>,
+    /// Who completes a prefill in each.
+    head_filled: Vec<SeqId>,
+    tail_filled: Vec<SeqId>,
+    /// Who did so in the step that has just ended.
+    filled: Vec<SeqId>,
+    /// Its milestones, with the order of the batch.
+    marks: Vec<(u64, Milestone)>,
+    /// How many were preempted when their last token was underway: they wait for it.
+    freed: u32,
+    /// Preemptions that no step has told of yet.
+    preemptions: u32,
+    draft: Draft,
+    output: Output,
+}
+
+impl Fast {
+    pub(super) fn new(config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            step,
+            size: Size::new(config.block_size),
+            lag: config.lag(),
+            clock: Clock::new(),
+            records: Records::default(),
+            arrivals: 0,
+            line: Line::new(config.scheduling_policy),
+            batch: List::new(),
+            admissions: 0,
+            decodes: 0,
+            base_sum: 0,
+            phases: vec![0; config.block_size as usize],
+            endings: BinaryHeap::new(),
+            singles: Vec::new(),
+            ended_next: Vec::new(),
+            aborted: Vec::new(),
+            landing: Vec::new(),
+            conversations: Vec::new(),
+            cache: Cache::new(config.usable_blocks()),
+            hits: Vec::new(),
+            composed: 0,
+            ended: 0,
+            ended_work: 0,
+            ended_wall: 0,
+            head: None,
+            tail: None,
+            head_filled: Vec::new(),
+            tail_filled: Vec::new(),
+            filled: Vec::new(),
+            marks: Vec::new(),
+            freed: 0,
+            preemptions: 0,
+            draft: Draft::default(),
+            output: Output::default(),
+            config,
+        })
+    }
+
+    pub(super) fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    pub(super) fn running(&self) -> u32 {
+        self.batch.len
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        self.line.len() + self.freed
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.head.is_none() && self.tail.is_none()
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        now: SimTime,
+        submission: &Submission,
+        tally: &mut Tally,
+    ) -> Result<SeqId, Rejection> {
+        let order = self.config.place(submission, self.arrivals)?;
+        self.arrivals += 1;
+        let index = self.records.insert(submission, order, &self.config);
+        if self.is_idle() {
+            self.line.join(index, &mut self.records);
+            return Ok(self.records.id(index));
+        }
+        let wall = self.clock.ticks(now);
+        self.pass(wall, tally);
+        self.line.join(index, &mut self.records);
+        if self.line.first() == Some(index) {
+            self.head_of_line_changed(wall);
+        }
+        Ok(self.records.id(index))
+    }
+
+    /// Ends a sequence early; false if it has ended already.
+    pub(super) fn abort(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
+        let wall = self.clock.ticks(now);
+        if !self.is_idle() {
+            self.pass(wall, tally);
+        }
+        let Some(record) = self.records.find(id) else { return false };
+        match record.state {
+            State::Waiting => {
+                let first = self.line.first() == Some(id.index);
+                self.line.leave(id.index, &mut self.records);
+                if let Some(place) = self.landing.iter().position(|landing| *landing == id) {
+                    self.landing.remove(place);
+                    self.silence(id, wall, tally);
+                }
+                self.abandon(id.index);
+                self.records.remove(id.index);
+                if first && !self.is_idle() {
+                    self.head_of_line_changed(wall);
+                }
+            }
+            State::Freed => {
+                self.silence(id, wall, tally);
+                self.freed -= 1;
+                self.records.remove(id.index);
+            }
+            state => {
+                self.silence(id, wall, tally);
+                self.cut(wall);
+                self.records[id.index].state = State::Aborted;
+                self.aborted.push((id.index, state));
+            }
+        }
+        true
+    }
+
+    /// Takes a sequence's tokens out of the steps underway.
+    fn silence(&mut self, id: SeqId, wall: u64, tally: &mut Tally) {
+        // Steps that have ended keep theirs.
+        self.count_ended(wall, tally);
+        self.cut(wall);
+        let record = &self.records[id.index];
+        let ahead = matches!(record.state, State::Decode);
+        if matches!(record.state, State::Single) {
+            // One that was left out of the step scheduled last may have a token underway.
+            let Some(place) = self.landing.iter().position(|landing| *landing == id) else { return };
+            self.landing.remove(place);
+        }
+        let from = record.decodes_from;
+        if let Some(head) = self.head.as_mut().filter(|head| from <= head.first) {
+            head.emit -= 1;
+        }
+        if let Some(tail) = self.tail.as_mut().filter(|tail| ahead && from <= tail.first) {
+            tail.emit -= 1;
+        }
+    }
+
+    /// Another sequence is at the head of the line: it may be admitted at the next boundary.
+    fn head_of_line_changed(&mut self, wall: u64) {
+        // The places of those whose last token is underway will be free.
+        if self.batch.len < self.config.max_num_seqs + self.ended_next.len() as u32 {
+            self.cut(wall);
+        }
+    }
+
+    pub(super) fn advance(&mut self, now: SimTime, tally: &mut Tally) {
+        self.output.restart();
+        if self.is_idle() {
+            if self.line.len() == 0 {
+                return;
+            }
+            self.clock.restart(now);
+            (self.ended_work, self.ended_wall) = (0, 0);
+            self.fill();
+        }
+        self.pass(self.clock.ticks(now), tally);
+    }
+
+    pub(super) fn set_pace(&mut self, now: SimTime, pace: Pace, tally: &mut Tally) {
+        self.settle(now, tally);
+        self.clock.set_pace(now, pace);
+    }
+
+    /// Counts all steps that have ended.
+    pub(super) fn settle(&mut self, now: SimTime, tally: &mut Tally) {
+        if !self.is_idle() {
+            let wall = self.clock.ticks(now);
+            self.pass(wall, tally);
+            self.count_ended(wall, tally);
+        }
+    }
+
+    pub(super) fn crash(&mut self, now: SimTime, tally: &mut Tally) -> Vec<u64> {
+        self.settle(now, tally);
+        tally.lose(self.underway(now));
+        let mut live: Vec<(u64, u32, Option<u64>)> = self
+            .records
+            .iter()
+            .map(|(index, record)| {
+                (record.order.1, index, (record.state != State::Aborted).then_some(record.key))
+            })
+            .collect();
+        live.sort_unstable();
+        for (_, index, _) in &live {
+            self.records[*index].blocks.clear();
+            self.records[*index].own = NONE;
+            self.records.remove(*index);
+        }
+        self.cache.reset();
+        self.line.clear();
+        self.batch = List::new();
+        (self.decodes, self.base_sum) = (0, 0);
+        (self.freed, self.preemptions) = (0, 0);
+        self.phases.fill(0);
+        self.endings.clear();
+        self.singles.clear();
+        self.ended_next.clear();
+        self.aborted.clear();
+        self.landing.clear();
+        self.conversations.clear();
+        (self.head, self.tail) = (None, None);
+        self.head_filled.clear();
+        self.tail_filled.clear();
+        self.ended = self.composed;
+        live.into_iter().filter_map(|(_, _, key)| key).collect()
+    }
+
+    /// The last step scheduled.
+    fn planned(&self) -> u64 {
+        self.tail.or(self.head).map_or(self.ended, |plan| plan.last)
+    }
+
+    /// The step at whose end something must be done.
+    fn action(&self) -> Option<u64> {
+        let head = self.head.filter(|_| {
+            !(self.head_filled.is_empty()
+                && self.ended_next.is_empty()
+                && self.aborted.is_empty()
+                && self.landing.is_empty())
+        });
+        if let Some(head) = head {
+            return Some(head.last);
+        }
+        let planned = self.tail.or(self.head)?.last;
+        if !self.aborted.is_empty() {
+            return Some(self.ended + 1);
+        }
+        Some((planned + 1 - self.lag).max(self.ended + 1))
+    }
+
+    /// The tick of work at which a step underway ends; `u64::MAX` for never.
+    fn end_of(&self, step: u64) -> u64 {
+        match (&self.head, &self.tail) {
+            (Some(head), _) if head.last == step => head.end,
+            (_, Some(tail)) if tail.last == step => tail.end,
+            // The last but one is asked for most.
+            (_, Some(Plan { run: Some(run), first, last, end, .. })) if step + 1 == *last => {
+                end - run.ticks(last - first)
+            }
+            (_, Some(Plan { run: Some(run), begin, first, .. })) => begin + run.sum(step + 1 - first),
+            _ => unreachable!("the step is underway"),
+        }
+    }
+
+    /// The wall tick at which a step underway ends.
+    fn wall_end_of(&self, step: u64) -> Option<u64> {
+        match self.end_of(step) {
+            u64::MAX => None,
+            work => self.clock.wall_at(work),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<SimTime> {
+        let step = self.action()?;
+        // The step after a plan that ends with its sequences' last tokens is scheduled in silence.
+        let seen = match self.tail {
+            Some(Plan { quiet: true, first, last, .. }) if step >= first && self.aborted.is_empty() => last,
+            _ => step,
+        };
+        self.clock.instant(self.wall_end_of(seen)?)
+    }
+
+    /// Goes through all actions up to a wall tick.
+    fn pass(&mut self, wall: u64, tally: &mut Tally) {
+        while let Some(step) = self.action() {
+            if self.wall_end_of(step).is_none_or(|end| end > wall) {
+                return;
+            }
+            self.act(step, tally);
+        }
+    }
+
+    /// Does what is to be done at the end of a step.
+    fn act(&mut self, step: u64, tally: &mut Tally) {
+        let single = self.head.is_some_and(|head| head.last == step);
+        self.count_through(step, tally);
+        let filled = if single { &mut self.head_filled } else { &mut self.tail_filled };
+        std::mem::swap(&mut self.filled, filled);
+        if self.planned() < self.ended + self.lag {
+            self.commit();
+        }
+        debug_assert!(self.ended == step);
+        if self.lag == 1 {
+            self.drop_ended(step);
+        }
+        self.report(step, tally);
+        self.remove_aborted();
+        self.fill();
+        #[cfg(debug_assertions)]
+        self.check_light();
+    }
+
+    /// Schedules as many steps as belong underway.
+    fn fill(&mut self) {
+        while self.planned() < self.ended + self.lag {
+            if self.compose() {
+                continue;
+            }
+            if !self.is_idle() || self.batch.len == 0 && self.line.len() == 0 {
+                break;
+            }
+            // All that happened were preemptions: each round has fewer running sequences.
+        }
+    }
+
+    /// Takes the blocks of all steps of the plan, and makes what is left of it, one step at most, the head.
+    fn commit(&mut self) {
+        let Some(tail) = self.tail.take() else { return };
+        if tail.last > tail.first {
+            self.cache.take(self.crossings(tail.first + 1, tail.last) as u32);
+        }
+        self.composed = tail.last;
+        if tail.last > self.ended {
+            debug_assert!(self.head.is_none() && tail.last == self.ended + 1);
+            self.head = Some(Plan { first: tail.last, begin: self.ended_work, run: None, done: 0, ..tail });
+            std::mem::swap(&mut self.head_filled, &mut self.tail_filled);
+        }
+    }
+
+    /// Cuts the plan to the steps that are scheduled at a wall tick: what comes then may be seen.
+    fn cut(&mut self, wall: u64) {
+        let Some(mut tail) = self.tail.filter(|tail| tail.last > tail.first) else { return };
+        let scheduled = (self.ended_by(self.clock.work_at(wall)) + self.lag).max(tail.first);
+        if scheduled < tail.last {
+            (tail.last, tail.end) = (scheduled, self.end_of(scheduled));
+        }
+        tail.quiet = false;
+        self.tail = Some(tail);
+    }
+
+    /// The last step that has ended when `work` is done.
+    fn ended_by(&self, work: u64) -> u64 {
+        let mut ended = self.ended;
+        if let Some(head) = &self.head {
+            if head.end == u64::MAX || head.end > work {
+                return ended;
+            }
+            ended = head.last;
+        }
+        let Some(tail) = &self.tail else { return ended };
+        let Some(into) = work.checked_sub(tail.begin) else { return ended };
+        if tail.end != u64::MAX && work >= tail.end {
+            return tail.last;
+        }
+        match &tail.run {
+            Some(run) => ended.max(tail.first + run.ended(into) - 1),
+            None => ended,
+        }
+    }
+
+    /// Sequences that decode and need a block in steps `from` to `to`, counted once for each.
+    fn crossings(&self, from: u64, to: u64) -> u64 {
+        if to < from {
+            return 0;
+        }
+        let (steps, size) = (to + 1 - from, self.phases.len() as u64);
+        let (mut sum, mut rest) = (0, steps);
+        if steps >= size {
+            sum = self.size.of(steps) * self.decodes;
+            rest = self.size.rest(steps);
+        }
+        let mut phase = self.size.rest(from) as usize;
+        for _ in 0..rest {
+            sum += u64::from(self.phases[phase]);
+            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
+        }
+        sum
+    }
+
+    /// Reports the tokens of a step that has just ended.
+    fn report(&mut self, step: u64, tally: &mut Tally) {
+        let now = self.ended_wall;
+        let mut landing = std::mem::take(&mut self.landing);
+        for id in landing.drain(..) {
+            self.records[id.index].last_token = now;
+            if self.records[id.index].state == State::Single {
+                self.register_single(id.index, processed(step + 1));
+            }
+        }
+        self.landing = landing;
+        let mut filled = std::mem::take(&mut self.filled);
+        for id in filled.drain(..) {
+            if self.records.find(id).is_none() {
+                continue;
+            }
+            let record = &mut self.records[id.index];
+            let before = std::mem::replace(&mut record.last_token, now);
+            if std::mem::replace(&mut record.spoke, true) {
+                tally.next_tokens(now - before, 1);
+            } else {
+                tally.first_token();
+                let (key, last) = (record.key, record.output == 1);
+                self.marks.push((record.joined, Milestone { id, key, first: true, last }));
+            }
+        }
+        self.filled = filled;
+        let used = self.cache.used();
+        let mut ended = std::mem::take(&mut self.ended_next);
+        if ended.len() > 1 {
+            ended.sort_unstable();
+        }
+        for Ending { id, .. } in ended.drain(..) {
+            let Some(record) = self.records.find(id) else { continue };
+            debug_assert_eq!(record.finish, step);
+            if record.output > 1 {
+                let mark = Milestone { id, key: record.key, first: false, last: true };
+                self.marks.push((record.joined, mark));
+            }
+            if record.state == State::Ending {
+                self.batch.remove(id.index, &mut self.records);
+                self.release_ended(id.index, step);
+            } else {
+                self.freed -= 1;
+            }
+            self.records.remove(id.index);
+        }
+        if let Some(tail) = &mut self.tail {
+            tail.freed = used - self.cache.used();
+        }
+        self.ended_next = ended;
+        if self.marks.len() > 1 {
+            self.marks.sort_unstable_by_key(|(joined, _)| *joined);
+        }
+        self.output.milestones.extend(self.marks.drain(..).map(|(_, mark)| mark));
+    }
+}

@@ -1,0 +1,95 @@
+//! The state of the engine, also in the middle of a plan.
+
+use sim_core::time::SimTime;
+
+use super::Fast;
+use crate::llm::engine::EngineState;
+use crate::llm::engine::tally::{Tally, Underway};
+
+impl Fast {
+    /// The load at a moment. O(log) of the plan's length; in the one step before a sequence ends, when an
+    /// action may have passed that nobody was told of, it is looked up in a copy.
+    pub(in crate::llm::engine) fn observe(&self, now: SimTime) -> EngineState {
+        let mut used = self.cache.used();
+        if let Some(step) = self.action() {
+            let wall = self.clock.ticks(now);
+            if self.wall_end_of(step).is_some_and(|end| end <= wall) {
+                let mut copy = self.clone();
+                copy.pass(wall, &mut Tally::default());
+                return copy.observe(now);
+            }
+            if let Some(tail) = self.tail.filter(|tail| tail.last > tail.first) {
+                let scheduled =
+                    (self.ended_by(self.clock.work_at(wall)) + self.lag).clamp(tail.first, tail.last);
+                used += self.crossings(tail.first + 1, scheduled) as u32;
+            }
+        }
+        EngineState {
+            running: self.batch.len,
+            waiting: self.waiting(),
+            used_blocks: used,
+            total_blocks: self.config.usable_blocks(),
+            stepping: !self.is_idle(),
+        }
+    }
+
+    /// The step underway, of a settled engine.
+    pub(in crate::llm::engine) fn underway(&self, now: SimTime) -> Underway {
+        let Some(plan) = self.head.or(self.tail) else { return Underway::default() };
+        let end = self.wall_end_of(self.ended + 1).unwrap_or(u64::MAX);
+        Underway { ticks: self.clock.ticks(now).min(end) - self.ended_wall, blocks: plan.used }
+    }
+
+    /// Invariants that cost O(1).
+    #[cfg(debug_assertions)]
+    pub(super) fn check_light(&self) {
+        assert!(self.cache.used() <= self.config.usable_blocks(), "blocks never over capacity");
+        assert!(self.batch.len <= self.config.max_num_seqs);
+        assert!(self.decodes + self.singles.len() as u64 <= u64::from(self.batch.len));
+        if self.is_idle() {
+            assert_eq!(
+                (self.batch.len, self.line.len(), self.cache.used()),
+                (0, 0, 0),
+                "all is freed at the end"
+            );
+            assert_eq!((self.decodes, self.base_sum), (0, 0));
+        }
+    }
+
+    /// Checks the aggregates against the records: O(records).
+    #[cfg(test)]
+    pub(in crate::llm::engine) fn check(&self) {
+        use super::record::State;
+        self.cache.check();
+        let (mut decodes, mut base_sum, mut running, mut waiting) = (0, 0, 0, 0);
+        let mut phases = vec![0; self.phases.len()];
+        let size = self.config.block_size;
+        let mut blocks = 0;
+        for (index, record) in self.records.iter() {
+            let state = match record.state {
+                State::Aborted => self.aborted.iter().find(|(aborted, _)| *aborted == index).unwrap().1,
+                state => state,
+            };
+            running += u32::from(!matches!(state, State::Waiting | State::Freed));
+            waiting += u32::from(state == State::Waiting);
+            if state == State::Decode && record.decodes_from <= record.finish {
+                decodes += 1;
+                base_sum += record.base;
+                phases[self.phase(record.base)] += 1;
+            }
+            if record.blocks.is_empty() {
+                blocks += self.held(index, state).div_ceil(size);
+            }
+        }
+        assert_eq!((decodes, base_sum, &phases), (self.decodes, self.base_sum, &self.phases));
+        assert_eq!((running, waiting), (self.batch.len, self.line.len()));
+        assert!(blocks <= self.cache.used(), "{blocks} blocks held, {} used", self.cache.used());
+        let sharing = self.records.iter().any(|(_, record)| !record.blocks.is_empty());
+        assert!(sharing || blocks == self.cache.used());
+        assert!(
+            self.singles
+                .iter()
+                .all(|index| { matches!(self.records[*index].state, State::Single | State::Aborted) })
+        );
+    }
+}

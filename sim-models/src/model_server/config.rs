@@ -1,0 +1,596 @@
+//! The `model_server` component in a scenario, and the way from there to a server.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_core::time::{SimDuration, SimTime};
+
+use super::batcher::{Batcher, Policy, Rules};
+use super::execution::Execution;
+use super::report::ModelServerReport;
+use super::roofline::{Served, is_ranking};
+use super::server::{Server, Setup};
+use crate::component::Component;
+use crate::cost::Price;
+use crate::device::{ClientId, Placement, Rate};
+use crate::error::ConfigError;
+use crate::hardware::HardwareError;
+use crate::hardware::catalogue::{self, Gpu, is_model_file};
+use crate::hardware::precision::Precision;
+use crate::system::Scope;
+use crate::units::{Bytes, HourlyPrice, Number, NumberDist, Probability, Time, TimeDist};
+
+/// The most instances of a server: a bound on the memory of a simulation (assumption).
+const MAX_INSTANCES: u32 = 4096;
+/// The most priority levels: there are no more classes.
+const MAX_LEVELS: u32 = 255;
+/// What the host and the launch of kernels add to an execution of a catalogue model. Assumption.
+const OVERHEAD_US: f64 = 100.0;
+
+/// A server of a model that is no LLM, with dynamic batching as in NVIDIA's Triton Inference Server.
+/// Settings of the batcher have Triton's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelServerConfig {
+    /// How long an execution takes. Either this or `model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionConfig>,
+    /// A transformer (an encoder, mostly) or a ranking model of the catalogue, by its id, or the path of a
+    /// transformer's `config.json`: the time of its executions on the GPU is computed, uncalibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// With a transformer, number format of the weights. Default: fp16, on CPU hosts bf16. Ranking models
+    /// are in fp32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+    /// With a transformer, tokens of an item. Default: the prompt tokens of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_item: Option<NumberDist>,
+    /// With a transformer, whether all items of a batch are padded to the longest. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<bool>,
+    /// With `model`, what the host and the launch of kernels add to every execution. Default: 0.1 ms, an
+    /// assumption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Time>,
+    /// Items of a call, such as candidates to rank, at least 1. Default: 1.
+    #[serde(default = "one_item")]
+    pub items_per_request: NumberDist,
+    /// Most items of an execution; a call with more is rejected. Default: 1.
+    #[serde(default = "one")]
+    pub max_batch_size: NonZeroU32,
+    /// How calls are put together. Default: none, as Triton without a `dynamic_batching` block.
+    #[serde(default)]
+    pub batching: Batching,
+    /// With dynamic batching, its settings. Default: Triton's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_batching: Option<DynamicBatchingConfig>,
+    /// With static batching, how long the first waits for the batch to fill. Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_timeout: Option<Time>,
+    /// The most calls that wait, at least 1; who comes then is rejected. Default: no bound. With dynamic
+    /// batching its `max_queue_size` takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_cap: Option<NonZeroU32>,
+    /// How many copies of the model run at once, and on what.
+    #[serde(default)]
+    pub instance_group: InstanceGroupConfig,
+    /// The GPU or CPU host, by its id in the catalogue, such as `l4` or `cpu-m7i-8xlarge`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// GPUs (or hosts) of its own, each with `instance_group.count` instances. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<NonZeroU32>,
+    /// A GPU that it shares with others, by its name under `devices`, in place of one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// On a device with MIG, the profile of its slice, such as `1g.10gb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_profile: Option<String>,
+    /// On a device with MPS, the most of the GPU that it may use, in percent. Default: 100, as in MPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_thread_percentage: Option<Number>,
+    /// Memory of an instance on its GPU. Default: the model's weights, or none with `execution`. A process
+    /// with a `model` takes 0.75 GiB of a GPU besides for the CUDA runtime (assumption); activations are
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Share of calls that fail, after their full execution. Default: 0.
+    #[serde(default)]
+    pub error_rate: Probability,
+    /// Price of one GPU with `gpu`, of one instance without. Default: the catalogue's on-demand price of
+    /// the GPU; nothing without one. A device has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<HourlyPrice>,
+}
+
+/// How long an execution of a batch takes, alone on its hardware: `fixed + per_item * items`. A law is
+/// drawn once for an execution, by its first call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionConfig {
+    /// What every execution takes. Default: nothing.
+    #[serde(default = "no_time")]
+    pub fixed: TimeDist,
+    /// What each item adds. Default: nothing.
+    #[serde(default = "no_time")]
+    pub per_item: TimeDist,
+    /// What slows it down on a MIG slice: the slice's share of the multiprocessors or of the memory
+    /// bandwidth. Default: compute, the smaller share of most profiles.
+    #[serde(default)]
+    pub bound: Bound,
+}
+
+/// What bounds the speed of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Multiprocessors.
+    #[default]
+    Compute,
+    /// Memory bandwidth.
+    Memory,
+}
+
+/// How calls are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Batching {
+    /// Every call on its own.
+    #[default]
+    None,
+    /// A batch goes when it is full.
+    Static,
+    /// Triton's dynamic batcher.
+    Dynamic,
+}
+
+/// Triton's `dynamic_batching` (`ModelDynamicBatching` in `model_config.proto`).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DynamicBatchingConfig {
+    /// Batch sizes that go at once, in items. Default: `max_batch_size`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred_batch_size: Vec<NonZeroU32>,
+    /// How long the oldest call waits for others while an instance is idle, in microseconds. Default: 0.
+    #[serde(default)]
+    pub max_queue_delay_microseconds: u64,
+    /// Whether replies leave in the order in which calls went into batches. Default: false.
+    #[serde(default)]
+    pub preserve_ordering: bool,
+    /// Number of levels, of which 1 is served first; a call's class, counted from 1, is its level. Default: 0,
+    /// one level for all.
+    #[serde(default)]
+    pub priority_levels: u32,
+    /// The level of classes beyond `priority_levels`. Default: 0; to be given with levels.
+    #[serde(default)]
+    pub default_priority_level: u32,
+    /// The queue of levels without a policy of their own.
+    #[serde(default)]
+    pub default_queue_policy: QueuePolicyConfig,
+    /// The queues of some levels, by level.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub priority_queue_policy: IndexMap<String, QueuePolicyConfig>,
+}
+
+/// Triton's `ModelQueuePolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueuePolicyConfig {
+    /// What becomes of a call that has waited longer than its timeout. Default: REJECT.
+    #[serde(default)]
+    pub timeout_action: TimeoutAction,
+    /// Longest wait of a call, in microseconds. Default: 0, no timeout.
+    #[serde(default)]
+    pub default_timeout_microseconds: u64,
+    /// Whether a caller with less patience shortens its timeout (one of 0 stays none). Default: false.
+    #[serde(default)]
+    pub allow_timeout_override: bool,
+    /// The most calls that wait; who comes then is rejected. Default: 0, no bound.
+    #[serde(default)]
+    pub max_queue_size: u32,
+}
+
+/// What becomes of a call that has waited too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TimeoutAction {
+    /// It is rejected.
+    #[default]
+    Reject,
+    /// It goes behind all calls of its level that are in time.
+    Delay,
+}
+
+/// Triton's `instance_group`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceGroupConfig {
+    /// Instances, on each GPU where there are any. Default: 1.
+    #[serde(default = "one")]
+    pub count: NonZeroU32,
+    /// What they run on. Default: auto, a GPU where one is given.
+    #[serde(default)]
+    pub kind: InstanceKind,
+}
+
+impl Default for InstanceGroupConfig {
+    fn default() -> Self {
+        Self { count: one(), kind: InstanceKind::Auto }
+    }
+}
+
+/// What instances run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceKind {
+    /// On the GPU if one is given, otherwise on CPUs.
+    #[default]
+    Auto,
+    /// On a GPU.
+    Gpu,
+    /// On CPUs.
+    Cpu,
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+fn one_item() -> NumberDist {
+    NumberDist::constant(Number::new(1.0).expect("one is a number"))
+}
+
+fn no_time() -> TimeDist {
+    TimeDist::constant(Time::ZERO)
+}
+
+/// What the instances run on.
+struct Hardware {
+    /// The GPU as an instance sees it.
+    gpu: Option<Gpu>,
+    clients: Vec<ClientId>,
+    /// Shares of multiprocessors and of memory bandwidth.
+    compute: Rate,
+    bandwidth: Rate,
+}
+
+impl ModelServerConfig {
+    pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
+        self.check_keys()?;
+        let rules = self.rules()?;
+        let hardware = self.hardware(scope)?;
+        let (execution, speed, calibration) = self.execution(&hardware)?;
+        let memory = self.memory_bytes(&hardware)?;
+        let own_gpus = if self.gpu.is_some() { hardware.clients.len() as u32 } else { 0 };
+        let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
+        if instances > MAX_INSTANCES {
+            return Err(ConfigError::new(
+                ["instance_group", "count"],
+                format!("there are {instances} instances"),
+            )
+            .help(format!("expected at most {MAX_INSTANCES}")));
+        }
+        for client in &hardware.clients {
+            scope.devices().0.occupy(*client, memory, speed)?;
+        }
+        self.put_on_the_bill(&hardware, instances, scope);
+        scope.meter().capacity.set(SimTime::ZERO, instances.into());
+        let items = self.items_per_request.build();
+        let dynamic = self.dynamic();
+        let priority = (dynamic.priority_levels > 0)
+            .then_some((dynamic.priority_levels, dynamic.default_priority_level));
+        Ok(Box::new(Server::new(Setup {
+            batcher: Batcher::new(rules),
+            max_batch_size: self.max_batch_size.get().into(),
+            execution,
+            items: items.map_err(|error| ConfigError::new(["items_per_request"], error.to_string()))?,
+            error_rate: self.error_rate.get(),
+            queue_cap: self.queue_cap.map(NonZeroU32::get),
+            priority,
+            preserve_ordering: dynamic.preserve_ordering,
+            gpus: hardware.clients,
+            report: ModelServerReport::new(instances, own_gpus, self.device.clone(), calibration),
+        })))
+    }
+
+    fn dynamic(&self) -> DynamicBatchingConfig {
+        self.dynamic_batching.clone().unwrap_or_default()
+    }
+
+    /// Refuses keys that would do nothing.
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        let (has_gpu, has_device) = (self.gpu.is_some(), self.device.is_some());
+        let has_model = self.model.is_some();
+        let is_transformer = self.model.as_ref().is_some_and(|model| !is_ranking(model));
+        let without_effect = [
+            (
+                "precision",
+                self.precision.is_some() && !is_transformer,
+                "it belongs to a transformer as `model`",
+            ),
+            (
+                "tokens_per_item",
+                self.tokens_per_item.is_some() && !is_transformer,
+                "it belongs to a transformer as `model`",
+            ),
+            ("padding", self.padding.is_some() && !is_transformer, "it belongs to a transformer as `model`"),
+            ("overhead", self.overhead.is_some() && !has_model, "it belongs to `model`"),
+            (
+                "dynamic_batching",
+                self.dynamic_batching.is_some() && self.batching != Batching::Dynamic,
+                "set batching = \"dynamic\"",
+            ),
+            (
+                "batch_timeout",
+                self.batch_timeout.is_some() && self.batching != Batching::Static,
+                "set batching = \"static\", or dynamic_batching.max_queue_delay_microseconds",
+            ),
+            (
+                "queue_cap",
+                self.queue_cap.is_some() && self.batching == Batching::Dynamic,
+                "set dynamic_batching.default_queue_policy.max_queue_size",
+            ),
+            ("device", has_gpu && has_device, "keep one of `gpu` and `device`"),
+            ("gpus", self.gpus.is_some() && !has_gpu, "it belongs to `gpu`"),
+            ("mig_profile", self.mig_profile.is_some() && !has_device, "it belongs to `device`"),
+            (
+                "active_thread_percentage",
+                self.active_thread_percentage.is_some() && !has_device,
+                "it belongs to `device`",
+            ),
+            ("memory", self.memory.is_some() && !has_gpu && !has_device, "it belongs to `gpu` or `device`"),
+            (
+                "price_per_hour",
+                self.price_per_hour.is_some() && has_device,
+                "set price_per_hour of the device",
+            ),
+        ];
+        if let Some((key, _, help)) = without_effect.iter().find(|(_, wrong, _)| *wrong) {
+            return Err(ConfigError::new([*key], format!("`{key}` has no effect here")).help(*help));
+        }
+        let gpu = self.gpu.as_ref().and_then(|id| catalogue::gpu(id).ok());
+        let is_host = gpu.is_some_and(Gpu::is_host);
+        let kind = ["instance_group", "kind"];
+        match self.instance_group.kind {
+            InstanceKind::Gpu if is_host || (!has_gpu && !has_device) => {
+                Err(ConfigError::new(kind, "instances on a GPU, but none is given")
+                    .help("add `gpu` or `device`"))
+            }
+            InstanceKind::Cpu if (has_gpu && !is_host) || has_device => {
+                Err(ConfigError::new(kind, "instances on CPUs, but a GPU is given")
+                    .help("remove `gpu` or `device`, or set kind = \"gpu\""))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rules of the batcher.
+    fn rules(&self) -> Result<Rules, ConfigError> {
+        let max_batch_size = self.max_batch_size.get();
+        let dynamic = self.dynamic();
+        let mut rules = Rules {
+            max_batch_size: max_batch_size.into(),
+            preferred: vec![max_batch_size.into()],
+            delay: Some(SimDuration::ZERO),
+            alone: false,
+            levels: vec![dynamic.default_queue_policy.policy()?],
+        };
+        match self.batching {
+            Batching::None => (rules.alone, rules.preferred) = (true, Vec::new()),
+            Batching::Static => rules.delay = self.batch_timeout.map(Time::get),
+            Batching::Dynamic => {
+                let within = |error: ConfigError| error.within("dynamic_batching");
+                dynamic.apply(&mut rules).map_err(within)?;
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Takes the GPUs.
+    fn hardware(&self, scope: &mut Scope) -> Result<Hardware, ConfigError> {
+        let (devices, me, name) = scope.devices();
+        let whole = |gpu, clients| Hardware { gpu, clients, compute: Rate::FULL, bandwidth: Rate::FULL };
+        match (&self.gpu, &self.device) {
+            (Some(id), _) => {
+                let gpu = catalogue::gpu(id).map_err(|error| refused(error.into()))?;
+                let count = self.gpus.unwrap_or(one()).get();
+                if count > MAX_INSTANCES {
+                    return Err(ConfigError::new(["gpus"], format!("gpus is {count}"))
+                        .help(format!("expected at most {MAX_INSTANCES}")));
+                }
+                let clients = (0..count).map(|_| devices.own(me, name, gpu)).collect();
+                Ok(whole(Some(gpu.clone()), clients))
+            }
+            (None, Some(device)) => {
+                let slice = devices.join(
+                    me,
+                    name,
+                    &Placement {
+                        device,
+                        mig_profile: self.mig_profile.as_deref(),
+                        active_thread_percentage: self.active_thread_percentage.map(Number::get),
+                    },
+                )?;
+                Ok(Hardware {
+                    gpu: Some(slice.gpu),
+                    clients: vec![slice.client],
+                    compute: slice.compute,
+                    bandwidth: slice.bandwidth,
+                })
+            }
+            (None, None) => Ok(whole(None, Vec::new())),
+        }
+    }
+
+    /// The time of an execution, how much of the speed that it is meant for the hardware has, and where
+    /// the time comes from.
+    fn execution(&self, hardware: &Hardware) -> Result<(Execution, Rate, Option<String>), ConfigError> {
+        match (&self.execution, &self.model) {
+            (Some(given), None) => {
+                let law = |key: &str, law: &TimeDist| {
+                    law.build().map_err(|error| ConfigError::new(["execution", key], error.to_string()))
+                };
+                let execution =
+                    Execution::Given { fixed: law("fixed", &given.fixed)?, per_item: law("per_item", &given.per_item)? };
+                let speed = match given.bound {
+                    Bound::Compute => hardware.compute,
+                    Bound::Memory => hardware.bandwidth,
+                };
+                Ok((execution, speed, None))
+            }
+            (None, Some(name)) => {
+                let Some(gpu) = &hardware.gpu else {
+                    return Err(ConfigError::new(["model"], "the time of a model is computed for a GPU, and none is given")
+                        .help("add `gpu` or `device`, or give `execution` in place of `model`"));
+                };
+                let model = Served::find(name).map_err(refused)?;
+                let overhead_us = self.overhead.map_or(OVERHEAD_US, |time| time.as_secs_f64() * 1e6);
+                let step = model.step(gpu, self.precision(gpu), overhead_us).map_err(|error| match error {
+                    HardwareError::OutOfRange { .. } => ConfigError::new(["overhead"], error.to_string()),
+                    HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
+                    other => refused(other),
+                })?;
+                // A slice's speed is in the peaks of its GPU.
+                let speed = Rate::FULL;
+                let tokens = self.tokens_per_item.as_ref().map(|law| law.build()).transpose();
+                let tokens =
+                    tokens.map_err(|error| ConfigError::new(["tokens_per_item"], error.to_string()))?;
+                let badge = step.badge();
+                let execution = Execution::Pass { step, tokens, padding: self.padding.unwrap_or(true) };
+                Ok((execution, speed, Some(badge)))
+            }
+            (Some(_), Some(_)) => Err(ConfigError::new(["model"], "both `execution` and `model` are given")
+                .help("keep one of the two")),
+            (None, None) => Err(ConfigError::new([""; 0], "neither `execution` nor `model` is given")
+                .help("expected execution = { fixed = \"2ms\", per_item = \"0.1ms\" }, or a model of the catalogue and a `gpu`")),
+        }
+    }
+
+    fn precision(&self, gpu: &Gpu) -> Precision {
+        self.precision.unwrap_or(if gpu.is_host() { Precision::Bf16 } else { Precision::Fp16 })
+    }
+
+    /// Memory of all instances on one GPU.
+    fn memory_bytes(&self, hardware: &Hardware) -> Result<u64, ConfigError> {
+        let (weights, runtime) = match (&self.model, &hardware.gpu) {
+            (Some(name), Some(gpu)) => {
+                let model = Served::find(name).map_err(refused)?;
+                (model.weight_bytes(self.precision(gpu)), Served::runtime_bytes(gpu))
+            }
+            _ => (0, 0),
+        };
+        let each = self.memory.map_or(weights, Bytes::get);
+        Ok(each.saturating_mul(self.instance_group.count.get().into()).saturating_add(runtime))
+    }
+
+    /// Takes the relative path of a model file as relative to `base_dir`.
+    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(model) = self.model.as_mut().filter(|model| is_model_file(model)) {
+            *model = base_dir.join(&*model).display().to_string();
+        }
+    }
+
+    fn put_on_the_bill(&self, hardware: &Hardware, instances: u32, scope: &mut Scope) {
+        let (cost, me) = scope.cost();
+        match (&self.gpu, &self.device, &hardware.gpu, self.price_per_hour) {
+            (Some(_), _, Some(gpu), given) => {
+                let (price, source) = match given {
+                    Some(price) => (price.per_hour(), "the scenario"),
+                    None => (gpu.price_per_hour, gpu.price_source.as_str()),
+                };
+                let gpus = hardware.clients.len() as u64;
+                let kind = if gpu.is_host() { "host" } else { "gpu" };
+                cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+            }
+            (None, None, _, Some(price)) => {
+                cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances.into());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl DynamicBatchingConfig {
+    fn apply(&self, rules: &mut Rules) -> Result<(), ConfigError> {
+        for size in &self.preferred_batch_size {
+            if u64::from(size.get()) > rules.max_batch_size {
+                return Err(ConfigError::new(
+                    ["preferred_batch_size"],
+                    format!("a preferred size is {size}"),
+                )
+                .help(format!("expected at most max_batch_size, {}", rules.max_batch_size)));
+            }
+        }
+        if !self.preferred_batch_size.is_empty() {
+            rules.preferred = self.preferred_batch_size.iter().map(|size| size.get().into()).collect();
+            rules.preferred.sort_unstable();
+            rules.preferred.dedup();
+        }
+        rules.delay = Some(micros("max_queue_delay_microseconds", self.max_queue_delay_microseconds)?);
+        let levels = self.priority_levels;
+        let default = self.default_priority_level;
+        if levels > MAX_LEVELS {
+            return Err(ConfigError::new(["priority_levels"], format!("priority_levels is {levels}"))
+                .help(format!("expected at most {MAX_LEVELS}")));
+        }
+        if (levels > 0 && !(1..=levels).contains(&default)) || (levels == 0 && default != 0) {
+            let message = format!("default_priority_level is {default}, of {levels} levels");
+            let help = match levels {
+                0 => "without priority_levels there is none".to_owned(),
+                levels => format!("expected a level from 1 to {levels}"),
+            };
+            return Err(ConfigError::new(["default_priority_level"], message).help(help));
+        }
+        let fallback =
+            self.default_queue_policy.policy().map_err(|error| error.within("default_queue_policy"))?;
+        rules.levels = vec![fallback; levels.max(1) as usize];
+        for (name, policy) in &self.priority_queue_policy {
+            let within = |error: ConfigError| error.within(name.as_str()).within("priority_queue_policy");
+            let level = name.parse::<u32>().ok().filter(|level| (1..=levels).contains(level));
+            let Some(level) = level else {
+                return Err(within(ConfigError::new([""; 0], format!("there is no level `{name}`")).help(
+                    match levels {
+                        0 => "set priority_levels".to_owned(),
+                        levels => format!("expected a level from 1 to {levels}"),
+                    },
+                )));
+            };
+            rules.levels[level as usize - 1] = policy.policy().map_err(within)?;
+        }
+        Ok(())
+    }
+}
+
+impl QueuePolicyConfig {
+    fn policy(&self) -> Result<Policy, ConfigError> {
+        Ok(Policy {
+            action: self.timeout_action,
+            timeout: micros("default_timeout_microseconds", self.default_timeout_microseconds)?,
+            allow_override: self.allow_timeout_override,
+            max_queue_size: self.max_queue_size.into(),
+        })
+    }
+}
+
+fn micros(key: &str, micros: u64) -> Result<SimDuration, ConfigError> {
+    micros.checked_mul(1000).map(SimDuration::from_nanos).ok_or_else(|| {
+        ConfigError::new([key], format!("{key} is {micros}"))
+            .help("expected at most 584 years of microseconds")
+    })
+}
+
+/// Puts an error at the key of the setting that it is about.
+fn refused(error: HardwareError) -> ConfigError {
+    match error {
+        HardwareError::UnknownName(error) => {
+            let accepted = if error.kind == "model" { Served::accepted(&error) } else { error.accepted() };
+            ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
+                .help(format!("expected {accepted}"))
+        }
+        other => ConfigError::new(["model"], other.to_string()),
+    }
+}
