@@ -111,10 +111,9 @@ pub fn replay(config: &LlmConfig, requests: &[Observation]) -> Result<Vec<Observ
 
 fn replay_at(config: &LlmConfig, requests: &[Observation], sent: &[f64]) -> Result<Vec<Observation>, String> {
     let replica = Replica {
-        engine: config.engine().map_err(|error| error.to_string())?,
+        engine: config.engine_config().map_err(|error| error.to_string())?,
         step: config.step_function().map_err(|error| error.to_string())?,
         frontend: config.timing.frontend,
-        async_scheduling: config.timing.efficiency.async_scheduling,
     };
     let recorded: Vec<Recorded> = requests
         .iter()

@@ -381,7 +381,7 @@ fn pool(rate: &str, settings: &str) -> Scenario {
 
 #[test]
 fn an_llm_pool_fills_its_columns() {
-    let result = run(&pool("4/s", ""));
+    let result = run(&pool("4/s", "timing = { source = \"datasheet\" }"));
     let frame = result.components();
     let real = |name: &str| frame.column(name).unwrap().f64().unwrap().get(0);
     assert_eq!(real("gpus"), Some(1.0));

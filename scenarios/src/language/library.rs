@@ -17,5 +17,12 @@ macro_rules! library {
 
 /// The scenarios that ship with the program, from the simplest on.
 pub fn library() -> &'static [LibraryScenario] {
-    library!["queueing-basics", "recommender", "feature-store", "nightly-batch", "support-assistant"]
+    library![
+        "queueing-basics",
+        "recommender",
+        "feature-store",
+        "ranking-server",
+        "nightly-batch",
+        "support-assistant"
+    ]
 }

@@ -98,7 +98,9 @@ pub struct Efficiency {
     /// Time of the host for each sequence in a step, in microseconds. 8 (assumption).
     pub host_sequence_us: f64,
     /// Whether the host prepares a step while the GPU computes the one before, as vLLM does by default:
-    /// a step then takes the longer of the two, otherwise their sum.
+    /// a step then takes the longer of the two, otherwise their sum. In a scenario the `async_scheduling` of the
+    /// pool says so.
+    #[serde(skip)]
     pub async_scheduling: bool,
 }
 
@@ -208,11 +210,6 @@ impl Efficiency {
             }
         }
         Ok(())
-    }
-
-    /// These efficiencies, but for the way of scheduling, which any source of times needs.
-    pub(crate) fn with_default_scheduling(&self) -> Self {
-        Self { async_scheduling: Self::default().async_scheduling, ..*self }
     }
 
     /// Shares of the memory bandwidth at which 16-bit weights and the KV cache are read.

@@ -256,6 +256,7 @@ impl LlmConfig {
             precision: settings.precision,
             kv_precision: settings.kv_format(),
             placement: settings.placement(),
+            async_scheduling: self.async_scheduling,
         };
         self.timing.step_function(hardware).map_err(|error| match error {
             // A coefficient that comes of the timing's figures.

@@ -90,6 +90,8 @@ pub(super) struct Hardware<'a> {
     pub(super) precision: Precision,
     pub(super) kv_precision: Precision,
     pub(super) placement: Placement,
+    /// Whether the host prepares a step while the GPU computes the one before.
+    pub(super) async_scheduling: bool,
 }
 
 /// Whether a profile is named by a file, not by its id.
@@ -129,8 +131,7 @@ impl TimingConfig {
     /// The step function of a model on its GPUs.
     pub(super) fn step_function(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
         let Some(profile) = self.profile_for(hardware.gpu)? else { return self.datasheet_step(hardware) };
-        let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
-        let is_async = self.efficiency.async_scheduling;
+        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling } = hardware;
         let step = StepFunction::from_profile(
             &profile,
             gpu,
@@ -138,7 +139,7 @@ impl TimingConfig {
             precision,
             kv_precision,
             placement,
-            is_async,
+            async_scheduling,
             self.fitted.as_ref(),
         );
         match step {
@@ -174,17 +175,17 @@ impl TimingConfig {
                     has: format!("there are profiles of {}", has.join(", ")),
                 }
             })?))),
-            _ if is_default(&self.efficiency.with_default_scheduling()) => Ok(builtin.map(Borrowed)),
+            _ if is_default(&self.efficiency) => Ok(builtin.map(Borrowed)),
             _ => Ok(None),
         }
     }
 
     fn datasheet_step(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
-        let Hardware { gpu, model, precision, kv_precision, placement } = hardware;
-        let Some(fitted) = &self.fitted else {
-            let efficiency = &self.efficiency;
-            return StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, efficiency);
-        };
-        fitted.on_datasheet(gpu, model, precision, kv_precision, placement, &self.efficiency)
+        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling } = hardware;
+        let efficiency = Efficiency { async_scheduling, ..self.efficiency };
+        match &self.fitted {
+            None => StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, &efficiency),
+            Some(fitted) => fitted.on_datasheet(gpu, model, precision, kv_precision, placement, &efficiency),
+        }
     }
 }

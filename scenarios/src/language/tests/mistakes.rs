@@ -32,7 +32,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, links, fault";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, links, fault";
     assert_error(
         "[run]",
         "[runs]",
@@ -156,7 +156,7 @@ fn unknown_names() {
         "\"crash\"",
         "\"crush\"",
         "\"crush\"",
-        "unknown kind `crush` (did you mean `crash`? expected one of crash, slow)",
+        "unknown kind `crush` (did you mean `crash`? expected one of crash, hang, drain, slow)",
     );
     let components = "expected one of edge, stock, prices";
     let edgy = format!("unknown component `edgy` (did you mean `edge`? {components})");

@@ -18,7 +18,6 @@ fn server(setting: &Setting, sent: &[f64]) -> Result<Vec<Observation>, String> {
         engine: EngineConfig { max_num_batched_tokens: 8192, ..EngineConfig::new(20_000) },
         step: step.map_err(|error| error.to_string())?,
         frontend: FrontEnd { request_us: setting.frontend_us, token_us: 0.0 },
-        async_scheduling: true,
     };
     let lengths = |i: usize| (400 + (i * 7919 % 600) as u32, 60 + (i * 104_729 % 90) as u32);
     let requests: Vec<Recorded> = sent
