@@ -93,7 +93,8 @@ fn outcomes(output: &RunOutput) -> [u64; 5] {
 }
 
 fn step_function() -> StepFunction {
-    LlmConfig::new("llama-3.1-8b", "h100-sxm").step_function().unwrap()
+    let config = LlmConfig { async_scheduling: false, ..LlmConfig::new("llama-3.1-8b", "h100-sxm") };
+    config.step_function().unwrap()
 }
 
 fn prefill(sequences: u64, chunk: u64, before: u64) -> Pass {
@@ -161,7 +162,7 @@ fn simultaneous_arrivals_share_the_first_step() {
     assert_eq!(llm(&output).meter.queue.integral(output.end), 0);
     assert_eq!(llm(&output).meter.busy.integral(output.end), meter.latency.sum());
     // Users of a closed loop arrive together, too, through other events.
-    let users = closed_loop(8, "prompt_tokens = 100\noutput_tokens = 10", "", 1);
+    let users = closed_loop(8, "prompt_tokens = 100\noutput_tokens = 10", "async_scheduling = false", 1);
     assert_eq!(requests(&users).ttft.sum(), 8 * first);
 }
 
@@ -380,7 +381,8 @@ fn no_token_comes_faster_than_the_weights_are_read() {
     let output = simulate(&[(0, 100, 500)], "");
     // 15.01 GB at 3.35 TB/s.
     assert!(requests(&output).tpot.min().unwrap() >= 4_480_000);
-    let meter = requests(&simulate(&[(0, 100, 500)], "tensor_parallel = 2"));
+    let split = simulate(&[(0, 100, 500)], "tensor_parallel = 2\nasync_scheduling = true");
+    let meter = requests(&split);
     assert!((2_240_000..4_480_000).contains(&meter.tpot.min().unwrap()), "{:?}", meter.tpot.min());
 }
 
