@@ -33,6 +33,11 @@ pub enum Command {
         #[arg(default_value = "scenarios/tests/golden")]
         dir: PathBuf,
     },
+    /// Fit the step times of an `llm` pool to a benchmark of the real server
+    Calibrate(CalibrateArgs),
+    /// Make profiles of GPUs from timed kernels
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Time this machine: simulated requests per second of CPU time
     Bench(BenchArgs),
     /// Open the desktop app
@@ -100,6 +105,65 @@ pub struct NewArgs {
     /// Scenario of the library to begin with
     #[arg(long, default_value = "support-assistant")]
     pub from: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Scenario file (TOML) with the pool
+    pub file: PathBuf,
+    /// What the server did: JSON of `vllm bench serve`, GuideLLM or AIPerf, or a CSV with a row a request
+    #[arg(long, value_name = "FILE")]
+    pub bench: PathBuf,
+    /// The pool [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub component: Option<String>,
+    /// Share of the requests, the last ones, that the fit does not see and is judged by
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    pub hold_back: f64,
+    /// Change a value of the scenario first (may be given again)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProfileCommand {
+    /// Read tables of kernel timings and write a profile
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tables {
+    Aiconfigurator,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Layout of the tables
+    #[arg(long, value_enum)]
+    pub from: Tables,
+    /// Folder of the tables
+    pub dir: PathBuf,
+    /// Name of the profile: small letters, digits, `-`, `.` and `_`
+    #[arg(long)]
+    pub id: String,
+    /// The GPU, by its id in the catalogue
+    #[arg(long)]
+    pub gpu: String,
+    /// Where the tables come from
+    #[arg(long, default_value = "ai-dynamo/aiconfigurator")]
+    pub source: String,
+    /// Their licence
+    #[arg(long, default_value = "Apache-2.0")]
+    pub licence: String,
+    /// When they were measured
+    #[arg(long, default_value = "unknown")]
+    pub measured: String,
+    /// The day of the import, as the profile states it
+    #[arg(long, default_value = "unknown")]
+    pub fitted: String,
+    /// Profile file to write; it must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod new;
 mod output;
 mod progress;
@@ -10,7 +11,7 @@ mod tables;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ProfileCommand};
 use clap::Parser;
 use output::{Failure, print};
 
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
             print(&text).map(|()| ExitCode::SUCCESS)
         }
         Command::Bless { dir } => run::bless(&dir),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Profile(ProfileCommand::Import(args)) => calibrate::import(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Gui => gui(),
     };

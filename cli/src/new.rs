@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use scenarios::library;
@@ -24,17 +25,21 @@ pub fn new(args: &NewArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::text(format!("the library has no scenario `{}`", args.from))
             .help(format!("expected one of {}", names())));
     };
+    write_new(file, scenario.text)?;
+    print(&format!("wrote {}; run it with: tenfold run {0}", file.display())).map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes a file that must not exist.
+pub fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(file)
-        .and_then(|mut file| file.write_all(scenario.text.as_bytes()));
-    match written {
-        Ok(()) => print(&format!("wrote {}; run it with: tenfold run {0}", file.display()))
-            .map(|()| ExitCode::SUCCESS),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"))
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::text(format!("{} exists already", file.display())).help("name a new file")
         }
-        Err(error) => Err(Failure::text(format!("cannot write {}: {error}", file.display()))),
-    }
+        _ => Failure::text(format!("cannot write {}: {error}", file.display())),
+    })
 }

@@ -3,6 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use scenarios::bench::Figure;
+use scenarios::calibrate::{Calibrated, Errors};
 use scenarios::results::{Average, AverageRow, RunResult};
 
 /// Everything, ready to print.
@@ -41,6 +42,26 @@ pub fn bench(figures: &[Figure], rounds: u32) -> String {
     }
     let note = format!("requests per second of CPU time on one thread; medians of {rounds} rounds");
     section("Speed", &note, &table)
+}
+
+/// How good a calibration is.
+pub fn calibration(calibrated: &Calibrated) -> String {
+    let Some(fit) = &calibrated.fit else {
+        return format!("{}: from a summary only, so nothing could be held back", calibrated.badge);
+    };
+    let header = ["requests", "number", "TTFT mean", "TTFT p99", "TPOT mean", "latency mean", "latency p99"];
+    let mut table = table(1, &header);
+    let mut row = |name: &str, requests: usize, errors: &Errors| {
+        let errors =
+            [errors.ttft_mean, errors.ttft_p99, errors.tpot_mean, errors.latency_mean, errors.latency_p99];
+        let cells = errors.map(|error| format!("{:+.1}%", 100.0 * error)).to_vec();
+        table.add_row([vec![name.to_owned(), count(requests as f64)], cells].concat());
+    };
+    row("fitted to", fit.requests, &fit.errors);
+    if let Some(errors) = &fit.held_back_errors {
+        row("held back", fit.held_back, errors);
+    }
+    section("Errors", "predicted over measured, less one", &table)
 }
 
 fn heading(result: &RunResult) -> String {
@@ -219,7 +240,12 @@ fn pools(components: &[AverageRow]) -> Table {
             optional(row.mean("itl_p99_s"), seconds),
             optional(row.mean("preemptions"), count),
             optional(row.mean("prefix_hit_rate"), percent),
-            row.texts.get("calibration").cloned().unwrap_or_default(),
+            // Which profile it is stands in the frames; here the kind must do.
+            row.texts
+                .get("calibration")
+                .and_then(|text| text.split(": ").next())
+                .unwrap_or_default()
+                .to_owned(),
         ]);
     }
     table

@@ -134,3 +134,26 @@ fn a_bench_prints_rates() {
     assert!(figures[0]["requests_per_cpu_second"].as_f64().unwrap() > 0.0);
     assert_eq!(scratch.tenfold(&["bench", "--rounds", "0"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_pool_is_calibrated_to_a_summary() {
+    let scratch = Scratch::new();
+    let pool = "name = \"One GPU\"\n[traffic.web]\narrivals = { process = \"poisson\", rate = \"2/s\" }\n\
+                entry = \"llm\"\n[components.llm]\nkind = \"llm\"\nmodel = \"qwen3-14b\"\ngpu = \"h100-sxm\"\n";
+    scratch.write("server.toml", pool);
+    let summary = r#"{ "completed": 1000, "request_throughput": 2.0, "total_input_tokens": 985000,
+        "total_output_tokens": 128000, "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33 }"#;
+    scratch.write("bench.json", summary);
+    let output = scratch.tenfold(&["calibrate", "server.toml", "--bench", "bench.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let fragment = text(&output.stdout);
+    scratch.write("fitted.toml", &format!("{pool}{fragment}"));
+    let output = scratch.tenfold(&["run", "fitted.toml", "--duration", "1m", "--replications", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("fitted"), "{}", text(&output.stdout));
+
+    let output = scratch.tenfold(&["calibrate", "server.toml", "--bench", "bench.json", "--hold-back", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = scratch.tenfold(&["calibrate", "server.toml", "--bench", "missing.json"]);
+    assert_eq!(output.status.code(), Some(2));
+}

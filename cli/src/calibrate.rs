@@ -1,0 +1,48 @@
+//! `tenfold calibrate` and `tenfold profile`: step times from measurements.
+
+use std::process::ExitCode;
+
+use scenarios::calibrate::{self, CalibrateOptions};
+use scenarios::profile::{ImportOptions, import_aiconfigurator};
+
+use crate::args::{CalibrateArgs, ImportArgs, Tables};
+use crate::new::write_new;
+use crate::output::{Failure, print};
+use crate::tables;
+
+/// Prints the fragment for the scenario on standard output, and how good it is on stderr.
+pub fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
+    if !(0.0..=0.9).contains(&args.hold_back) {
+        return Err(Failure::text(format!("--hold-back is {}", args.hold_back)).help("expected 0 to 0.9"));
+    }
+    let loaded = scenarios::load(&args.file, &args.set)?;
+    let options = CalibrateOptions { component: args.component.clone(), hold_back: args.hold_back };
+    let calibrated = calibrate::calibrate(&loaded, &args.bench, &options)?;
+    eprintln!("{}", tables::calibration(&calibrated));
+    print(&calibrated.to_toml())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn import(args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let options = ImportOptions {
+        id: args.id.clone(),
+        gpu: args.gpu.clone(),
+        source: args.source.clone(),
+        licence: args.licence.clone(),
+        measured: args.measured.clone(),
+        fitted: args.fitted.clone(),
+        ..ImportOptions::default()
+    };
+    let imported = match args.from {
+        Tables::Aiconfigurator => import_aiconfigurator(&args.dir, &options).map_err(Failure::text)?,
+    };
+    write_new(&args.out, &imported.profile.to_toml())?;
+    let worst = imported.fits.iter().map(|fit| fit.r2).fold(1.0, f64::min);
+    print(&format!(
+        "wrote {} from {} timings; attention is a straight line in {} shapes, R2 at least {worst:.4}",
+        args.out.display(),
+        imported.timings,
+        imported.fits.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
