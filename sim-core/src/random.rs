@@ -163,7 +163,7 @@ pub fn unit<R: Rng + ?Sized>(rng: &mut R) -> f64 {
     unit_of(rng.next_u64())
 }
 
-/// The number that [`unit`] makes of a generator's next word: from the word's upper 52 bits.
+/// The number that [`unit()`] makes of a generator's next word: from the word's upper 52 bits.
 #[inline]
 pub fn unit_of(word: u64) -> f64 {
     const STEP: f64 = 1.0 / (1u64 << 52) as f64;
