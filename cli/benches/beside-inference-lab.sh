@@ -56,7 +56,7 @@ for rate in 8 40; do
     workload $rate >$peers/workload.toml
     own=() peer=()
     for ((round = 0; round < rounds; round++)); do
-        own+=("$(cpu_seconds 10 target/release/tenfold run cli/benches/one-gpu.toml --quiet --threads 1 \
+        own+=("$(cpu_seconds 10 target/release/tenfold run scenarios/src/bench/llm-serving.toml --quiet --threads 1 \
             --duration $((requests / rate))s --set "traffic.web.arrivals.rate=$rate/s")")
         peer+=("$(cpu_seconds 1 $peers/bin/inference-lab --config $peers/deployment.toml \
             --workload $peers/workload.toml --quiet)")

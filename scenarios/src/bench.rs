@@ -15,35 +15,18 @@ use crate::run::{self, RunOptions, RunProgress};
 struct Program {
     name: &'static str,
     text: &'static str,
+    /// Requests a second of its traffic source `web`.
     rate: f64,
-    /// Where the rate stands in the scenario.
-    rate_path: &'static str,
 }
 
 const PROGRAMS: [Program; 4] = [
-    Program {
-        name: "M/M/1 queue at load 0.8",
-        text: include_str!("bench/queue.toml"),
-        rate: 8.0,
-        rate_path: "traffic.users.arrivals.rate",
-    },
-    Program {
-        name: "LLM serving at 8/s",
-        text: include_str!("bench/llm-serving.toml"),
-        rate: 8.0,
-        rate_path: "traffic.users.arrivals.rate",
-    },
-    Program {
-        name: "LLM serving at 40/s",
-        text: include_str!("bench/llm-serving.toml"),
-        rate: 40.0,
-        rate_path: "traffic.users.arrivals.rate",
-    },
+    Program { name: "M/M/1 queue at load 0.8", text: include_str!("bench/queue.toml"), rate: 8.0 },
+    Program { name: "LLM serving at 8/s", text: include_str!("bench/llm-serving.toml"), rate: 8.0 },
+    Program { name: "LLM serving at 40/s", text: include_str!("bench/llm-serving.toml"), rate: 40.0 },
     Program {
         name: "support assistant at 8/s",
         text: include_str!("../library/support-assistant.toml"),
         rate: 8.0,
-        rate_path: "traffic.web.arrivals.rate",
     },
 ];
 
@@ -114,7 +97,7 @@ pub fn bench(
 fn time(program: &Program, requests: u64) -> Result<(u64, f64), ScenarioError> {
     let seconds = requests as f64 / program.rate;
     let sets = [
-        format!("{}={}/s", program.rate_path, program.rate),
+        format!("traffic.web.arrivals.rate={}/s", program.rate),
         format!("run.duration={seconds}s"),
         "run.warmup=0s".to_owned(),
         "run.replications=1".to_owned(),
