@@ -9,6 +9,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::context::Ctx;
 use crate::device::ClientId;
 use crate::feature_store::FeatureStoreReport;
+use crate::measure::Measure;
 use crate::model_server::ModelServerReport;
 use crate::pipeline::PipelineReport;
 
@@ -140,6 +141,10 @@ pub trait Component: fmt::Debug + Send {
     /// What I measured of features and their pipelines, at the end of the run.
     fn data_report(&self, _now: SimTime) -> Option<DataReport> {
         None
+    }
+    /// What I measured beyond my meter, at the end of the run.
+    fn measures(&self, _now: SimTime) -> Vec<Measure> {
+        Vec::new()
     }
     /// The measured part of the run begins: forget what was counted so far.
     fn reset_measurements(&mut self, _now: SimTime) {}

@@ -9,7 +9,7 @@
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
-//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`cost`]: the plumbing a new component
+//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`]: the plumbing a new component
 //!   plugs into.
 //! - [`units`]: values as scenario files write them.
 //!
@@ -41,6 +41,7 @@ pub mod flow;
 pub mod hardware;
 pub mod link;
 pub mod llm;
+pub mod measure;
 pub mod meter;
 pub mod model_server;
 pub mod offline_store;

@@ -288,8 +288,26 @@ pub const OUTCOMES: Frame = Frame {
     ],
 };
 
+/// `measures`.
+pub const MEASURES: Frame = Frame {
+    name: "measures",
+    row: "A figure that components of one kind, or links with policies, have and others have not: hits of a \
+          cache, trips of a breaker. In one replication, over the measured part of the run and what follows \
+          until its end.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("component", Text, "", "Name of the component"),
+        column("part", Text, "", "What of it, such as a callee or a replica; null for all of it"),
+        column("measure", Text, "", "Name of the figure; a unit is its ending"),
+        column("value", Real, "", "Its value; null where nothing was seen that it could be about"),
+        column("meaning", Text, "", "What it says"),
+    ],
+};
+
 /// All frames, in the order they are written.
-pub const FRAMES: [Frame; 6] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES];
+pub const FRAMES: [Frame; 7] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {

@@ -5,7 +5,7 @@ use sim_models::meter::RequestMeter;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 
-use super::columns::{COMPONENTS, COSTS, OUTCOMES, SERIES, SUMMARY, VERDICTS};
+use super::columns::{COMPONENTS, COSTS, MEASURES, OUTCOMES, SERIES, SUMMARY, VERDICTS};
 use super::llm::Figures;
 use super::metrics::{self, Times, secs};
 use super::table::{Cell, Table, cells};
@@ -186,8 +186,26 @@ impl RunResult {
         table.finish()
     }
 
+    /// The `measures` frame: what only some components have.
+    pub fn measures(&self) -> DataFrame {
+        let rows = self.outputs.iter().flat_map(|output| &output.components).map(|c| c.measures.len()).sum();
+        let mut table = Table::new(MEASURES, rows);
+        for (replication, output) in self.numbered() {
+            for component in &output.components {
+                for measure in &component.measures {
+                    table.row(&[
+                        &self.keys(),
+                        &cells![replication, &component.name, measure.part.as_deref(), measure.name],
+                        &cells![measure.value, measure.meaning],
+                    ]);
+                }
+            }
+        }
+        table.finish()
+    }
+
     /// All frames by name, in the order of [`super::columns::FRAMES`].
-    pub fn frames(&self) -> [(&'static str, DataFrame); 6] {
+    pub fn frames(&self) -> [(&'static str, DataFrame); 7] {
         [
             (SUMMARY.name, self.summary()),
             (COMPONENTS.name, self.components()),
@@ -195,6 +213,7 @@ impl RunResult {
             (COSTS.name, self.costs()),
             (VERDICTS.name, self.verdicts()),
             (OUTCOMES.name, self.outcomes()),
+            (MEASURES.name, self.measures()),
         ]
     }
 

@@ -11,6 +11,7 @@ use crate::component::{Component, DataReport};
 use crate::context::Labels;
 use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
+use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
 use crate::model_server::ModelServerReport;
 use crate::pool::PoolReport;
@@ -50,6 +51,8 @@ pub struct ComponentOutput {
     pub pool: Option<PoolReport>,
     /// What a feature store or a pipeline is measured by besides.
     pub data: Option<DataReport>,
+    /// What it measured beyond all this.
+    pub measures: Vec<Measure>,
 }
 
 /// One line of the bill.
@@ -128,7 +131,8 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     system.sample(end);
     let report = |component: &dyn Component| {
         let model_server = component.model_server_report(end);
-        (component.report(end), model_server, component.pool_report(end), component.data_report(end))
+        let pool = component.pool_report(end);
+        (component.report(end), model_server, pool, component.data_report(end), component.measures(end))
     };
     let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
     let mut core = system.core;
@@ -153,8 +157,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data)))| {
-        ComponentOutput { name, is_source: index < sources, meter, llm, model_server, pool, data }
+    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data, measures)))| {
+        let is_source = index < sources;
+        ComponentOutput { name, is_source, meter, llm, model_server, pool, data, measures }
     });
     Ok(RunOutput {
         fingerprint,
