@@ -172,6 +172,8 @@ pub enum ModelEvent {
     Cancel(CallId),
     /// The caller's patience runs out.
     Timeout(CallId),
+    /// A call over a link with policies goes on: its back-off is over, a hedge is due, or it ends at once.
+    Attempt(CallId),
     /// A component's timer.
     Timer {
         /// Whose.
@@ -206,6 +208,7 @@ impl Event for ModelEvent {
             ModelEvent::Progress(call, progress) => (3 + progress as u64, call.to_bits()),
             ModelEvent::Cancel(call) => (5, call.to_bits()),
             ModelEvent::Timeout(call) => (6, call.to_bits()),
+            ModelEvent::Attempt(call) => (24, call.to_bits()),
             ModelEvent::Timer { component, kind, data } => {
                 (7, data ^ u64::from(component.0) << 40 ^ u64::from(kind) << 24)
             }

@@ -134,8 +134,11 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         let pool = component.pool_report(end);
         (component.report(end), model_server, pool, component.data_report(end), component.measures(end))
     };
-    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
     let mut core = system.core;
+    for (caller, measures) in core.link_measures(end) {
+        reports[caller.index()].4.extend(measures);
+    }
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
