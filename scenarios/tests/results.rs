@@ -124,7 +124,7 @@ fn files_read_back() {
     );
     assert_eq!(provenance["fingerprints"].as_array().unwrap().len(), 3);
     assert_eq!(provenance["fingerprints"][2], result.to_json()["summary"][18]["fingerprint"]);
-    // Six frames in four formats and the provenance; nothing temporary is left.
+    // Seven frames in four formats and the provenance; nothing temporary is left.
     assert_eq!(fs::read_dir(&out).unwrap().count(), 29);
 }
 
