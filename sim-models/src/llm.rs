@@ -13,6 +13,6 @@ pub mod replay;
 mod report;
 mod timing;
 
-pub use config::LlmConfig;
+pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
 pub use report::{LlmReplica, LlmReport, Rejected};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};
