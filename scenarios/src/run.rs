@@ -101,7 +101,7 @@ pub fn run(
 ) -> Result<RunResult, ScenarioError> {
     let Loaded { scenario, .. } = loaded;
     let result = run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress);
-    result.map_err(|error| show(loaded, options, error))
+    result.map(|result| result.named(&loaded.variant)).map_err(|error| show(loaded, options, error))
 }
 
 /// [`check`] of a scenario that was not read from a file. Paths of traces are

@@ -44,6 +44,26 @@ pub struct Scenario {
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
+    /// The same system with a few values changed, to compare it with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variant: Vec<VariantConfig>,
+}
+
+/// The same system with a few values changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// What it is called in results; `base` is the scenario as it is written.
+    pub name: String,
+    /// What it shows, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// New values, by path: `"components.features.read" = "multi_get"`. A path that is not there yet is made.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub set: IndexMap<String, serde_json::Value>,
+    /// Paths of values that are taken away first, so that their defaults hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
 }
 
 impl Scenario {

@@ -165,9 +165,8 @@ impl TimingConfig {
                 Borrowed(Profile::named(name)?)
             }));
         }
-        let builtin = Profile::of_gpu(&gpu.id);
         match self.source {
-            TimingSource::Profile => Ok(Some(Borrowed(builtin.ok_or_else(|| {
+            TimingSource::Profile => Ok(Some(Borrowed(Profile::of_gpu(&gpu.id).ok_or_else(|| {
                 let has = Profile::builtin().iter().map(|profile| profile.gpu.clone()).collect::<Vec<_>>();
                 ProfileError::Lacks {
                     profile: "(built in)".into(),
@@ -175,7 +174,7 @@ impl TimingConfig {
                     has: format!("there are profiles of {}", has.join(", ")),
                 }
             })?))),
-            _ if is_default(&self.efficiency) => Ok(builtin.map(Borrowed)),
+            _ if is_default(&self.efficiency) => Ok(Profile::of_gpu(&gpu.id).map(Borrowed)),
             _ => Ok(None),
         }
     }
