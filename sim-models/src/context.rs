@@ -126,6 +126,13 @@ impl Ctx<'_> {
         self.core.calls.get(id).is_some()
     }
 
+    /// Whether nobody will hear the answer to a live call of mine: its caller has stopped waiting, or its
+    /// deadline has come.
+    pub fn is_expired(&self, id: CallId) -> bool {
+        let call = self.call(id);
+        !call.awaited || call.deadline <= self.now()
+    }
+
     /// A live call, to set its `scratch`.
     ///
     /// # Panics
