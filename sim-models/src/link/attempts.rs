@@ -315,7 +315,12 @@ impl Ctx<'_> {
             }
             link => link.timeout,
         };
-        self.transmit(Sending { request, parent, callee, tag, hop, link, attempt, avoid }, id, timeout)
+        let deadline = self.call(id).deadline;
+        let sending = Sending { request, parent, callee, tag, hop, link, attempt, avoid };
+        let attempt = self.transmit(sending, id, timeout);
+        let call = self.call_mut(attempt);
+        call.deadline = call.deadline.min(deadline);
+        attempt
     }
 
     /// How long to wait before the next try, if there is one.
