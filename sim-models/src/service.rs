@@ -34,6 +34,7 @@ use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::cost::Price;
 use crate::error::ConfigError;
+use crate::measure::Measure;
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, PoolReport, Signal};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
@@ -120,6 +121,7 @@ impl ServiceConfig {
         };
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
@@ -324,6 +326,10 @@ impl<R: Replica> Component for Service<R> {
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
         self.is_pool.then(|| self.front.report(now))
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        if self.is_pool { self.front.measures(now) } else { Vec::new() }
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

@@ -345,6 +345,7 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
             prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),

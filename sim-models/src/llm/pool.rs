@@ -33,7 +33,8 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
-use crate::pool::{Front, PoolReport, Signal};
+use crate::measure::Measure;
+use crate::pool::{EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -179,6 +180,18 @@ impl Pool {
             ctx.meter().wait.record(now.since(arrived_at).as_nanos());
         }
         self.note(index, ctx);
+    }
+
+    /// What the pool and each of its engines have measured.
+    fn measured(&self, now: SimTime) -> (LlmReport, Vec<EngineFigures>) {
+        let mut tallies = self.measures.tallies.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, tally);
+            underway.push(engine.underway(now));
+        }
+        self.measures.report(&tallies, &underway, &self.facts, now)
     }
 
     /// Sends a call that has passed the API server to a replica, or refuses it.
@@ -342,20 +355,23 @@ impl Component for Pool {
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        let mut tallies = self.measures.tallies.clone();
-        let mut underway = Vec::with_capacity(self.replicas.len());
-        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
-            let mut engine = replica.engine.clone();
-            engine.settle(now, tally);
-            underway.push(engine.underway(now));
-        }
-        let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
+        let (mut report, _) = self.measured(now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        Some(self.front.report(now))
+        let mut report = self.front.report(now);
+        let (pool, engines) = self.measured(now);
+        report.calibration = Some(pool.calibration);
+        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
+            replica.engine = Some(engine);
+        }
+        Some(report)
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        self.front.measures(now)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

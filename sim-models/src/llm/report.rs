@@ -5,6 +5,7 @@ use sim_core::time::SimTime;
 
 use super::engine::{Tally, Underway};
 use crate::hardware::timing::TICKS_PER_NANO;
+use crate::pool::{EngineFigures, KvFigures};
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,32 +27,9 @@ impl Rejected {
     }
 }
 
-/// One replica of an LLM pool in the measured part of the run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LlmReplica {
-    /// Share of its KV blocks in use, averaged over time.
-    pub kv_use_mean: f64,
-    /// The largest share of its KV blocks that was ever in use.
-    pub kv_use_max: f64,
-    /// Steps.
-    pub steps: u64,
-    /// Mean length of a step, in nanoseconds; none without steps.
-    pub step_time_mean: Option<f64>,
-    /// Sequences in a step, averaged over the time in steps; none without steps.
-    pub batch_mean: Option<f64>,
-    /// Preemptions.
-    pub preemptions: u64,
-    /// Tokens that admitted sequences found in the prefix cache.
-    pub prefix_hit_tokens: u64,
-    /// Tokens that they looked for.
-    pub prefix_query_tokens: u64,
-}
-
 /// What an LLM pool measured in the measured part of the run. Work is counted when its step ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlmReport {
-    /// Replicas, whether up or not.
-    pub replicas: Vec<LlmReplica>,
     /// GPUs of all replicas.
     pub gpus: u64,
     /// Share of the time that the GPUs were in a step.
@@ -146,14 +124,14 @@ impl Measures {
         self.rejected = Rejected::default();
     }
 
-    /// What was measured until `now`, when these steps are underway.
+    /// What was measured until `now`, when these steps are underway: by the pool, and by each replica.
     pub(super) fn report(
         &self,
         tallies: &[Tally],
         underway: &[Underway],
         facts: &Facts,
         now: SimTime,
-    ) -> LlmReport {
+    ) -> (LlmReport, Vec<EngineFigures>) {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
         let usable = f64::from(facts.usable_blocks);
@@ -163,22 +141,26 @@ impl Measures {
             let (time, blocks) = integrals(*step);
             let block_ticks = tally.block_ticks + blocks - before.1;
             let blocks_max = tally.blocks_max.max(step.blocks);
-            busy += tally.ticks + tally.lost_ticks + time - before.0;
+            let ticks = tally.ticks + tally.lost_ticks + time - before.0;
+            busy += ticks;
             held += block_ticks;
             most = most.max(blocks_max);
             all.add(tally);
-            replicas.push(LlmReplica {
-                kv_use_mean: share(block_ticks, usable),
-                kv_use_max: f64::from(blocks_max) / usable,
+            replicas.push(EngineFigures {
+                busy: share(ticks, 1.0),
                 steps: tally.steps,
                 step_time_mean: step_time_mean(tally),
                 batch_mean: batch_mean(tally),
-                preemptions: tally.preemptions,
-                prefix_hit_tokens: tally.prefix_hit_tokens,
-                prefix_query_tokens: tally.prefix_query_tokens,
+                kv: Some(KvFigures {
+                    use_mean: share(block_ticks, usable),
+                    use_max: f64::from(blocks_max) / usable,
+                    preemptions: tally.preemptions,
+                    prefix_hit_tokens: tally.prefix_hit_tokens,
+                    prefix_query_tokens: tally.prefix_query_tokens,
+                }),
             });
         }
-        LlmReport {
+        let pool = LlmReport {
             gpu_busy: share(busy, facts.replicas.into()),
             gpus: facts.gpus,
             kv_blocks: facts.kv_blocks,
@@ -196,7 +178,7 @@ impl Measures {
             itl: all.itl,
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
-            replicas,
-        }
+        };
+        (pool, replicas)
     }
 }
