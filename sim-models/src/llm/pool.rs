@@ -33,6 +33,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
@@ -51,8 +52,8 @@ const IN_FRONT_END: u64 = u64::MAX - 1;
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    /// How far its step times can be trusted, in words.
-    pub(super) calibration: String,
+    /// The time of its steps.
+    pub(super) step: StepFunction,
     /// How long an idle engine takes to begin a step.
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
@@ -93,7 +94,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
+        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -101,7 +102,10 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration,
+            calibration: step.badge(),
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            step,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),

@@ -4,7 +4,7 @@ use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
 use super::engine::{Tally, Underway};
-use crate::hardware::timing::TICKS_PER_NANO;
+use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::pool::{EngineFigures, KvFigures};
 
 /// Calls that a pool refused, by reason.
@@ -49,6 +49,16 @@ pub struct LlmReport {
     pub step_time_mean: Option<f64>,
     /// Sequences in a step, averaged over the time in steps; none without steps.
     pub batch_mean: Option<f64>,
+    /// The most sequences in a step, `max_num_seqs`.
+    pub max_num_seqs: u32,
+    /// Tokens computed in a step, on average; none without steps.
+    pub step_tokens_mean: Option<f64>,
+    /// The most tokens in a step, `max_num_batched_tokens`.
+    pub max_num_batched_tokens: u32,
+    /// How many times as long an average step would take with twice as many sequences, tokens and context: near
+    /// 1 where it is bound by reading the weights and by what every step costs, so that larger batches pay; near
+    /// 2 where it is bound by computing and by reading contexts. None without steps.
+    pub doubling: Option<f64>,
     /// Preemptions: sequences whose KV blocks were taken away.
     pub preemptions: u64,
     /// Tokens that admitted sequences found in the prefix cache.
@@ -90,6 +100,27 @@ pub(super) struct Facts {
     pub(super) usable_blocks: u32,
     pub(super) block_size: u32,
     pub(super) calibration: String,
+    pub(super) max_num_seqs: u32,
+    pub(super) max_num_batched_tokens: u32,
+    pub(super) step: StepFunction,
+}
+
+impl Facts {
+    /// See [`LlmReport::doubling`]. The attention of prefills, of which sums are not kept, is left out.
+    fn doubling(&self, tally: &Tally) -> Option<f64> {
+        let blocks = tally.block_ticks as f64 / tally.ticks as f64;
+        let (batch, tokens) = (batch_mean(tally)?, step_tokens_mean(tally)?);
+        let time = |times: f64| {
+            let pass = Pass {
+                sequences: (times * batch).round() as u64,
+                new_tokens: (times * tokens).round() as u64,
+                decode_context: (times * blocks * f64::from(self.block_size)).round() as u64,
+                prefill_work: 0,
+            };
+            self.step.checked_ticks(&pass).map(|ticks| ticks as f64)
+        };
+        Some(time(2.0)? / time(1.0)?)
+    }
 }
 
 /// Time in the step underway, and the same times its KV blocks.
@@ -104,6 +135,10 @@ fn step_time_mean(tally: &Tally) -> Option<f64> {
 
 fn batch_mean(tally: &Tally) -> Option<f64> {
     (tally.steps > 0).then(|| tally.sequence_ticks as f64 / tally.ticks as f64)
+}
+
+fn step_tokens_mean(tally: &Tally) -> Option<f64> {
+    (tally.steps > 0).then(|| (tally.prompt_tokens + tally.output_tokens) as f64 / tally.steps as f64)
 }
 
 impl Measures {
@@ -170,6 +205,10 @@ impl Measures {
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),
+            max_num_seqs: facts.max_num_seqs,
+            step_tokens_mean: step_tokens_mean(&all),
+            max_num_batched_tokens: facts.max_num_batched_tokens,
+            doubling: facts.doubling(&all),
             preemptions: all.preemptions,
             prefix_hit_tokens: all.prefix_hit_tokens,
             prefix_query_tokens: all.prefix_query_tokens,
