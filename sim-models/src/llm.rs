@@ -14,6 +14,6 @@ mod report;
 mod sharing;
 mod timing;
 
-pub use config::LlmConfig;
+pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
 pub use report::{LlmReport, Rejected};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

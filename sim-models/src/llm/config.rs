@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
-use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
+use super::engine::{
+    self, Batching, DynamicBatching, Engine, EngineConfig, EngineKind, KvAllocation, Reservation,
+    SchedulingPolicy,
+};
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
 use crate::component::Component;
@@ -104,6 +107,25 @@ pub struct LlmConfig {
     /// Whether a step is scheduled while the one before it runs. Default: true, as in vLLM since 0.14.0.
     #[serde(default = "yes")]
     pub async_scheduling: bool,
+    /// How sequences are put together: `continuous` (they join and leave at every step), or whole requests:
+    /// `static` (who waits goes when the engine is idle, and the batch of at most `max_num_seqs` runs until its
+    /// longest ends, as with FasterTransformer) or `dynamic` (the same, but a batch may wait for more to come, as
+    /// with Triton's dynamic batcher). Default: continuous.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batching: BatchingMode,
+    /// With `batching = "dynamic"`, when a batch goes. Default: at once, as Triton's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_batching: Option<DynamicBatching>,
+    /// Where the KV cache of a sequence is: `paged` (in blocks that are taken one by one) or `contiguous` (in one
+    /// run of a power of two blocks, reserved when the sequence is admitted; then no request is ever preempted,
+    /// and `enable_prefix_caching` has no effect). Default: paged, as in vLLM.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kv_allocation: KvAllocationMode,
+    /// With `kv_allocation = "contiguous"`, how much is reserved: `max` (`max_model_len` tokens), `pow2` (the
+    /// prompt, and the answer's length rounded up to a power of two) or `oracle` (prompt and answer exactly): the
+    /// variants of Orca that PagedAttention was compared with. Default: max.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -124,6 +146,34 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+}
+
+/// How sequences are put together: see [`Batching`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchingMode {
+    /// They join and leave at every step.
+    #[default]
+    Continuous,
+    /// Whole batches, as soon as anybody waits.
+    Static,
+    /// Whole batches that may wait for more to come.
+    Dynamic,
+}
+
+/// Where keys and values are kept: see [`KvAllocation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KvAllocationMode {
+    /// In blocks, each taken when it is needed.
+    #[default]
+    Paged,
+    /// In one run of memory, reserved at the admission.
+    Contiguous,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {
@@ -183,6 +233,10 @@ impl LlmConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: yes(),
+            batching: BatchingMode::default(),
+            dynamic_batching: None,
+            kv_allocation: KvAllocationMode::default(),
+            reservation: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
@@ -325,9 +379,34 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            batching: self.batching()?,
+            kv_allocation: self.kv_allocation()?,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
+    }
+
+    fn batching(&self) -> Result<Batching, ConfigError> {
+        match (self.batching, &self.dynamic_batching) {
+            (BatchingMode::Dynamic, dynamic) => Ok(Batching::Dynamic(dynamic.clone().unwrap_or_default())),
+            (_, Some(_)) => Err(ConfigError::new(["dynamic_batching"], "these batches are not dynamic")
+                .help("expected `batching = \"dynamic\"` beside it")),
+            (BatchingMode::Static, None) => Ok(Batching::Static),
+            (BatchingMode::Continuous, None) => Ok(Batching::Continuous),
+        }
+    }
+
+    fn kv_allocation(&self) -> Result<KvAllocation, ConfigError> {
+        match (self.kv_allocation, self.reservation) {
+            (KvAllocationMode::Contiguous, reservation) => {
+                Ok(KvAllocation::Contiguous(reservation.unwrap_or_default()))
+            }
+            (KvAllocationMode::Paged, Some(_)) => {
+                Err(ConfigError::new(["reservation"], "paged KV memory is not reserved")
+                    .help("expected `kv_allocation = \"contiguous\"` beside it"))
+            }
+            (KvAllocationMode::Paged, None) => Ok(KvAllocation::Paged),
+        }
     }
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
@@ -348,7 +427,7 @@ impl LlmConfig {
             capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
-            prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
+            prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
@@ -390,7 +469,7 @@ impl LlmConfig {
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.max_num_batched_tokens);
+    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
@@ -438,8 +517,15 @@ fn refused(error: HardwareError) -> ConfigError {
 }
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
-    use engine::ConfigError::{BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, TooFewBlocks, Zero};
+    use engine::ConfigError::{
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, PreferredTooLarge, ReservationTooLarge,
+        TooFewBlocks, Zero,
+    };
     let key = match error {
+        PreferredTooLarge { .. } => {
+            return ConfigError::new(["dynamic_batching", "preferred_batch_size"], error.to_string());
+        }
+        ReservationTooLarge { .. } => "max_model_len",
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",

@@ -206,7 +206,9 @@ impl Pool {
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
             Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::ExceedsCache { .. } | Rejection::ExceedsReservation { .. }) => {
+                &mut rejected.exceeds_cache
+            }
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
         self.front.reply(call, Reply::REJECTED, ctx);
