@@ -10,7 +10,6 @@ use crate::context::Ctx;
 use crate::device::ClientId;
 use crate::feature_store::FeatureStoreReport;
 use crate::measure::Measure;
-use crate::model_server::ModelServerReport;
 use crate::pipeline::PipelineReport;
 
 /// Numbers the components of a system; traffic sources come first.
@@ -128,10 +127,6 @@ pub trait Component: fmt::Debug + Send {
     }
     /// What I measured, at the end of the run. Default: only what every component's meter shows.
     fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
-        None
-    }
-    /// What I measured as a model server, at the end of the run.
-    fn model_server_report(&self, _now: SimTime) -> Option<ModelServerReport> {
         None
     }
     /// What the front of a pool measured, at the end of the run. Default: no pool.

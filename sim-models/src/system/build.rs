@@ -353,7 +353,7 @@ fn faults(
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
             (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
