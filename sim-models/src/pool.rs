@@ -25,7 +25,7 @@ mod balancer;
 mod checks;
 mod hashing;
 mod health;
-mod notation;
+pub(crate) mod notation;
 mod outlier;
 #[cfg(test)]
 mod tests;

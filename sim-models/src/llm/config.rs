@@ -11,6 +11,7 @@ use sim_core::time::SimTime;
 use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -106,6 +107,9 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
@@ -172,6 +176,7 @@ impl LlmConfig {
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }

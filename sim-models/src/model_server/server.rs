@@ -210,8 +210,7 @@ impl Server {
             let job = self.jobs.get_mut(*key).expect("kept while it waits");
             job.place = None;
             items += job.work.items;
-            let wait = now.since(ctx.call(job.call).arrived_at).as_nanos();
-            ctx.meter().wait.record(wait);
+            ctx.began(job.call);
             if self.setup.preserve_ordering {
                 self.order.push_back((job.call, None));
             }
