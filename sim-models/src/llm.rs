@@ -11,6 +11,7 @@ pub mod engine;
 mod pool;
 pub mod replay;
 mod report;
+mod sharing;
 mod timing;
 
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};

@@ -24,7 +24,7 @@ use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
-use crate::units::HourlyPrice;
+use crate::units::{HourlyPrice, Number};
 
 /// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
 /// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
@@ -35,8 +35,20 @@ pub struct LlmConfig {
     /// `config.json`, relative to the scenario's file: what ends in `.json` is a path.
     pub model: String,
     /// The GPU, by its id in the catalogue, such as `h100-sxm`, or a CPU host such as
-    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM.
-    pub gpu: String,
+    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM. Either this or `device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// A GPU that the pool shares with others, by its name under `devices`, in place of GPUs of its own.
+    /// All replicas are on it, each a process with its own memory and, with MIG, its own slice: give each no
+    /// more of the memory than its part (`gpu_memory_utilization`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// On a device with MIG, the profile of a replica's slice, such as `3g.40gb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_profile: Option<String>,
+    /// On a device with MPS, the most of the GPU that a replica may use, in percent. Default: 100, as in MPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_thread_percentage: Option<Number>,
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
@@ -201,7 +213,10 @@ impl LlmConfig {
     pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
         Self {
             model: model.into(),
-            gpu: gpu.into(),
+            gpu: Some(gpu.into()),
+            device: None,
+            mig_profile: None,
+            active_thread_percentage: None,
             tensor_parallel: one(),
             data_parallel_size: one(),
             precision: None,
@@ -264,8 +279,15 @@ impl LlmConfig {
         }))
     }
 
-    fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
-        gpu(&self.gpu).map_err(|error| refused(error.into()))
+    /// The GPU of its own.
+    pub(super) fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
+        match &self.gpu {
+            Some(id) => gpu(id).map_err(|error| refused(error.into())),
+            None => {
+                Err(ConfigError::new(["gpu"], "no `gpu` is given")
+                    .help("expected a GPU, such as \"h100-sxm\""))
+            }
+        }
     }
 
     fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
@@ -292,8 +314,12 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
     pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
+        self.memory_on(self.gpu()?)
+    }
+
+    fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
-        MemoryPlan::new(self.gpu()?, &model, &self.memory_settings(&model)?).map_err(refused)
+        MemoryPlan::new(gpu, &model, &self.memory_settings(&model)?).map_err(refused)
     }
 
     /// The time of a replica's steps.
@@ -301,11 +327,16 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name or a setting out of range, with its key.
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
-        let (gpu, model) = (self.gpu()?, self.model()?);
+        self.step_function_on(self.gpu()?, false)
+    }
+
+    fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
+        let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
         let hardware = Hardware {
             gpu,
+            is_slice,
             model: &model,
             precision: settings.precision,
             kv_precision: settings.kv_format(),
@@ -326,7 +357,10 @@ impl LlmConfig {
     /// # Errors
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine_config(&self) -> Result<EngineConfig, ConfigError> {
-        let memory = self.memory()?;
+        self.engine_config_with(&self.memory()?)
+    }
+
+    fn engine_config_with(&self, memory: &MemoryPlan) -> Result<EngineConfig, ConfigError> {
         let context = self.model()?.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
@@ -377,7 +411,11 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let (config, step) = (self.engine_config()?, self.step_function()?);
+        let place = self.place(scope)?;
+        let memory = self.memory_on(&place.gpu)?;
+        let config = self.engine_config_with(&memory)?;
+        let step = self.step_function_on(&place.gpu, place.is_slice)?;
+        place.occupy(&memory, scope)?;
         if !replicas.is_multiple_of(self.data_parallel_size) {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
@@ -392,17 +430,13 @@ impl LlmConfig {
         })?;
         let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
         let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
-        let gpu = self.gpu()?;
-        let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        let gpus = match self.device {
+            Some(_) => 1,
+            None => u64::from(replicas) * u64::from(self.tensor_parallel),
         };
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+        self.put_on_the_bill(&place.gpu, gpus, scope);
         Ok(Box::new(Pool::new(Setup {
             engine,
             calibration,
@@ -412,7 +446,22 @@ impl LlmConfig {
             gpus,
             front,
             queue_cap: self.queue_cap,
+            clients: place.clients,
         })))
+    }
+
+    /// GPUs of its own; a device puts itself on the bill.
+    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) {
+        if self.device.is_some() {
+            return;
+        }
+        let (price, source) = match self.price_per_gpu_hour {
+            Some(price) => (price.per_hour(), "the scenario"),
+            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        };
+        let (cost, me) = scope.cost();
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
     }
 }
 
