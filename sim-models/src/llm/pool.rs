@@ -33,6 +33,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::measure::Measure;
 use crate::pool::{Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
@@ -354,6 +355,13 @@ impl Component for Pool {
         let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        vec![Measure::known("kv_utilization", utilization, meaning)]
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
