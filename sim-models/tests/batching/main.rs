@@ -9,35 +9,35 @@ use sim_core::time::SimTime;
 use sim_models::hardware::timing::{Calibration, Coefficients, StepFunction, TICKS_PER_NANO};
 use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
 
-pub const MS: u64 = 1_000_000;
+pub(crate) const MS: u64 = 1_000_000;
 
 /// Steps of a millisecond, whatever is in them.
-pub fn constant_step() -> StepFunction {
+pub(crate) fn constant_step() -> StepFunction {
     let coefficients = Coefficients { base: MS * TICKS_PER_NANO, ..Default::default() };
     StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
 }
 
 /// A request: when it comes, in nanoseconds, and its prompt and output tokens.
 #[derive(Debug, Clone, Copy)]
-pub struct Request {
-    pub at: u64,
-    pub prompt: u32,
-    pub output: u32,
+pub(crate) struct Request {
+    pub(crate) at: u64,
+    pub(crate) prompt: u32,
+    pub(crate) output: u32,
 }
 
 /// How it went: nanoseconds of simulated time, each request in its place.
 #[derive(Debug, Clone)]
-pub struct Served {
-    pub first: Vec<u64>,
-    pub last: Vec<u64>,
+pub(crate) struct Served {
+    pub(crate) first: Vec<u64>,
+    pub(crate) last: Vec<u64>,
     /// When the last of those who waited was admitted.
-    pub admitted: u64,
+    pub(crate) admitted: u64,
     /// What had been counted by then.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
 }
 
 /// One engine serves `requests`, which are in the order of their arrivals.
-pub fn serve(config: &EngineConfig, step: StepFunction, requests: &[Request]) -> Served {
+pub(crate) fn serve(config: &EngineConfig, step: StepFunction, requests: &[Request]) -> Served {
     let mut engine = Engine::new(EngineKind::Fast, config.clone(), step).unwrap();
     let (mut tally, mut todo) = (Tally::default(), requests.iter().enumerate().peekable());
     let none = vec![0; requests.len()];
@@ -88,16 +88,16 @@ pub fn serve(config: &EngineConfig, step: StepFunction, requests: &[Request]) ->
 }
 
 /// A lognormal law of lengths: its mean without the cap, and the standard deviation of the logarithm.
-pub fn lognormal(mean: f64, sigma: f64, cap: f64) -> Dist {
+pub(crate) fn lognormal(mean: f64, sigma: f64, cap: f64) -> Dist {
     let cv = libm::sqrt(libm::exp(sigma * sigma) - 1.0);
     Dist::from(LogNormal::from_mean_cv(mean, cv).unwrap()).clipped(1.0, cap).unwrap()
 }
 
-pub fn stream(name: &str) -> Stream {
+pub(crate) fn stream(name: &str) -> Stream {
     Streams::new(1, 0).stream(name, Purpose::Attributes)
 }
 
 /// A length in tokens.
-pub fn length(law: &Dist, rng: &mut Stream) -> u32 {
+pub(crate) fn length(law: &Dist, rng: &mut Stream) -> u32 {
     law.quantile(unit(rng)).round().max(1.0) as u32
 }
