@@ -75,6 +75,7 @@ pub struct Scope<'a> {
     cost: &'a mut CostMeter,
     devices: &'a mut Devices,
     labels: &'a Labels,
+    quality: Option<&'a Quality>,
 }
 
 impl Scope<'_> {
@@ -94,6 +95,11 @@ impl Scope<'_> {
     /// Classes and tenants.
     pub fn labels(&self) -> &Labels {
         self.labels
+    }
+
+    /// Who is right, if the system says so.
+    pub fn quality(&self) -> Option<&Quality> {
+        self.quality
     }
 
     /// The component's meter, to set its capacity.
@@ -227,6 +233,12 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                 Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
                 _ => {}
             }
+        }
+        let knows_topics = config.traffic.values().any(|traffic| traffic.topics.is_some());
+        if matches!(component, ComponentConfig::SemanticCache(_)) && !knows_topics {
+            let message = format!("`{name}` goes by the topic of a request, and no traffic has topics");
+            return Err(ConfigError::new(["components", name], message)
+                .help("give a traffic source `topics = { count = 10000, zipf = 1.0 }`"));
         }
         let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
         if let ComponentConfig::FeatureStore(store) = component
@@ -404,6 +416,7 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
+    let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
     for (name, traffic) in &config.traffic {
@@ -420,6 +433,7 @@ pub fn build(
             cost: &mut cost,
             devices: &mut devices,
             labels: &labels,
+            quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
         components.push(built.map_err(|error| error.within(name).within("components"))?);
@@ -433,7 +447,6 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let quality = build_quality(config, &calls)?;
     let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
