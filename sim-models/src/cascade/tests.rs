@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use sim_core::time::SimDuration;
 
-
 use crate::quality::QualityOutput;
 use crate::request::Outcome;
 use crate::system::{RunOutput, RunPlan, SystemConfig, Traces, build, run};
@@ -15,7 +14,9 @@ const MMLU: &str = "joint = [{ right = [\"small\", \"large\"], weight = 8818 }, 
 /// Two APIs of 1,000 tokens a call at these prices a million tokens, in a cascade.
 fn scenario(joint: &str, prices: [f64; 2], verifier: &str, more: &str) -> String {
     let api = |name: &str, ttft: &str, price: f64| {
-        format!("[components.{name}]\nkind = \"external_api\"\nttft = \"{ttft}\"\nprice = {{ input = \"${price}/Mtok\" }}\n")
+        format!(
+            "[components.{name}]\nkind = \"external_api\"\nttft = \"{ttft}\"\nprice = {{ input = \"${price}/Mtok\" }}\n"
+        )
     };
     format!(
         "[traffic.web]\nentry = \"cascade\"\nprompt_tokens = 1000\n\
@@ -68,7 +69,8 @@ fn verifier_table(joint: &str) {
         let name = format!("({right}, {wrong})");
         near(&name, quality.accuracy.unwrap(), accuracy, 0.005);
         near(&name, measure(&output, "escalation_rate", None), escalation, 0.005);
-        let share = quality.usd_per_request.unwrap() / quality.best_single().unwrap().usd_per_request.unwrap();
+        let share =
+            quality.usd_per_request.unwrap() / quality.best_single().unwrap().usd_per_request.unwrap();
         near(&name, share, cost, 0.005 + 0.005);
         near(&name, share, escalation + 0.24 / 24.7, 0.005);
         near(&name, said(quality, "saving_over_best_single"), 1.0 - share, 1e-12);
