@@ -21,6 +21,8 @@ pub struct Reply {
 impl Reply {
     /// A full answer.
     pub const OK: Self = Self { outcome: Outcome::Ok };
+    /// An answer that stands in for the full one.
+    pub const DEGRADED: Self = Self { outcome: Outcome::Degraded };
     /// A refusal.
     pub const REJECTED: Self = Self { outcome: Outcome::Rejected };
     /// An error.
@@ -72,6 +74,8 @@ pub struct Call {
     /// How long the callee asks the caller to wait before another attempt (`retry-after`), if it refused.
     pub retry_after: Option<SimDuration>,
     pub(crate) link: LinkId,
+    /// The call that it is an attempt of, over a link with policies.
+    pub(crate) attempt_of: CallId,
     pub(crate) reply: Option<Reply>,
     pub(crate) timeout: Option<EventHandle>,
     /// Whether the caller still waits.
