@@ -9,10 +9,12 @@ use sim_core::random::KeyedStream;
 
 use super::build::Scope;
 use crate::admission::{AdmissionConfig, Behind, Door};
+use crate::cascade::CascadeConfig;
 use crate::component::Component;
 use crate::context::Labels;
 use crate::device::DeviceConfig;
 use crate::error::ConfigError;
+use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
@@ -21,6 +23,7 @@ use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
 use crate::router::RouterConfig;
+use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
@@ -86,12 +89,29 @@ pub enum ComponentConfig {
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
+    /// Asks models from the cheapest on until an answer is accepted.
+    Cascade(CascadeConfig),
+    /// Answers what has been asked before, in other words too.
+    SemanticCache(Box<SemanticCacheConfig>),
+    /// Somebody else's model behind an API.
+    ExternalApi(Box<ExternalApiConfig>),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] =
-        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
+    pub const KINDS: &[&str] = &[
+        "flow",
+        "service",
+        "feature_store",
+        "router",
+        "llm",
+        "model_server",
+        "pipeline",
+        "vector_index",
+        "cascade",
+        "semantic_cache",
+        "external_api",
+    ];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -104,6 +124,9 @@ impl ComponentConfig {
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
+            Self::Cascade(_) => "cascade",
+            Self::SemanticCache(_) => "semantic_cache",
+            Self::ExternalApi(_) => "external_api",
         }
     }
 
@@ -117,13 +140,16 @@ impl ComponentConfig {
             | Self::FeatureStore(_)
             | Self::Router(_)
             | Self::Pipeline(_)
-            | Self::VectorIndex(_) => false,
+            | Self::VectorIndex(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_) => false,
         }
     }
 
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_))
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -131,12 +157,15 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
+            Self::Cascade(config) => config.callees(),
+            Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
             | Self::ModelServer(_)
-            | Self::VectorIndex(_) => Vec::new(),
+            | Self::VectorIndex(_)
+            | Self::ExternalApi(_) => Vec::new(),
         }
     }
 
@@ -182,6 +211,9 @@ impl ComponentConfig {
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
+            Self::Cascade(config) => config.build(scope),
+            Self::SemanticCache(config) => config.build(scope),
+            Self::ExternalApi(config) => config.build(scope),
         }
     }
 }
