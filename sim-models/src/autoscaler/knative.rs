@@ -30,8 +30,12 @@ pub enum KnativeMetric {
 pub struct Knative {
     /// What is kept at its target. Default: `concurrency`.
     pub metric: KnativeMetric,
-    /// Calls of a replica (or calls a second, by `metric`) at 100%. Default: what a replica works on at once,
-    /// as `containerConcurrency` is; 200 a second by `rps`.
+    /// The most calls that are in a replica at once; others wait in front (the activator). 0 for no bound, as
+    /// is Knative's own default. Default: what a replica works on at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_concurrency: Option<u32>,
+    /// Calls of a replica (or calls a second, by `metric`) at 100%. Default: `container_concurrency`, or 100
+    /// without a bound; 200 a second by `rps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
     /// How full replicas are meant to be, in percent. Default: 70.
@@ -66,6 +70,7 @@ impl Default for Knative {
         let seconds = |seconds| Time::new(SimDuration::from_secs(seconds));
         Self {
             metric: KnativeMetric::Concurrency,
+            container_concurrency: None,
             target: None,
             target_utilization_percentage: 70.0,
             tick_interval: seconds(2),
@@ -84,6 +89,11 @@ impl Default for Knative {
 }
 
 impl Knative {
+    /// The most calls of a replica, which works on so many at once.
+    pub(super) fn most_calls(&self, concurrency: u32) -> Option<u32> {
+        Some(self.container_concurrency.unwrap_or(concurrency)).filter(|most| *most > 0)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(target) = self.target {
             positive("target", target)?;
@@ -162,10 +172,11 @@ pub(super) struct KnativeState {
 
 impl KnativeState {
     /// `concurrency` is what a replica works on at once.
-    pub fn new(config: &Knative, concurrency: f64) -> Self {
-        let total = config.target.unwrap_or(match config.metric {
-            KnativeMetric::Concurrency => concurrency,
-            KnativeMetric::Rps => 200.0,
+    pub fn new(config: &Knative, concurrency: u32) -> Self {
+        let total = config.target.unwrap_or(match (config.metric, config.most_calls(concurrency)) {
+            (KnativeMetric::Rps, _) => 200.0,
+            (KnativeMetric::Concurrency, Some(most)) => most.into(),
+            (KnativeMetric::Concurrency, None) => 100.0,
         });
         let stable = config.stable_window.get();
         let panic = stable.as_nanos() as f64 * config.panic_window_percentage / 100.0;
@@ -252,7 +263,7 @@ mod tests {
     }
 
     fn state(config: Knative) -> KnativeState {
-        KnativeState::new(&config, 10.0)
+        KnativeState::new(&config, 10)
     }
 
     fn feed(state: &mut KnativeState, seconds: u64, concurrency: f64) {
