@@ -212,9 +212,9 @@ impl Controller {
     }
 
     /// A measurement.
-    pub(crate) fn sample(&mut self, sample: &Sample) {
+    pub(crate) fn sample(&mut self, now: SimTime, sample: &Sample) {
         match &mut self.state {
-            State::Knative(state) => state.sample(sample),
+            State::Knative(state) => state.sample(now, sample),
             State::Hpa(state) => state.sample(sample),
             State::Keda(state) => state.sample(sample),
             State::RayServe(state) => state.sample(sample),

@@ -89,7 +89,7 @@ pub(crate) enum Condition {
 }
 
 /// What the front of a pool is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct FrontSetup<'a> {
     pub(crate) replicas: u32,
     /// Calls that a replica serves at once.
@@ -601,6 +601,7 @@ impl Front {
                 Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
                 Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
                 Condition::Up => self.release(replica, ctx),
+                Condition::Absent => unreachable!("faults break or mend"),
             }
             self.wake_checks(replica, ctx);
         }

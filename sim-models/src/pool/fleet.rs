@@ -165,7 +165,7 @@ impl Fleet {
             level.reset(now);
         }
         (seen.arrived, seen.since) = (0, now);
-        self.scaling.controller.sample(&sample);
+        self.scaling.controller.sample(now, &sample);
         if let Some(period) = self.scaling.controller.metrics_period() {
             ctx.schedule(period, Phase::Sampler, timer::SAMPLE, 0);
         }
