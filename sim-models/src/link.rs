@@ -23,8 +23,6 @@ pub mod fallback;
 pub mod hedge;
 mod meter;
 pub mod retry;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;

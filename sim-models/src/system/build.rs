@@ -9,9 +9,9 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::System;
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
+use super::{System, Trouble};
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
@@ -337,8 +337,10 @@ fn faults(
     config: &[FaultConfig],
     ids: &IndexMap<&str, ComponentId>,
     components: &IndexMap<String, ComponentConfig>,
-) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
+) -> Result<Vec<(SimTime, ComponentId, Trouble)>, ConfigError> {
     let mut list = Vec::new();
+    let within = |breaks, mends| (Trouble::Within(breaks), Trouble::Within(mends));
+    let errors = |share| (Trouble::Errors(share), Trouble::Errors(0.0));
     for (index, fault) in config.iter().enumerate() {
         let wrong =
             |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
@@ -350,19 +352,33 @@ fn faults(
             })?;
         let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
         let replicas = fault.replicas.unwrap_or(u32::MAX);
+        let is_of_errors = fault.kind == FaultKind::ErrorRate;
+        if fault.share.is_some() && !is_of_errors {
+            return Err(wrong("share", "only an `error_rate` fault has a `share`".into()));
+        }
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
                     "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
                 ));
             }
-            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
-            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
-            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
+            (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
+            (FaultKind::Hang, _, None) => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
+            (FaultKind::Drain, _, None) => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),
             (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
-                (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
+                within(Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
             }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
+            (FaultKind::ErrorRate, None, None) => {
+                let share = fault.share.ok_or_else(|| {
+                    wrong("kind", "an `error_rate` fault needs a `share`".into())
+                        .help("expected a number from 0 to 1, such as 0.5")
+                })?;
+                errors(share.get())
+            }
+            (FaultKind::ErrorRate, Some(_), None) => {
+                return Err(wrong("replicas", "an `error_rate` fault has no `replicas`".into()));
+            }
+            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain | FaultKind::ErrorRate, _, Some(_)) => {
                 return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
             }
             (FaultKind::Slow, Some(_), _) => {
@@ -472,6 +488,7 @@ pub fn build(
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
+        error_rates: vec![0.0; count],
         arrivals_until,
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,
