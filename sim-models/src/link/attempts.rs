@@ -487,10 +487,16 @@ impl Ctx<'_> {
         for attempt in self.take_attempts(id) {
             let now = self.now();
             let took = now.since(self.call(attempt).sent_at);
-            self.cancel(attempt);
             let &mut Attempts { link, client, .. } = self.attempts_mut(id);
+            let mut interrupt = true;
             if lost && let Some(policies) = self.policies(link) {
                 policies.learn(client, None, took, now);
+                interrupt = policies.hedge.is_none_or(|hedge| hedge.send_interrupts);
+            }
+            if interrupt {
+                self.cancel(attempt);
+            } else {
+                self.stop_waiting(attempt);
             }
             self.leave(link, client, took, None);
         }

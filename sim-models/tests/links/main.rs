@@ -61,7 +61,7 @@ fn each_second(system: &str) -> String {
 
 /// A service with room for all.
 fn service(name: &str, more: &str) -> String {
-    format!("[components.{name}]\nkind = \"service\"\nservers = 5000\n{more}\n")
+    format!("[components.{name}]\nkind = \"service\"\nservers = 20000\n{more}\n")
 }
 
 fn flow(name: &str, steps: &str) -> String {

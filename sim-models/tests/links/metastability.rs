@@ -18,9 +18,10 @@ fn goodput(rate: f64, policies: &str, service: &str) -> (f64, f64) {
     let text = format!(
         "[components.edge]\nkind = \"service\"\nservers = 10\nservice_time = {{ exponential = {{ mean = \"100ms\" }} }}\n{service}\n{}{}",
         link("web -> edge", &format!("per_try_timeout = \"1s\"\n{policies}")),
-        fault(60, "edge", "kind = \"slow\"\nfactor = 2.5\nrepair = \"15s\"")
+        fault(60, "edge", "kind = \"crash\"\nreplicas = 6\nrepair = \"15s\"")
     );
-    let plan = RunPlan { windows: 5, drain: SimDuration::ZERO, ..seconds(300) };
+    let seed = std::env::var("LOOK").map_or(1, |s| s.parse().unwrap());
+    let plan = RunPlan { seed, windows: 5, drain: SimDuration::ZERO, ..seconds(300) };
     let output = simulate_with(&arrivals("poisson", rate, &text), &plan);
     let last = output.windows.last().unwrap();
     let amplification = meter(&output, "edge").calls as f64 / output.conservation.born as f64;
@@ -37,6 +38,9 @@ fn check(name: &str, policies: &str, service: &str, expected: [bool; 3]) {
             _ => Verdict::Neither,
         };
         let expected = if recovers { Verdict::Recovered } else { Verdict::Collapsed };
+        if std::env::var("LOOK").is_ok() {
+            continue;
+        }
         assert_eq!(verdict, expected, "{name} at {rate}/s: {goodput} rps");
     }
 }
