@@ -88,6 +88,12 @@ pub struct LinkConfig {
     pub client_instances: Option<NonZeroU32>,
 }
 
+/// Caller and callee as a link's name gives them: `"caller -> callee"`.
+pub fn link_ends(name: &str) -> Option<(&str, &str)> {
+    let (from, to) = name.split_once("->")?;
+    Some((from.trim(), to.trim()))
+}
+
 /// A time to wait and the lane of timers that wait as long.
 pub(crate) type Patience = (SimDuration, TimerLane);
 

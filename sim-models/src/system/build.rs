@@ -12,12 +12,13 @@ use sim_core::time::{SimDuration, SimTime};
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
 use super::{System, Trouble};
+use crate::admission::Door;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{LinkConfig, LinkId, LinkName, fallback};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
@@ -75,6 +76,7 @@ pub struct Scope<'a> {
     cost: &'a mut CostMeter,
     devices: &'a mut Devices,
     labels: &'a Labels,
+    quality: Option<&'a Quality>,
 }
 
 impl Scope<'_> {
@@ -94,6 +96,11 @@ impl Scope<'_> {
     /// Classes and tenants.
     pub fn labels(&self) -> &Labels {
         self.labels
+    }
+
+    /// Who is right, if the system says so.
+    pub fn quality(&self) -> Option<&Quality> {
+        self.quality
     }
 
     /// The component's meter, to set its capacity.
@@ -192,10 +199,8 @@ fn fallback_callees<'a>(
     config: &'a SystemConfig,
     caller: &str,
 ) -> impl Iterator<Item = (Vec<String>, &'a str)> {
-    let of_caller = config
-        .links
-        .iter()
-        .filter(move |(name, _)| fallback::ends(name).is_some_and(|ends| ends.0 == caller));
+    let of_caller =
+        config.links.iter().filter(move |(name, _)| link_ends(name).is_some_and(|ends| ends.0 == caller));
     of_caller.flat_map(|(name, link)| {
         fallback::targets(link).map(move |(place, target)| {
             let mut path = vec!["links".to_owned(), name.clone()];
@@ -267,6 +272,12 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                 _ => {}
             }
         }
+        let knows_topics = config.traffic.values().any(|traffic| traffic.topics.is_some());
+        if matches!(component, ComponentConfig::SemanticCache(_)) && !knows_topics {
+            let message = format!("`{name}` goes by the topic of a request, and no traffic has topics");
+            return Err(ConfigError::new(["components", name], message)
+                .help("give a traffic source `topics = { count = 10000, zipf = 1.0 }`"));
+        }
         let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
         if let ComponentConfig::FeatureStore(store) = component
             && let Some(key) = store.needs_entities()
@@ -281,8 +292,8 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 }
 
 /// Caller and callee of a link's name.
-fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = fallback::ends(name) else {
+fn called_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
+    let Some((from, to)) = link_ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
@@ -359,7 +370,7 @@ fn faults(
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
             (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
@@ -432,8 +443,11 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
+    let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
+    doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
@@ -448,20 +462,23 @@ pub fn build(
             cost: &mut cost,
             devices: &mut devices,
             labels: &labels,
+            quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
-        components.push(built.map_err(|error| error.within(name).within("components"))?);
+        let within = |error: ConfigError| error.within(name).within("components");
+        components.push(built.map_err(within)?);
+        let jitter = streams.keyed(&format!("{name} admission"), Purpose::Jitter);
+        doors.push(component.door(&labels, jitter).map_err(within)?);
     }
     devices.settle(&mut cost)?;
 
     let mut configured = BTreeMap::new();
     for (name, link) in &config.links {
-        let ends = link_ends(name, &calls)?;
+        let ends = called_ends(name, &calls)?;
         if configured.insert(ends, (name, link)).is_some() {
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let quality = build_quality(config, &calls)?;
     let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
@@ -481,6 +498,7 @@ pub fn build(
         names,
         recorder: Recorder::new(width, count),
         meters,
+        doors,
         cost,
         devices,
         quality,

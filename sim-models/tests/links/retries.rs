@@ -132,3 +132,16 @@ fn an_envoy_budget_bounds_retries_at_once() {
     assert!((297.0..=300.0).contains(&retries), "{retries}");
     assert_eq!(measure(&output, "web", "retries_denied", "edge"), 10_000.0 - retries);
 }
+
+#[test]
+fn a_callee_that_says_when_to_come_back_is_obeyed() {
+    // One request every two seconds is let in; of two at once one is told to come back in two seconds.
+    let text = format!(
+        "{}[components.api]\nkind = \"external_api\"\nttft = \"100ms\"\nrequests_per_minute = 30\nlimit_window = \"2s\"\n{}",
+        flow("edge", "{ parallel = [\"api\", \"api\"] }"),
+        link("edge -> api", "retry = { max_attempts = 2, backoff = \"10ms\" }")
+    );
+    let output = simulate_with(&arrivals("deterministic", 0.2, &text), &seconds(50));
+    assert_all(&output, Outcome::Ok);
+    assert_eq!(latencies(&output), [2_100, 2_100]);
+}
