@@ -9,16 +9,16 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::System;
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
+use super::{System, Trouble};
 use crate::admission::Door;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{LinkConfig, LinkId, LinkName, fallback};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
@@ -199,10 +199,8 @@ fn fallback_callees<'a>(
     config: &'a SystemConfig,
     caller: &str,
 ) -> impl Iterator<Item = (Vec<String>, &'a str)> {
-    let of_caller = config
-        .links
-        .iter()
-        .filter(move |(name, _)| fallback::ends(name).is_some_and(|ends| ends.0 == caller));
+    let of_caller =
+        config.links.iter().filter(move |(name, _)| link_ends(name).is_some_and(|ends| ends.0 == caller));
     of_caller.flat_map(|(name, link)| {
         fallback::targets(link).map(move |(place, target)| {
             let mut path = vec!["links".to_owned(), name.clone()];
@@ -294,8 +292,8 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 }
 
 /// Caller and callee of a link's name.
-fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = fallback::ends(name) else {
+fn called_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
+    let Some((from, to)) = link_ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
@@ -350,8 +348,10 @@ fn faults(
     config: &[FaultConfig],
     ids: &IndexMap<&str, ComponentId>,
     components: &IndexMap<String, ComponentConfig>,
-) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
+) -> Result<Vec<(SimTime, ComponentId, Trouble)>, ConfigError> {
     let mut list = Vec::new();
+    let within = |breaks, mends| (Trouble::Within(breaks), Trouble::Within(mends));
+    let errors = |share| (Trouble::Errors(share), Trouble::Errors(0.0));
     for (index, fault) in config.iter().enumerate() {
         let wrong =
             |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
@@ -363,19 +363,33 @@ fn faults(
             })?;
         let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
         let replicas = fault.replicas.unwrap_or(u32::MAX);
+        let is_of_errors = fault.kind == FaultKind::ErrorRate;
+        if fault.share.is_some() && !is_of_errors {
+            return Err(wrong("share", "only an `error_rate` fault has a `share`".into()));
+        }
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
                     "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
-            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
-            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
-            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
+            (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
+            (FaultKind::Hang, _, None) => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
+            (FaultKind::Drain, _, None) => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),
             (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
-                (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
+                within(Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
             }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
+            (FaultKind::ErrorRate, None, None) => {
+                let share = fault.share.ok_or_else(|| {
+                    wrong("kind", "an `error_rate` fault needs a `share`".into())
+                        .help("expected a number from 0 to 1, such as 0.5")
+                })?;
+                errors(share.get())
+            }
+            (FaultKind::ErrorRate, Some(_), None) => {
+                return Err(wrong("replicas", "an `error_rate` fault has no `replicas`".into()));
+            }
+            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain | FaultKind::ErrorRate, _, Some(_)) => {
                 return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
             }
             (FaultKind::Slow, Some(_), _) => {
@@ -460,7 +474,7 @@ pub fn build(
 
     let mut configured = BTreeMap::new();
     for (name, link) in &config.links {
-        let ends = link_ends(name, &calls)?;
+        let ends = called_ends(name, &calls)?;
         if configured.insert(ends, (name, link)).is_some() {
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
@@ -492,6 +506,7 @@ pub fn build(
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
+        error_rates: vec![0.0; count],
         arrivals_until,
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,

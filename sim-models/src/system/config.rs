@@ -26,7 +26,7 @@ use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
-use crate::units::Time;
+use crate::units::{Probability, Time};
 use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
@@ -240,6 +240,9 @@ pub struct FaultConfig {
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
+    /// Share of the answers that fail, for `error_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Probability>,
     /// How long until it is mended. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Time>,
@@ -259,4 +262,6 @@ pub enum FaultKind {
     Drain,
     /// Work takes longer.
     Slow,
+    /// A share of the calls that would be answered fail instead, after the full work for them.
+    ErrorRate,
 }

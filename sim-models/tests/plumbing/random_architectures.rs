@@ -86,11 +86,50 @@ struct Wire {
     latency: Option<&'static str>,
     timeout: Option<u32>,
     cancels: bool,
+    policies: Vec<&'static str>,
+    /// Whether the last component, a service, is called when the call has failed.
+    falls_back: bool,
 }
 
 fn wire() -> impl Strategy<Value = Wire> {
-    (prop::option::of(time()), prop::option::of(1..80u32), any::<bool>())
-        .prop_map(|(latency, timeout, cancels)| Wire { latency, timeout, cancels })
+    // One of each, or none: not twice the same key.
+    let of = |all: &[&'static str]| prop::sample::select(all.to_vec());
+    let policies = (
+        of(&["", "", "", "per_try_timeout = \"15ms\""]),
+        of(&[
+            "",
+            "",
+            "",
+            "retry = { max_attempts = 2 }",
+            "retry = { preset = \"resilience4j\", backoff = \"20ms\" }",
+            "retry = { preset = \"envoy\", budget = 0.2 }",
+        ]),
+        of(&[
+            "",
+            "",
+            "",
+            "circuit_breaker = { resilience4j = { minimum_number_of_calls = 5, wait_duration_in_open_state = \"200ms\" } }",
+            "circuit_breaker = { hystrix = { request_volume_threshold = 5, sleep_window = \"300ms\" } }\nclient_instances = 3",
+            "circuit_breaker = { envoy = { max_connections = 2, max_pending_requests = 3 } }",
+            "circuit_breaker = \"adaptive_throttle\"",
+        ]),
+        of(&[
+            "",
+            "",
+            "",
+            "hedge = { after = \"5ms\", winner = \"first_token\" }",
+            "hedge = { after = \"p90\", max_extra = 2, budget = 0.1, send_interrupts = false }",
+        ]),
+    )
+        .prop_map(|(per_try, retry, breaker, hedge)| vec![per_try, retry, breaker, hedge]);
+    (prop::option::of(time()), prop::option::of(1..80u32), any::<bool>(), policies, prop::bool::weighted(0.2))
+        .prop_map(|(latency, timeout, cancels, policies, falls_back)| Wire {
+            latency,
+            timeout,
+            cancels,
+            policies,
+            falls_back,
+        })
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +147,11 @@ fn architecture() -> impl Strategy<Value = Architecture> {
         "{ process = \"closed_loop\", users = 4, think = \"100ms\" }",
     ]);
     let source = (arrivals, any::<usize>(), prop::option::of(1..300u32));
-    let what = prop::sample::select(vec!["kind = \"crash\"", "kind = \"slow\"\nfactor = 5"]);
+    let what = prop::sample::select(vec![
+        "kind = \"crash\"",
+        "kind = \"slow\"\nfactor = 5",
+        "kind = \"error_rate\"\nshare = 0.5",
+    ]);
     let fault = (0..5_000u32, any::<usize>(), what, prop::option::of(0..2_000u32));
     (
         prop::collection::vec(source, 1..3),
@@ -161,6 +204,13 @@ impl Architecture {
             }
             if let Some(timeout) = wire.timeout {
                 let _ = writeln!(text, "timeout = \"{timeout}ms\"");
+            }
+            for policy in &wire.policies {
+                let _ = writeln!(text, "{policy}");
+            }
+            let last = count - 1;
+            if wire.falls_back && *from != format!("c{last}") && *to != format!("c{last}") {
+                let _ = writeln!(text, "fallback = [\"c{last}\", {{ stale = 0.5 }}, \"reject\"]");
             }
         }
         for (at, target, what, repair) in &self.faults {
