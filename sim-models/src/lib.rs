@@ -3,8 +3,10 @@
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
 //! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`], [`model_server`]: the
 //!   components that serve them.
+//! - [`admission`]: which calls a component takes, turns away or gives up; [`queue`]: work in the background.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
+//! - [`quality`]: who is right on which request, and what single models would have come to.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
@@ -48,6 +50,8 @@ pub mod model_server;
 pub mod offline_store;
 pub mod pipeline;
 pub mod pool;
+pub mod quality;
+pub mod queue;
 pub mod request;
 pub mod router;
 pub mod service;

@@ -25,13 +25,17 @@ use sim_core::time::{SimDuration, SimTime};
 
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
+use super::engine::{Engine, Rejection, SeqId, Submission};
 use super::report::{Facts, Measures};
+use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::pool::{Front, PoolReport, Signal};
+use crate::device::ClientId;
+use crate::hardware::timing::StepFunction;
+use crate::measure::Measure;
+use crate::pool::{EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -48,8 +52,8 @@ const IN_FRONT_END: u64 = u64::MAX - 1;
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    /// How far its step times can be trusted, in words.
-    pub(super) calibration: String,
+    /// The time of its steps.
+    pub(super) step: StepFunction,
     /// How long an idle engine takes to begin a step.
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
@@ -58,6 +62,8 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
+    /// Each replica's name on the GPU that they share; none with GPUs of their own.
+    pub(super) clients: Vec<ClientId>,
 }
 
 /// A call in an engine.
@@ -78,6 +84,7 @@ pub(super) struct Pool {
     queue_cap: Option<NonZeroU32>,
     wake: SimDuration,
     frontend: FrontEnd,
+    sharing: Sharing,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -87,7 +94,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap } = setup;
+        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -95,7 +102,10 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration,
+            calibration: step.badge(),
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            step,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
@@ -105,6 +115,7 @@ impl Pool {
             queue_cap,
             wake,
             frontend,
+            sharing: Sharing::new(clients),
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -116,6 +127,7 @@ impl Pool {
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
         let replica = &mut self.replicas[index];
+        self.sharing.note(index, &mut replica.engine, &mut self.measures.tallies[index], ctx);
         let (old, new) = replica.note();
         self.load.replace((old, new));
         let due = replica.engine.due();
@@ -174,6 +186,18 @@ impl Pool {
         self.note(index, ctx);
     }
 
+    /// What the pool and each of its engines have measured.
+    fn measured(&self, now: SimTime) -> (LlmReport, Vec<EngineFigures>) {
+        let mut tallies = self.measures.tallies.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, tally);
+            underway.push(engine.underway(now));
+        }
+        self.measures.report(&tallies, &underway, &self.facts, now)
+    }
+
     /// Sends a call that has passed the API server to a replica, or refuses it.
     fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
         let Some(index) = self.front.route(call, ctx) else { return };
@@ -182,7 +206,9 @@ impl Pool {
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
             Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::ExceedsCache { .. } | Rejection::ExceedsReservation { .. }) => {
+                &mut rejected.exceeds_cache
+            }
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
         self.front.reply(call, Reply::REJECTED, ctx);
@@ -295,10 +321,11 @@ impl Component for Pool {
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        let Self { front, replicas, active, measures, .. } = self;
+        let Self { front, replicas, active, measures, sharing, .. } = self;
         if let Fault::Slow { factor } = *fault {
-            for (replica, tally) in replicas.iter_mut().zip(&mut measures.tallies) {
-                replica.engine.set_pace(ctx.now(), Pace::slowed(factor), tally);
+            sharing.slowed = factor;
+            for (index, (replica, tally)) in replicas.iter_mut().zip(&mut measures.tallies).enumerate() {
+                replica.engine.set_pace(ctx.now(), sharing.pace(index), tally);
             }
         }
         let broken = front.on_fault(fault, ctx, |index, ctx| {
@@ -315,6 +342,15 @@ impl Component for Pool {
         }
     }
 
+    fn on_rate_change(&mut self, client: ClientId, ctx: &mut Ctx) {
+        let Some(index) = self.sharing.replica_of(client) else { return };
+        // A step that ends in this nanosecond ends before the change.
+        if self.replicas[index].due.is_some_and(|due| due <= ctx.now()) {
+            self.advance(index, ctx);
+        }
+        self.note(index, ctx);
+    }
+
     fn observe(&self, now: SimTime) -> Signals {
         let ReplicaLoad { waiting, running } = self.load;
         let used = |replica: &Replica| u64::from(replica.engine.observe(now).used_blocks);
@@ -325,20 +361,23 @@ impl Component for Pool {
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        let mut tallies = self.measures.tallies.clone();
-        let mut underway = Vec::with_capacity(self.replicas.len());
-        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
-            let mut engine = replica.engine.clone();
-            engine.settle(now, tally);
-            underway.push(engine.underway(now));
-        }
-        let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
+        let (mut report, _) = self.measured(now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        Some(self.front.report(now))
+        let mut report = self.front.report(now);
+        let (pool, engines) = self.measured(now);
+        report.calibration = Some(pool.calibration);
+        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
+            replica.engine = Some(engine);
+        }
+        Some(report)
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        self.front.measures(now)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

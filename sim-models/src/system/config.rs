@@ -19,6 +19,8 @@ use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
+use crate::quality::QualityConfig;
+use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
@@ -38,6 +40,9 @@ pub struct SystemConfig {
     /// GPUs that several of them share, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub devices: IndexMap<String, DeviceConfig>,
+    /// Which models are right how often, and on the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -47,8 +52,11 @@ pub struct SystemConfig {
 }
 
 impl SystemConfig {
-    /// Takes the relative paths of model files as relative to `base_dir`.
+    /// Takes the relative paths of model files and joint tables as relative to `base_dir`.
     pub fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(quality) = &mut self.quality {
+            quality.resolve_paths(base_dir);
+        }
         for component in self.components.values_mut() {
             match component {
                 ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
@@ -79,12 +87,23 @@ pub enum ComponentConfig {
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
+    /// Stores calls as messages and has them worked on in the background.
+    Queue(Box<QueueConfig>),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] =
-        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
+    pub const KINDS: &[&str] = &[
+        "flow",
+        "service",
+        "feature_store",
+        "router",
+        "llm",
+        "model_server",
+        "pipeline",
+        "vector_index",
+        "queue",
+    ];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -97,6 +116,7 @@ impl ComponentConfig {
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
+            Self::Queue(_) => "queue",
         }
     }
 
@@ -105,13 +125,19 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
-            | Self::ModelServer(_)
             | Self::Pipeline(_)
-            | Self::VectorIndex(_) => false,
+            | Self::VectorIndex(_)
+            | Self::Queue(_) => false,
         }
+    }
+
+    /// Whether it may answer as a model in the table of quality.
+    pub fn answers_as_model(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_))
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -120,6 +146,7 @@ impl ComponentConfig {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
+            Self::Queue(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
@@ -135,6 +162,7 @@ impl ComponentConfig {
             Self::Service(config) => config.admission.as_deref(),
             Self::Llm(config) => config.admission.as_deref(),
             Self::ModelServer(config) => config.admission.as_deref(),
+            Self::Queue(config) => config.admission.as_deref(),
             Self::FeatureStore(_) | Self::Router(_) | Self::Pipeline(_) | Self::VectorIndex(_) => None,
         }
     }
@@ -170,6 +198,7 @@ impl ComponentConfig {
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
+            Self::Queue(config) => config.build(scope),
         }
     }
 }

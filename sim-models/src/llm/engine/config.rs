@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::batching::Batching;
+use super::reservation::{self, KvAllocation, Reservation};
 use super::sequence::{Rejection, Submission};
 
 /// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
@@ -54,6 +56,11 @@ pub struct EngineConfig {
     pub scheduler_reserve_full_isl: bool,
     /// Whether a step is scheduled while the one before it runs. Default true, as in vLLM since 0.14.0.
     pub async_scheduling: bool,
+    /// How sequences are put together. Default: continuously. Other ways take a batch's prompts in one pass,
+    /// whatever `max_num_batched_tokens`.
+    pub batching: Batching,
+    /// Where keys and values are kept. Default: paged. Otherwise there is no prefix cache.
+    pub kv_allocation: KvAllocation,
 }
 
 /// How a replica is simulated. Both ways give the same results to the bit.
@@ -81,7 +88,18 @@ impl EngineConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: true,
+            batching: Batching::Continuous,
+            kv_allocation: KvAllocation::Paged,
         }
+    }
+
+    /// The settings with what batching and allocation make of them.
+    pub(crate) fn effective(mut self) -> Self {
+        if self.batching.is_by_request() {
+            self.max_num_batched_tokens = MAX_BATCHED_TOKENS;
+        }
+        self.enable_prefix_caching &= self.kv_allocation == KvAllocation::Paged;
+        self
     }
 
     /// By how many steps scheduling is ahead of the step that ends: a sequence that ends with step n has
@@ -109,6 +127,7 @@ impl EngineConfig {
         if tokens - 1 > capacity {
             return Err(Rejection::ExceedsCache { tokens: tokens - 1, capacity });
         }
+        reservation::check(self, prompt_tokens, output_tokens)?;
         let priority = match self.scheduling_policy {
             SchedulingPolicy::Fcfs => 0,
             SchedulingPolicy::Priority => submission.priority,
@@ -152,6 +171,16 @@ impl EngineConfig {
         if tokens > MAX_KV_TOKENS {
             return Err(ConfigError::CacheTooLarge { tokens });
         }
+        if let Some(size) = self.batching.preferred_beyond(self.max_num_seqs) {
+            return Err(ConfigError::PreferredTooLarge { size, max_num_seqs: self.max_num_seqs });
+        }
+        if self.kv_allocation == KvAllocation::Contiguous(Reservation::Max) {
+            let max_model_len = self.max_model_len.unwrap_or(u32::MAX);
+            let capacity = reservation::largest_run(self);
+            if u64::from(max_model_len) > capacity {
+                return Err(ConfigError::ReservationTooLarge { max_model_len, capacity });
+            }
+        }
         Ok(())
     }
 }
@@ -192,5 +221,24 @@ pub enum ConfigError {
     CacheTooLarge {
         /// The KV cache's size, in tokens.
         tokens: u64,
+    },
+    /// A batch cannot reach a size that is preferred.
+    #[error("preferred_batch_size is {size}: expected at most max_num_seqs, {max_num_seqs}")]
+    PreferredTooLarge {
+        /// The size given.
+        size: u32,
+        /// The limit on sequences.
+        max_num_seqs: u32,
+    },
+    /// Nobody could ever be admitted.
+    #[error(
+        "the contiguous KV memory has no room for max_model_len, {max_model_len} tokens: expected at most \
+         {capacity}, the largest power of two blocks in it"
+    )]
+    ReservationTooLarge {
+        /// The tokens reserved for every sequence.
+        max_model_len: u32,
+        /// The largest run of memory, in tokens.
+        capacity: u64,
     },
 }

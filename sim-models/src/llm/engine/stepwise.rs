@@ -54,7 +54,9 @@ impl Stepwise {
     }
 
     pub(super) fn due(&self) -> Option<SimTime> {
-        self.scheduler.plan()?;
+        if self.is_idle() {
+            return self.scheduler.batch_goes_at();
+        }
         self.clock.instant(self.end()?)
     }
 
@@ -63,8 +65,10 @@ impl Stepwise {
         self.clock.wall_at(self.ended_work.checked_add(self.ticks)?)
     }
 
-    pub(super) fn submit(&mut self, submission: &Submission) -> Result<SeqId, Rejection> {
-        self.scheduler.submit(submission)
+    pub(super) fn submit(&mut self, now: SimTime, submission: &Submission) -> Result<SeqId, Rejection> {
+        let id = self.scheduler.submit(submission)?;
+        self.scheduler.note_arrival(id, now);
+        Ok(id)
     }
 
     pub(super) fn abort(&mut self, id: SeqId) -> bool {
@@ -79,7 +83,7 @@ impl Stepwise {
             }
             self.clock.restart(now);
             (self.ended_work, self.ended_wall) = (0, 0);
-            self.begin();
+            self.begin(now);
         }
         self.run_to(self.clock.ticks(now), tally);
     }
@@ -89,7 +93,7 @@ impl Stepwise {
         while let Some(plan) = self.scheduler.plan() {
             let Some(end) = self.end().filter(|end| *end <= wall) else { return };
             let gap = end - self.ended_wall;
-            tally.step(gap, plan.work.sequences, plan.used_blocks);
+            tally.step(gap, plan.work.sequences, plan.used_blocks, plan.kv_tokens);
             tally.extras(&Extras {
                 preemptions: plan.preemptions,
                 prefix_hit_tokens: plan.prefix_hit_tokens,
@@ -97,7 +101,8 @@ impl Stepwise {
                 prompt_tokens: plan.work.new_tokens - u64::from(plan.decodes),
             });
             (self.ended_work, self.ended_wall) = (self.ended_work + self.ticks, end);
-            for emission in &self.scheduler.finish_step(end).emissions {
+            let ended = self.scheduler.finish_step(end);
+            for emission in &ended.emissions {
                 match emission.token {
                     Token::First => tally.first_token(),
                     Token::Next { gap } => tally.next_tokens(gap, 1),
@@ -108,12 +113,19 @@ impl Stepwise {
                     self.output.milestones.push(Milestone { id, key, first, last });
                 }
             }
-            self.begin();
+            for finished in &ended.returned {
+                let (id, key) = (finished.id, finished.key);
+                self.output.milestones.push(Milestone { id, key, first: false, last: true });
+            }
+            self.begin(self.clock.instant(end).unwrap_or(SimTime::MAX));
         }
     }
 
-    /// Begins the next step, if there is work.
-    fn begin(&mut self) {
+    /// Begins the next step, if there is work and no batch that waits for others.
+    fn begin(&mut self, now: SimTime) {
+        if !self.scheduler.open_batch(now) {
+            return;
+        }
         let scheduled = self.scheduler.next_plan().map_or(0, |plan| plan.step);
         let Some(plan) = self.scheduler.begin_step() else { return };
         self.ticks = self.step.ticks(&plan.work);
@@ -138,9 +150,11 @@ impl Stepwise {
     }
 
     pub(super) fn underway(&self, now: SimTime) -> Underway {
-        let Some(StepPlan { used_blocks, .. }) = self.scheduler.plan() else { return Underway::default() };
+        let Some(StepPlan { used_blocks, kv_tokens, .. }) = self.scheduler.plan() else {
+            return Underway::default();
+        };
         let wall = self.clock.ticks(now).min(self.end().unwrap_or(u64::MAX));
-        Underway { ticks: wall - self.ended_wall, blocks: *used_blocks }
+        Underway { ticks: wall - self.ended_wall, blocks: *used_blocks, tokens: *kv_tokens }
     }
 
     pub(super) fn running(&self) -> u32 {

@@ -1,5 +1,6 @@
 mod config;
 mod random;
+mod sharing;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -33,9 +34,10 @@ fn simulate_plan(work: &[Work], settings: &str, plan: &RunPlan) -> RunOutput {
 fn simulate_trace(trace: Trace, settings: &str, plan: &RunPlan) -> RunOutput {
     // Times are easier to tell without scheduling ahead.
     let ahead = if settings.contains("async_scheduling") { "" } else { "async_scheduling = false" };
+    let gpu = if settings.contains("device =") { "" } else { "gpu = \"h100-sxm\"" };
     let system = format!(
         "[traffic.web]\narrivals = {{ process = \"trace\", path = \"work\" }}\nentry = \"llm\"\n
-         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{ahead}\n{settings}\n"
+         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\n{gpu}\n{ahead}\n{settings}\n"
     );
     let config: SystemConfig = toml::from_str(&system).unwrap();
     let plan = RunPlan {
@@ -356,10 +358,11 @@ fn what_happens_before_the_measured_part_is_not_reported() {
     assert_eq!((report.steps, report.prompt_tokens, report.output_tokens), (20, 300, 20));
     assert_eq!((report.itl.count(), report.prefix_query_tokens), (19, 300));
     assert_eq!(calls(&output), [1]);
-    let replica = &report.replicas[0];
-    assert_eq!((replica.steps, replica.prefix_query_tokens, replica.preemptions), (20, 300, 0));
+    let replica = pool(&output).replicas[0].engine.as_ref().unwrap();
+    let kv = replica.kv.as_ref().unwrap();
+    assert_eq!((replica.steps, kv.prefix_query_tokens, kv.preemptions), (20, 300, 0));
     assert_eq!((replica.step_time_mean, replica.batch_mean), (report.step_time_mean, Some(1.0)));
-    assert_eq!((replica.kv_use_mean, replica.kv_use_max), (report.kv_use_mean, report.kv_use_max));
+    assert_eq!((kv.use_mean, kv.use_max), (report.kv_use_mean, report.kv_use_max));
     let busy = steps(1, 300, 20).iter().sum::<u64>() as f64 / 1024.0;
     assert!((report.gpu_busy * (output.end.as_nanos() - 5_000_000_000) as f64 / busy - 1.0).abs() < 1e-9);
 }

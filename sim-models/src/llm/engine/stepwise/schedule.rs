@@ -60,15 +60,24 @@ impl Scheduler {
 
     /// Admits waiting sequences, in order, until one does not fit.
     fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
-        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+        while *budget > 0 && self.running.len() < self.places as usize {
             let Some((_, &index)) = self.waiting.first_key_value() else { break };
             self.find_prefix(index);
             let hit = self.hits.len() as u32 * self.config.block_size;
             let sequence = &self.sequences[index];
             let known = sequence.known();
             let chunk = self.chunk(known - hit, *budget);
-            if !self.fits(hit + chunk) || (self.config.scheduler_reserve_full_isl && !self.fits(known)) {
-                break;
+            let (prompt, output) = (sequence.prompt, sequence.output);
+            let span = self.arena.as_mut().map(|arena| arena.reserve(&self.config, prompt, output));
+            match span {
+                Some(None) => break,
+                Some(_) => {}
+                None if !self.fits(hit + chunk)
+                    || (self.config.scheduler_reserve_full_isl && !self.fits(known)) =>
+                {
+                    break;
+                }
+                None => {}
             }
             self.waiting.pop_first();
             debug_assert!(
@@ -82,6 +91,7 @@ impl Scheduler {
             }
             let sequence = &mut self.sequences[index];
             sequence.state = State::Running;
+            sequence.span = span.flatten();
             sequence.blocks.extend_from_slice(&self.hits);
             sequence.computed = hit;
             sequence.registered = self.hits.len() as u32;
@@ -100,6 +110,7 @@ impl Scheduler {
             self.sequences[index].scheduled = chunk;
             *budget -= chunk;
         }
+        self.close_batch();
     }
 
     /// How many of `remaining` tokens one sequence may compute in a step with `budget` tokens left.
@@ -137,6 +148,9 @@ impl Scheduler {
     /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
     /// same step already finds them, as the pass writes each layer's keys and values before reading them.
     fn grow(&mut self, index: u32, chunk: u32) -> bool {
+        if self.arena.is_some() {
+            return true;
+        }
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         let end = sequence.computed + chunk;
@@ -192,6 +206,9 @@ impl Scheduler {
     /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live
     /// longest in the cache.
     pub(super) fn release_blocks(&mut self, index: u32) {
+        if let Some((arena, span)) = self.arena.as_mut().zip(self.sequences[index].span.take()) {
+            arena.release(span);
+        }
         while let Some(block) = self.sequences[index].blocks.pop() {
             self.pool.release(block);
         }

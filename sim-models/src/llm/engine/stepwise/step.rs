@@ -39,6 +39,8 @@ pub(in crate::llm::engine) struct StepPlan {
     pub waiting: u32,
     /// KV blocks that sequences refer to, with those for this step's tokens.
     pub used_blocks: u32,
+    /// Tokens that the sequences in the pass have in the KV cache, this step's among them.
+    pub kv_tokens: u64,
     /// Sequences admitted to this step, in order.
     pub admitted: Vec<Admission>,
 }
@@ -80,7 +82,7 @@ pub(in crate::llm::engine) struct Emission {
     pub key: u64,
     /// Which of its tokens this is.
     pub token: Token,
-    /// Whether it is the sequence's last token.
+    /// Whether the sequence ends with it: it is the last, and no batch has to end as a whole.
     pub last: bool,
 }
 
@@ -104,6 +106,8 @@ pub(in crate::llm::engine) struct StepOutput {
     pub emissions: Vec<Emission>,
     /// The sequences that finished.
     pub finished: Vec<Finished>,
+    /// The sequences that end with their batch, in the order in which they got their last tokens.
+    pub returned: Vec<Finished>,
 }
 
 impl StepOutput {
@@ -112,5 +116,6 @@ impl StepOutput {
         self.step = step;
         self.emissions.clear();
         self.finished.clear();
+        self.returned.clear();
     }
 }
