@@ -294,6 +294,7 @@ impl Ctx<'_> {
             scratch: CallId::NONE.to_bits(),
             replica: None,
             avoid: sending.avoid,
+            retry_after: None,
             link: sending.link,
             attempt_of,
             reply: None,
@@ -391,6 +392,15 @@ impl Ctx<'_> {
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+    }
+
+    /// Refuses a call that I serve, and says after how long another attempt may be let in.
+    ///
+    /// # Panics
+    /// As [`Ctx::reply`].
+    pub fn refuse(&mut self, id: CallId, retry_after: Option<SimDuration>) {
+        self.call_mut(id).retry_after = retry_after;
+        self.reply(id, Reply::REJECTED);
     }
 
     /// Tells the caller of a call that I serve how far it is.

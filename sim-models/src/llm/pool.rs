@@ -366,6 +366,15 @@ impl Component for Pool {
         Some(report)
     }
 
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        let mut measures = self.front.measures(now);
+        measures.push(Measure::known("kv_utilization", utilization, meaning));
+        measures
+    }
+
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
         let mut report = self.front.report(now);
         let (pool, engines) = self.measured(now);
@@ -374,10 +383,6 @@ impl Component for Pool {
             replica.engine = Some(engine);
         }
         Some(report)
-    }
-
-    fn measures(&self, now: SimTime) -> Vec<Measure> {
-        self.front.measures(now)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

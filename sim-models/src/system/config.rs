@@ -9,10 +9,12 @@ use sim_core::random::KeyedStream;
 
 use super::build::Scope;
 use crate::admission::{AdmissionConfig, Behind, Door};
+use crate::cascade::CascadeConfig;
 use crate::component::Component;
 use crate::context::Labels;
 use crate::device::DeviceConfig;
 use crate::error::ConfigError;
+use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
@@ -22,6 +24,7 @@ use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
 use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
+use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
@@ -87,6 +90,12 @@ pub enum ComponentConfig {
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
+    /// Asks models from the cheapest on until an answer is accepted.
+    Cascade(CascadeConfig),
+    /// Answers what has been asked before, in other words too.
+    SemanticCache(Box<SemanticCacheConfig>),
+    /// Somebody else's model behind an API.
+    ExternalApi(Box<ExternalApiConfig>),
     /// Stores calls as messages and has them worked on in the background.
     Queue(Box<QueueConfig>),
 }
@@ -102,6 +111,9 @@ impl ComponentConfig {
         "model_server",
         "pipeline",
         "vector_index",
+        "cascade",
+        "semantic_cache",
+        "external_api",
         "queue",
     ];
 
@@ -116,6 +128,9 @@ impl ComponentConfig {
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
+            Self::Cascade(_) => "cascade",
+            Self::SemanticCache(_) => "semantic_cache",
+            Self::ExternalApi(_) => "external_api",
             Self::Queue(_) => "queue",
         }
     }
@@ -131,13 +146,16 @@ impl ComponentConfig {
             | Self::Router(_)
             | Self::Pipeline(_)
             | Self::VectorIndex(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_)
             | Self::Queue(_) => false,
         }
     }
 
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_))
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -145,13 +163,16 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
+            Self::Cascade(config) => config.callees(),
+            Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
             Self::Queue(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
             | Self::ModelServer(_)
-            | Self::VectorIndex(_) => Vec::new(),
+            | Self::VectorIndex(_)
+            | Self::ExternalApi(_) => Vec::new(),
         }
     }
 
@@ -163,7 +184,13 @@ impl ComponentConfig {
             Self::Llm(config) => config.admission.as_deref(),
             Self::ModelServer(config) => config.admission.as_deref(),
             Self::Queue(config) => config.admission.as_deref(),
-            Self::FeatureStore(_) | Self::Router(_) | Self::Pipeline(_) | Self::VectorIndex(_) => None,
+            Self::ExternalApi(config) => config.admission.as_deref(),
+            Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => None,
         }
     }
 
@@ -198,6 +225,9 @@ impl ComponentConfig {
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
+            Self::Cascade(config) => config.build(scope),
+            Self::SemanticCache(config) => config.build(scope),
+            Self::ExternalApi(config) => config.build(scope),
             Self::Queue(config) => config.build(scope),
         }
     }
