@@ -67,6 +67,8 @@ pub struct Core {
     /// Whole-run counts, for the conservation invariant.
     pub(crate) born: u64,
     pub(crate) ended: [u64; 5],
+    /// Requests kept for work in the background.
+    pub(crate) kept: u64,
     pub(crate) open_sources: u32,
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,
@@ -110,11 +112,17 @@ impl Core {
     }
 
     pub(crate) fn close_call(&mut self, id: CallId) {
-        let Some(call) = self.calls.remove(id) else { return };
-        let Some(request) = self.requests.get_mut(call.request) else { return };
+        if let Some(call) = self.calls.remove(id) {
+            self.leave_request(call.request);
+        }
+    }
+
+    /// One less needs a request.
+    fn leave_request(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(id) else { return };
         request.open_calls -= 1;
         if request.ended && request.open_calls == 0 {
-            self.requests.remove(call.request);
+            self.requests.remove(id);
         }
     }
 }
@@ -201,6 +209,26 @@ impl Ctx<'_> {
     /// The first call of a request.
     pub(crate) fn send_root(&mut self, request: RequestId, callee: ComponentId) -> CallId {
         self.dispatch(request, CallId::NONE, callee, 0, 0)
+    }
+
+    /// Keeps a copy of a call's request for work in the background, which goes on when the request has ended and
+    /// its user waits no more. It counts as no request.
+    pub fn keep(&mut self, call: CallId) -> RequestId {
+        let kept =
+            Request { deadline: SimTime::MAX, open_calls: 1, ended: true, ..self.request(call).clone() };
+        self.core.kept += 1;
+        self.core.requests.insert(kept)
+    }
+
+    /// There is nothing more to do for a request that was kept, but for calls that are still under way.
+    pub fn release(&mut self, request: RequestId) {
+        self.core.kept -= 1;
+        self.core.leave_request(request);
+    }
+
+    /// Calls `callee` for a request that was kept. `hop` and `tag` key its draws.
+    pub fn send_background(&mut self, request: RequestId, hop: u32, callee: ComponentId, tag: u32) -> CallId {
+        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag))
     }
 
     fn dispatch(

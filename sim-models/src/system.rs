@@ -232,9 +232,9 @@ impl World for System {
         }
     }
 
-    /// All requests that will ever be born have ended.
+    /// All requests that will ever be born have ended, and nothing is to be done in the background.
     #[inline]
     fn done(&self) -> bool {
-        self.core.open_sources == 0 && self.core.in_flight() == 0
+        self.core.open_sources == 0 && self.core.in_flight() == 0 && self.core.kept == 0
     }
 }

@@ -23,6 +23,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "feature-store",
         "ranking-server",
         "nightly-batch",
+        "load-shedding",
         "support-assistant"
     ]
 }

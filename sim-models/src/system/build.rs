@@ -511,6 +511,7 @@ pub fn build(
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,
         ended: [0; 5],
+        kept: 0,
         open_sources: config.traffic.len() as u32,
         source_count: config.traffic.len(),
         outcome_hash: 0,

@@ -22,6 +22,7 @@ use crate::llm::LlmConfig;
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
+use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
@@ -95,6 +96,8 @@ pub enum ComponentConfig {
     SemanticCache(Box<SemanticCacheConfig>),
     /// Somebody else's model behind an API.
     ExternalApi(Box<ExternalApiConfig>),
+    /// Stores calls as messages and has them worked on in the background.
+    Queue(Box<QueueConfig>),
 }
 
 impl ComponentConfig {
@@ -111,6 +114,7 @@ impl ComponentConfig {
         "cascade",
         "semantic_cache",
         "external_api",
+        "queue",
     ];
 
     /// The kind, as scenario files name it.
@@ -127,6 +131,7 @@ impl ComponentConfig {
             Self::Cascade(_) => "cascade",
             Self::SemanticCache(_) => "semantic_cache",
             Self::ExternalApi(_) => "external_api",
+            Self::Queue(_) => "queue",
         }
     }
 
@@ -143,7 +148,8 @@ impl ComponentConfig {
             | Self::VectorIndex(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
-            | Self::ExternalApi(_) => false,
+            | Self::ExternalApi(_)
+            | Self::Queue(_) => false,
         }
     }
 
@@ -160,6 +166,7 @@ impl ComponentConfig {
             Self::Cascade(config) => config.callees(),
             Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
+            Self::Queue(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
@@ -176,11 +183,12 @@ impl ComponentConfig {
             Self::Service(config) => config.admission.as_deref(),
             Self::Llm(config) => config.admission.as_deref(),
             Self::ModelServer(config) => config.admission.as_deref(),
+            Self::Queue(config) => config.admission.as_deref(),
+            Self::ExternalApi(config) => config.admission.as_deref(),
             Self::FeatureStore(_)
             | Self::Router(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
-            | Self::ExternalApi(_)
             | Self::Pipeline(_)
             | Self::VectorIndex(_) => None,
         }
@@ -220,6 +228,7 @@ impl ComponentConfig {
             Self::Cascade(config) => config.build(scope),
             Self::SemanticCache(config) => config.build(scope),
             Self::ExternalApi(config) => config.build(scope),
+            Self::Queue(config) => config.build(scope),
         }
     }
 }
