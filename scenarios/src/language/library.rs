@@ -23,6 +23,8 @@ pub fn library() -> &'static [LibraryScenario] {
         "feature-store",
         "ranking-server",
         "nightly-batch",
+        "gpu-sharing",
+        "llm-capacity",
         "support-assistant"
     ]
 }
