@@ -14,6 +14,7 @@ use super::engine::{
 };
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -140,6 +141,9 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
@@ -241,6 +245,7 @@ impl LlmConfig {
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }
@@ -469,12 +474,14 @@ impl LlmConfig {
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
+    // What is computed is in the cache from then on, and no token sees more than a sequence's.
+    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
+    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(tokens, budget),
+        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),

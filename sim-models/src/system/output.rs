@@ -142,8 +142,14 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         let pool = component.pool_report(end);
         (component.report(end), pool, component.data_report(end), component.measures(end))
     };
-    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    for ((.., measures), door) in reports.iter_mut().zip(&system.core.doors) {
+        measures.extend(door.iter().flat_map(|door| door.measures(end)));
+    }
     let mut core = system.core;
+    for (caller, measures) in core.link_measures(end) {
+        reports[caller.index()].3.extend(measures);
+    }
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
