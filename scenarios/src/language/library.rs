@@ -24,6 +24,8 @@ pub fn library() -> &'static [LibraryScenario] {
         "ranking-server",
         "nightly-batch",
         "load-shedding",
+        "gpu-sharing",
+        "llm-capacity",
         "support-assistant"
     ]
 }

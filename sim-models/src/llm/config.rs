@@ -474,12 +474,14 @@ impl LlmConfig {
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
+    // What is computed is in the cache from then on, and no token sees more than a sequence's.
+    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
+    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(tokens, budget),
+        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),

@@ -1,5 +1,7 @@
 //! From a configuration to a world: names become numbers, and whatever does not fit is an error.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,11 +11,11 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
+use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
 use super::{System, Trouble};
 use crate::admission::Door;
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
+use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
@@ -23,6 +25,7 @@ use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
 use crate::traffic::trace::Trace;
+use faults::faults;
 
 /// How a system is run.
 #[derive(Debug, Clone)]
@@ -342,72 +345,6 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
         return Err(ConfigError::new(["traffic"], "more than 255 classes or 65,535 tenants"));
     }
     Ok(labels)
-}
-
-fn faults(
-    config: &[FaultConfig],
-    ids: &IndexMap<&str, ComponentId>,
-    components: &IndexMap<String, ComponentConfig>,
-) -> Result<Vec<(SimTime, ComponentId, Trouble)>, ConfigError> {
-    let mut list = Vec::new();
-    let within = |breaks, mends| (Trouble::Within(breaks), Trouble::Within(mends));
-    let errors = |share| (Trouble::Errors(share), Trouble::Errors(0.0));
-    for (index, fault) in config.iter().enumerate() {
-        let wrong =
-            |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
-        let first_component = ids.len() - components.len();
-        let target =
-            ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
-                wrong("target", format!("unknown component `{}`", fault.target))
-                    .help(accepted(ids.keys().skip(first_component).copied()))
-            })?;
-        let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
-        let replicas = fault.replicas.unwrap_or(u32::MAX);
-        let is_of_errors = fault.kind == FaultKind::ErrorRate;
-        if fault.share.is_some() && !is_of_errors {
-            return Err(wrong("share", "only an `error_rate` fault has a `share`".into()));
-        }
-        let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
-            (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
-                return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
-                ));
-            }
-            (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
-            (FaultKind::Hang, _, None) => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
-            (FaultKind::Drain, _, None) => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),
-            (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
-                within(Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
-            }
-            (FaultKind::ErrorRate, None, None) => {
-                let share = fault.share.ok_or_else(|| {
-                    wrong("kind", "an `error_rate` fault needs a `share`".into())
-                        .help("expected a number from 0 to 1, such as 0.5")
-                })?;
-                errors(share.get())
-            }
-            (FaultKind::ErrorRate, Some(_), None) => {
-                return Err(wrong("replicas", "an `error_rate` fault has no `replicas`".into()));
-            }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain | FaultKind::ErrorRate, _, Some(_)) => {
-                return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
-            }
-            (FaultKind::Slow, Some(_), _) => {
-                return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
-            }
-            (FaultKind::Slow, None, factor) => {
-                let message =
-                    factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
-                return Err(wrong("factor", message).help("expected a number above 0, such as 10"));
-            }
-        };
-        list.push((at, *target, breaks));
-        if let Some(repair) = fault.repair {
-            let mended = at.checked_add(repair.get()).map_err(|error| wrong("repair", error.to_string()))?;
-            list.push((mended, *target, mends));
-        }
-    }
-    Ok(list)
 }
 
 fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
