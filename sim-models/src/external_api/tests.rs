@@ -153,3 +153,16 @@ fn mistakes_are_told_with_their_place() {
         assert!(toml::from_str::<ExternalApiConfig>(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_retry_waits_as_long_as_the_refusal_asks() {
+    // One call in a bucket that holds one, and one more each ten seconds; a request each five.
+    let traffic = STEADY.replace("\"1/s\"", "\"12/min\"");
+    let api = "ttft = \"100ms\"\nrequests_per_minute = 6\nlimit_window = \"10s\"";
+    let link = "[links.\"web -> api\"]\nretry = { max_attempts = 2, backoff = \"1s\" }";
+    let output = simulate(&scenario(&traffic, api, link), 11);
+    let latency = &output.requests[0].latency;
+    // At 5 s at once; at 10 s refused, and told to wait until 15 s rather than one second.
+    assert_eq!((latency.min(), latency.max()), (Some(100_000_000), Some(5_100_000_000)));
+    assert_eq!(output.requests[0].outcomes, [2, 0, 0, 0, 0]);
+}

@@ -145,7 +145,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
     let mut core = system.core;
     for (caller, measures) in core.link_measures(end) {
-        reports[caller.index()].4.extend(measures);
+        reports[caller.index()].3.extend(measures);
     }
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
