@@ -14,6 +14,7 @@ use super::engine::{
 };
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -140,6 +141,9 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
@@ -241,6 +245,7 @@ impl LlmConfig {
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }

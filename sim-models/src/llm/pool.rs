@@ -138,8 +138,9 @@ impl Pool {
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
+        let in_front = ctx.waiting_in_front();
         let meter = ctx.meter();
-        meter.queue.set(now, self.load.waiting + self.front.held());
+        meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
         meter.busy.set(now, self.load.running);
     }
 
@@ -180,8 +181,7 @@ impl Pool {
             }
         }
         for key in &output.admitted {
-            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+            ctx.began(CallId::from_bits(*key));
         }
         self.note(index, ctx);
     }
@@ -366,6 +366,15 @@ impl Component for Pool {
         Some(report)
     }
 
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        let mut measures = self.front.measures(now);
+        measures.push(Measure::known("kv_utilization", utilization, meaning));
+        measures
+    }
+
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
         let mut report = self.front.report(now);
         let (pool, engines) = self.measured(now);
@@ -374,10 +383,6 @@ impl Component for Pool {
             replica.engine = Some(engine);
         }
         Some(report)
-    }
-
-    fn measures(&self, now: SimTime) -> Vec<Measure> {
-        self.front.measures(now)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

@@ -207,8 +207,7 @@ impl Measures {
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
             kv_use_mean: share(held, f64::from(facts.replicas) * usable),
             kv_use_max: f64::from(most) / usable,
-            kv_utilization: (held > 0)
-                .then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
+            kv_utilization: (held > 0).then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),

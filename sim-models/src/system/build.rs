@@ -12,6 +12,7 @@ use sim_core::time::{SimDuration, SimTime};
 use super::System;
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
+use crate::admission::Door;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
@@ -431,6 +432,8 @@ pub fn build(
     let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
+    doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
@@ -448,7 +451,10 @@ pub fn build(
             quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
-        components.push(built.map_err(|error| error.within(name).within("components"))?);
+        let within = |error: ConfigError| error.within(name).within("components");
+        components.push(built.map_err(within)?);
+        let jitter = streams.keyed(&format!("{name} admission"), Purpose::Jitter);
+        doors.push(component.door(&labels, jitter).map_err(within)?);
     }
     devices.settle(&mut cost)?;
 
@@ -478,6 +484,7 @@ pub fn build(
         names,
         recorder: Recorder::new(width, count),
         meters,
+        doors,
         cost,
         devices,
         quality,

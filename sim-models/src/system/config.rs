@@ -5,10 +5,13 @@ use std::path::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_core::random::KeyedStream;
 
 use super::build::Scope;
+use crate::admission::{AdmissionConfig, Behind, Door};
 use crate::cascade::CascadeConfig;
 use crate::component::Component;
+use crate::context::Labels;
 use crate::device::DeviceConfig;
 use crate::error::ConfigError;
 use crate::external_api::ExternalApiConfig;
@@ -164,6 +167,34 @@ impl ComponentConfig {
             | Self::VectorIndex(_)
             | Self::ExternalApi(_) => Vec::new(),
         }
+    }
+
+    /// What it does to keep its load within what it can serve.
+    pub fn admission(&self) -> Option<&AdmissionConfig> {
+        match self {
+            Self::Flow(config) => config.admission.as_deref(),
+            Self::Service(config) => config.admission.as_deref(),
+            Self::Llm(config) => config.admission.as_deref(),
+            Self::ModelServer(config) => config.admission.as_deref(),
+            Self::FeatureStore(_) | Self::Router(_) | Self::Pipeline(_) | Self::VectorIndex(_) => None,
+        }
+    }
+
+    /// The door that its calls pass.
+    pub(crate) fn door(
+        &self,
+        labels: &Labels,
+        jitter: KeyedStream,
+    ) -> Result<Option<Box<Door>>, ConfigError> {
+        let Some(admission) = self.admission() else { return Ok(None) };
+        let behind = Behind {
+            kind: self.kind(),
+            has_line: matches!(self, Self::Service(_)),
+            tells_waits: matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_)),
+            labels,
+            jitter,
+        };
+        admission.door(behind).map_err(|error| error.within("admission"))
     }
 
     /// Makes the component.

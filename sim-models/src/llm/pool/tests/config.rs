@@ -72,6 +72,13 @@ fn every_error_names_its_key() {
         ("max_model_len = 0", "max_model_len"),
         ("max_model_len = 1000000", "max_model_len"),
         ("replicas = 100000", "replicas"),
+        ("dynamic_batching = {}", "dynamic_batching"),
+        ("reservation = \"oracle\"", "reservation"),
+        (
+            "batching = \"dynamic\"\ndynamic_batching = { preferred_batch_size = [300] }",
+            "dynamic_batching.preferred_batch_size",
+        ),
+        ("kv_blocks = 5000\nkv_allocation = \"contiguous\"", "max_model_len"),
         ("timing = { efficiency = { weight_bandwidth = 1.5 } }", "timing.efficiency.weight_bandwidth"),
         ("timing = { efficiency = { decode_attention_bandwidth = 1e-12 } }", "timing.efficiency"),
         ("timing = { efficiency = { decode_attention_bandwidth = 1e-10 } }", "timing.efficiency"),
