@@ -23,6 +23,9 @@ pub fn library() -> &'static [LibraryScenario] {
         "feature-store",
         "ranking-server",
         "nightly-batch",
+        "model-routing",
+        "cascade",
+        "semantic-cache",
         "support-assistant"
     ]
 }
