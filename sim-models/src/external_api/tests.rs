@@ -65,8 +65,9 @@ fn a_cancelled_call_pays_for_what_was_generated_and_a_forsaken_one_for_all() {
         let output = simulate(&scenario(STEADY, api, &link), 10);
         assert_eq!(output.requests[0].outcomes[Outcome::TimedOut as usize], 10);
         let usd = output.requests[0].usage_usd;
-        assert!((usd - 10.0 * tokens * 1e-6).abs() < 1e-12, "{usd}");
-        assert_eq!(measure(&output, "billed_output_tokens"), 10.0 * tokens);
+        // What the last one does comes after the end of the run.
+        assert!((usd - 9.0 * tokens * 1e-6).abs() < 1e-12, "{usd}");
+        assert_eq!(measure(&output, "billed_output_tokens"), 9.0 * tokens);
     }
 }
 
