@@ -176,7 +176,13 @@ impl ComponentConfig {
             Self::Service(config) => config.admission.as_deref(),
             Self::Llm(config) => config.admission.as_deref(),
             Self::ModelServer(config) => config.admission.as_deref(),
-            Self::FeatureStore(_) | Self::Router(_) | Self::Pipeline(_) | Self::VectorIndex(_) => None,
+            Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => None,
         }
     }
 
