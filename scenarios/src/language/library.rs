@@ -26,6 +26,9 @@ pub fn library() -> &'static [LibraryScenario] {
         "load-shedding",
         "gpu-sharing",
         "llm-capacity",
+        "model-routing",
+        "cascade",
+        "semantic-cache",
         "support-assistant"
     ]
 }
