@@ -21,6 +21,8 @@ pub struct Reply {
 impl Reply {
     /// A full answer.
     pub const OK: Self = Self { outcome: Outcome::Ok };
+    /// An answer that stands in for the full one.
+    pub const DEGRADED: Self = Self { outcome: Outcome::Degraded };
     /// A refusal.
     pub const REJECTED: Self = Self { outcome: Outcome::Rejected };
     /// An error.
@@ -70,6 +72,8 @@ pub struct Call {
     /// one went.
     pub avoid: Option<u16>,
     pub(crate) link: LinkId,
+    /// The call that it is an attempt of, over a link with policies.
+    pub(crate) attempt_of: CallId,
     pub(crate) reply: Option<Reply>,
     pub(crate) timeout: Option<EventHandle>,
     /// Whether the caller still waits.

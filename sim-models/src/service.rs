@@ -144,6 +144,7 @@ impl ServiceConfig {
         };
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
@@ -367,8 +368,12 @@ impl<R: Replica> Component for Service<R> {
         self.is_pool.then(|| self.front.report(now))
     }
 
-    fn measures(&self, _now: SimTime) -> Vec<Measure> {
-        GuardedLine::measures(self.replicas.iter().filter_map(Replica::line))
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let mut list = GuardedLine::measures(self.replicas.iter().filter_map(Replica::line));
+        if self.is_pool {
+            list.extend(self.front.measures(now));
+        }
+        list
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

@@ -424,12 +424,13 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
             prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
-        let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
-        let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
+        let wake = nanos_ceil(step.wake());
+        let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
         let gpus = match self.device {
             Some(_) => 1,
             None => u64::from(replicas) * u64::from(self.tensor_parallel),
@@ -439,7 +440,7 @@ impl LlmConfig {
         self.put_on_the_bill(&place.gpu, gpus, scope);
         Ok(Box::new(Pool::new(Setup {
             engine,
-            calibration,
+            step,
             wake,
             frontend: self.timing.frontend,
             replicas,

@@ -17,7 +17,7 @@ use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{Link, LinkConfig, LinkId};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
@@ -140,6 +140,10 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
             .help("give one of them another name"));
         }
     }
+    if let Some(name) = fallback::RESERVED.into_iter().find(|name| config.components.contains_key(*name)) {
+        let message = format!("`{name}` is a word of fallback chains, not a name");
+        return Err(ConfigError::new(["components", name], message).help("give it another name"));
+    }
     let components = || config.components.keys().map(String::as_str);
     let mut pairs = Vec::new();
     let mut add = |caller: &str, callee: &str, path: Vec<String>| {
@@ -157,14 +161,48 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
     for (name, traffic) in &config.traffic {
         add(name, &traffic.entry, vec!["traffic".into(), name.clone(), "entry".into()])?;
     }
-    for (name, component) in &config.components {
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+    for name in config.components.keys() {
+        for (path, callee) in component_callees(config, name) {
+            add(name, callee, path)?;
+        }
+    }
+    for name in config.traffic.keys().chain(config.components.keys()) {
+        for (path, callee) in fallback_callees(config, name) {
             add(name, callee, path)?;
         }
     }
     Ok(Calls { ids, pairs })
+}
+
+/// Whom a component calls: for each the place in the configuration that says so.
+fn component_callees<'a>(
+    config: &'a SystemConfig,
+    name: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let name = name.to_owned();
+    config.components[&name].callees().into_iter().map(move |(place, callee)| {
+        let mut path = vec!["components".to_owned(), name.clone()];
+        path.extend(place);
+        (path, callee)
+    })
+}
+
+/// Whom the links of a component or of a traffic source fall back on.
+fn fallback_callees<'a>(
+    config: &'a SystemConfig,
+    caller: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let of_caller = config
+        .links
+        .iter()
+        .filter(move |(name, _)| fallback::ends(name).is_some_and(|ends| ends.0 == caller));
+    of_caller.flat_map(|(name, link)| {
+        fallback::targets(link).map(move |(place, target)| {
+            let mut path = vec!["links".to_owned(), name.clone()];
+            path.extend(place);
+            (path, target)
+        })
+    })
 }
 
 /// A request that could come back to where it was would never end.
@@ -180,12 +218,10 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
             return Ok(());
         }
         trail.push(name);
-        for (place, callee) in config.components[name].callees() {
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             if let Some(start) = trail.iter().position(|seen| *seen == callee) {
                 let mut way: Vec<&str> = trail[start..].to_vec();
                 way.push(callee);
-                let mut path = vec!["components".to_owned(), name.to_owned()];
-                path.extend(place);
                 return Err(ConfigError::new(path, format!("a cycle of calls: {}", way.join(" -> ")))
                     .help("a component must not call one that calls it; use `repeat` in a flow for loops"));
             }
@@ -210,12 +246,15 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
         if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
             return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
         }
+        for (path, target) in fallback_callees(config, name) {
+            if let Some(ComponentConfig::Pipeline(_)) = of(target) {
+                return refuse(path, target);
+            }
+        }
     }
     for (name, component) in &config.components {
         let is_pipeline = matches!(component, ComponentConfig::Pipeline(_));
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             match of(callee) {
                 Some(ComponentConfig::FeatureStore(_)) => {}
                 Some(other) if is_pipeline => {
@@ -243,11 +282,10 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 
 /// Caller and callee of a link's name.
 fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = name.split_once("->") else {
+    let Some((from, to)) = fallback::ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
-    let (from, to) = (from.trim(), to.trim());
     for end in [from, to] {
         if !calls.ids.contains_key(end) {
             return Err(ConfigError::new(
@@ -315,7 +353,7 @@ fn faults(
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
             (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
@@ -343,32 +381,6 @@ fn faults(
         }
     }
     Ok(list)
-}
-
-fn lay_link(
-    config: &LinkConfig,
-    (name, canonical): (&str, &str),
-    deadline: Option<SimDuration>,
-    streams: Streams,
-    scheduler: &mut sim_core::scheduler::Scheduler<ModelEvent>,
-) -> Result<Link, ConfigError> {
-    let wrong = |key: &str, message: String| ConfigError::new(["links", name, key], message);
-    let latency = config.latency.as_ref().map(|latency| latency.build()).transpose();
-    let timeout = match config.timeout.map(|timeout| timeout.get()) {
-        Some(timeout) if timeout.is_zero() => {
-            return Err(
-                wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0")
-            );
-        }
-        timeout => timeout.into_iter().chain(deadline).min(),
-    };
-    Ok(Link {
-        latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
-        // However the scenario spells the name, the luck is the same.
-        network: streams.keyed(canonical, Purpose::Network),
-        timeout: timeout.map(|after| (after, scheduler.timer_lane(after, Phase::Timer))),
-        cancel_on_timeout: config.cancel_on_timeout,
-    })
 }
 
 fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
@@ -446,6 +458,7 @@ pub fn build(
         labels,
         requests: Slab::default(),
         calls: Slab::default(),
+        attempts: Slab::default(),
         links: Vec::new(),
         routes: Vec::new(),
         service: names.iter().map(|name| streams.keyed(name, Purpose::Service)).collect(),
@@ -489,8 +502,20 @@ pub fn build(
             );
         }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
-        let link = lay_link(link, (name, &canonical), deadline, streams, scheduler)?;
+        let name = LinkName { given: name, canonical: &canonical };
+        let link = link.build(name, deadline, streams, scheduler)?;
         system.core.links.push(link);
+    }
+    let route = |from: &str, to: &str| {
+        let (from, to) = (calls.ids[from], calls.ids[to]);
+        let link = routes[from.index() * count + to.index()];
+        (link.expect("fallbacks are among the calls"), to)
+    };
+    for (link, (caller, callee)) in system.core.links.iter_mut().zip(&calls.pairs) {
+        let name = |id: &ComponentId| system.core.names[id.index()].as_str();
+        if let Some(policies) = &mut link.policies {
+            policies.fall_back_on(fallback::chain(&config.links, (name(caller), name(callee)), &route)?);
+        }
     }
     system.core.routes = routes;
     system.start(scheduler);

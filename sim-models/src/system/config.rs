@@ -109,10 +109,10 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
-            | Self::ModelServer(_)
             | Self::Pipeline(_)
             | Self::VectorIndex(_) => false,
         }
