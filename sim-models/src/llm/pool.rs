@@ -377,11 +377,13 @@ impl Component for Pool {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let (report, _) = self.measured(now);
+        let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
         let mut measures = self.front.measures(now);
-        measures.push(Measure::known("kv_utilization", utilization, meaning));
+        measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
+        measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
         measures
     }
 
