@@ -4,7 +4,8 @@
 //! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
 //! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
 //! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
-//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due. A
+//! dynamic batch that waits for others is due when it has waited long enough.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
