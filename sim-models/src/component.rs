@@ -159,6 +159,8 @@ pub enum DataReport {
 pub enum ModelEvent {
     /// A call reaches its callee.
     Deliver(CallId),
+    /// A call that waited at a door comes in.
+    Admitted(CallId),
     /// A reply reaches the caller.
     Reply(CallId),
     /// News reaches the caller.
@@ -214,6 +216,7 @@ impl Event for ModelEvent {
             ModelEvent::RateChange(client) => (12, client.to_bits()),
             ModelEvent::Load(target) => (13, u64::from(target.0)),
             ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
+            ModelEvent::Admitted(call) => (20, call.to_bits()),
         };
         target ^ kind << 56
     }

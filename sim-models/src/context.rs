@@ -8,6 +8,7 @@ use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::admission::Door;
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
@@ -45,6 +46,8 @@ pub struct Core {
     pub(crate) routes: Vec<Option<LinkId>>,
     pub(crate) service: Vec<KeyedStream>,
     pub(crate) meters: Vec<ComponentMeter>,
+    /// By component.
+    pub(crate) doors: Vec<Option<Box<Door>>>,
     pub(crate) cost: CostMeter,
     pub(crate) devices: Devices,
     pub(crate) quality: Option<Quality>,
@@ -263,6 +266,7 @@ impl Ctx<'_> {
             scratch: CallId::NONE.to_bits(),
             replica: None,
             avoid: sending.avoid,
+            retry_after: None,
             link: sending.link,
             attempt_of,
             reply: None,
@@ -284,11 +288,64 @@ impl Ctx<'_> {
         latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
     }
 
+    /// A call of mine begins to be served: how long it has waited goes into the meter.
+    #[inline]
+    pub fn began(&mut self, id: CallId) {
+        let waited = self.now().since(self.call(id).arrived_at);
+        self.meter().wait.record(waited.as_nanos());
+        if let Some(door) = &mut self.core.doors[self.me.index()] {
+            door.began(waited);
+        }
+    }
+
+    /// Calls that wait in front of my door.
+    pub fn waiting_in_front(&self) -> u64 {
+        self.core.doors[self.me.index()].as_ref().map_or(0, |door| door.waiting())
+    }
+
+    /// Does something at my door, if there is one.
+    #[inline]
+    fn at_door<T>(&mut self, act: impl FnOnce(&mut Door, &mut Self) -> T) -> Option<T> {
+        let mut door = self.core.doors[self.me.index()].take()?;
+        let result = act(&mut door, self);
+        self.core.doors[self.me.index()] = Some(door);
+        Some(result)
+    }
+
+    /// Whether a call that has just reached me goes on to my work at once.
+    #[inline]
+    pub(crate) fn knock(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.knock(id, ctx)).unwrap_or(true)
+    }
+
+    /// Has a call that waited at my door come in.
+    pub(crate) fn let_in(&mut self, id: CallId) {
+        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
+    }
+
+    /// Whether a call that may come in still wants to.
+    pub(crate) fn goes_in(&mut self, id: CallId) -> bool {
+        self.at_door(|door, _| door.goes_in(id)).unwrap_or(false)
+    }
+
+    /// Whether a call that was cancelled was still at my door, and is over with that.
+    #[inline]
+    pub(crate) fn cancel_at_door(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.cancel(id, ctx)).unwrap_or(false)
+    }
+
     /// Ends a call that I serve.
     ///
     /// # Panics
     /// When I have replied to it before.
+    #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
+        self.finish(id, reply);
+    }
+
+    /// Ends a call whether or not it has passed my door.
+    pub(crate) fn finish(&mut self, id: CallId, reply: Reply) {
         let now = self.now();
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
@@ -307,6 +364,15 @@ impl Ctx<'_> {
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+    }
+
+    /// Refuses a call that I serve, and says after how long another attempt may be let in.
+    ///
+    /// # Panics
+    /// As [`Ctx::reply`].
+    pub fn refuse(&mut self, id: CallId, retry_after: Option<SimDuration>) {
+        self.call_mut(id).retry_after = retry_after;
+        self.reply(id, Reply::REJECTED);
     }
 
     /// Tells the caller of a call that I serve how far it is.

@@ -26,7 +26,7 @@ mod balancer;
 mod checks;
 mod hashing;
 mod health;
-mod notation;
+pub(crate) mod notation;
 mod outlier;
 mod report;
 #[cfg(test)]

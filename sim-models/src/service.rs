@@ -26,9 +26,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::distribution::Dist;
 use sim_core::random::{KeyedDraws, Purpose, unit};
-use sim_core::time::{SimDuration, SimTime};
+use sim_core::time::SimTime;
 
-use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan, LineSettings};
+use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -149,16 +149,7 @@ impl ServiceConfig {
             health: &health,
             prefix_room: None,
         })?;
-        let line = LinePlan::new(
-            LineSettings {
-                discipline: self.discipline,
-                fair: self.fair.as_ref(),
-                lifo_threshold: self.lifo_threshold,
-                cap: self.queue_cap,
-                admission: self.admission.as_deref(),
-            },
-            scope.labels(),
-        )?;
+        let line = LinePlan::of_service(self, scope.labels())?;
         let servers = |replica: u32| Servers {
             law: law.clone(),
             error_rate: self.error_rate.get(),
@@ -385,12 +376,6 @@ impl<R: Replica> Component for Service<R> {
 /// The end of a call that had its full time in service.
 fn verdict(fails: bool) -> Reply {
     if fails { Reply::FAILED } else { Reply::OK }
-}
-
-/// Time since a call reached me.
-#[inline]
-fn waited(call: CallId, ctx: &Ctx) -> SimDuration {
-    ctx.now().since(ctx.call(call).arrived_at)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
 
 use crate::call::{CallId, Reply};
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Timer};
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals, Timer};
 use crate::context::{Core, Ctx};
 
 /// Traffic sources, components, links and meters as one world of the engine.
@@ -60,8 +60,8 @@ impl System {
     }
 
     fn scrape(&mut self, now: SimTime) {
-        for (signals, component) in self.core.snapshots.iter_mut().zip(&self.components) {
-            *signals = component.observe(now);
+        for index in 0..self.components.len() {
+            self.core.snapshots[index] = self.observe(index, now);
         }
     }
 
@@ -78,11 +78,21 @@ impl System {
         for component in &mut self.components {
             component.reset_measurements(now);
         }
+        for door in self.core.doors.iter_mut().flatten() {
+            door.reset_measurements(now);
+        }
+    }
+
+    /// What may be seen of a component, with those who wait at its door.
+    fn observe(&self, index: usize, now: SimTime) -> Signals {
+        let mut signals = self.components[index].observe(now);
+        signals.queue += self.core.doors[index].as_ref().map_or(0, |door| door.waiting());
+        signals
     }
 
     /// Ends the present window of the time series.
     fn sample(&mut self, now: SimTime) {
-        let signals: Vec<_> = self.components.iter().map(|component| component.observe(now)).collect();
+        let signals: Vec<_> = (0..self.components.len()).map(|index| self.observe(index, now)).collect();
         let in_flight = self.core.in_flight();
         self.core.recorder.close(now, in_flight, &self.core.meters, &signals);
     }
@@ -116,7 +126,17 @@ impl World for System {
                 let Some(call) = self.core.calls.get(id) else { return };
                 self.at(call.callee, scheduler, |component, ctx| {
                     ctx.deliver(id);
-                    component.on_call(id, ctx);
+                    if ctx.knock(id) {
+                        component.on_call(id, ctx);
+                    }
+                });
+            }
+            ModelEvent::Admitted(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.callee, scheduler, |component, ctx| {
+                    if ctx.goes_in(id) {
+                        component.on_call(id, ctx);
+                    }
                 });
             }
             ModelEvent::Reply(id) => {
@@ -138,7 +158,11 @@ impl World for System {
             }
             ModelEvent::Cancel(id) => {
                 let Some(call) = self.core.calls.get(id).filter(|call| call.reply.is_none()) else { return };
-                self.at(call.callee, scheduler, |component, ctx| component.on_cancel(id, ctx));
+                self.at(call.callee, scheduler, |component, ctx| {
+                    if !ctx.cancel_at_door(id) {
+                        component.on_cancel(id, ctx);
+                    }
+                });
             }
             ModelEvent::Timeout(id) => {
                 let Some(call) = self.core.calls.get(id) else { return };

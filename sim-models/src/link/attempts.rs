@@ -46,6 +46,8 @@ pub(crate) struct Attempts {
     due: Option<(EventHandle, Due)>,
     /// The last wait before a retry.
     waited: SimDuration,
+    /// How long the last attempt was asked to wait (`retry-after`).
+    asked: Option<SimDuration>,
     /// What the last retry cost.
     cost: Option<u32>,
     is_retry: bool,
@@ -105,6 +107,7 @@ impl Attempts {
             place: Place::None,
             due: None,
             waited: SimDuration::ZERO,
+            asked: None,
             cost: None,
             is_retry: false,
             reported: 0,
@@ -134,6 +137,7 @@ impl Ctx<'_> {
     pub(crate) fn end_attempt(&mut self, attempt: CallId, reply: Reply) -> Option<Reply> {
         let call = self.call(attempt);
         let (id, replica, took) = (call.attempt_of, call.replica, self.now().since(call.sent_at));
+        let asked = call.retry_after;
         let state = self.attempts_mut(id);
         let is_lead = state.lead == Some(attempt);
         if is_lead {
@@ -164,7 +168,7 @@ impl Ctx<'_> {
         if state.lead.is_some() || !state.others.is_empty() {
             return None;
         }
-        state.avoid = replica;
+        (state.avoid, state.asked) = (replica, asked);
         self.stop_timer(id);
         self.pursue(id, Next::Failed(reply, false)).map(|reply| self.settle(id, reply))
     }
@@ -330,6 +334,7 @@ impl Ctx<'_> {
         let state = self.attempts_mut(id);
         // What was not let through was tried all the same.
         state.tries += u32::from(short_circuited);
+        let asked = state.asked.take();
         let &mut Attempts { link, client, hop, tries, waited, .. } = state;
         let Policies { retry, clients, meter, draws, .. } = self.policies(link)?;
         let retry = retry.as_ref()?;
@@ -337,7 +342,8 @@ impl Ctx<'_> {
             return None;
         }
         let draws = &mut draws.draws(request, hop, tries * DRAWS + WAIT);
-        let wait = retry.wait.next(tries, waited, draws);
+        // Who is asked to wait longer does.
+        let wait = retry.wait.next(tries, waited, draws).max(asked.unwrap_or_default());
         if retry.respect_deadline && now.checked_add(wait).is_ok_and(|at| at >= deadline) {
             return None;
         }

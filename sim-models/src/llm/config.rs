@@ -14,6 +14,7 @@ pub use self::policies::{BatchingMode, KvAllocationMode};
 use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -141,6 +142,9 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
@@ -218,6 +222,7 @@ impl LlmConfig {
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }

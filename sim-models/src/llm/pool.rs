@@ -139,8 +139,9 @@ impl Pool {
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
+        let in_front = ctx.waiting_in_front();
         let meter = ctx.meter();
-        meter.queue.set(now, self.load.waiting + self.front.held());
+        meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
         meter.busy.set(now, self.load.running);
     }
 
@@ -181,8 +182,7 @@ impl Pool {
             }
         }
         for key in &output.admitted {
-            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+            ctx.began(CallId::from_bits(*key));
         }
         self.note(index, ctx);
     }

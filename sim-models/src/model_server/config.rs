@@ -17,6 +17,7 @@ use super::replica::{Replica, Shared};
 use super::report::ModelServerReport;
 use super::roofline::{Served, is_ranking};
 use super::server::Server;
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::device::{ClientId, Placement, Rate};
@@ -79,6 +80,9 @@ pub struct ModelServerConfig {
     /// batching its `max_queue_size` takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How many copies of the model run at once, and on what.
     #[serde(default)]
     pub instance_group: InstanceGroupConfig,

@@ -292,8 +292,7 @@ impl Replica {
             let job = shared.jobs.get_mut(*key).expect("kept while it waits");
             job.place = None;
             items += job.work.items;
-            let wait = now.since(ctx.call(job.call).arrived_at).as_nanos();
-            ctx.meter().wait.record(wait);
+            ctx.began(job.call);
             if shared.preserve_ordering {
                 self.order.push_back((job.call, None));
             }

@@ -12,6 +12,7 @@ use sim_core::time::{SimDuration, SimTime};
 use super::System;
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
+use crate::admission::Door;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
@@ -75,6 +76,7 @@ pub struct Scope<'a> {
     cost: &'a mut CostMeter,
     devices: &'a mut Devices,
     labels: &'a Labels,
+    quality: Option<&'a Quality>,
 }
 
 impl Scope<'_> {
@@ -94,6 +96,11 @@ impl Scope<'_> {
     /// Classes and tenants.
     pub fn labels(&self) -> &Labels {
         self.labels
+    }
+
+    /// Who is right, if the system says so.
+    pub fn quality(&self) -> Option<&Quality> {
+        self.quality
     }
 
     /// The component's meter, to set its capacity.
@@ -267,6 +274,12 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                 _ => {}
             }
         }
+        let knows_topics = config.traffic.values().any(|traffic| traffic.topics.is_some());
+        if matches!(component, ComponentConfig::SemanticCache(_)) && !knows_topics {
+            let message = format!("`{name}` goes by the topic of a request, and no traffic has topics");
+            return Err(ConfigError::new(["components", name], message)
+                .help("give a traffic source `topics = { count = 10000, zipf = 1.0 }`"));
+        }
         let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
         if let ComponentConfig::FeatureStore(store) = component
             && let Some(key) = store.needs_entities()
@@ -416,8 +429,11 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
+    let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
+    doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
@@ -432,9 +448,13 @@ pub fn build(
             cost: &mut cost,
             devices: &mut devices,
             labels: &labels,
+            quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
-        components.push(built.map_err(|error| error.within(name).within("components"))?);
+        let within = |error: ConfigError| error.within(name).within("components");
+        components.push(built.map_err(within)?);
+        let jitter = streams.keyed(&format!("{name} admission"), Purpose::Jitter);
+        doors.push(component.door(&labels, jitter).map_err(within)?);
     }
     devices.settle(&mut cost)?;
 
@@ -445,7 +465,6 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let quality = build_quality(config, &calls)?;
     let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
@@ -465,6 +484,7 @@ pub fn build(
         names,
         recorder: Recorder::new(width, count),
         meters,
+        doors,
         cost,
         devices,
         quality,

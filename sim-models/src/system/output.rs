@@ -143,6 +143,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         (component.report(end), pool, component.data_report(end), component.measures(end))
     };
     let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    for ((.., measures), door) in reports.iter_mut().zip(&system.core.doors) {
+        measures.extend(door.iter().flat_map(|door| door.measures(end)));
+    }
     let mut core = system.core;
     for (caller, measures) in core.link_measures(end) {
         reports[caller.index()].3.extend(measures);
