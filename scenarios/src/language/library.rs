@@ -22,6 +22,8 @@ pub fn library() -> &'static [LibraryScenario] {
         "recommender",
         "feature-store",
         "ranking-server",
+        "paged-attention",
+        "precision",
         "nightly-batch",
         "load-shedding",
         "gpu-sharing",

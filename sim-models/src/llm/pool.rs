@@ -4,7 +4,8 @@
 //! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
 //! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
 //! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
-//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due. A
+//! dynamic batch that waits for others is due when it has waited long enough.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
@@ -366,15 +367,6 @@ impl Component for Pool {
         Some(report)
     }
 
-    fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let utilization = self.report(now).and_then(|report| report.kv_utilization);
-        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
-                       sequences share blocks";
-        let mut measures = self.front.measures(now);
-        measures.push(Measure::known("kv_utilization", utilization, meaning));
-        measures
-    }
-
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
         let mut report = self.front.report(now);
         let (pool, engines) = self.measured(now);
@@ -383,6 +375,17 @@ impl Component for Pool {
             replica.engine = Some(engine);
         }
         Some(report)
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let (report, _) = self.measured(now);
+        let room = "tokens that the KV memory of a replica has room for";
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        let mut measures = self.front.measures(now);
+        measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
+        measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        measures
     }
 
     fn reset_measurements(&mut self, now: SimTime) {
