@@ -37,7 +37,11 @@ impl Fast {
     pub(in crate::llm::engine) fn underway(&self, now: SimTime) -> Underway {
         let Some(plan) = self.head.or(self.tail) else { return Underway::default() };
         let end = self.wall_end_of(self.ended + 1).unwrap_or(u64::MAX);
-        Underway { ticks: self.clock.ticks(now).min(end) - self.ended_wall, blocks: plan.used, tokens: plan.tokens }
+        Underway {
+            ticks: self.clock.ticks(now).min(end) - self.ended_wall,
+            blocks: plan.used,
+            tokens: plan.tokens,
+        }
     }
 
     /// Invariants that cost O(1).
