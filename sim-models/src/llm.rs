@@ -15,5 +15,5 @@ mod sharing;
 mod timing;
 
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
-pub use report::{LlmReplica, LlmReport, Rejected};
+pub use report::{LlmReport, Rejected};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};
