@@ -14,16 +14,17 @@
 //!
 //! The API server, where it takes time, holds each call before it is sent to a replica.
 
+mod dues;
 mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::time::{SimDuration, SimTime};
 
+use dues::Dues;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::engine::{Engine, Rejection, SeqId, Submission};
@@ -78,7 +79,7 @@ struct Active {
 pub(super) struct Pool {
     replicas: Vec<Replica>,
     /// When replicas are due.
-    due: BTreeSet<(SimTime, u32)>,
+    due: Dues,
     /// The event that waits for the first of them.
     alarm: Option<(SimTime, EventHandle)>,
     front: Front,
@@ -110,7 +111,7 @@ impl Pool {
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            due: BTreeSet::new(),
+            due: Dues::new(replicas),
             alarm: None,
             front,
             queue_cap,
@@ -134,8 +135,7 @@ impl Pool {
         let due = replica.engine.due();
         let before = std::mem::replace(&mut replica.due, due);
         if before != due {
-            before.map(|at| self.due.remove(&(at, index as u32)));
-            due.map(|at| self.due.insert((at, index as u32)));
+            self.due.set(index, due);
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
@@ -146,7 +146,7 @@ impl Pool {
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let first = self.due.first().map(|(at, _)| *at);
+        let first = self.due.soonest();
         if self.alarm.map(|(at, _)| at) == first {
             return;
         }
@@ -315,8 +315,8 @@ impl Component for Pool {
             return;
         }
         self.alarm = None;
-        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
-            self.advance(index as usize, ctx);
+        while let Some(index) = self.due.first_by(ctx.now()) {
+            self.advance(index, ctx);
         }
         self.set_alarm(ctx);
     }
