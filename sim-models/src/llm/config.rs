@@ -291,6 +291,9 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            pipeline_parallel_size: 1,
+            speculative: None,
+            lora: None,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
@@ -346,6 +349,7 @@ fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str)
         new_tokens: budget,
         decode_context: tokens,
         prefill_work: Pass::chunk_work(tokens, budget),
+        ..Pass::default()
     };
     match step.checked_ticks(&longest) {
         Some(_) => Ok(()),
@@ -388,11 +392,16 @@ fn refused(error: HardwareError) -> ConfigError {
 }
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
-    use engine::ConfigError::{BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, TooFewBlocks, Zero};
+    use engine::ConfigError::{
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, SpeculativePipeline, TooFewBlocks,
+        Zero,
+    };
     let key = match error {
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+        HostBelowGpu { .. } => "lora",
+        SpeculativePipeline => "speculative",
     };
     ConfigError::new([key], error.to_string())
 }

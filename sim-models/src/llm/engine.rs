@@ -67,16 +67,14 @@
 //! ```
 //! use sim_core::time::SimTime;
 //! use sim_models::hardware::timing::{Calibration, Coefficients, StepFunction, TICKS_PER_NANO};
-//! use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+//! use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
 //! let base = 1_000_000 * TICKS_PER_NANO;
 //! let step = StepFunction::new(Coefficients { base, ..Default::default() }, Calibration::Datasheet)?;
 //! let mut engine = Engine::new(EngineKind::Fast, EngineConfig::new(100), step)?;
 //! let mut tally = Tally::default();
 //! let mut now = SimTime::ZERO;
 //! for key in 0..4 {
-//!     let prefix = Prefix::None;
-//!     let submission = Submission { key, prompt_tokens: 32, output_tokens: 10, priority: 0, prefix };
-//!     engine.submit(now, &submission, &mut tally)?;
+//!     engine.submit(now, &Submission::new(key, 32, 10), &mut tally)?;
 //! }
 //! engine.advance(now, &mut tally);
 //! while let Some(due) = engine.due() {
@@ -90,7 +88,9 @@
 mod clock;
 mod config;
 mod fast;
+mod lora;
 mod sequence;
+mod speculation;
 mod stepwise;
 mod tally;
 
@@ -105,7 +105,9 @@ pub use config::{
     ConfigError, EngineConfig, EngineKind, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy,
 };
 use fast::Fast;
+pub use lora::{AdapterCounts, Lora};
 pub use sequence::{Prefix, Rejection, SeqId, Submission};
+pub use speculation::Speculation;
 use stepwise::Stepwise;
 pub use tally::{Tally, Underway};
 
@@ -187,9 +189,11 @@ impl Engine {
     /// # Errors
     /// Settings that no engine can run with: see [`EngineConfig::validate`].
     pub fn new(kind: EngineKind, config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
+        let steps_differ = config.pipeline_parallel_size > 1 || config.speculative.is_some();
         Ok(Self(match kind {
-            EngineKind::Fast => Inner::Fast(Box::new(Fast::new(config, step)?)),
-            EngineKind::Stepwise => Inner::Stepwise(Box::new(Stepwise::new(config, step)?)),
+            EngineKind::Fast if !steps_differ => Inner::Fast(Box::new(Fast::new(config, step)?)),
+            EngineKind::Fast => Inner::Stepwise(Box::new(Stepwise::new(config, step, true)?)),
+            EngineKind::Stepwise => Inner::Stepwise(Box::new(Stepwise::new(config, step, false)?)),
         }))
     }
 
@@ -220,18 +224,12 @@ impl Engine {
         submission: &Submission,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.submit(now, submission, tally),
-            Inner::Stepwise(engine) => engine.submit(submission),
-        }
+        either!(&mut self.0, engine => engine.submit(now, submission, tally))
     }
 
     /// Ends a sequence early; false if it has ended already. See the [module](self) for what remains of it.
     pub fn abort(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.abort(now, id, tally),
-            Inner::Stepwise(engine) => engine.abort(id),
-        }
+        either!(&mut self.0, engine => engine.abort(now, id, tally))
     }
 
     /// Takes the engine over all boundaries up to `now`; one that is idle begins to work.
@@ -250,18 +248,12 @@ impl Engine {
 
     /// Work takes another time from `now` on, that of the step underway as well.
     pub fn set_pace(&mut self, now: SimTime, pace: Pace, tally: &mut Tally) {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.set_pace(now, pace, tally),
-            Inner::Stepwise(engine) => engine.set_pace(now, pace),
-        }
+        either!(&mut self.0, engine => engine.set_pace(now, pace, tally));
     }
 
     /// Counts in `tally` all that has ended at `now`, so that it can be read or forgotten.
     pub fn settle(&mut self, now: SimTime, tally: &mut Tally) {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.settle(now, tally),
-            Inner::Stepwise(_) => {}
-        }
+        either!(&mut self.0, engine => engine.settle(now, tally));
     }
 
     /// A crash: the steps underway, all sequences and the cache are lost. Returns the callers' names of the
@@ -287,10 +279,7 @@ impl Engine {
 
     /// The load at `now`, which may lie between two boundaries.
     pub fn observe(&self, now: SimTime) -> EngineState {
-        match &self.0 {
-            Inner::Fast(engine) => engine.observe(now),
-            Inner::Stepwise(engine) => engine.observe(),
-        }
+        either!(&self.0, engine => engine.observe(now))
     }
 
     /// Checks all invariants: O(blocks).

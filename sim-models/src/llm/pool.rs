@@ -201,6 +201,8 @@ impl Pool {
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
+            adapter: None,
+            luck: request.key,
         };
         let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
         let key = self.active.insert(Active { replica: index as u32, sequence });

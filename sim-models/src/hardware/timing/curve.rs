@@ -52,6 +52,13 @@ impl Curve {
         &self.points
     }
 
+    /// The same, each of its points `share` times as high: `share` is at most 1.
+    pub(super) fn scaled(&self, share: f64) -> Self {
+        Self {
+            points: self.points.iter().map(|(count, ticks)| (*count, super::scaled(*ticks, share))).collect(),
+        }
+    }
+
     /// The ticks at `count`.
     #[inline]
     pub fn at(&self, count: u64) -> u128 {
