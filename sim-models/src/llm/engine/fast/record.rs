@@ -137,7 +137,7 @@ impl Records {
         (record.prompt, record.output) = (submission.prompt_tokens, submission.output_tokens);
         (record.generated, record.computed, record.scheduled) = (0, 0, 0);
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
-        record.adapter = submission.adapter;
+        (record.adapter, record.holds_adapter) = (submission.adapter, false);
         record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         record.shared = match config.enable_prefix_caching {
             true => record.content.covered / config.block_size,

@@ -108,7 +108,7 @@ impl Sequences {
         (record.generated, record.underway, record.registered) = (0, 0, 0);
         (record.computed, record.prefill_end, record.scheduled) = (0, 0, 0);
         record.totals = Totals::default();
-        record.adapter = submission.adapter;
+        (record.adapter, record.holds_adapter) = (submission.adapter, false);
         record.luck = submission.luck;
         record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         index
