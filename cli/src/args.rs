@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::results::Format;
 use scenarios::run::RunOptions;
 use scenarios::units::{Time, UnitError};
+use scenarios::{Loaded, ScenarioError};
 
 /// Simulates a whole AI system before it is built: what breaks first when its load grows ten times, and
 /// what that costs.
@@ -51,6 +52,9 @@ pub struct Input {
     /// Change a value, such as components.large.replicas=8 (may be given again)
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// Take this variant of the scenario instead of what is written [default: base]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -204,6 +208,12 @@ impl OutputFormat {
 }
 
 impl Input {
+    /// The scenario, or its variant.
+    pub fn load(&self, sets: &[String]) -> Result<Loaded, ScenarioError> {
+        let loaded = scenarios::load(&self.file, sets)?;
+        self.variant.as_ref().map_or(Ok(loaded.clone()), |name| loaded.variant(name))
+    }
+
     pub fn options(&self) -> RunOptions {
         RunOptions {
             scale: self.scale,

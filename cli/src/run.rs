@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use scenarios::Loaded;
 use scenarios::results::{RunResult, check_writable};
 use scenarios::run::{RunOptions, RunProgress};
 
@@ -22,7 +21,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.out.is_none() && matches!(args.format, OutputFormat::Parquet | OutputFormat::Arrow) {
         return Err(Failure::text("this format is not for a terminal").help("say where to: --out DIR"));
     }
-    let loaded = scenarios::load(&args.input.file, &args.sets())?;
+    let loaded = args.input.load(&args.sets())?;
     let options = RunOptions {
         threads: args.threads.map(usize::from),
         shuffle_ties: args.shuffle_ties,
@@ -62,7 +61,7 @@ fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
 }
 
 pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let loaded: Loaded = scenarios::load(&args.input.file, &args.input.set)?;
+    let loaded = args.input.load(&args.input.set)?;
     let warnings = scenarios::check(&loaded, &args.input.options())?;
     if args.canonical {
         print(&loaded.scenario.to_toml())?;
@@ -72,8 +71,15 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         print(&format!("warning: {warning}"))?;
     }
     let scenario = &loaded.scenario;
+    for variant in &scenario.variant {
+        scenarios::check(&loaded.variant(&variant.name)?, &args.input.options())?;
+    }
+    let variants = match scenario.variant.len() {
+        0 => String::new(),
+        count => format!(" {count} variants,"),
+    };
     print(&format!(
-        "{}: {} traffic sources, {} components, {} links: can be run",
+        "{}:{variants} {} traffic sources, {} components, {} links: can be run",
         scenario.name,
         scenario.traffic.len(),
         scenario.components.len(),

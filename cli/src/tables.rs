@@ -4,6 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use scenarios::bench::Figure;
 use scenarios::calibrate::{Calibrated, Errors};
+use scenarios::language::BASE;
 use scenarios::results::{Average, AverageRow, RunResult};
 
 /// Everything, ready to print.
@@ -21,6 +22,10 @@ pub fn report(result: &RunResult) -> String {
         sections.push(section("Components", "", &component_loads(&components)));
         if components.iter().any(|row| row.mean("gpus").is_some()) {
             sections.push(section("GPU pools", "", &pools(&components)));
+        }
+        let measures = result.measure_averages();
+        if !measures.is_empty() {
+            sections.push(section("Details", "", &details(&measures)));
         }
         sections.push(section("Cost", "", &costs(result, &summary)));
         if !result.verdicts.is_empty() {
@@ -70,8 +75,12 @@ fn heading(result: &RunResult) -> String {
         1.0 => String::new(),
         scale => format!(" at {scale}x"),
     };
+    let variant = match provenance.variant.as_str() {
+        BASE => String::new(),
+        name => format!(", variant `{name}`"),
+    };
     format!(
-        "{}{load}\n{} replications of {}, the first {} left out as warm-up; seed {}",
+        "{}{variant}{load}\n{} replications of {}, the first {} left out as warm-up; seed {}",
         provenance.scenario,
         result.outputs.len(),
         seconds(provenance.duration_s),
@@ -180,6 +189,23 @@ fn tokens(summary: &[AverageRow]) -> Table {
         }
         cells.push(Cell::new(optional(row.mean("output_tokens_per_s"), count)));
         table.add_row(cells);
+    }
+    table
+}
+
+/// What only some components have.
+fn details(measures: &[AverageRow]) -> Table {
+    let mut table = table(2, &["component", "of", "figure", "", "what it says"]);
+    for row in measures {
+        let [component, part, measure] = [0, 1, 2].map(|key| row.keys[key].clone());
+        let value = optional(row.mean("value"), |value| match measure.as_str() {
+            name if name.ends_with("_s") && !name.ends_with("_per_s") => seconds(value),
+            name if name.ends_with("_share") || name.ends_with("_ratio") => percent(value),
+            name if name.ends_with("_usd") => usd(value),
+            _ => rate(value),
+        });
+        let meaning = row.texts.get("meaning").cloned().unwrap_or_default();
+        table.add_row([component, part, measure, value, meaning]);
     }
     table
 }

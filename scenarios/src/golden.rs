@@ -40,7 +40,7 @@ pub struct Golden {
     pub outcome_hashes: Vec<String>,
 }
 
-/// All scenarios of the library by id.
+/// All scenarios of the library by id, and their variants by `id/variant`.
 pub type Goldens = BTreeMap<String, Golden>;
 
 /// Golden fingerprints that cannot be computed, read or written.
@@ -98,15 +98,28 @@ impl fmt::Display for Change {
 pub fn compute(threads: Option<usize>) -> Result<Goldens, GoldenError> {
     let options = RunOptions { threads, ..RunOptions::default() };
     let mut goldens = Goldens::new();
-    for entry in library() {
-        let mut loaded = language::parse(entry.text, &format!("{}.toml", entry.id), Path::new("."), &[])?;
+    let variants = library().iter().flat_map(|entry| {
+        let written = language::parse(entry.text, &format!("{}.toml", entry.id), Path::new("."), &[]);
+        written.map_or_else(
+            |error| vec![(entry.id.to_owned(), Err(error))],
+            |written| {
+                let variants = written.scenario.variant.iter();
+                let variants =
+                    variants.map(|v| (format!("{}/{}", entry.id, v.name), written.variant(&v.name)));
+                let variants: Vec<_> = variants.collect();
+                std::iter::once((entry.id.to_owned(), Ok(written))).chain(variants).collect()
+            },
+        )
+    });
+    for (id, loaded) in variants {
+        let mut loaded = loaded?;
         let run = &mut loaded.scenario.run;
         (run.duration, run.drain, run.replications) = (Some(DURATION), None, REPLICATIONS);
         run.warmup = Warmup::Fixed(Time::ZERO);
         let result = run::run(&loaded, &options, &RunProgress::new())?;
         let fingerprints = result.outputs.iter().map(|output| hex(output.fingerprint.value())).collect();
         let outcome_hashes = result.outputs.iter().map(|output| hex(output.outcome_hash)).collect();
-        goldens.insert(entry.id.to_owned(), Golden { fingerprints, outcome_hashes });
+        goldens.insert(id, Golden { fingerprints, outcome_hashes });
     }
     Ok(goldens)
 }

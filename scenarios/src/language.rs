@@ -14,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod variants;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
+pub use variants::BASE;
 
 use crate::scenario::Scenario;
 use source::{Fault, Source};
@@ -34,6 +36,8 @@ use tree::{Node, Places};
 pub struct Loaded {
     /// What the file and the overrides say.
     pub scenario: Scenario,
+    /// Name of the variant that it is; [`BASE`] for the scenario as it is written.
+    pub variant: String,
     source: Source,
     places: Places,
     base_dir: PathBuf,
@@ -56,16 +60,21 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
 pub fn parse(text: &str, name: &str, base_dir: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
     source::check(text, name)?;
     let source = Source { name: name.to_owned(), text: text.to_owned(), sets: sets.to_vec() };
-    let (scenario, places) = read(&source).map_err(|fault| source.error(fault))?;
-    Ok(Loaded { scenario, source, places, base_dir: base_dir.to_owned() })
+    let (scenario, places) = read(&source, None).map_err(|fault| source.error(fault))?;
+    Ok(Loaded { scenario, variant: BASE.to_owned(), source, places, base_dir: base_dir.to_owned() })
 }
 
-fn read(source: &Source) -> Result<(Scenario, Places), Fault> {
+/// Reads the scenario, or its variant of that number. What the overrides say holds in all of them.
+fn read(source: &Source, variant: Option<usize>) -> Result<(Scenario, Places), Fault> {
     let table = DeTable::parse(&source.text).map_err(|error| syntax_fault(&error, &source.text))?;
     let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+    if let Some(index) = variant {
+        variants::apply(&mut root, index)?;
+    }
     overrides::apply(&mut root, source)?;
     tree::check_numbers(&root)?;
     let scenario = decode::decode(&root, source)?;
+    variants::check(&root, source, &scenario)?;
     Ok((scenario, Places::new(None, &root, source)))
 }
 
@@ -95,10 +104,25 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// Hash of the canonical form, the same on every platform. How the file is written does not matter, but
-    /// for the order of names: of components, traffic and classes.
+    /// Hash of the canonical form without its variants, the same on every platform. How the file is written
+    /// does not matter, but for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {
-        stable_hash(self.scenario.to_toml().as_bytes())
+        let alone = Scenario { variant: Vec::new(), ..self.scenario.clone() };
+        stable_hash(alone.to_toml().as_bytes())
+    }
+
+    /// One of the scenario's variants, with the same overrides on top; [`BASE`] is the scenario as it is
+    /// written.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn variant(&self, name: &str) -> Result<Self, ScenarioError> {
+        if name == self.variant {
+            return Ok(self.clone());
+        }
+        let index = variants::find(&self.scenario, name).map_err(|fault| self.source.error(fault))?;
+        let (scenario, places) = read(&self.source, Some(index)).map_err(|fault| self.source.error(fault))?;
+        Ok(Self { scenario, variant: name.to_owned(), places, ..self.clone() })
     }
 
     /// Shows in the file (or the override) what the simulator found wrong. A value that is not there is

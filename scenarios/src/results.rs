@@ -16,6 +16,7 @@ mod write;
 use serde::Serialize;
 use sim_models::system::{RunOutput, RunPlan};
 
+use crate::language::BASE;
 use crate::scenario::Scenario;
 pub use averages::{Average, AverageRow};
 pub use verdicts::{CONFIDENCE, Verdict};
@@ -103,7 +104,7 @@ impl RunResult {
         interrupted: Option<Interrupted>,
         notes: Vec<String>,
     ) -> Self {
-        let variant = "base".to_owned();
+        let variant = BASE.to_owned();
         let provenance = Provenance {
             scenario: scenario.name.clone(),
             scenario_hash: hex(hash),

@@ -101,7 +101,7 @@ pub fn run(
 ) -> Result<RunResult, ScenarioError> {
     let Loaded { scenario, .. } = loaded;
     let result = run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress);
-    result.map_err(|error| show(loaded, options, error))
+    result.map(|result| result.named(&loaded.variant)).map_err(|error| show(loaded, options, error))
 }
 
 /// [`check`] of a scenario that was not read from a file. Paths of traces are
@@ -174,17 +174,19 @@ fn run_here(
         prepared.plan.warmup = found.length;
         notes.extend(found.finding);
     }
-    // Indexed, so that the order of results is that of the numbers whoever finishes first.
-    let outputs: Vec<Option<RunOutput>> = (0..prepared.replications)
-        .into_par_iter()
-        .map(|replication| {
-            let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
-            if output.is_some() {
-                progress.finish_replication();
-            }
-            Ok(output)
-        })
-        .collect::<Result<_, ConfigError>>()?;
+    let one = |replication| {
+        let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
+        if output.is_some() {
+            progress.finish_replication();
+        }
+        Ok(output)
+    };
+    let outputs: Vec<Option<RunOutput>> = match prepared.replications {
+        // Starts no threads.
+        1 => vec![one(0)?],
+        // Indexed, so that the order of results is that of the numbers whoever finishes first.
+        many => (0..many).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
+    };
 
     let finished = outputs.into_iter().zip(0..).filter_map(|(output, number)| Some((number, output?)));
     let (replications, outputs): (Vec<u64>, Vec<RunOutput>) = finished.unzip();

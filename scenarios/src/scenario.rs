@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_models::device::DeviceConfig;
 use sim_models::link::LinkConfig;
+use sim_models::quality::QualityConfig;
 use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
 use sim_models::traffic::TrafficConfig;
@@ -34,12 +35,35 @@ pub struct Scenario {
     /// GPUs that several of them share, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub devices: IndexMap<String, DeviceConfig>,
+    /// Which models are right how often, and on the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
+    /// The same system with a few values changed, to compare it with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variant: Vec<VariantConfig>,
+}
+
+/// The same system with a few values changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// What it is called in results; `base` is the scenario as it is written.
+    pub name: String,
+    /// What it shows, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// New values, by path: `"components.features.read" = "multi_get"`. A path that is not there yet is made.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub set: IndexMap<String, serde_json::Value>,
+    /// Paths of values that are taken away first, so that their defaults hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
 }
 
 impl Scenario {
@@ -49,6 +73,7 @@ impl Scenario {
             traffic: self.traffic.clone(),
             components: self.components.clone(),
             devices: self.devices.clone(),
+            quality: self.quality.clone(),
             links: self.links.clone(),
             faults: self.fault.clone(),
         }

@@ -14,6 +14,7 @@ use crate::cost::CostMeter;
 use crate::device::{ClientId, Devices, Rate};
 use crate::link::{Link, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::quality::Quality;
 use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
@@ -42,6 +43,7 @@ pub struct Core {
     pub(crate) meters: Vec<ComponentMeter>,
     pub(crate) cost: CostMeter,
     pub(crate) devices: Devices,
+    pub(crate) quality: Option<Quality>,
     /// By class, then tenant.
     pub(crate) request_meters: Vec<RequestMeter>,
     pub(crate) bounds: Vec<GoodputBounds>,
@@ -122,6 +124,13 @@ impl Ctx<'_> {
     /// Whether a call is not over yet.
     pub fn is_live(&self, id: CallId) -> bool {
         self.core.calls.get(id).is_some()
+    }
+
+    /// Whether nobody will hear the answer to a live call of mine: its caller has stopped waiting, or its
+    /// deadline has come.
+    pub fn is_expired(&self, id: CallId) -> bool {
+        let call = self.call(id);
+        !call.awaited || call.deadline <= self.now()
     }
 
     /// A live call, to set its `scratch`.
@@ -408,6 +417,9 @@ impl Ctx<'_> {
             let bounds = &core.bounds[usize::from(request.class)];
             let in_window = now <= core.arrivals_until;
             core.request_meters[cell].end(request, outcome, now, bounds, in_window);
+            if let Some(quality) = core.quality.as_mut().filter(|_| outcome.is_answer()) {
+                core.request_meters[cell].score(quality.end(request));
+            }
         }
         if request.open_calls == 0 {
             core.requests.remove(id);
@@ -440,6 +452,9 @@ impl Ctx<'_> {
         if heard.is_none() {
             let callee = self.call(id).callee;
             self.core.meters[callee.index()].unheard += 1;
+        }
+        if self.core.quality.is_some() && heard.is_some_and(|reply| reply.outcome.is_answer()) {
+            self.hear_answer(id);
         }
         heard
     }

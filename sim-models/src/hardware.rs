@@ -36,6 +36,11 @@ use thiserror::Error;
 
 use precision::Precision;
 
+/// Reads built-in data as the build script packed them.
+fn unpack<T: serde::de::DeserializeOwned>(packed: &[u8]) -> T {
+    rmp_serde::from_slice(packed).unwrap_or_else(|error| panic!("built-in data: {error}"))
+}
+
 /// The numbers of GPUs that one replica of a model may be split over (one host).
 pub const TENSOR_PARALLEL: [u64; 4] = [1, 2, 4, 8];
 

@@ -5,6 +5,7 @@
 //!   components that serve them.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
+//! - [`quality`]: who is right on which request, and what single models would have come to.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
@@ -30,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod admission;
 pub mod call;
 pub mod component;
 pub mod context;
@@ -47,6 +49,7 @@ pub mod model_server;
 pub mod offline_store;
 pub mod pipeline;
 pub mod pool;
+pub mod quality;
 pub mod request;
 pub mod router;
 pub mod service;

@@ -11,8 +11,9 @@ pub mod engine;
 mod pool;
 pub mod replay;
 mod report;
+mod sharing;
 mod timing;
 
-pub use config::LlmConfig;
+pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
 pub use report::{LlmReplica, LlmReport, Rejected};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

@@ -374,7 +374,9 @@ impl Front {
         let replica = replica_of(call, ctx);
         let ok = match reply.outcome {
             Outcome::Rejected => {
-                self.members[replica].calls -= 1;
+                // One that was dropped after it had waited may have come before the measured part.
+                let calls = &mut self.members[replica].calls;
+                *calls = calls.saturating_sub(1);
                 None
             }
             outcome => Some(outcome.is_answer()),

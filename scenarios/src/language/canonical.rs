@@ -32,7 +32,7 @@ impl Layout<'_> {
     /// A `[header]` and its entries, then the sections below it. `path` is the header without quotes.
     fn section(&mut self, header: &str, path: &str, table: &DeTable) {
         let below = |key: &str, node: &Node| match path {
-            "" => node.get_ref().is_table() || key == "fault",
+            "" => node.get_ref().is_table() || ["fault", "variant"].contains(&key),
             _ => NAMED.contains(&format!("{path}.{key}").as_str()),
         };
         let named = NAMED.contains(&path);

@@ -22,6 +22,10 @@ struct Segment {
     span: Range<usize>,
 }
 
+/// Keys from the top of a scenario to a value.
+#[derive(Debug)]
+pub(super) struct Path(Vec<Segment>);
+
 /// A path as `--set` takes it, for messages.
 pub(super) fn path_text(path: &[String]) -> String {
     let quoted = |key: &String| match key.contains(['.', '=', '"', '\'', ' ']) || key.is_empty() {
@@ -29,6 +33,23 @@ pub(super) fn path_text(path: &[String]) -> String {
         false => key.clone(),
     };
     path.iter().map(quoted).collect::<Vec<_>>().join(".")
+}
+
+/// Splits `a."b.c".0` into its keys, all at the place of the whole.
+pub(super) fn split_path(text: &str, place: Range<usize>) -> Result<Path, Fault> {
+    // As an override without a value: what is wrong with the one is wrong with the other.
+    let with_value = format!("{text}=");
+    let placed = |fault: Fault| {
+        Fault { span: place.clone(), ..fault }.help("expected a path such as components.edge.servers")
+    };
+    let (mut segments, start) = split(&with_value, 0).map_err(placed)?;
+    if start < with_value.len() {
+        return Err(placed(Fault::new(0..0, format!("`=` in the path `{text}`"))));
+    }
+    for segment in &mut segments {
+        segment.span = place.clone();
+    }
+    Ok(Path(segments))
 }
 
 /// Splits `a."b.c".0=value` into its keys and the place of the value.
@@ -114,8 +135,12 @@ fn value(text: &str, base: usize) -> Result<Node<'_>, Fault> {
 fn apply_one<'a>(root: &mut Node<'a>, text: &'a str, base: usize) -> Result<(), Fault> {
     let (segments, start) = split(text, base)?;
     let value = value(&text[start..], base + start)?;
-    let names: Vec<String> = segments.iter().map(|segment| segment.name.clone()).collect();
-    let (last, parents) = segments.split_last().expect("a path has a key");
+    set_at(root, &Path(segments), value)
+}
+
+/// Puts a value at a path, in place of what is there.
+pub(super) fn set_at<'a>(root: &mut Node<'a>, path: &Path, value: Node<'a>) -> Result<(), Fault> {
+    let (names, last, parents) = path.parts();
     let mut node = root.get_mut();
     for (depth, segment) in parents.iter().enumerate() {
         node = child(node, &names[..depth], segment)?;
@@ -126,6 +151,35 @@ fn apply_one<'a>(root: &mut Node<'a>, text: &'a str, base: usize) -> Result<(), 
         *existing(node, &names[..parents.len()], last)? = value;
     }
     Ok(())
+}
+
+/// Takes away what is at a path: its default holds again.
+pub(super) fn remove_at(root: &mut Node, path: &Path) -> Result<(), Fault> {
+    let (names, last, parents) = path.parts();
+    let mut node = root.get_mut();
+    for (depth, segment) in parents.iter().enumerate() {
+        node = existing(node, &names[..depth], segment)?.get_mut();
+    }
+    existing(node, &names[..parents.len()], last)?;
+    match node {
+        DeValue::Table(table) => drop(table.remove(last.name.as_str())),
+        DeValue::Array(items) => {
+            let gone: usize = last.name.parse().expect("the entry was found");
+            let kept = items.iter().enumerate().filter(|(index, _)| *index != gone);
+            *items = kept.map(|(_, item)| item.clone()).collect();
+        }
+        _ => unreachable!("only tables and arrays have entries"),
+    }
+    Ok(())
+}
+
+impl Path {
+    /// All names, the last key, and those before it.
+    fn parts(&self) -> (Vec<String>, &Segment, &[Segment]) {
+        let names = self.0.iter().map(|segment| segment.name.clone()).collect();
+        let (last, parents) = self.0.split_last().expect("a path has a key");
+        (names, last, parents)
+    }
 }
 
 /// The table or array at a key, made where there may be one.

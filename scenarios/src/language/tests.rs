@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod properties;
+mod variants;
 
 use sim_models::system::{ComponentConfig, RunPlan, Traces, build};
 

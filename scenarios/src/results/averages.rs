@@ -6,7 +6,7 @@ use polars::prelude::{AnyValue, DataFrame};
 use sim_core::stats::replication_interval;
 
 use super::RunResult;
-use super::columns::{COMPONENTS, COSTS, Frame, Kind, SUMMARY};
+use super::columns::{COMPONENTS, COSTS, Frame, Kind, MEASURES, SUMMARY};
 use super::verdicts::CONFIDENCE;
 
 /// The mean of one figure over the replications.
@@ -47,6 +47,11 @@ impl RunResult {
         averages(&self.components(), COMPONENTS, &["component"])
     }
 
+    /// The `measures` frame averaged, keyed by component, part (empty for all of it) and measure.
+    pub fn measure_averages(&self) -> Vec<AverageRow> {
+        averages(&self.measures(), MEASURES, &["component", "part", "measure"])
+    }
+
     /// The `costs` frame, keyed by component and resource.
     pub fn cost_averages(&self) -> Vec<AverageRow> {
         averages(&self.costs(), COSTS, &["component", "resource"])
@@ -64,7 +69,7 @@ fn averages(frame: &DataFrame, shape: Frame, keys: &[&str]) -> Vec<AverageRow> {
     let text = |value: AnyValue| value.get_str().map(str::to_owned);
     let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
     for row in 0..frame.height() {
-        let key: Vec<String> = keys.iter().filter_map(|key| text(value(key, row))).collect();
+        let key: Vec<String> = keys.iter().map(|key| text(value(key, row)).unwrap_or_default()).collect();
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, rows)) => rows.push(row),
             None => groups.push((key, vec![row])),

@@ -129,6 +129,18 @@ pub const SUMMARY: Frame = Frame {
         column("prompt_tokens", Count, "tokens", "Prompt tokens of answered requests"),
         column("output_tokens", Count, "tokens", "Output tokens of answered requests"),
         column("output_tokens_per_s", Real, "1/s", "Output tokens by measured time"),
+        column(
+            "accuracy",
+            Real,
+            "",
+            "Share of the answers that were right; null unless the scenario has a `quality` table",
+        ),
+        column(
+            "usage_usd_per_request",
+            Real,
+            "USD",
+            "What is paid by use (tokens, calls) by ended request; null where nothing is",
+        ),
         column("cost_usd_per_hour", Real, "USD/h", "Bill of the whole system; only in the row of all"),
         column("cost_usd_per_month", Real, "USD", "The same for 730 hours; only in the row of all"),
         column("cost_usd_per_1k_good", Real, "USD", "Bill by 1,000 good requests; only in the row of all"),
@@ -244,8 +256,8 @@ pub const COSTS: Frame = Frame {
         MULTIPLIER,
         column("component", Text, "", "Name of the component that is billed"),
         column("resource", Text, "", "What is paid for"),
-        column("units", Real, "", "Units of it held, on average"),
-        column("unit_usd_per_hour", Real, "USD/h", "Price of a unit"),
+        column("units", Real, "", "Units of it held, on average; of what is paid by use, units used an hour"),
+        column("unit_usd_per_hour", Real, "USD/h", "Price of a unit for an hour, or of using one"),
         column("usd_per_hour", Real, "USD/h", "Price of all"),
         column("usd_per_month", Real, "USD", "Price of all for 730 hours"),
         column("source", Text, "", "Where the price comes from"),
@@ -292,13 +304,14 @@ pub const OUTCOMES: Frame = Frame {
 pub const MEASURES: Frame = Frame {
     name: "measures",
     row: "A figure that components of one kind, or links with policies, have and others have not: hits of a \
-          cache, trips of a breaker. In one replication, over the measured part of the run and what follows \
+          cache, trips of a breaker; and, of the `system`, what single models would have come to, where the \
+          scenario has a `quality` table. In one replication, over the measured part of the run and what follows \
           until its end.",
     columns: &[
         VARIANT,
         MULTIPLIER,
         REPLICATION,
-        column("component", Text, "", "Name of the component"),
+        column("component", Text, "", "Name of the component, or `system`"),
         column("part", Text, "", "What of it, such as a callee or a replica; null for all of it"),
         column("measure", Text, "", "Name of the figure; a unit is its ending"),
         column("value", Real, "", "Its value; null where nothing was seen that it could be about"),

@@ -2,6 +2,7 @@
 
 use polars::prelude::DataFrame;
 use sim_models::meter::RequestMeter;
+use sim_models::quality::QualityOutput;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 
@@ -200,6 +201,13 @@ impl RunResult {
                     ]);
                 }
             }
+            for measure in output.quality.iter().flat_map(QualityOutput::measures) {
+                table.row(&[
+                    &self.keys(),
+                    &cells![replication, ALL_COMPONENTS, measure.part.as_deref(), measure.name],
+                    &cells![measure.value, measure.meaning],
+                ]);
+            }
         }
         table.finish()
     }
@@ -222,11 +230,11 @@ impl RunResult {
     }
 }
 
-/// What the series call the whole system.
+/// What series and measures call the whole system.
 const ALL_COMPONENTS: &str = "system";
 
-/// From `born` to `output_tokens_per_s`.
-fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>; 29] {
+/// From `born` to `usage_usd_per_request`.
+fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>; 31] {
     let [ok, degraded, rejected, timed_out, failed] = requests.outcomes;
     let latency = Times::of(&requests.latency);
     let (ttft, tpot) = (Times::of(&requests.ttft), Times::of(&requests.tpot));
@@ -261,6 +269,8 @@ fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>;
         requests.prompt_tokens,
         requests.output_tokens,
         rate(requests.output_tokens),
+        requests.accuracy(),
+        metrics::usage_per_request(output, requests),
     ]
 }
 

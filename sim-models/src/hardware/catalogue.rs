@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::HardwareError;
+use super::{HardwareError, unpack};
 pub use config_json::{ARCHITECTURES, ModelFileError};
 pub use gpu::{Gpu, Measured};
 pub use model::{Latent, Model, ModelKind, Sliding};
@@ -78,15 +78,13 @@ struct Models {
 }
 
 static GPUS: LazyLock<Vec<Gpu>> = LazyLock::new(|| {
-    let read = |text| toml::from_str::<GpuFile>(text).expect("the built-in hardware parses").gpu;
-    let mut gpus = read(include_str!("../../data/gpus.toml"));
-    gpus.extend(read(include_str!("../../data/cpus.toml")));
-    gpus
+    let gpus: GpuFile = unpack(include_bytes!(concat!(env!("OUT_DIR"), "/gpus.msgpack")));
+    let cpus: GpuFile = unpack(include_bytes!(concat!(env!("OUT_DIR"), "/cpus.msgpack")));
+    [gpus.gpu, cpus.gpu].concat()
 });
 
 static MODELS: LazyLock<Models> = LazyLock::new(|| {
-    let file: ModelFile =
-        toml::from_str(include_str!("../../data/models.toml")).expect("the built-in models parse");
+    let file: ModelFile = unpack(include_bytes!(concat!(env!("OUT_DIR"), "/models.msgpack")));
     let transformers = file.model.into_iter().map(|entry| {
         let model = config_json::read(&entry.config)
             .unwrap_or_else(|error| panic!("the built-in {}: {error}", entry.id));

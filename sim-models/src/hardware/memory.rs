@@ -122,6 +122,12 @@ impl MemoryPlan {
         self.kv_blocks - 1
     }
 
+    /// What the engine takes of the GPU's memory from its start on.
+    pub fn held_bytes(&self) -> u64 {
+        let cache = self.kv_blocks * self.block_size * self.kv_bytes_per_token;
+        self.weights_bytes + self.activation_bytes + self.overhead_bytes + cache
+    }
+
     /// Tokens of context that the KV cache holds.
     pub fn kv_tokens(&self) -> u64 {
         self.usable_blocks() * self.block_size

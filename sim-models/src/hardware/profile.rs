@@ -157,8 +157,7 @@ pub struct Profile {
 }
 
 static BUILTIN: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-    let text = include_str!("../../data/profiles/h100-sxm-vllm-0.24.toml");
-    vec![Profile::parse(text, "the built-in profile").expect("the built-in profile is valid")]
+    vec![super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h100-sxm-vllm-0.24.msgpack")))]
 });
 
 impl Profile {

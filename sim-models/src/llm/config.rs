@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
-use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
+use super::engine::{
+    self, Batching, DynamicBatching, Engine, EngineConfig, EngineKind, KvAllocation, Reservation,
+    SchedulingPolicy,
+};
 use super::pool::{Pool, Setup};
 use super::timing::{Hardware, TimingConfig};
 use crate::component::Component;
@@ -21,7 +24,7 @@ use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
-use crate::units::HourlyPrice;
+use crate::units::{HourlyPrice, Number};
 
 /// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
 /// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
@@ -32,8 +35,20 @@ pub struct LlmConfig {
     /// `config.json`, relative to the scenario's file: what ends in `.json` is a path.
     pub model: String,
     /// The GPU, by its id in the catalogue, such as `h100-sxm`, or a CPU host such as
-    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM.
-    pub gpu: String,
+    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM. Either this or `device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// A GPU that the pool shares with others, by its name under `devices`, in place of GPUs of its own.
+    /// All replicas are on it, each a process with its own memory and, with MIG, its own slice: give each no
+    /// more of the memory than its part (`gpu_memory_utilization`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// On a device with MIG, the profile of a replica's slice, such as `3g.40gb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_profile: Option<String>,
+    /// On a device with MPS, the most of the GPU that a replica may use, in percent. Default: 100, as in MPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_thread_percentage: Option<Number>,
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
@@ -92,6 +107,25 @@ pub struct LlmConfig {
     /// Whether a step is scheduled while the one before it runs. Default: true, as in vLLM since 0.14.0.
     #[serde(default = "yes")]
     pub async_scheduling: bool,
+    /// How sequences are put together: `continuous` (they join and leave at every step), or whole requests:
+    /// `static` (who waits goes when the engine is idle, and the batch of at most `max_num_seqs` runs until its
+    /// longest ends, as with FasterTransformer) or `dynamic` (the same, but a batch may wait for more to come, as
+    /// with Triton's dynamic batcher). Default: continuous.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batching: BatchingMode,
+    /// With `batching = "dynamic"`, when a batch goes. Default: at once, as Triton's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_batching: Option<DynamicBatching>,
+    /// Where the KV cache of a sequence is: `paged` (in blocks that are taken one by one) or `contiguous` (in one
+    /// run of a power of two blocks, reserved when the sequence is admitted; then no request is ever preempted,
+    /// and `enable_prefix_caching` has no effect). Default: paged, as in vLLM.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kv_allocation: KvAllocationMode,
+    /// With `kv_allocation = "contiguous"`, how much is reserved: `max` (`max_model_len` tokens), `pow2` (the
+    /// prompt, and the answer's length rounded up to a power of two) or `oracle` (prompt and answer exactly): the
+    /// variants of Orca that PagedAttention was compared with. Default: max.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -112,6 +146,34 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+}
+
+/// How sequences are put together: see [`Batching`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchingMode {
+    /// They join and leave at every step.
+    #[default]
+    Continuous,
+    /// Whole batches, as soon as anybody waits.
+    Static,
+    /// Whole batches that may wait for more to come.
+    Dynamic,
+}
+
+/// Where keys and values are kept: see [`KvAllocation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KvAllocationMode {
+    /// In blocks, each taken when it is needed.
+    #[default]
+    Paged,
+    /// In one run of memory, reserved at the admission.
+    Contiguous,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {
@@ -151,7 +213,10 @@ impl LlmConfig {
     pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
         Self {
             model: model.into(),
-            gpu: gpu.into(),
+            gpu: Some(gpu.into()),
+            device: None,
+            mig_profile: None,
+            active_thread_percentage: None,
             tensor_parallel: one(),
             data_parallel_size: one(),
             precision: None,
@@ -168,6 +233,10 @@ impl LlmConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: yes(),
+            batching: BatchingMode::default(),
+            dynamic_batching: None,
+            kv_allocation: KvAllocationMode::default(),
+            reservation: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
@@ -210,8 +279,15 @@ impl LlmConfig {
         }))
     }
 
-    fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
-        gpu(&self.gpu).map_err(|error| refused(error.into()))
+    /// The GPU of its own.
+    pub(super) fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
+        match &self.gpu {
+            Some(id) => gpu(id).map_err(|error| refused(error.into())),
+            None => {
+                Err(ConfigError::new(["gpu"], "no `gpu` is given")
+                    .help("expected a GPU, such as \"h100-sxm\""))
+            }
+        }
     }
 
     fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
@@ -238,8 +314,12 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
     pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
+        self.memory_on(self.gpu()?)
+    }
+
+    fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
-        MemoryPlan::new(self.gpu()?, &model, &self.memory_settings(&model)?).map_err(refused)
+        MemoryPlan::new(gpu, &model, &self.memory_settings(&model)?).map_err(refused)
     }
 
     /// The time of a replica's steps.
@@ -247,11 +327,16 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name or a setting out of range, with its key.
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
-        let (gpu, model) = (self.gpu()?, self.model()?);
+        self.step_function_on(self.gpu()?, false)
+    }
+
+    fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
+        let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
         let hardware = Hardware {
             gpu,
+            is_slice,
             model: &model,
             precision: settings.precision,
             kv_precision: settings.kv_format(),
@@ -272,7 +357,10 @@ impl LlmConfig {
     /// # Errors
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine_config(&self) -> Result<EngineConfig, ConfigError> {
-        let memory = self.memory()?;
+        self.engine_config_with(&self.memory()?)
+    }
+
+    fn engine_config_with(&self, memory: &MemoryPlan) -> Result<EngineConfig, ConfigError> {
         let context = self.model()?.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
@@ -294,14 +382,43 @@ impl LlmConfig {
             pipeline_parallel_size: 1,
             speculative: None,
             lora: None,
+            batching: self.batching()?,
+            kv_allocation: self.kv_allocation()?,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
     }
 
+    fn batching(&self) -> Result<Batching, ConfigError> {
+        match (self.batching, &self.dynamic_batching) {
+            (BatchingMode::Dynamic, dynamic) => Ok(Batching::Dynamic(dynamic.clone().unwrap_or_default())),
+            (_, Some(_)) => Err(ConfigError::new(["dynamic_batching"], "these batches are not dynamic")
+                .help("expected `batching = \"dynamic\"` beside it")),
+            (BatchingMode::Static, None) => Ok(Batching::Static),
+            (BatchingMode::Continuous, None) => Ok(Batching::Continuous),
+        }
+    }
+
+    fn kv_allocation(&self) -> Result<KvAllocation, ConfigError> {
+        match (self.kv_allocation, self.reservation) {
+            (KvAllocationMode::Contiguous, reservation) => {
+                Ok(KvAllocation::Contiguous(reservation.unwrap_or_default()))
+            }
+            (KvAllocationMode::Paged, Some(_)) => {
+                Err(ConfigError::new(["reservation"], "paged KV memory is not reserved")
+                    .help("expected `kv_allocation = \"contiguous\"` beside it"))
+            }
+            (KvAllocationMode::Paged, None) => Ok(KvAllocation::Paged),
+        }
+    }
+
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let (config, step) = (self.engine_config()?, self.step_function()?);
+        let place = self.place(scope)?;
+        let memory = self.memory_on(&place.gpu)?;
+        let config = self.engine_config_with(&memory)?;
+        let step = self.step_function_on(&place.gpu, place.is_slice)?;
+        place.occupy(&memory, scope)?;
         if !replicas.is_multiple_of(self.data_parallel_size) {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
@@ -312,21 +429,17 @@ impl LlmConfig {
             replicas,
             balancer: &self.balancer,
             health: &self.health,
-            prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
+            prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
         let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
         let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
-        let gpu = self.gpu()?;
-        let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        let gpus = match self.device {
+            Some(_) => 1,
+            None => u64::from(replicas) * u64::from(self.tensor_parallel),
         };
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+        self.put_on_the_bill(&place.gpu, gpus, scope);
         Ok(Box::new(Pool::new(Setup {
             engine,
             calibration,
@@ -336,14 +449,29 @@ impl LlmConfig {
             gpus,
             front,
             queue_cap: self.queue_cap,
+            clients: place.clients,
         })))
+    }
+
+    /// GPUs of its own; a device puts itself on the bill.
+    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) {
+        if self.device.is_some() {
+            return;
+        }
+        let (price, source) = match self.price_per_gpu_hour {
+            Some(price) => (price.per_hour(), "the scenario"),
+            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        };
+        let (cost, me) = scope.cost();
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
     }
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.max_num_batched_tokens);
+    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
@@ -393,15 +521,22 @@ fn refused(error: HardwareError) -> ConfigError {
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
     use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, SpeculativePipeline, TooFewBlocks,
-        Zero,
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether, PreferredTooLarge,
+        ReservationTooLarge, TooFewBlocks, Zero,
     };
     let key = match error {
+        PreferredTooLarge { .. } => {
+            return ConfigError::new(["dynamic_batching", "preferred_batch_size"], error.to_string());
+        }
+        ReservationTooLarge { .. } => "max_model_len",
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
         HostBelowGpu { .. } => "lora",
-        SpeculativePipeline => "speculative",
+        NotTogether { other, .. } => match other {
+            "speculative decoding" => "speculative",
+            other => other,
+        },
     };
     ConfigError::new([key], error.to_string())
 }

@@ -49,6 +49,11 @@
 //!   place and its blocks are freed at the end of the step underway, behind those of the sequences that
 //!   finish; the work of the steps already scheduled does not change. One that waits is gone altogether.
 //!
+//! # Other ways
+//! [`Batching`] says who may join a batch and when, [`KvAllocation`] where keys and values are kept: with
+//! them an engine is one of those that came before vLLM (FasterTransformer behind a batcher, Orca). Their rules
+//! are in `batching.rs` and `reservation.rs`.
+//!
 //! # Time
 //! Steps last whole ticks of 1/1024 ns, and the next step begins at the very tick at which the one before
 //! ended. What comes of a boundary is there at the first whole nanosecond that is not before it. Within a
@@ -85,10 +90,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batching;
+mod buddy;
 mod clock;
 mod config;
 mod fast;
 mod lora;
+mod reservation;
 mod sequence;
 mod speculation;
 mod stepwise;
@@ -100,12 +108,14 @@ mod agreement;
 use sim_core::time::SimTime;
 
 use crate::hardware::timing::StepFunction;
+pub use batching::{Batching, DynamicBatching};
 pub use clock::Pace;
 pub use config::{
     ConfigError, EngineConfig, EngineKind, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy,
 };
 use fast::Fast;
 pub use lora::{AdapterCounts, Lora};
+pub use reservation::{KvAllocation, Reservation};
 pub use sequence::{Prefix, Rejection, SeqId, Submission};
 pub use speculation::Speculation;
 use stepwise::Stepwise;
@@ -189,6 +199,7 @@ impl Engine {
     /// # Errors
     /// Settings that no engine can run with: see [`EngineConfig::validate`].
     pub fn new(kind: EngineKind, config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
+        let config = config.effective();
         let steps_differ = config.pipeline_parallel_size > 1 || config.speculative.is_some();
         Ok(Self(match kind {
             EngineKind::Fast if !steps_differ => Inner::Fast(Box::new(Fast::new(config, step)?)),
@@ -203,13 +214,13 @@ impl Engine {
     }
 
     /// Whether no step is underway. With sequences waiting it wants to be [advanced](Engine::advance), once
-    /// all that arrives in this nanosecond is there.
+    /// all that arrives in this nanosecond is there; if a dynamic batch waits for others, it then stays idle.
     pub fn is_idle(&self) -> bool {
         either!(&self.0, engine => engine.is_idle())
     }
 
-    /// When the engine must be advanced next, if nothing happens before: none without a step underway, and
-    /// none if that is beyond what ticks (208 days of uninterrupted work) or times can count.
+    /// When the engine must be advanced next, if nothing happens before: none without a step underway (but for
+    /// a dynamic batch that waits for others no longer than until then), and none if that is beyond what ticks (208 days of uninterrupted work) or times can count.
     pub fn due(&self) -> Option<SimTime> {
         either!(&self.0, engine => engine.due())
     }
@@ -267,7 +278,8 @@ impl Engine {
         either!(&self.0, engine => engine.underway(now))
     }
 
-    /// Sequences in the batch, with those aborted in the step underway.
+    /// Sequences in the batch, with those aborted in the step underway and, where a batch ends as a whole, those
+    /// that have all their tokens.
     pub fn running(&self) -> u32 {
         either!(&self.0, engine => engine.running())
     }

@@ -25,12 +25,14 @@ use sim_core::time::{SimDuration, SimTime};
 
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
+use super::engine::{Engine, Rejection, SeqId, Submission};
 use super::report::{Facts, Measures};
+use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
+use crate::device::ClientId;
 use crate::pool::{Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
@@ -58,6 +60,8 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
+    /// Each replica's name on the GPU that they share; none with GPUs of their own.
+    pub(super) clients: Vec<ClientId>,
 }
 
 /// A call in an engine.
@@ -78,6 +82,7 @@ pub(super) struct Pool {
     queue_cap: Option<NonZeroU32>,
     wake: SimDuration,
     frontend: FrontEnd,
+    sharing: Sharing,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -87,7 +92,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap } = setup;
+        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -105,6 +110,7 @@ impl Pool {
             queue_cap,
             wake,
             frontend,
+            sharing: Sharing::new(clients),
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -116,6 +122,7 @@ impl Pool {
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
         let replica = &mut self.replicas[index];
+        self.sharing.note(index, &mut replica.engine, &mut self.measures.tallies[index], ctx);
         let (old, new) = replica.note();
         self.load.replace((old, new));
         let due = replica.engine.due();
@@ -182,7 +189,9 @@ impl Pool {
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
             Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::ExceedsCache { .. } | Rejection::ExceedsReservation { .. }) => {
+                &mut rejected.exceeds_cache
+            }
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
         self.front.reply(call, Reply::REJECTED, ctx);
@@ -297,10 +306,11 @@ impl Component for Pool {
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        let Self { front, replicas, active, measures, .. } = self;
+        let Self { front, replicas, active, measures, sharing, .. } = self;
         if let Fault::Slow { factor } = *fault {
-            for (replica, tally) in replicas.iter_mut().zip(&mut measures.tallies) {
-                replica.engine.set_pace(ctx.now(), Pace::slowed(factor), tally);
+            sharing.slowed = factor;
+            for (index, (replica, tally)) in replicas.iter_mut().zip(&mut measures.tallies).enumerate() {
+                replica.engine.set_pace(ctx.now(), sharing.pace(index), tally);
             }
         }
         let broken = front.on_fault(fault, ctx, |index, ctx| {
@@ -315,6 +325,15 @@ impl Component for Pool {
         if broken {
             self.note_capacity(ctx);
         }
+    }
+
+    fn on_rate_change(&mut self, client: ClientId, ctx: &mut Ctx) {
+        let Some(index) = self.sharing.replica_of(client) else { return };
+        // A step that ends in this nanosecond ends before the change.
+        if self.replicas[index].due.is_some_and(|due| due <= ctx.now()) {
+            self.advance(index, ctx);
+        }
+        self.note(index, ctx);
     }
 
     fn observe(&self, now: SimTime) -> Signals {

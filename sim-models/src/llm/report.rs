@@ -15,7 +15,7 @@ pub struct Rejected {
     pub no_replica: u64,
     /// Prompt and answer together are longer than `max_model_len`.
     pub exceeds_model: u64,
-    /// Even alone it would not fit into the KV cache.
+    /// Even alone it, or what is reserved for it, would not fit into the KV cache.
     pub exceeds_cache: u64,
 }
 
@@ -65,6 +65,10 @@ pub struct LlmReport {
     pub kv_use_mean: f64,
     /// The largest share of one replica's KV blocks that was ever in use.
     pub kv_use_max: f64,
+    /// Tokens that the sequences of a step have in the KV cache over the token slots of the blocks in use, both
+    /// averaged over the time in steps: the rest is reserved for nothing yet, or for nothing ever. Above 1 where
+    /// sequences share blocks. None without steps.
+    pub kv_utilization: Option<f64>,
     /// Steps.
     pub steps: u64,
     /// Mean length of a step, in nanoseconds; none without steps.
@@ -95,8 +99,8 @@ pub(super) struct Measures {
     /// What the engine of each replica counts.
     pub(super) tallies: Vec<Tally>,
     /// For each replica the time in the step underway when the measured part began, and the same times its
-    /// KV blocks.
-    before: Vec<(u128, u128)>,
+    /// KV blocks and times its tokens.
+    before: Vec<[u128; 3]>,
     /// When the measured part began.
     since: SimTime,
     pub(super) rejected: Rejected,
@@ -114,10 +118,10 @@ pub(super) struct Facts {
     pub(super) calibration: String,
 }
 
-/// Time in the step underway, and the same times its KV blocks.
-fn integrals(step: Underway) -> (u128, u128) {
+/// Time in the step underway, and the same times its KV blocks and times its tokens.
+fn integrals(step: Underway) -> [u128; 3] {
     let ticks = u128::from(step.ticks);
-    (ticks, ticks * u128::from(step.blocks))
+    [ticks, ticks * u128::from(step.blocks), ticks * u128::from(step.tokens)]
 }
 
 fn step_time_mean(tally: &Tally) -> Option<f64> {
@@ -132,7 +136,7 @@ impl Measures {
     pub(super) fn new(replicas: u32) -> Self {
         Self {
             tallies: vec![Tally::default(); replicas as usize],
-            before: vec![(0, 0); replicas as usize],
+            before: vec![[0; 3]; replicas as usize],
             since: SimTime::ZERO,
             rejected: Rejected::default(),
         }
@@ -157,14 +161,15 @@ impl Measures {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
         let usable = f64::from(facts.usable_blocks);
-        let (mut all, mut busy, mut held, mut most) = (Tally::default(), 0, 0, 0);
+        let (mut all, mut busy, mut held, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0);
         let mut replicas = Vec::with_capacity(tallies.len());
         for ((tally, step), before) in tallies.iter().zip(underway).zip(&self.before) {
-            let (time, blocks) = integrals(*step);
-            let block_ticks = tally.block_ticks + blocks - before.1;
+            let [time, blocks, tokens] = integrals(*step);
+            let block_ticks = tally.block_ticks + blocks - before[1];
             let blocks_max = tally.blocks_max.max(step.blocks);
-            busy += tally.ticks + tally.lost_ticks + time - before.0;
+            busy += tally.ticks + tally.lost_ticks + time - before[0];
             held += block_ticks;
+            filled += tally.token_ticks + tokens - before[2];
             most = most.max(blocks_max);
             all.add(tally);
             replicas.push(LlmReplica {
@@ -185,6 +190,7 @@ impl Measures {
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
             kv_use_mean: share(held, f64::from(facts.replicas) * usable),
             kv_use_max: f64::from(most) / usable,
+            kv_utilization: (held > 0).then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),

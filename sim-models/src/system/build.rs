@@ -19,6 +19,7 @@ use crate::device::Devices;
 use crate::error::ConfigError;
 use crate::link::{Link, LinkConfig, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::quality::Quality;
 use crate::slab::Slab;
 use crate::traffic::trace::Trace;
 
@@ -370,6 +371,13 @@ fn lay_link(
     })
 }
 
+fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
+    let Some(quality) = &config.quality else { return Ok(None) };
+    let answering = config.components.iter().filter(|(_, component)| component.answers_as_model());
+    let answering = answering.map(|(name, _)| (name.as_str(), calls.ids[name.as_str()])).collect();
+    quality.build(&answering, calls.ids.len()).map(Some).map_err(|error| error.within("quality"))
+}
+
 /// Makes the simulation of a system.
 ///
 /// # Errors
@@ -425,6 +433,7 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
+    let quality = build_quality(config, &calls)?;
     let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
@@ -445,6 +454,7 @@ pub fn build(
         meters,
         cost,
         devices,
+        quality,
         request_meters: vec![RequestMeter::default(); cells],
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],

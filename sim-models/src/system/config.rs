@@ -16,6 +16,7 @@ use crate::link::LinkConfig;
 use crate::llm::LlmConfig;
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
+use crate::quality::QualityConfig;
 use crate::router::RouterConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
@@ -35,6 +36,9 @@ pub struct SystemConfig {
     /// GPUs that several of them share, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub devices: IndexMap<String, DeviceConfig>,
+    /// Which models are right how often, and on the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -44,8 +48,11 @@ pub struct SystemConfig {
 }
 
 impl SystemConfig {
-    /// Takes the relative paths of model files as relative to `base_dir`.
+    /// Takes the relative paths of model files and joint tables as relative to `base_dir`.
     pub fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(quality) = &mut self.quality {
+            quality.resolve_paths(base_dir);
+        }
         for component in self.components.values_mut() {
             match component {
                 ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
@@ -109,6 +116,11 @@ impl ComponentConfig {
             | Self::Pipeline(_)
             | Self::VectorIndex(_) => false,
         }
+    }
+
+    /// Whether it may answer as a model in the table of quality.
+    pub fn answers_as_model(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_))
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.

@@ -15,6 +15,7 @@ use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
 use crate::model_server::ModelServerReport;
 use crate::pool::PoolReport;
+use crate::quality::QualityOutput;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +63,11 @@ pub struct CostOutput {
     pub component: String,
     /// What.
     pub resource: String,
-    /// Units held on average.
+    /// Whether it is paid by use, not by the time it is held.
+    pub by_use: bool,
+    /// Units held on average; of what is paid by use, units used an hour.
     pub units: f64,
-    /// USD an hour and unit.
+    /// USD an hour and unit held, or USD a unit used.
     pub unit_usd_per_hour: f64,
     /// USD an hour.
     pub usd_per_hour: f64,
@@ -101,6 +104,8 @@ pub struct RunOutput {
     pub devices: Vec<DeviceOutput>,
     /// The bill.
     pub costs: Vec<CostOutput>,
+    /// What came of quality, if the system says who is right.
+    pub quality: Option<QualityOutput>,
     /// The system window by window.
     pub windows: Vec<SystemWindow>,
     /// The components, window by window: one row a component for each of `windows`.
@@ -143,12 +148,32 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let costs = core.cost.items().iter().map(|item| CostOutput {
         component: core.names[item.component.index()].clone(),
         resource: item.resource.clone(),
+        by_use: false,
         units: item.mean_held(end),
         unit_usd_per_hour: item.price.usd_per_hour(),
         usd_per_hour: item.usd_per_hour(end),
         source: item.source.clone(),
     });
-    let costs = costs.collect();
+    let hours = core.arrivals_until.min(end).as_secs_f64() - core.measure_from.as_secs_f64();
+    let hours = hours / 3600.0;
+    let usage = core.cost.usage().iter().map(|item| {
+        let units = if hours > 0.0 { item.used / hours } else { 0.0 };
+        CostOutput {
+            component: core.names[item.component.index()].clone(),
+            resource: item.resource.clone(),
+            by_use: true,
+            units,
+            unit_usd_per_hour: item.usd_per_unit,
+            usd_per_hour: units * item.usd_per_unit,
+            source: item.source.clone(),
+        }
+    });
+    let costs = costs.chain(usage).collect();
+    let quality = core.quality.as_ref().map(|quality| {
+        let mut all = RequestMeter::default();
+        core.request_meters.iter().for_each(|meter| all.merge(meter));
+        quality.output(&core.cost, &all)
+    });
     for meter in &mut core.meters {
         // Levels are read at the end of the run.
         for level in [&mut meter.queue, &mut meter.busy, &mut meter.capacity] {
@@ -175,6 +200,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         components: components.collect(),
         devices: core.devices.output(end),
         costs,
+        quality,
         windows: core.recorder.system,
         component_windows: core.recorder.components,
     })

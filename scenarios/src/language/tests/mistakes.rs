@@ -32,7 +32,8 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, devices, links, fault";
+    let top =
+        "expected one of name, description, run, slo, traffic, components, devices, links, fault, variant";
     assert_error(
         "[run]",
         "[runs]",

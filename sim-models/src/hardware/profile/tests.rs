@@ -76,6 +76,12 @@ fn ideal() -> Measurements {
 }
 
 #[test]
+fn the_built_in_profile_is_its_file() {
+    let text = include_str!("../../../data/profiles/h100-sxm-vllm-0.24.toml");
+    assert_eq!(&Profile::parse(text, "the file").unwrap(), h100());
+}
+
+#[test]
 fn between_measured_points_times_are_linear_and_at_them_equal() {
     let measured = ideal();
     let (profile, fits) = measured.profile(header(), &[]).unwrap();

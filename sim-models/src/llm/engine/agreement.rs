@@ -260,11 +260,18 @@ fn step() -> impl Strategy<Value = StepFunction> {
         })
 }
 
-fn events(prompt: u32, output: u32, count: usize) -> impl Strategy<Value = Vec<(u64, Event)>> {
+/// Full speed, any other, and what a GPU gives one of several that share it.
+fn pace() -> impl Strategy<Value = f64> {
+    let turns = |others: u32| f64::from(others + 1) * 1.05;
+    let rate = |units: u64| (1u64 << 32) as f64 / units as f64;
+    prop_oneof![Just(1.0), 0.3..5.0, (1u32..7).prop_map(turns), (1u64 << 20..1 << 32).prop_map(rate)]
+}
+
+fn events(prompt: u32, output: u32, count: usize, paces: u32) -> impl Strategy<Value = Vec<(u64, Event)>> {
     let event = prop_oneof![
         60 => submission(prompt, output).prop_map(Event::Submit),
         12 => (0..64usize).prop_map(Event::Abort),
-        3 => prop_oneof![Just(1.0), 0.3..5.0].prop_map(Event::Pace),
+        paces => pace().prop_map(Event::Pace),
         1 => Just(Event::Crash),
         15 => Just(Event::Observe),
         5 => Just(Event::Settle),
@@ -281,7 +288,7 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn small_engines_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40)) {
+    fn small_engines_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40, 3)) {
         agree(&config, step, &events);
     }
 }
@@ -290,7 +297,17 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn large_engines_agree(config in config(12), step in step(), events in events(600, 200, 200)) {
+    fn large_engines_agree(config in config(12), step in step(), events in events(600, 200, 200, 3)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// Engines on a GPU that they share: the pace changes more often than anything else.
+    #[test]
+    fn shared_engines_agree(config in config(2), step in step(), events in events(60, 60, 60, 150)) {
         agree(&config, step, &events);
     }
 }

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::batching::Batching;
 use super::lora::Lora;
+use super::reservation::{self, KvAllocation, Reservation};
 use super::sequence::{Rejection, Submission};
 use super::speculation::Speculation;
 
@@ -63,6 +65,11 @@ pub struct EngineConfig {
     pub speculative: Option<Speculation>,
     /// LoRA adapters. Default: none.
     pub lora: Option<Lora>,
+    /// How sequences are put together. Default: continuously. Other ways take a batch's prompts in one pass,
+    /// whatever `max_num_batched_tokens`.
+    pub batching: Batching,
+    /// Where keys and values are kept. Default: paged. Otherwise there is no prefix cache.
+    pub kv_allocation: KvAllocation,
 }
 
 /// How a replica is simulated. Both ways give the same results to the bit.
@@ -95,7 +102,18 @@ impl EngineConfig {
             pipeline_parallel_size: 1,
             speculative: None,
             lora: None,
+            batching: Batching::Continuous,
+            kv_allocation: KvAllocation::Paged,
         }
+    }
+
+    /// The settings with what batching and allocation make of them.
+    pub(crate) fn effective(mut self) -> Self {
+        if self.batching.is_by_request() {
+            self.max_num_batched_tokens = MAX_BATCHED_TOKENS;
+        }
+        self.enable_prefix_caching &= self.kv_allocation == KvAllocation::Paged;
+        self
     }
 
     /// Whether steps are scheduled while tokens that they continue are underway.
@@ -137,6 +155,7 @@ impl EngineConfig {
         if slots > capacity {
             return Err(Rejection::ExceedsCache { tokens: slots, capacity });
         }
+        reservation::check(self, prompt_tokens, output_tokens)?;
         let priority = match self.scheduling_policy {
             SchedulingPolicy::Fcfs => 0,
             SchedulingPolicy::Priority => submission.priority,
@@ -147,6 +166,27 @@ impl EngineConfig {
     /// The blocks that sequences can have: all but the null block.
     pub fn usable_blocks(&self) -> u32 {
         self.num_blocks.saturating_sub(1)
+    }
+
+    /// What is not modelled together. Engines that schedule whole requests or reserve memory had none of the others.
+    fn check_together(&self) -> Result<(), ConfigError> {
+        let as_before = self.batching != Batching::Continuous || self.kv_allocation != KvAllocation::Paged;
+        let stages = self.pipeline_parallel_size > 1;
+        let pairs = [
+            (stages, self.speculative.is_some(), "pipeline_parallel", "speculative decoding"),
+            (as_before, stages, "batching by requests or contiguous KV memory", "pipeline_parallel"),
+            (
+                as_before,
+                self.speculative.is_some(),
+                "batching by requests or contiguous KV memory",
+                "speculative decoding",
+            ),
+            (as_before, self.lora.is_some(), "batching by requests or contiguous KV memory", "lora"),
+        ];
+        match pairs.into_iter().find(|(one, other, ..)| *one && *other) {
+            Some((_, _, one, other)) => Err(ConfigError::NotTogether { one, other }),
+            None => Ok(()),
+        }
     }
 
     /// Checks that an engine can run with these settings.
@@ -184,12 +224,20 @@ impl EngineConfig {
         {
             return Err(ConfigError::HostBelowGpu { max_loras, max_cpu_loras });
         }
-        if self.pipeline_parallel_size > 1 && self.speculative.is_some() {
-            return Err(ConfigError::SpeculativePipeline);
-        }
+        self.check_together()?;
         let tokens = u64::from(self.usable_blocks()) * u64::from(self.block_size);
         if tokens > MAX_KV_TOKENS {
             return Err(ConfigError::CacheTooLarge { tokens });
+        }
+        if let Some(size) = self.batching.preferred_beyond(self.max_num_seqs) {
+            return Err(ConfigError::PreferredTooLarge { size, max_num_seqs: self.max_num_seqs });
+        }
+        if self.kv_allocation == KvAllocation::Contiguous(Reservation::Max) {
+            let max_model_len = self.max_model_len.unwrap_or(u32::MAX);
+            let capacity = reservation::largest_run(self);
+            if u64::from(max_model_len) > capacity {
+                return Err(ConfigError::ReservationTooLarge { max_model_len, capacity });
+            }
         }
         Ok(())
     }
@@ -235,12 +283,36 @@ pub enum ConfigError {
         max_cpu_loras: u32,
     },
     /// What is not modelled together.
-    #[error("speculative decoding with pipeline_parallel_size above 1: expected one of the two")]
-    SpeculativePipeline,
+    #[error("{other} together with {one}: expected one of the two")]
+    NotTogether {
+        /// A setting.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
     /// The KV cache is out of range.
     #[error("num_blocks and block_size make a KV cache of {tokens} tokens: expected at most {MAX_KV_TOKENS}")]
     CacheTooLarge {
         /// The KV cache's size, in tokens.
         tokens: u64,
+    },
+    /// A batch cannot reach a size that is preferred.
+    #[error("preferred_batch_size is {size}: expected at most max_num_seqs, {max_num_seqs}")]
+    PreferredTooLarge {
+        /// The size given.
+        size: u32,
+        /// The limit on sequences.
+        max_num_seqs: u32,
+    },
+    /// Nobody could ever be admitted.
+    #[error(
+        "the contiguous KV memory has no room for max_model_len, {max_model_len} tokens: expected at most \
+         {capacity}, the largest power of two blocks in it"
+    )]
+    ReservationTooLarge {
+        /// The tokens reserved for every sequence.
+        max_model_len: u32,
+        /// The largest run of memory, in tokens.
+        capacity: u64,
     },
 }

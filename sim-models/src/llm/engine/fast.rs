@@ -27,6 +27,7 @@
 //!   stepwise engine does it (`prefix.rs`).
 
 mod account;
+mod batch;
 mod cache;
 mod compose;
 mod observe;
@@ -43,6 +44,7 @@ use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
 use super::lora::Residency;
+use super::reservation::Arena;
 use super::tally::{Extras, Tally};
 use super::{ConfigError, EngineConfig, Milestone, Output, Rejection, SeqId, Submission};
 use crate::hardware::timing::StepFunction;
@@ -67,6 +69,8 @@ struct Plan {
     sequences: u64,
     /// How many of them get a token in each step, right after the one in the step before.
     emit: u64,
+    /// Tokens that they have in the KV cache in the first step that is not counted yet.
+    tokens: u64,
     /// Steps counted already.
     done: u64,
     /// KV blocks in use in the first step that is not counted yet.
@@ -118,6 +122,12 @@ pub(super) struct Fast {
     /// Sequences that decode into blocks that others may ask for.
     conversations: Vec<u32>,
     cache: Cache,
+    /// Where in it memory is reserved, if it is.
+    arena: Option<Arena>,
+    /// The sequences that the batch may have: as many as there are until it is closed.
+    places: u32,
+    /// They have all their tokens and wait for their batch to end.
+    done: Vec<SeqId>,
     /// Blocks of the sequence at the head of the line that are in the cache.
     hits: Vec<u32>,
     /// The last step scheduled for which blocks were taken.
@@ -167,6 +177,9 @@ impl Fast {
             landing: Vec::new(),
             conversations: Vec::new(),
             cache: Cache::new(config.usable_blocks()),
+            arena: Arena::new(&config),
+            places: config.max_num_seqs,
+            done: Vec::new(),
             hits: Vec::new(),
             composed: 0,
             ended: 0,
@@ -195,7 +208,7 @@ impl Fast {
     }
 
     pub(super) fn running(&self) -> u32 {
-        self.batch.len
+        self.batch.len + self.done.len() as u32
     }
 
     pub(super) fn waiting(&self) -> u32 {
@@ -214,7 +227,7 @@ impl Fast {
     ) -> Result<SeqId, Rejection> {
         let order = self.config.place(submission, self.arrivals)?;
         self.arrivals += 1;
-        let index = self.records.insert(submission, order, &self.config);
+        let index = self.records.insert(now, submission, order, &self.config);
         if self.is_idle() {
             self.line.join(index, &mut self.records);
             return Ok(self.records.id(index));
@@ -248,6 +261,10 @@ impl Fast {
                 if first && !self.is_idle() {
                     self.head_of_line_changed(wall);
                 }
+            }
+            State::Done => {
+                self.done.retain(|done| *done != id);
+                self.records.remove(id.index);
             }
             State::Freed => {
                 self.silence(id, wall, tally);
@@ -288,6 +305,9 @@ impl Fast {
     /// Another sequence is at the head of the line, or where it may be looked at with those before it passed
     /// over: it may be admitted at the next boundary.
     fn head_of_line_changed(&mut self, wall: u64) {
+        if self.config.batching.is_by_request() {
+            return;
+        }
         // The places of those whose last token is underway will be free.
         if self.batch.len < self.config.max_num_seqs + self.ended_next.len() as u32 {
             self.cut(wall);
@@ -335,9 +355,12 @@ impl Fast {
         for (_, index, _) in &live {
             self.records[*index].blocks.clear();
             self.records[*index].own = NONE;
+            self.records[*index].span = None;
             self.records.remove(*index);
         }
         self.cache.reset();
+        self.arena.iter_mut().for_each(Arena::reset);
+        self.done.clear();
         self.line.clear();
         if let Some(adapters) = &mut self.adapters {
             adapters.reset();
@@ -405,7 +428,7 @@ impl Fast {
     }
 
     pub(super) fn due(&self) -> Option<SimTime> {
-        let step = self.action()?;
+        let Some(step) = self.action() else { return self.batch_goes_at() };
         // The step after a plan that ends with its sequences' last tokens is scheduled in silence.
         let seen = match self.tail {
             Some(Plan { quiet: true, first, last, .. }) if step >= first && self.aborted.is_empty() => last,
@@ -439,6 +462,7 @@ impl Fast {
         }
         self.report(step, tally);
         self.remove_aborted();
+        self.end_batch();
         self.fill();
         #[cfg(debug_assertions)]
         self.check_light();
@@ -446,6 +470,9 @@ impl Fast {
 
     /// Schedules as many steps as belong underway.
     fn fill(&mut self) {
+        if self.config.batching.is_by_request() && !self.open_batch() {
+            return;
+        }
         while self.planned() < self.ended + self.lag {
             if self.compose() {
                 continue;
@@ -523,7 +550,7 @@ impl Fast {
 
     /// Reports the tokens of a step that has just ended.
     fn report(&mut self, step: u64, tally: &mut Tally) {
-        let now = self.ended_wall;
+        let (now, by_request) = (self.ended_wall, self.config.batching.is_by_request());
         let mut landing = std::mem::take(&mut self.landing);
         for id in landing.drain(..) {
             self.records[id.index].last_token = now;
@@ -543,7 +570,7 @@ impl Fast {
                 tally.next_tokens(now - before, 1);
             } else {
                 tally.first_token();
-                let (key, last) = (record.key, record.output == 1);
+                let (key, last) = (record.key, record.output == 1 && !by_request);
                 self.marks.push((record.joined, Milestone { id, key, first: true, last }));
             }
         }
@@ -556,7 +583,7 @@ impl Fast {
         for Ending { id, .. } in ended.drain(..) {
             let Some(record) = self.records.find(id) else { continue };
             debug_assert_eq!(record.finish, step);
-            if record.output > 1 {
+            if record.output > 1 && !by_request {
                 let mark = Milestone { id, key: record.key, first: false, last: true };
                 self.marks.push((record.joined, mark));
             }
@@ -566,7 +593,12 @@ impl Fast {
             } else {
                 self.freed -= 1;
             }
-            self.records.remove(id.index);
+            if by_request {
+                self.records[id.index].state = State::Done;
+                self.done.push(id);
+            } else {
+                self.records.remove(id.index);
+            }
         }
         if let Some(tail) = &mut self.tail {
             tail.freed = used - self.cache.used();

@@ -99,6 +99,17 @@ pub enum Rejection {
         /// The KV cache's size without the null block, in tokens.
         capacity: u64,
     },
+    /// The memory reserved for it is longer than any that could be free.
+    #[error(
+        "the KV memory to reserve is {tokens} tokens: expected at most {capacity}, the largest power of two \
+         blocks in the KV cache"
+    )]
+    ExceedsReservation {
+        /// What it would reserve, in tokens.
+        tokens: u64,
+        /// The largest run of memory, in tokens.
+        capacity: u64,
+    },
 }
 
 /// A sequence of one engine. It is not used again for another sequence.

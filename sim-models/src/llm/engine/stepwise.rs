@@ -80,7 +80,9 @@ impl Stepwise {
     }
 
     pub(super) fn due(&self) -> Option<SimTime> {
-        self.scheduler.plan()?;
+        if self.is_idle() {
+            return self.scheduler.batch_goes_at();
+        }
         match self.leap.end() {
             Some(end) => self.clock.instant(self.clock.wall_at(end)?),
             None => self.clock.instant(self.end()?),
@@ -99,6 +101,7 @@ impl Stepwise {
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
         let id = self.scheduler.submit(submission)?;
+        self.scheduler.note_arrival(id, now);
         self.settle(now, tally);
         self.leap.cut();
         Ok(id)
@@ -124,7 +127,7 @@ impl Stepwise {
             self.clock.restart(now);
             (self.ended_work, self.ended_wall) = (0, 0);
             self.free.fill(0);
-            self.begin();
+            self.begin(now);
         }
         self.run_to(self.clock.ticks(now), tally);
     }
@@ -136,7 +139,7 @@ impl Stepwise {
             let Some(plan) = self.scheduler.plan() else { return };
             let Some(end) = self.end().filter(|end| *end <= wall) else { return };
             let gap = end - self.ended_wall;
-            tally.step(gap, plan.work.sequences, plan.used_blocks);
+            tally.step(gap, plan.work.sequences, plan.used_blocks, plan.kv_tokens);
             tally.extras(&Extras {
                 preemptions: plan.preemptions,
                 prefix_hit_tokens: plan.prefix_hit_tokens,
@@ -147,9 +150,9 @@ impl Stepwise {
             tally.draft_tokens += plan.work.drafts;
             let work = self.ends.pop_front().expect("one for each step");
             (self.ended_work, self.ended_wall) = (work, end);
-            let output = self.scheduler.finish_step(end);
-            tally.accepted_tokens += output.accepted;
-            for emission in &output.emissions {
+            let ended = self.scheduler.finish_step(end);
+            tally.accepted_tokens += ended.accepted;
+            for emission in &ended.emissions {
                 match emission.token {
                     Token::First => tally.first_token(),
                     Token::Next { gap } => tally.next_tokens(gap, 1),
@@ -161,12 +164,19 @@ impl Stepwise {
                     self.output.milestones.push(Milestone { id, key, first, last });
                 }
             }
-            self.begin();
+            for finished in &ended.returned {
+                let (id, key) = (finished.id, finished.key);
+                self.output.milestones.push(Milestone { id, key, first: false, last: true });
+            }
+            self.begin(self.clock.instant(end).unwrap_or(SimTime::MAX));
         }
     }
 
-    /// Begins the next step, if there is work.
-    fn begin(&mut self) {
+    /// Begins the next step, if there is work and no batch that waits for others.
+    fn begin(&mut self, now: SimTime) {
+        if !self.scheduler.open_batch(now) {
+            return;
+        }
         let scheduled = self.scheduler.scheduled();
         self.scheduler.begin_step();
         for plan in self.scheduler.plans_behind(scheduled) {
@@ -202,9 +212,11 @@ impl Stepwise {
     }
 
     pub(super) fn underway(&self, now: SimTime) -> Underway {
-        let Some(StepPlan { used_blocks, .. }) = self.scheduler.plan() else { return Underway::default() };
+        let Some(StepPlan { used_blocks, kv_tokens, .. }) = self.scheduler.plan() else {
+            return Underway::default();
+        };
         let wall = self.clock.ticks(now).min(self.end().unwrap_or(u64::MAX));
-        Underway { ticks: wall - self.ended_wall, blocks: *used_blocks }
+        Underway { ticks: wall - self.ended_wall, blocks: *used_blocks, tokens: *kv_tokens }
     }
 
     pub(super) fn running(&self) -> u32 {

@@ -16,7 +16,10 @@ pub struct Tally {
     pub sequence_ticks: u128,
     /// Sum of length times KV blocks that sequences refer to, those for the step's own tokens among them.
     pub block_ticks: u128,
-    /// The most such blocks in one step.
+    /// Sum of length times tokens that the step's sequences have in the KV cache, those of the step among them.
+    /// A token that several sequences share counts for each.
+    pub token_ticks: u128,
+    /// The most blocks in one step.
     pub blocks_max: u32,
     /// Time in steps that a crash cut short, which counts nowhere else.
     pub lost_ticks: u128,
@@ -57,6 +60,7 @@ impl Tally {
         self.ticks += other.ticks;
         self.sequence_ticks += other.sequence_ticks;
         self.block_ticks += other.block_ticks;
+        self.token_ticks += other.token_ticks;
         self.blocks_max = self.blocks_max.max(other.blocks_max);
         self.lost_ticks += other.lost_ticks;
         self.preemptions += other.preemptions;
@@ -70,13 +74,14 @@ impl Tally {
         self.itl.merge(&other.itl);
     }
 
-    /// A step of `ticks` with so many sequences and KV blocks has ended.
+    /// A step of `ticks` with so many sequences, KV blocks and tokens in them has ended.
     #[inline]
-    pub(super) fn step(&mut self, ticks: u64, sequences: u64, blocks: u32) {
+    pub(super) fn step(&mut self, ticks: u64, sequences: u64, blocks: u32, tokens: u64) {
         self.steps += 1;
         self.ticks += u128::from(ticks);
         self.sequence_ticks += u128::from(ticks) * u128::from(sequences);
         self.block_ticks += u128::from(ticks) * u128::from(blocks);
+        self.token_ticks += u128::from(ticks) * u128::from(tokens);
         self.blocks_max = self.blocks_max.max(blocks);
     }
 
@@ -84,6 +89,7 @@ impl Tally {
     pub(super) fn lose(&mut self, step: Underway) {
         self.lost_ticks += u128::from(step.ticks);
         self.block_ticks += u128::from(step.ticks) * u128::from(step.blocks);
+        self.token_ticks += u128::from(step.ticks) * u128::from(step.tokens);
         self.blocks_max = self.blocks_max.max(step.blocks);
     }
 
@@ -117,4 +123,6 @@ pub struct Underway {
     pub ticks: u64,
     /// KV blocks that sequences refer to in it.
     pub blocks: u32,
+    /// Tokens that its sequences have in the KV cache.
+    pub tokens: u64,
 }

@@ -1,5 +1,6 @@
 mod config;
 mod random;
+mod sharing;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -33,9 +34,10 @@ fn simulate_plan(work: &[Work], settings: &str, plan: &RunPlan) -> RunOutput {
 fn simulate_trace(trace: Trace, settings: &str, plan: &RunPlan) -> RunOutput {
     // Times are easier to tell without scheduling ahead.
     let ahead = if settings.contains("async_scheduling") { "" } else { "async_scheduling = false" };
+    let gpu = if settings.contains("device =") { "" } else { "gpu = \"h100-sxm\"" };
     let system = format!(
         "[traffic.web]\narrivals = {{ process = \"trace\", path = \"work\" }}\nentry = \"llm\"\n
-         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{ahead}\n{settings}\n"
+         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\n{gpu}\n{ahead}\n{settings}\n"
     );
     let config: SystemConfig = toml::from_str(&system).unwrap();
     let plan = RunPlan {

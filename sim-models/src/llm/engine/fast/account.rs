@@ -42,7 +42,7 @@ impl Fast {
         let wall = self.clock.wall_at(end).expect("a step that has ended ended in time");
         let gap = wall - self.ended_wall;
         (self.ended_work, self.ended_wall) = (end, wall);
-        tally.step(gap, plan.sequences, plan.used);
+        tally.step(gap, plan.sequences, plan.used, plan.tokens);
         tally.next_tokens(gap, plan.emit);
     }
 
@@ -55,6 +55,7 @@ impl Fast {
             let end = self.ended_work + run.ticks(plan.done);
             self.count_one(plan, end, tally);
             plan.done += 1;
+            plan.tokens += plan.sequences;
             steps -= 1;
             plan.used += self.phases[self.size.rest(plan.first + plan.done) as usize];
             plan.used -= std::mem::take(&mut plan.freed);
@@ -73,6 +74,11 @@ impl Fast {
         tally.steps += steps;
         tally.ticks += total;
         tally.sequence_ticks += total * u128::from(plan.sequences);
+        // Each sequence has one token more in each step: the sum over the steps of their place times their ticks.
+        let places = n * (n - 1) / 2;
+        let later = u128::from(ticks) * places + u128::from(growth) * (places * (2 * n - 1) / 3);
+        tally.token_ticks += total * u128::from(plan.tokens) + later * u128::from(plan.sequences);
+        plan.tokens += plan.sequences * steps;
         tally.output_tokens += plan.emit * steps;
         tally.itl.record_ramp(ticks, growth, steps, plan.emit);
         // A block taken for the step `ahead` of the first is there for the rest of the time: all but the

@@ -27,6 +27,8 @@ pub(super) struct Draft {
     pub(super) filled: Vec<SeqId>,
     /// Whether the step is not one of decodes alone.
     pub(super) mixed: bool,
+    /// Tokens that the sequences in prefill have in the KV cache when it ends.
+    pub(super) prefilled: u64,
 }
 
 impl Fast {
@@ -41,6 +43,7 @@ impl Fast {
         self.draft.filled.clear();
         self.draft.work = Pass::default();
         (self.draft.decoding, self.draft.extras, self.draft.mixed) = (0, Extras::default(), false);
+        self.draft.prefilled = 0;
         let mut budget = u64::from(self.config.max_num_batched_tokens);
         let preemptions = self.preemptions;
         if !self.schedule_at_once(number, &mut budget) {
@@ -73,6 +76,7 @@ impl Fast {
             end: u64::MAX,
             sequences: draft.work.sequences,
             emit: draft.decoding,
+            tokens: draft.work.decode_context + draft.prefilled,
             done: 0,
             used: self.cache.used(),
             freed: 0,
@@ -113,6 +117,9 @@ impl Fast {
             }
         };
         let steps = (finish + 1 - number).min(MAX_STEPS);
+        if self.arena.is_some() {
+            return (steps, steps == finish + 1 - number);
+        }
         let free = u64::from(self.cache.free());
         let size = self.phases.len() as u64;
         // All take a block in every `size` steps.
@@ -234,6 +241,9 @@ impl Fast {
 
     /// The blocks that a sequence needs for `chunk` more tokens.
     pub(super) fn blocks_for(&self, index: u32, chunk: u32) -> u32 {
+        if self.arena.is_some() {
+            return 0;
+        }
         let computed = self.records[index].computed;
         self.size.blocks(computed + chunk) - self.size.blocks(computed)
     }
@@ -247,6 +257,7 @@ impl Fast {
         if record.computed < record.prefill_end {
             work.prefill_work += Pass::chunk_work(before, chunk.into());
             self.draft.extras.prompt_tokens += u64::from(chunk);
+            self.draft.prefilled += before + u64::from(chunk);
         } else {
             work.decode_context += before + 1;
         }
@@ -288,8 +299,10 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes += 1;
         self.base_sum += base;
-        let phase = self.phase(base);
-        self.phases[phase] += 1;
+        if self.arena.is_none() {
+            let phase = self.phase(base);
+            self.phases[phase] += 1;
+        }
     }
 
     /// Does not any more.
@@ -297,8 +310,10 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes -= 1;
         self.base_sum -= base;
-        let phase = self.phase(base);
-        self.phases[phase] -= 1;
+        if self.arena.is_none() {
+            let phase = self.phase(base);
+            self.phases[phase] -= 1;
+        }
     }
 
     /// The steps in which a sequence needs a block, modulo the block size.
@@ -379,9 +394,9 @@ impl Fast {
     fn admit(&mut self, number: u64, budget: &mut u64) {
         // The last in line that was passed over.
         let mut passed = None;
-        while *budget > 0 && self.batch.len < self.config.max_num_seqs {
+        while *budget > 0 && self.batch.len < self.places {
             let next = passed.map_or_else(|| self.line.first(), |place| self.line.behind(place));
-            let Some(index) = next else { return };
+            let Some(index) = next else { break };
             if let (Some(adapters), Some(adapter)) = (&self.adapters, self.records[index].adapter)
                 && !adapters.admits(adapter)
             {
@@ -400,8 +415,10 @@ impl Fast {
             // Hits that nobody uses are free blocks, too.
             let needed = |tokens: u32| self.size.blocks(tokens) - self.hits.len() as u32 + revived;
             let most = if self.config.scheduler_reserve_full_isl { known } else { hit + chunk };
-            if needed(most.max(hit + chunk)) > self.cache.free() {
-                return;
+            if self.arena.is_none() && needed(most.max(hit + chunk)) > self.cache.free()
+                || !self.reserve(index)
+            {
+                break;
             }
             self.line.leave(index, &mut self.records);
             self.batch.push_back(index, &mut self.records);
@@ -433,6 +450,7 @@ impl Fast {
                 self.singles.push(index);
             }
         }
+        self.close_batch();
     }
 
     /// A sequence no longer needs its adapter.

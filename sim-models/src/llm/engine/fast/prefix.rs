@@ -101,6 +101,9 @@ impl Fast {
     /// Returns all blocks of a sequence with `tokens` tokens, the last first. Who waits still finds its own
     /// blocks that `known` tokens fill.
     pub(super) fn release(&mut self, index: u32, tokens: u32, known: Option<u32>) {
+        if self.unreserve(index) {
+            return;
+        }
         let record = &mut self.records[index];
         let (all, registered) = (self.size.blocks(tokens), record.blocks.len() as u32);
         let own = match known {
@@ -124,7 +127,7 @@ impl Fast {
     pub(super) fn held(&self, index: u32, state: State) -> u32 {
         let record = &self.records[index];
         match state {
-            State::Vacant | State::Waiting | State::Freed => 0,
+            State::Vacant | State::Waiting | State::Freed | State::Done => 0,
             State::Decode if record.decodes_from <= record.finish => record.before(self.composed + 1),
             State::Ending | State::Decode => record.prompt + record.output - 1,
             State::Single | State::Aborted => record.computed,

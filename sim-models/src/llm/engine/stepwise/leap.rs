@@ -147,6 +147,7 @@ impl Scheduler {
         let plan = &mut self.queue.front_mut().expect("a step is underway").plan;
         plan.step += steps;
         plan.work.decode_context += plan.work.sequences * u64::from(all);
+        plan.kv_tokens += plan.work.sequences * u64::from(all);
         plan.used_blocks = used[steps as usize];
     }
 }
@@ -205,14 +206,15 @@ impl Stepwise {
         }
         let wall_at = |end: u64| self.clock.wall_at(end).expect("a step that has ended ended in time");
         let (work, now) = (self.leap.ends[ended - 1], wall_at(self.leap.ends[ended - 1]));
-        let Pass { sequences, drafts, .. } =
-            self.scheduler.plan().expect("a leap begins with a step underway").work;
+        let plan = self.scheduler.plan().expect("a leap begins with a step underway");
+        let (Pass { sequences, drafts, .. }, kv_tokens) = (plan.work, plan.kv_tokens);
         self.scheduler.repeat(&self.leap.gained[..=ended], now, &mut self.used);
         for step in 0..ended {
             let end = wall_at(self.leap.ends[step]);
             let gap = end - std::mem::replace(&mut self.ended_wall, end);
             let more = u64::from(self.leap.gained[step + 1] - self.leap.gained[step]) - 1;
-            tally.step(gap, sequences, self.used[step]);
+            let held = kv_tokens + sequences * u64::from(self.leap.gained[step]);
+            tally.step(gap, sequences, self.used[step], held);
             tally.next_tokens(gap, sequences);
             tally.output_tokens += sequences * more;
             tally.draft_tokens += drafts;

@@ -1,5 +1,8 @@
 //! The scheduler's records of sequences.
 
+use sim_core::time::SimTime;
+
+use crate::llm::engine::buddy::Span;
 use crate::llm::engine::sequence::{Content, SeqId, Submission, Totals};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +13,8 @@ pub(super) enum State {
     Running,
     /// Preempted when nothing was left to schedule: its last token is underway.
     Ending,
+    /// It has all its tokens, and waits for its batch to end.
+    Done,
     /// Aborted in the middle of a step that computes it: gone for the caller, still in the batch.
     Aborted,
 }
@@ -24,6 +29,7 @@ pub(super) struct Sequence {
     pub(super) order: (i32, u64),
     pub(super) prompt: u32,
     pub(super) output: u32,
+    pub(super) arrived: SimTime,
     /// Tokens generated so far.
     pub(super) generated: u32,
     /// Tokens that steps scheduled but not ended will generate.
@@ -37,6 +43,8 @@ pub(super) struct Sequence {
     /// Full blocks whose content is known to the cache.
     pub(super) registered: u32,
     pub(super) blocks: Vec<u32>,
+    /// Where KV memory is reserved: what it holds instead of blocks.
+    pub(super) span: Option<Span>,
     /// When the last token was generated.
     pub(super) last_token: u64,
     pub(super) totals: Totals,
@@ -83,6 +91,7 @@ impl Sequences {
                 order,
                 prompt: 0,
                 output: 0,
+                arrived: SimTime::ZERO,
                 generated: 0,
                 underway: 0,
                 computed: 0,
@@ -90,6 +99,7 @@ impl Sequences {
                 scheduled: 0,
                 registered: 0,
                 blocks: Vec::new(),
+                span: None,
                 last_token: 0,
                 totals: Totals::default(),
                 adapter: None,
@@ -100,7 +110,7 @@ impl Sequences {
             self.records.len() as u32 - 1
         });
         let record = &mut self.records[index as usize];
-        debug_assert!(record.state == State::Vacant && record.blocks.is_empty());
+        debug_assert!(record.state == State::Vacant && record.blocks.is_empty() && record.span.is_none());
         record.state = State::Waiting;
         record.key = submission.key;
         record.order = order;
@@ -126,7 +136,7 @@ impl Sequences {
     pub(super) fn find(&self, id: SeqId) -> Option<&Sequence> {
         self.records.get(id.index as usize).filter(|record| {
             record.generation == id.generation
-                && matches!(record.state, State::Waiting | State::Running | State::Ending)
+                && matches!(record.state, State::Waiting | State::Running | State::Ending | State::Done)
         })
     }
 

@@ -71,7 +71,7 @@ impl Scheduler {
     fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
         // The last in line that was passed over.
         let mut passed = None;
-        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+        while *budget > 0 && self.running.len() < self.places as usize {
             let next = match passed {
                 None => self.waiting.first_key_value(),
                 Some(place) => self.waiting.range((Bound::Excluded(place), Bound::Unbounded)).next(),
@@ -92,8 +92,17 @@ impl Scheduler {
             let sequence = &self.sequences[index];
             let known = sequence.known();
             let chunk = self.chunk(known - hit, *budget);
-            if !self.fits(hit + chunk) || (self.config.scheduler_reserve_full_isl && !self.fits(known)) {
-                break;
+            let (prompt, output) = (sequence.prompt, sequence.output);
+            let span = self.arena.as_mut().map(|arena| arena.reserve(&self.config, prompt, output));
+            match span {
+                Some(None) => break,
+                Some(_) => {}
+                None if !self.fits(hit + chunk)
+                    || (self.config.scheduler_reserve_full_isl && !self.fits(known)) =>
+                {
+                    break;
+                }
+                None => {}
             }
             self.waiting.remove(&place);
             debug_assert!(
@@ -108,6 +117,7 @@ impl Scheduler {
             }
             let sequence = &mut self.sequences[index];
             sequence.state = State::Running;
+            sequence.span = span.flatten();
             sequence.blocks.extend_from_slice(&self.hits);
             sequence.computed = hit;
             sequence.registered = self.hits.len() as u32;
@@ -130,6 +140,7 @@ impl Scheduler {
             self.sequences[index].scheduled = chunk;
             *budget -= chunk;
         }
+        self.close_batch();
     }
 
     /// The tokens that a running sequence has to compute: those known, and drafts if it decodes.
@@ -181,6 +192,9 @@ impl Scheduler {
     /// same step already finds them, as the pass writes each layer's keys and values before reading them.
     /// `lookahead` slots more are taken for drafts, within the model's context.
     pub(super) fn grow(&mut self, index: u32, chunk: u32, lookahead: u32) -> bool {
+        if self.arena.is_some() {
+            return true;
+        }
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         let end = sequence.computed + chunk;
@@ -239,6 +253,9 @@ impl Scheduler {
     /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live
     /// longest in the cache.
     pub(super) fn release_blocks(&mut self, index: u32) {
+        if let Some((arena, span)) = self.arena.as_mut().zip(self.sequences[index].span.take()) {
+            arena.release(span);
+        }
         while let Some(block) = self.sequences[index].blocks.pop() {
             self.pool.release(block);
         }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use sim_core::time::SimTime;
+
 use super::blocks::BlockPool;
 use super::record::{Sequence, Sequences, State};
 use super::step::{Emission, Finished, Part, Step, StepOutput, StepPlan, Token};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::lora::Residency;
+use crate::llm::engine::reservation::Arena;
 use crate::llm::engine::{ConfigError, EngineConfig, EngineState, Rejection, SeqId, Submission};
 
 /// The scheduler, its KV blocks and its sequences. The caller begins a step, works out from its [`Pass`] how
@@ -15,6 +18,8 @@ use crate::llm::engine::{ConfigError, EngineConfig, EngineState, Rejection, SeqI
 pub(in crate::llm::engine) struct Scheduler {
     pub(super) config: EngineConfig,
     pub(super) pool: BlockPool,
+    /// The memory in place of the pool's where it is reserved.
+    pub(super) arena: Option<Arena>,
     pub(super) sequences: Sequences,
     /// By place in line. A preempted sequence keeps its place, so that under FCFS, where the places are the
     /// arrivals, it is in front of all that never ran.
@@ -22,6 +27,10 @@ pub(in crate::llm::engine) struct Scheduler {
     pub(super) running: Vec<u32>,
     /// Aborted while a step that computes them was scheduled, in the order of the aborts.
     aborted: Vec<u32>,
+    /// The sequences that the batch may have: as many as there are until it is closed.
+    pub(super) places: u32,
+    /// They have all their tokens and wait for their batch to end.
+    pub(super) done: Vec<u32>,
     arrivals: u64,
     /// Steps scheduled.
     pub(super) steps: u64,
@@ -46,6 +55,9 @@ impl Scheduler {
         Ok(Self {
             pool: BlockPool::new(config.num_blocks),
             adapters: config.lora.map(Residency::new),
+            arena: Arena::new(&config),
+            places: config.max_num_seqs,
+            done: Vec::new(),
             config,
             sequences: Sequences::default(),
             waiting: BTreeMap::new(),
@@ -86,6 +98,10 @@ impl Scheduler {
             }
             State::Ending => {
                 self.ending -= 1;
+                self.sequences.remove(id.index);
+            }
+            State::Done => {
+                self.done.retain(|index| *index != id.index);
                 self.sequences.remove(id.index);
             }
             _ => {
@@ -142,11 +158,12 @@ impl Scheduler {
                 self.emit(part, now);
             }
         }
-        if !self.output.finished.is_empty() {
+        if !self.output.finished.is_empty() || !self.done.is_empty() {
             let sequences = &self.sequences;
-            self.running.retain(|index| sequences[*index].state != State::Vacant);
+            self.running.retain(|index| !matches!(sequences[*index].state, State::Vacant | State::Done));
         }
         self.remove_aborted();
+        self.end_batch();
         &self.output
     }
 
@@ -168,9 +185,9 @@ impl Scheduler {
     /// The load at this moment. O(1).
     pub(super) fn observe(&self) -> EngineState {
         EngineState {
-            running: self.running.len() as u32,
+            running: (self.running.len() + self.done.len()) as u32,
             waiting: self.waiting.len() as u32 + self.ending,
-            used_blocks: self.pool.used_blocks(),
+            used_blocks: self.used_blocks(),
             total_blocks: self.config.usable_blocks(),
             stepping: self.begun,
         }
@@ -189,9 +206,12 @@ impl Scheduler {
         live.sort_unstable();
         for (_, index, _) in &live {
             self.sequences[*index].blocks.clear();
+            self.sequences[*index].span = None;
             self.sequences.remove(*index);
         }
         self.pool.reset();
+        self.arena.iter_mut().for_each(Arena::reset);
+        self.done.clear();
         self.waiting.clear();
         self.running.clear();
         self.aborted.clear();
@@ -229,17 +249,23 @@ impl Scheduler {
                     == u64::from(sequence.landed()) - 1 + totals.discarded,
             "work is conserved"
         );
-        self.output.emissions.push(Emission { id, key, token, last, more });
+        let returns = last && !self.config.batching.is_by_request();
+        self.output.emissions.push(Emission { id, key, token, last: returns, more });
         if state == State::Running {
             let full = (sequence.computed - sequence.underway) / block_size;
             self.register(index, full);
         }
         if last {
-            self.output.finished.push(Finished { id, key, totals });
             self.ending -= u32::from(state == State::Ending);
             self.return_adapter(index);
             self.release_blocks(index);
-            self.sequences.remove(index);
+            if returns {
+                self.output.finished.push(Finished { id, key, totals });
+                self.sequences.remove(index);
+            } else {
+                self.sequences[index].state = State::Done;
+                self.done.push(index);
+            }
         }
     }
 
@@ -321,6 +347,7 @@ impl Scheduler {
             }
             // Drafts count when they are accepted.
             sequence.computed += chunk - drafts;
+            plan.kv_tokens += u64::from(sequence.computed);
             sequence.totals.computed += u64::from(chunk - drafts);
             let emits = sequence.computed == sequence.known();
             sequence.underway += u32::from(emits);
@@ -331,23 +358,94 @@ impl Scheduler {
         }
         plan.running = self.running.len() as u32;
         plan.waiting = self.waiting.len() as u32;
-        plan.used_blocks = self.pool.used_blocks();
+        plan.used_blocks = self.used_blocks();
         debug_assert!(plan.work.new_tokens <= u64::from(self.config.max_num_batched_tokens));
         debug_assert!(plan.running <= self.config.max_num_seqs);
     }
 
+    /// Blocks that sequences have.
+    fn used_blocks(&self) -> u32 {
+        self.arena.as_ref().map_or(self.pool.used_blocks(), Arena::used)
+    }
+}
+
+/// Batches that end as a whole.
+impl Scheduler {
+    /// Before a step with nothing else underway: whether there may be one `now`.
+    pub(super) fn open_batch(&mut self, now: SimTime) -> bool {
+        let batching = &self.config.batching;
+        if !batching.is_by_request() || !self.queue.is_empty() {
+            return true;
+        }
+        if !self.running.is_empty() || self.waiting.is_empty() {
+            return true;
+        }
+        let (waiting, most) = (self.waiting.len() as u32, self.config.max_num_seqs);
+        match batching.form(waiting, self.oldest(), now, most) {
+            Some(places) => self.places = places,
+            None => return false,
+        }
+        true
+    }
+
+    /// Notes when a sequence came.
+    pub(super) fn note_arrival(&mut self, id: SeqId, now: SimTime) {
+        self.sequences[id.index].arrived = now;
+    }
+
+    /// When an idle engine begins a batch at the latest, if it waits for others.
+    pub(super) fn batch_goes_at(&self) -> Option<SimTime> {
+        if self.waiting.is_empty() { None } else { self.config.batching.goes_at(self.oldest()) }
+    }
+
+    /// When the first of those came who wait.
+    fn oldest(&self) -> SimTime {
+        self.waiting.values().map(|index| self.sequences[*index].arrived).min().unwrap_or(SimTime::MAX)
+    }
+
+    /// Nobody joins a batch that has begun.
+    pub(super) fn close_batch(&mut self) {
+        if self.config.batching.is_by_request() && !self.running.is_empty() {
+            self.places = 0;
+        }
+    }
+
+    /// Ends all of a batch when its last sequence has all its tokens.
+    fn end_batch(&mut self) {
+        if self.done.is_empty() || !self.running.is_empty() || self.ending > 0 {
+            return;
+        }
+        for index in std::mem::take(&mut self.done) {
+            let Sequence { key, totals, .. } = self.sequences[index];
+            let id = self.sequences.id(index);
+            self.output.returned.push(Finished { id, key, totals });
+            self.sequences.remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Scheduler {
     /// Checks the pool against the sequences: O(blocks).
-    #[cfg(test)]
     pub(super) fn check(&self) {
         self.pool.check(self.sequences.iter().map(|(_, sequence)| sequence.blocks.as_slice()));
+        if let Some(arena) = &self.arena {
+            arena.check(&self.config, self.sequences.iter().filter_map(|(_, sequence)| sequence.span));
+        }
         let mut ending = 0;
         for (index, sequence) in self.sequences.iter() {
             let waits = self.waiting.get(&sequence.order) == Some(&index);
             assert_eq!(waits, sequence.state == State::Waiting);
+            if sequence.state == State::Done {
+                assert!(self.done.contains(&index) && sequence.blocks.is_empty() && sequence.span.is_none());
+                continue;
+            }
             let runs = !waits && sequence.state != State::Ending;
             assert_eq!(self.running.iter().filter(|other| **other == index).count(), usize::from(runs));
             ending += usize::from(!waits && !runs);
-            let tokens = if sequence.state == State::Ending { 0 } else { sequence.computed };
+            assert_eq!(sequence.span.is_some(), self.arena.is_some() && runs);
+            let paged = self.arena.is_none() && sequence.state != State::Ending;
+            let tokens = if paged { sequence.computed } else { 0 };
             let blocks = tokens.div_ceil(self.config.block_size);
             match &self.config.speculative {
                 None => assert_eq!(sequence.blocks.len() as u32, blocks),
@@ -358,7 +456,8 @@ impl Scheduler {
             let holders = self.sequences.iter().filter(|(_, sequence)| sequence.holds_adapter);
             adapters.check(holders.filter_map(|(_, sequence)| sequence.adapter));
         }
-        assert_eq!(self.sequences.iter().count(), self.waiting.len() + self.running.len() + ending);
+        let all = self.waiting.len() + self.running.len() + ending + self.done.len();
+        assert_eq!(self.sequences.iter().count(), all);
         if self.config.scheduling_policy == crate::llm::engine::SchedulingPolicy::Fcfs
             && self.adapters.is_none()
         {

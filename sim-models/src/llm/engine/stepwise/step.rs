@@ -42,6 +42,8 @@ pub(in crate::llm::engine) struct StepPlan {
     pub used_blocks: u32,
     /// What the admitted sequences found of their LoRA adapters.
     pub adapters: AdapterCounts,
+    /// Tokens that the sequences in the pass have in the KV cache, this step's among them.
+    pub kv_tokens: u64,
     /// Sequences admitted to this step, in order.
     pub admitted: Vec<Admission>,
 }
@@ -85,7 +87,7 @@ pub(in crate::llm::engine) struct Emission {
     pub key: u64,
     /// Which of its tokens this is.
     pub token: Token,
-    /// Whether it is the sequence's last token, or comes with that.
+    /// Whether the sequence ends with it: it is the last, and no batch has to end as a whole.
     pub last: bool,
     /// Further tokens that come with it: accepted drafts.
     pub more: u32,
@@ -113,6 +115,8 @@ pub(in crate::llm::engine) struct StepOutput {
     pub finished: Vec<Finished>,
     /// Drafted tokens that were accepted, with those behind a sequence's last token.
     pub accepted: u64,
+    /// The sequences that end with their batch, in the order in which they got their last tokens.
+    pub returned: Vec<Finished>,
 }
 
 impl StepOutput {
@@ -122,5 +126,6 @@ impl StepOutput {
         self.accepted = 0;
         self.emissions.clear();
         self.finished.clear();
+        self.returned.clear();
     }
 }

@@ -19,6 +19,26 @@ fn work() -> impl Strategy<Value = Vec<Work>> {
     })
 }
 
+/// A GPU that the pool shares with a server whose executions come and go at any nanosecond.
+fn device() -> impl Strategy<Value = String> {
+    let sharing = prop::sample::select(
+        &[
+            "time_slicing\"\ntime_slice = \"700us",
+            "time_slicing\"\ncontext_switch = \"0s",
+            "mps",
+            "mps\"\noverlap_gain = 1 #",
+        ][..],
+    );
+    (sharing, 1u32..400, 1u32..40).prop_map(|(sharing, rate, millis)| {
+        format!(
+            "[devices.gpu0]\ngpu = \"h100-sxm\"\nsharing = \"{sharing}\"\n\
+             [components.other]\nkind = \"model_server\"\ndevice = \"gpu0\"\n\
+             execution = {{ fixed = {{ exponential = {{ mean = \"{millis}ms\" }} }} }}\nqueue_cap = 5\n\
+             [traffic.others]\nentry = \"other\"\narrivals = {{ process = \"poisson\", rate = \"{rate}/s\" }}\n"
+        )
+    })
+}
+
 #[derive(Debug, Clone)]
 struct Settings {
     text: String,
@@ -111,9 +131,16 @@ proptest! {
 
     /// The engines differ in how many events they take, and in nothing that can be seen.
     #[test]
-    fn both_engines_give_the_same(work in work(), settings in settings(), warmup in 0u64..2_000) {
+    fn both_engines_give_the_same(
+        work in work(), settings in settings(), device in prop::option::weighted(0.4, device()), warmup in 0u64..2_000,
+    ) {
         let plan = RunPlan { windows: 500, warmup: SimDuration::from_millis(warmup), ..RunPlan::default() };
-        let run = |engine: &str| simulate_plan(&work, &format!("engine = \"{engine}\"\n{}", settings.text), &plan);
+        let place = if device.is_some() { "device = \"gpu0\"\n" } else { "" };
+        let shared = device.unwrap_or_default();
+        let run = |engine: &str| {
+            let settings = format!("engine = \"{engine}\"\n{place}{}{shared}", settings.text);
+            simulate_plan(&work, &settings, &plan)
+        };
         let (fast, stepwise) = (run("fast"), run("stepwise"));
         prop_assert_eq!(fast.outcome_hash, stepwise.outcome_hash);
         prop_assert_eq!(report(&fast), report(&stepwise));
