@@ -213,6 +213,20 @@ impl StepFunction {
         Self { drafter: Some(Arc::new(drafter)), ..self }
     }
 
+    /// Adds what reading each LoRA adapter takes, in ticks (at most [`MAX_COEFFICIENT`]).
+    pub fn with_adapters(mut self, ticks: u64) -> Self {
+        self.coefficients.per_adapter = ticks.min(MAX_COEFFICIENT);
+        self
+    }
+
+    /// Adds what sending a pass on to the next stage takes: ticks for each pass, and for each new token.
+    pub(crate) fn with_transfer(mut self, pass: u64, token: u64) -> Self {
+        let c = &mut self.coefficients;
+        c.base = c.base.saturating_add(pass).min(MAX_COEFFICIENT);
+        c.per_token = c.per_token.saturating_add(token).min(MAX_COEFFICIENT);
+        self
+    }
+
     /// Adds the later stages of a pipeline; this is the first.
     pub fn with_stages(self, later: Vec<StepFunction>) -> Self {
         Self { stages: later.into(), ..self }

@@ -34,6 +34,27 @@
 //!
 //! Without it a step is scheduled when the one before it has ended.
 //!
+//! # Speculative decoding
+//! A running sequence that decodes computes its last token and `num_speculative_tokens` drafts in a step, fewer
+//! where the budget or the model's context ends, and gets one token and those drafts that are accepted
+//! ([`Speculation`]). A running sequence takes blocks for `num_lookahead_tokens` slots beyond its step's tokens, an
+//! admission does not; blocks of rejected drafts are kept for the tokens that follow. Drafts behind a sequence's last
+//! token are computed in vain.
+//! Nothing is scheduled ahead, which in vLLM is so for all methods but EAGLE; with EAGLE the host's work still hides
+//! behind the GPU's, but places and blocks are free a step earlier than they would be.
+//! Tokens that come together count once between tokens, as they do in vLLM's metrics.
+//!
+//! # Pipeline parallelism
+//! With s stages s steps may be underway (`max_concurrent_batches`), and each takes one stage after the other. A
+//! sequence whose token is underway is left out of the steps behind; chunks of a prompt follow each other. Steps are
+//! scheduled when one ends, as many as there are tokens for: nothing evens out the batches of the stages. One that was
+//! preempted while a token of it is underway is not admitted again before it is there. A step's length in results
+//! is the time since the end of the step before.
+//!
+//! # LoRA adapters
+//! See [`Lora`]: who would need one adapter more than `max_loras` is passed over, and a step waits for the adapters
+//! that it needs. A preempted sequence waits in its old place in line, where vLLM puts it in front of those passed over.
+//!
 //! # Choices that the source leaves open, or that differ from it
 //! * **Prefill or decode.** All tokens known at an admission are prefill, also a last chunk of one token and
 //!   also a resumed sequence's own generated tokens; only the tokens that follow, one a step, are decode.
@@ -62,7 +83,9 @@
 //!
 //! # Two engines
 //! [`EngineKind::Stepwise`] takes every step and looks at every sequence in it. [`EngineKind::Fast`] works in
-//! closed form between the changes of the batch. They agree to the bit in every time, count and histogram;
+//! closed form between the changes of the batch; with speculative decoding it leaps over steps that are alike and
+//! looks at the batch between leaps, and with several stages or drawn acceptance it takes every step. They agree to
+//! the bit in every time, count and histogram;
 //! property tests hold them to it, and so can everybody (`engine = "stepwise"` in a scenario).
 //!
 //! # Example: the throughput of a constant batch
@@ -104,6 +127,8 @@ mod tally;
 
 #[cfg(test)]
 mod agreement;
+#[cfg(test)]
+mod closed_forms;
 
 use sim_core::time::SimTime;
 

@@ -21,18 +21,21 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
+use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::engine::{Engine, Rejection, SeqId, Submission};
-use super::report::{Facts, Measures};
+use super::adapters::Choice;
+use super::engine::{Engine, Rejection, SeqId, Speculation, Submission, Tally};
+use super::report::{Facts, Measures, measures};
 use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::measure::Measure;
 use crate::pool::{Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
@@ -60,6 +63,7 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
+    pub(super) adapters: Option<Choice>,
     /// Each replica's name on the GPU that they share; none with GPUs of their own.
     pub(super) clients: Vec<ClientId>,
 }
@@ -83,6 +87,10 @@ pub(super) struct Pool {
     wake: SimDuration,
     frontend: FrontEnd,
     sharing: Sharing,
+    /// Which LoRA adapter calls ask for, if there are any.
+    adapters: Option<Choice>,
+    /// Whether the acceptance of drafts is drawn.
+    drawn: bool,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -92,7 +100,18 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
+        let Setup {
+            engine,
+            calibration,
+            wake,
+            frontend,
+            replicas,
+            gpus,
+            front,
+            queue_cap,
+            clients,
+            adapters,
+        } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -111,6 +130,8 @@ impl Pool {
             wake,
             frontend,
             sharing: Sharing::new(clients),
+            adapters,
+            drawn: config.speculative.as_ref().is_some_and(Speculation::is_drawn),
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -203,6 +224,7 @@ impl Pool {
         if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
+        let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
         let request = ctx.request(call);
         let submission = Submission {
             key: call.to_bits(),
@@ -210,8 +232,8 @@ impl Pool {
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
-            adapter: None,
-            luck: request.key,
+            adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
+            luck,
         };
         let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
@@ -245,6 +267,9 @@ fn event_data(index: usize, generation: u32) -> u64 {
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
         self.front.start(ctx);
+        if let Some(adapters) = &mut self.adapters {
+            adapters.start(ctx);
+        }
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
@@ -343,6 +368,20 @@ impl Component for Pool {
         let kv_total = self.front.up() * u64::from(self.facts.usable_blocks);
         let queue = waiting + self.front.held();
         Signals { queue, busy: running, capacity: self.capacity(), kv_used, kv_total }
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let config = self.replicas[0].engine.config();
+        if config.speculative.is_none() && config.lora.is_none() {
+            return Vec::new();
+        }
+        let mut all = Tally::default();
+        for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
+            let mut tally = tally.clone();
+            replica.engine.clone().settle(now, &mut tally);
+            all.add(&tally);
+        }
+        measures(config, &all)
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {

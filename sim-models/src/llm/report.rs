@@ -3,8 +3,9 @@
 use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
-use super::engine::{Tally, Underway};
+use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
 use crate::hardware::timing::TICKS_PER_NANO;
+use crate::measure::Measure;
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,6 +92,37 @@ pub struct LlmReport {
     pub rejected: Rejected,
     /// How far the step times can be trusted, in words.
     pub calibration: String,
+}
+
+/// What an engine with drafts or adapters measured beside the report.
+pub(super) fn measures(config: &EngineConfig, tally: &Tally) -> Vec<Measure> {
+    let mut all = Vec::new();
+    if config.speculative.is_some() {
+        let Tally { draft_tokens, accepted_tokens, .. } = *tally;
+        all.push(Measure::share(
+            "draft_acceptance_ratio",
+            accepted_tokens,
+            draft_tokens,
+            "accepted drafts by drafts",
+        ));
+        all.push(Measure::count("draft_tokens", draft_tokens, "drafted tokens that were verified"));
+    }
+    if config.lora.is_some() {
+        let AdapterCounts { hits, copies, reads, ticks } = tally.adapters;
+        let seconds = ticks as f64 / (TICKS_PER_NANO as f64 * 1e9);
+        all.extend([
+            Measure::share(
+                "adapter_hit_ratio",
+                hits,
+                hits + copies,
+                "admissions that found their adapter on the GPU",
+            ),
+            Measure::count("adapter_loads", copies, "adapters copied to the GPU"),
+            Measure::count("adapter_reads", reads, "adapters read from disk"),
+            Measure::new("adapter_wait_s", seconds, "time that steps waited for adapters"),
+        ]);
+    }
+    all
 }
 
 /// Collects the report.

@@ -55,9 +55,14 @@ impl Speculation {
         Self { num_speculative_tokens, num_lookahead_tokens, acceptance }
     }
 
+    /// Whether acceptance is drawn, by the luck of each sequence.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self.acceptance, Acceptance::Drawn(_))
+    }
+
     /// Whether acceptance is carried over, so that it is the same for all sequences in a step.
     pub(super) fn is_carried(&self) -> bool {
-        matches!(self.acceptance, Acceptance::Carried(_))
+        !self.is_drawn()
     }
 
     /// The most tokens that one decoding sequence computes in a step.

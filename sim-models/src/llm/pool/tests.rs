@@ -1,4 +1,5 @@
 mod config;
+mod features;
 mod random;
 mod sharing;
 

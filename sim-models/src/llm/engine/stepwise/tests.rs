@@ -2,6 +2,7 @@
 
 mod ahead;
 mod ends;
+mod features;
 
 use super::scheduler::Scheduler;
 use super::step::{StepOutput, Token};
