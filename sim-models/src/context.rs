@@ -8,11 +8,14 @@ use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::admission::Door;
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
 use crate::device::{ClientId, Devices, Rate};
+use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
+use crate::measure::Measure;
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::request::{Outcome, Request, RequestId};
@@ -37,10 +40,14 @@ pub struct Core {
     pub(crate) requests: Slab<Request>,
     pub(crate) calls: Slab<Call>,
     pub(crate) links: Vec<Link>,
+    /// What the calls over links with policies have under way.
+    pub(crate) attempts: Slab<Attempts>,
     /// The link from each component (row) to each other.
     pub(crate) routes: Vec<Option<LinkId>>,
     pub(crate) service: Vec<KeyedStream>,
     pub(crate) meters: Vec<ComponentMeter>,
+    /// By component.
+    pub(crate) doors: Vec<Option<Box<Door>>>,
     pub(crate) cost: CostMeter,
     pub(crate) devices: Devices,
     pub(crate) quality: Option<Quality>,
@@ -74,6 +81,18 @@ impl Core {
         self.born - self.ended.iter().sum::<u64>()
     }
 
+    /// What the policies of links counted, by caller.
+    pub(crate) fn link_measures(&mut self, now: SimTime) -> Vec<(ComponentId, Vec<Measure>)> {
+        let Self { routes, links, names, .. } = self;
+        let laid = routes.iter().enumerate().filter_map(|(place, link)| link.map(|link| (place, link)));
+        let measures = laid.map(|(place, link)| {
+            let (caller, callee) = (place / names.len(), place % names.len());
+            let link = &mut links[link.0 as usize];
+            (ComponentId(caller as u16), link.measures(&names[callee], |index| names[index].clone(), now))
+        });
+        measures.collect()
+    }
+
     /// All background work on a component.
     pub(crate) fn load_on(&self, target: ComponentId) -> Load {
         let all = self.loads.range((target, ComponentId(0))..=(target, ComponentId(u16::MAX)));
@@ -82,7 +101,13 @@ impl Core {
         Load { rate, cost: if rate > 0.0 { busy / rate } else { 0.0 } }
     }
 
-    fn close_call(&mut self, id: CallId) {
+    /// Whether a call is one that a component makes over a link with policies: it is not sent itself, the
+    /// attempts under it are.
+    pub(crate) fn is_logical(&self, call: &Call) -> bool {
+        call.attempt_of == CallId::NONE && self.links[call.link.0 as usize].policies.is_some()
+    }
+
+    pub(crate) fn close_call(&mut self, id: CallId) {
         let Some(call) = self.calls.remove(id) else { return };
         let Some(request) = self.requests.get_mut(call.request) else { return };
         request.open_calls -= 1;
@@ -166,7 +191,8 @@ impl Ctx<'_> {
 
     /// Calls `callee` on behalf of `parent`, a call that I serve. `tag` is for me to know it by.
     pub fn send(&mut self, parent: CallId, callee: ComponentId, tag: u32) -> CallId {
-        let &Call { request, hop, .. } = self.call(parent);
+        let &Call { request, hop, attempt, .. } = self.call(parent);
+        let hop = if attempt == 0 { hop } else { child_hop(hop, !attempt) };
         self.dispatch(request, parent, callee, tag, child_hop(hop, tag))
     }
 
@@ -177,39 +203,72 @@ impl Ctx<'_> {
 
     fn dispatch(
         &mut self,
-        request_id: RequestId,
+        request: RequestId,
         parent: CallId,
         callee: ComponentId,
         tag: u32,
         hop: u32,
     ) -> CallId {
-        let now = self.now();
-        let link_id = self.core.route(self.me, callee).expect("links are laid when the system is built");
-        let link = &self.core.links[link_id.0 as usize];
-        let request = self.core.requests.get_mut(request_id).expect("a request outlives its calls");
-        request.open_calls += 1;
+        let link = self.core.route(self.me, callee).expect("links are laid when the system is built");
+        let sending = Sending { request, parent, callee, tag, hop, link, attempt: 0, avoid: None };
+        let link = &self.core.links[link.0 as usize];
+        if link.policies.is_some() {
+            return self.undertake(sending);
+        }
+        let timeout = link.timeout;
+        self.transmit(sending, CallId::NONE, timeout)
+    }
+
+    /// Sends a call, or an attempt of one, on its way. The caller waits for the time of `timeout`.
+    pub(crate) fn transmit(
+        &mut self,
+        sending: Sending,
+        attempt_of: CallId,
+        timeout: Option<(SimDuration, TimerLane)>,
+    ) -> CallId {
+        let link = &self.core.links[sending.link.0 as usize];
         let delay = match &link.latency {
-            Some(latency) => latency.sample_duration(&mut link.network.draws(request.key, hop, 0)),
+            Some(latency) => {
+                let request = self.core.requests.get(sending.request).expect("a request outlives its calls");
+                let draw = sending.attempt * WAYS;
+                latency.sample_duration(&mut link.network.draws(request.key, sending.hop, draw))
+            }
             None => SimDuration::ZERO,
         };
-        let timeout = link.timeout;
+        let id = self.open_call(sending, attempt_of, timeout);
+        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+        id
+    }
+
+    /// Begins to wait for a call.
+    pub(crate) fn open_call(
+        &mut self,
+        sending: Sending,
+        attempt_of: CallId,
+        timeout: Option<(SimDuration, TimerLane)>,
+    ) -> CallId {
+        let now = self.now();
+        let request = self.core.requests.get_mut(sending.request).expect("a request outlives its calls");
+        request.open_calls += 1;
         let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
         let deadline = patience.min(request.deadline);
         let id = self.core.calls.insert(Call {
-            request: request_id,
+            request: sending.request,
             caller: self.me,
-            callee,
-            parent,
-            tag,
-            hop,
-            attempt: 0,
+            callee: sending.callee,
+            parent: sending.parent,
+            tag: sending.tag,
+            hop: sending.hop,
+            attempt: sending.attempt,
             sent_at: now,
             arrived_at: now,
             deadline,
             scratch: CallId::NONE.to_bits(),
             replica: None,
-            avoid: None,
-            link: link_id,
+            avoid: sending.avoid,
+            retry_after: None,
+            link: sending.link,
+            attempt_of,
             reply: None,
             timeout: None,
             awaited: true,
@@ -218,7 +277,6 @@ impl Ctx<'_> {
             let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id));
             self.call_mut(id).timeout = Some(handle);
         }
-        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
         id
     }
 
@@ -230,11 +288,64 @@ impl Ctx<'_> {
         latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
     }
 
+    /// A call of mine begins to be served: how long it has waited goes into the meter.
+    #[inline]
+    pub fn began(&mut self, id: CallId) {
+        let waited = self.now().since(self.call(id).arrived_at);
+        self.meter().wait.record(waited.as_nanos());
+        if let Some(door) = &mut self.core.doors[self.me.index()] {
+            door.began(waited);
+        }
+    }
+
+    /// Calls that wait in front of my door.
+    pub fn waiting_in_front(&self) -> u64 {
+        self.core.doors[self.me.index()].as_ref().map_or(0, |door| door.waiting())
+    }
+
+    /// Does something at my door, if there is one.
+    #[inline]
+    fn at_door<T>(&mut self, act: impl FnOnce(&mut Door, &mut Self) -> T) -> Option<T> {
+        let mut door = self.core.doors[self.me.index()].take()?;
+        let result = act(&mut door, self);
+        self.core.doors[self.me.index()] = Some(door);
+        Some(result)
+    }
+
+    /// Whether a call that has just reached me goes on to my work at once.
+    #[inline]
+    pub(crate) fn knock(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.knock(id, ctx)).unwrap_or(true)
+    }
+
+    /// Has a call that waited at my door come in.
+    pub(crate) fn let_in(&mut self, id: CallId) {
+        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
+    }
+
+    /// Whether a call that may come in still wants to.
+    pub(crate) fn goes_in(&mut self, id: CallId) -> bool {
+        self.at_door(|door, _| door.goes_in(id)).unwrap_or(false)
+    }
+
+    /// Whether a call that was cancelled was still at my door, and is over with that.
+    #[inline]
+    pub(crate) fn cancel_at_door(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.cancel(id, ctx)).unwrap_or(false)
+    }
+
     /// Ends a call that I serve.
     ///
     /// # Panics
     /// When I have replied to it before.
+    #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
+        self.finish(id, reply);
+    }
+
+    /// Ends a call whether or not it has passed my door.
+    pub(crate) fn finish(&mut self, id: CallId, reply: Reply) {
         let now = self.now();
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
@@ -255,6 +366,15 @@ impl Ctx<'_> {
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
     }
 
+    /// Refuses a call that I serve, and says after how long another attempt may be let in.
+    ///
+    /// # Panics
+    /// As [`Ctx::reply`].
+    pub fn refuse(&mut self, id: CallId, retry_after: Option<SimDuration>) {
+        self.call_mut(id).retry_after = retry_after;
+        self.reply(id, Reply::REJECTED);
+    }
+
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
         let call = self.call(id);
@@ -267,13 +387,16 @@ impl Ctx<'_> {
 
     /// Stops waiting for a call of mine and tells the callee.
     pub fn cancel(&mut self, id: CallId) {
+        if self.core.calls.get(id).is_some_and(|call| self.core.is_logical(call)) {
+            return self.abandon(id);
+        }
         if self.stop_waiting(id) {
             self.send_cancel(id);
         }
     }
 
     /// True when the callee is still at work.
-    fn stop_waiting(&mut self, id: CallId) -> bool {
+    pub(crate) fn stop_waiting(&mut self, id: CallId) -> bool {
         let Some(call) = self.core.calls.get_mut(id) else { return false };
         call.awaited = false;
         let working = call.reply.is_none();
@@ -480,11 +603,24 @@ impl Core {
     }
 }
 
+/// A call to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending {
+    pub request: RequestId,
+    pub parent: CallId,
+    pub callee: ComponentId,
+    pub tag: u32,
+    pub hop: u32,
+    pub link: LinkId,
+    pub attempt: u32,
+    pub avoid: Option<u16>,
+}
+
 /// Draws of network time a call may need: there and back.
 const WAYS: u32 = 2;
 
 /// The place of a child in the tree of calls.
-fn child_hop(parent: u32, tag: u32) -> u32 {
+pub(crate) fn child_hop(parent: u32, tag: u32) -> u32 {
     let mut place = [0; 8];
     place[..4].copy_from_slice(&parent.to_le_bytes());
     place[4..].copy_from_slice(&tag.to_le_bytes());

@@ -19,6 +19,6 @@ mod timing;
 
 pub use adapters::{AdapterBy, LoraConfig};
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
-pub use report::{LlmReplica, LlmReport, Rejected};
+pub use report::{LlmReport, Rejected};
 pub use speculative::{AcceptanceMode, DraftConfig, Method, SpeculativeConfig};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

@@ -26,9 +26,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::distribution::Dist;
 use sim_core::random::{KeyedDraws, Purpose, unit};
-use sim_core::time::{SimDuration, SimTime};
+use sim_core::time::SimTime;
 
-use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan, LineSettings};
+use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -144,20 +144,12 @@ impl ServiceConfig {
         };
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
         })?;
-        let line = LinePlan::new(
-            LineSettings {
-                discipline: self.discipline,
-                fair: self.fair.as_ref(),
-                lifo_threshold: self.lifo_threshold,
-                cap: self.queue_cap,
-                admission: self.admission.as_deref(),
-            },
-            scope.labels(),
-        )?;
+        let line = LinePlan::of_service(self, scope.labels())?;
         let servers = |replica: u32| Servers {
             law: law.clone(),
             error_rate: self.error_rate.get(),
@@ -367,8 +359,12 @@ impl<R: Replica> Component for Service<R> {
         self.is_pool.then(|| self.front.report(now))
     }
 
-    fn measures(&self, _now: SimTime) -> Vec<Measure> {
-        GuardedLine::measures(self.replicas.iter().filter_map(Replica::line))
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let mut list = GuardedLine::measures(self.replicas.iter().filter_map(Replica::line));
+        if self.is_pool {
+            list.extend(self.front.measures(now));
+        }
+        list
     }
 
     fn reset_measurements(&mut self, now: SimTime) {
@@ -380,12 +376,6 @@ impl<R: Replica> Component for Service<R> {
 /// The end of a call that had its full time in service.
 fn verdict(fails: bool) -> Reply {
     if fails { Reply::FAILED } else { Reply::OK }
-}
-
-/// Time since a call reached me.
-#[inline]
-fn waited(call: CallId, ctx: &Ctx) -> SimDuration {
-    ctx.now().since(ctx.call(call).arrived_at)
 }
 
 #[cfg(test)]

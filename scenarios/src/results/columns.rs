@@ -215,7 +215,7 @@ pub const COMPONENTS: Frame = Frame {
         column("itl_p50_s", Real, "s", "Median of it (llm)"),
         column("itl_p99_s", Real, "s", "99th percentile of it (llm)"),
         column("step_time_mean_s", Real, "s", "Length of a step: mean (llm)"),
-        column("calibration", Text, "", "Where its GPU times come from (llm)"),
+        column("calibration", Text, "", "Where its GPU times come from (llm, model_server)"),
     ],
 };
 
@@ -319,8 +319,53 @@ pub const MEASURES: Frame = Frame {
     ],
 };
 
+/// `replicas`.
+pub const REPLICAS: Frame = Frame {
+    name: "replicas",
+    row: "A replica of a pool in one replication, over the measured part of the run and what follows until its \
+          end. Null where it does not apply.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("component", Text, "", "Name of the pool"),
+        column("replica", Count, "", "Number of the replica, from 0"),
+        column("calls", Count, "calls", "Calls that it took, neither refused nor rejected by it"),
+        column("answered", Count, "calls", "Calls that it answered, in full or degraded"),
+        column("refused", Count, "calls", "Calls that it refused because it had crashed"),
+        column("ejections", Count, "", "Ejections by outlier detection"),
+        column("available", Real, "", "Share of time in which it was known to be well and did not drain"),
+        column("waiting_mean", Real, "calls", "Calls waiting in it, on average over time"),
+        column(
+            "running_mean",
+            Real,
+            "",
+            "Calls in service, on average over time (model_server: instances that execute a batch)",
+        ),
+        column("utilization", Real, "", "The same, by as many as there can be"),
+        column(
+            "engine_busy",
+            Real,
+            "",
+            "Share of time in a step (llm), or that instances executed (model_server)",
+        ),
+        column("steps", Count, "", "Steps (llm) or executions (model_server)"),
+        column("step_time_mean_s", Real, "s", "Length of one: mean"),
+        column(
+            "batch_mean",
+            Real,
+            "",
+            "Sequences in a step (llm) or items in an execution (model_server): mean",
+        ),
+        column("kv_mean", Real, "", "Share of its KV cache in use, on average over time (llm)"),
+        column("kv_max", Real, "", "Largest share of its KV cache in use (llm)"),
+        column("preemptions", Count, "", "Sequences evicted for lack of KV memory (llm)"),
+        column("prefix_hit_rate", Real, "", "Share of prompt tokens found in its prefix cache (llm)"),
+    ],
+};
+
 /// All frames, in the order they are written.
-pub const FRAMES: [Frame; 7] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES];
+pub const FRAMES: [Frame; 8] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {

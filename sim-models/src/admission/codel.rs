@@ -197,3 +197,66 @@ impl ControlledDelay {
         SimTime::from_nanos(now.as_nanos().saturating_add(patience.as_nanos()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> SimTime {
+        SimTime::from_nanos(milliseconds * 1_000_000)
+    }
+
+    /// Serves a call at `now` from a deep line whose calls came at `arrived`: how many are dropped for it.
+    fn serve(codel: &mut Codel, now: u64, arrived: u64, behind: usize) -> u32 {
+        let mut dropped = 0;
+        let pop = || Some(Head { call: (), arrived: at(arrived), behind });
+        assert!(codel.next(at(now), pop, |()| dropped += 1).is_some());
+        dropped
+    }
+
+    /// All calls came at 0 and one is served every 10 ms. From the law of RFC 8289: the first is dropped an
+    /// interval after 10 ms, the next 100 ms later, then after 100 / sqrt(2), 100 / sqrt(3)... from when each
+    /// was due: 210, 280.7, 338.4, 388.4, 433.2, 474.0 and 511.8, each seen with the next service.
+    #[test]
+    fn drop_times_follow_the_control_law() {
+        let mut codel = Codel::new(CodelConfig::default());
+        let services = (10..=530).step_by(10);
+        let dropped: Vec<u64> = services.filter(|time| serve(&mut codel, *time, 0, 100) > 0).collect();
+        assert_eq!(dropped, [110, 210, 290, 340, 390, 440, 480, 520]);
+        // One in time ends the spell.
+        assert_eq!(serve(&mut codel, 540, 536, 100), 0);
+        // A new spell soon after begins with nearly the old rate: after 7 drops, 100 / sqrt(7) = 37.8.
+        let services = (600..=790).step_by(10);
+        let dropped: Vec<u64> = services.filter(|time| serve(&mut codel, *time, 0, 100) > 0).collect();
+        assert_eq!(dropped, [700, 740, 780]);
+        // After 16 intervals of peace it begins anew.
+        assert_eq!(serve(&mut codel, 3000, 2999, 100), 0);
+        let services = (3010..=3220).step_by(10);
+        let dropped: Vec<u64> = services.filter(|time| serve(&mut codel, *time, 0, 100) > 0).collect();
+        assert_eq!(dropped, [3110, 3210]);
+    }
+
+    #[test]
+    fn nothing_is_dropped_of_a_short_line_or_within_the_target() {
+        let mut codel = Codel::new(CodelConfig::default());
+        for time in (10..2000).step_by(10) {
+            assert_eq!(serve(&mut codel, time, 0, 1), 0);
+        }
+        for time in (2010..4000).step_by(10) {
+            assert_eq!(serve(&mut codel, time, time - 4, 100), 0);
+        }
+        // An empty line is no delay.
+        assert!(codel.next(at(4000), || None::<Head<()>>, |()| {}).is_none());
+    }
+
+    #[test]
+    fn a_line_that_stands_has_little_patience() {
+        let mut delay = ControlledDelay::new(ControlledDelayConfig::default());
+        delay.note_empty(at(1000));
+        assert_eq!(delay.until(at(1000)), at(1100));
+        assert_eq!(delay.until(at(1100)), at(1200));
+        assert_eq!(delay.until(at(1101)), at(1106));
+        delay.note_empty(at(1200));
+        assert_eq!(delay.until(at(1201)), at(1301));
+    }
+}

@@ -1,5 +1,7 @@
 //! Shedding at a whole service.
 
+mod door;
+mod fairness;
 mod shedding;
 
 use sim_core::time::SimDuration;

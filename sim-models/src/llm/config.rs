@@ -16,6 +16,7 @@ use super::engine::{
 use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -153,6 +154,9 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
@@ -257,6 +261,7 @@ impl LlmConfig {
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }
@@ -442,14 +447,15 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
             prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
         let adapters = self.lora.as_ref().map(LoraConfig::choice).transpose();
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
-        let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
-        let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
+        let wake = nanos_ceil(step.wake());
+        let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
         let gpus = match self.device {
             Some(_) => 1,
             None => u64::from(replicas) * u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel),
@@ -459,7 +465,7 @@ impl LlmConfig {
         self.put_on_the_bill(&place.gpu, gpus, scope);
         Ok(Box::new(Pool::new(Setup {
             engine,
-            calibration,
+            step,
             wake,
             frontend: self.timing.frontend,
             replicas,

@@ -28,15 +28,16 @@ use replica::{Load as ReplicaLoad, Replica};
 
 use super::adapters::Choice;
 use super::engine::{Engine, Rejection, SeqId, Speculation, Submission, Tally};
-use super::report::{Facts, Measures, measures};
+use super::report::{Facts, Measures, of_features};
 use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
-use crate::pool::{Front, PoolReport, Signal};
+use crate::pool::{EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -53,8 +54,8 @@ const IN_FRONT_END: u64 = u64::MAX - 1;
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    /// How far its step times can be trusted, in words.
-    pub(super) calibration: String,
+    /// The time of its steps.
+    pub(super) step: StepFunction,
     /// How long an idle engine takes to begin a step.
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
@@ -100,18 +101,8 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup {
-            engine,
-            calibration,
-            wake,
-            frontend,
-            replicas,
-            gpus,
-            front,
-            queue_cap,
-            clients,
-            adapters,
-        } = setup;
+        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters } =
+            setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -119,7 +110,10 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration,
+            calibration: step.badge(),
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            step,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
@@ -154,8 +148,9 @@ impl Pool {
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
+        let in_front = ctx.waiting_in_front();
         let meter = ctx.meter();
-        meter.queue.set(now, self.load.waiting + self.front.held());
+        meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
         meter.busy.set(now, self.load.running);
     }
 
@@ -196,10 +191,21 @@ impl Pool {
             }
         }
         for key in &output.admitted {
-            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+            ctx.began(CallId::from_bits(*key));
         }
         self.note(index, ctx);
+    }
+
+    /// What the pool and each of its engines have measured.
+    fn measured(&self, now: SimTime) -> (LlmReport, Vec<EngineFigures>) {
+        let mut tallies = self.measures.tallies.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, tally);
+            underway.push(engine.underway(now));
+        }
+        self.measures.report(&tallies, &underway, &self.facts, now)
     }
 
     /// Sends a call that has passed the API server to a replica, or refuses it.
@@ -370,35 +376,39 @@ impl Component for Pool {
         Signals { queue, busy: running, capacity: self.capacity(), kv_used, kv_total }
     }
 
-    fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let config = self.replicas[0].engine.config();
-        if config.speculative.is_none() && config.lora.is_none() {
-            return Vec::new();
-        }
-        let mut all = Tally::default();
-        for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
-            let mut tally = tally.clone();
-            replica.engine.clone().settle(now, &mut tally);
-            all.add(&tally);
-        }
-        measures(config, &all)
-    }
-
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        let mut tallies = self.measures.tallies.clone();
-        let mut underway = Vec::with_capacity(self.replicas.len());
-        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
-            let mut engine = replica.engine.clone();
-            engine.settle(now, tally);
-            underway.push(engine.underway(now));
-        }
-        let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
+        let (mut report, _) = self.measured(now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
     }
 
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        let mut measures = self.front.measures(now);
+        measures.push(Measure::known("kv_utilization", utilization, meaning));
+        let config = self.replicas[0].engine.config();
+        if config.speculative.is_some() || config.lora.is_some() {
+            let mut all = Tally::default();
+            for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
+                let mut tally = tally.clone();
+                replica.engine.clone().settle(now, &mut tally);
+                all.add(&tally);
+            }
+            measures.extend(of_features(config, &all));
+        }
+        measures
+    }
+
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        Some(self.front.report(now))
+        let mut report = self.front.report(now);
+        let (pool, engines) = self.measured(now);
+        report.calibration = Some(pool.calibration);
+        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
+            replica.engine = Some(engine);
+        }
+        Some(report)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

@@ -57,11 +57,11 @@ impl Replica {
         // When an engine that was idle begins a step.
         let mut waking: Option<SimTime> = None;
         loop {
-            let boundary = engine.due().or(waking);
+            let boundary = engine.due().into_iter().chain(waking).min();
             let next = arrivals.peek().map(|(at, _)| *at);
             // As in a pool: a boundary comes before the arrivals of its nanosecond, a waking after them.
             let arrives = match (next, boundary) {
-                (Some(at), Some(boundary)) => at < boundary || at == boundary && waking.is_some(),
+                (Some(at), Some(boundary)) => at < boundary || waking == Some(at),
                 (next, _) => next.is_some(),
             };
             if arrives && let Some((now, index)) = arrivals.next() {

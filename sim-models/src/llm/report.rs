@@ -4,8 +4,9 @@ use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
 use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
-use crate::hardware::timing::TICKS_PER_NANO;
+use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::measure::Measure;
+use crate::pool::{EngineFigures, KvFigures};
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,32 +28,9 @@ impl Rejected {
     }
 }
 
-/// One replica of an LLM pool in the measured part of the run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LlmReplica {
-    /// Share of its KV blocks in use, averaged over time.
-    pub kv_use_mean: f64,
-    /// The largest share of its KV blocks that was ever in use.
-    pub kv_use_max: f64,
-    /// Steps.
-    pub steps: u64,
-    /// Mean length of a step, in nanoseconds; none without steps.
-    pub step_time_mean: Option<f64>,
-    /// Sequences in a step, averaged over the time in steps; none without steps.
-    pub batch_mean: Option<f64>,
-    /// Preemptions.
-    pub preemptions: u64,
-    /// Tokens that admitted sequences found in the prefix cache.
-    pub prefix_hit_tokens: u64,
-    /// Tokens that they looked for.
-    pub prefix_query_tokens: u64,
-}
-
 /// What an LLM pool measured in the measured part of the run. Work is counted when its step ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlmReport {
-    /// Replicas, whether up or not.
-    pub replicas: Vec<LlmReplica>,
     /// GPUs of all replicas.
     pub gpus: u64,
     /// Share of the time that the GPUs were in a step.
@@ -76,6 +54,16 @@ pub struct LlmReport {
     pub step_time_mean: Option<f64>,
     /// Sequences in a step, averaged over the time in steps; none without steps.
     pub batch_mean: Option<f64>,
+    /// The most sequences in a step, `max_num_seqs`.
+    pub max_num_seqs: u32,
+    /// Tokens computed in a step, on average; none without steps.
+    pub step_tokens_mean: Option<f64>,
+    /// The most tokens in a step, `max_num_batched_tokens`.
+    pub max_num_batched_tokens: u32,
+    /// How many times as long an average step would take with twice as many sequences, tokens and context: near
+    /// 1 where it is bound by reading the weights and by what every step costs, so that larger batches pay; near
+    /// 2 where it is bound by computing and by reading contexts. None without steps.
+    pub doubling: Option<f64>,
     /// Preemptions: sequences whose KV blocks were taken away.
     pub preemptions: u64,
     /// Tokens that admitted sequences found in the prefix cache.
@@ -95,7 +83,7 @@ pub struct LlmReport {
 }
 
 /// What an engine with drafts or adapters measured beside the report.
-pub(super) fn measures(config: &EngineConfig, tally: &Tally) -> Vec<Measure> {
+pub(super) fn of_features(config: &EngineConfig, tally: &Tally) -> Vec<Measure> {
     let mut all = Vec::new();
     if config.speculative.is_some() {
         let Tally { draft_tokens, accepted_tokens, .. } = *tally;
@@ -148,6 +136,27 @@ pub(super) struct Facts {
     pub(super) usable_blocks: u32,
     pub(super) block_size: u32,
     pub(super) calibration: String,
+    pub(super) max_num_seqs: u32,
+    pub(super) max_num_batched_tokens: u32,
+    pub(super) step: StepFunction,
+}
+
+impl Facts {
+    /// See [`LlmReport::doubling`]. The attention of prefills, of which sums are not kept, is left out.
+    fn doubling(&self, tally: &Tally) -> Option<f64> {
+        let context = tally.token_ticks as f64 / tally.ticks as f64;
+        let (batch, tokens) = (batch_mean(tally)?, step_tokens_mean(tally)?);
+        let time = |times: f64| {
+            let pass = Pass {
+                sequences: (times * batch).round() as u64,
+                new_tokens: (times * tokens).round() as u64,
+                decode_context: (times * context).round() as u64,
+                ..Pass::default()
+            };
+            self.step.checked_ticks(&pass).map(|ticks| ticks as f64)
+        };
+        Some(time(2.0)? / time(1.0)?)
+    }
 }
 
 /// Time in the step underway, and the same times its KV blocks and times its tokens.
@@ -162,6 +171,10 @@ fn step_time_mean(tally: &Tally) -> Option<f64> {
 
 fn batch_mean(tally: &Tally) -> Option<f64> {
     (tally.steps > 0).then(|| tally.sequence_ticks as f64 / tally.ticks as f64)
+}
+
+fn step_tokens_mean(tally: &Tally) -> Option<f64> {
+    (tally.steps > 0).then(|| (tally.prompt_tokens + tally.output_tokens) as f64 / tally.steps as f64)
 }
 
 impl Measures {
@@ -182,14 +195,14 @@ impl Measures {
         self.rejected = Rejected::default();
     }
 
-    /// What was measured until `now`, when these steps are underway.
+    /// What was measured until `now`, when these steps are underway: by the pool, and by each replica.
     pub(super) fn report(
         &self,
         tallies: &[Tally],
         underway: &[Underway],
         facts: &Facts,
         now: SimTime,
-    ) -> LlmReport {
+    ) -> (LlmReport, Vec<EngineFigures>) {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
         let usable = f64::from(facts.usable_blocks);
@@ -199,23 +212,27 @@ impl Measures {
             let [time, blocks, tokens] = integrals(*step);
             let block_ticks = tally.block_ticks + blocks - before[1];
             let blocks_max = tally.blocks_max.max(step.blocks);
-            busy += tally.ticks + tally.lost_ticks + time - before[0];
+            let ticks = tally.ticks + tally.lost_ticks + time - before[0];
+            busy += ticks;
             held += block_ticks;
             filled += tally.token_ticks + tokens - before[2];
             most = most.max(blocks_max);
             all.add(tally);
-            replicas.push(LlmReplica {
-                kv_use_mean: share(block_ticks, usable),
-                kv_use_max: f64::from(blocks_max) / usable,
+            replicas.push(EngineFigures {
+                busy: share(ticks, 1.0),
                 steps: tally.steps,
                 step_time_mean: step_time_mean(tally),
                 batch_mean: batch_mean(tally),
-                preemptions: tally.preemptions,
-                prefix_hit_tokens: tally.prefix_hit_tokens,
-                prefix_query_tokens: tally.prefix_query_tokens,
+                kv: Some(KvFigures {
+                    use_mean: share(block_ticks, usable),
+                    use_max: f64::from(blocks_max) / usable,
+                    preemptions: tally.preemptions,
+                    prefix_hit_tokens: tally.prefix_hit_tokens,
+                    prefix_query_tokens: tally.prefix_query_tokens,
+                }),
             });
         }
-        LlmReport {
+        let pool = LlmReport {
             gpu_busy: share(busy, facts.replicas.into()),
             gpus: facts.gpus,
             kv_blocks: facts.kv_blocks,
@@ -226,6 +243,10 @@ impl Measures {
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),
+            max_num_seqs: facts.max_num_seqs,
+            step_tokens_mean: step_tokens_mean(&all),
+            max_num_batched_tokens: facts.max_num_batched_tokens,
+            doubling: facts.doubling(&all),
             preemptions: all.preemptions,
             prefix_hit_tokens: all.prefix_hit_tokens,
             prefix_query_tokens: all.prefix_query_tokens,
@@ -234,7 +255,7 @@ impl Measures {
             itl: all.itl,
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
-            replicas,
-        }
+        };
+        (pool, replicas)
     }
 }

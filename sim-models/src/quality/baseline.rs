@@ -157,6 +157,11 @@ impl QualityOutput {
                 "Share right if single models were mixed by chance at the cost of this run",
             ),
             Measure::known(
+                "gain_over_zero_router",
+                self.accuracy.zip(zero_accuracy).map(|(own, zero)| own - zero),
+                "How much more than that was right: what knowing the request was worth",
+            ),
+            Measure::known(
                 "zero_router_usd_per_request",
                 zero_usd,
                 "USD a request if single models were mixed by chance to the accuracy of this run",

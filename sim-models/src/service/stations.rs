@@ -6,7 +6,7 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
-use super::{Discipline, Replica, Servers, verdict, waited};
+use super::{Discipline, Replica, Servers, verdict};
 use crate::admission::{Entry, GuardedLine, Line, LinePlan};
 use crate::call::{CallId, Reply};
 use crate::context::Ctx;
@@ -142,8 +142,7 @@ impl Stations {
             if self.discipline != Discipline::Srpt {
                 job.left = self.servers.stretched(job.left);
             }
-            let wait = waited(job.call, ctx).as_nanos();
-            ctx.meter().wait.record(wait);
+            ctx.began(job.call);
         }
         let after = SimDuration::from_nanos(job.left);
         let timer = ctx.schedule(after, Phase::StepEnd, self.servers.timer, key.to_bits());

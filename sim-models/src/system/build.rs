@@ -12,12 +12,13 @@ use sim_core::time::{SimDuration, SimTime};
 use super::System;
 use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
 use super::recorder::Recorder;
+use crate::admission::Door;
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{Link, LinkConfig, LinkId};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
@@ -75,6 +76,7 @@ pub struct Scope<'a> {
     cost: &'a mut CostMeter,
     devices: &'a mut Devices,
     labels: &'a Labels,
+    quality: Option<&'a Quality>,
 }
 
 impl Scope<'_> {
@@ -94,6 +96,11 @@ impl Scope<'_> {
     /// Classes and tenants.
     pub fn labels(&self) -> &Labels {
         self.labels
+    }
+
+    /// Who is right, if the system says so.
+    pub fn quality(&self) -> Option<&Quality> {
+        self.quality
     }
 
     /// The component's meter, to set its capacity.
@@ -140,6 +147,10 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
             .help("give one of them another name"));
         }
     }
+    if let Some(name) = fallback::RESERVED.into_iter().find(|name| config.components.contains_key(*name)) {
+        let message = format!("`{name}` is a word of fallback chains, not a name");
+        return Err(ConfigError::new(["components", name], message).help("give it another name"));
+    }
     let components = || config.components.keys().map(String::as_str);
     let mut pairs = Vec::new();
     let mut add = |caller: &str, callee: &str, path: Vec<String>| {
@@ -157,14 +168,48 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
     for (name, traffic) in &config.traffic {
         add(name, &traffic.entry, vec!["traffic".into(), name.clone(), "entry".into()])?;
     }
-    for (name, component) in &config.components {
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+    for name in config.components.keys() {
+        for (path, callee) in component_callees(config, name) {
+            add(name, callee, path)?;
+        }
+    }
+    for name in config.traffic.keys().chain(config.components.keys()) {
+        for (path, callee) in fallback_callees(config, name) {
             add(name, callee, path)?;
         }
     }
     Ok(Calls { ids, pairs })
+}
+
+/// Whom a component calls: for each the place in the configuration that says so.
+fn component_callees<'a>(
+    config: &'a SystemConfig,
+    name: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let name = name.to_owned();
+    config.components[&name].callees().into_iter().map(move |(place, callee)| {
+        let mut path = vec!["components".to_owned(), name.clone()];
+        path.extend(place);
+        (path, callee)
+    })
+}
+
+/// Whom the links of a component or of a traffic source fall back on.
+fn fallback_callees<'a>(
+    config: &'a SystemConfig,
+    caller: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let of_caller = config
+        .links
+        .iter()
+        .filter(move |(name, _)| fallback::ends(name).is_some_and(|ends| ends.0 == caller));
+    of_caller.flat_map(|(name, link)| {
+        fallback::targets(link).map(move |(place, target)| {
+            let mut path = vec!["links".to_owned(), name.clone()];
+            path.extend(place);
+            (path, target)
+        })
+    })
 }
 
 /// A request that could come back to where it was would never end.
@@ -180,12 +225,10 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
             return Ok(());
         }
         trail.push(name);
-        for (place, callee) in config.components[name].callees() {
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             if let Some(start) = trail.iter().position(|seen| *seen == callee) {
                 let mut way: Vec<&str> = trail[start..].to_vec();
                 way.push(callee);
-                let mut path = vec!["components".to_owned(), name.to_owned()];
-                path.extend(place);
                 return Err(ConfigError::new(path, format!("a cycle of calls: {}", way.join(" -> ")))
                     .help("a component must not call one that calls it; use `repeat` in a flow for loops"));
             }
@@ -210,12 +253,15 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
         if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
             return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
         }
+        for (path, target) in fallback_callees(config, name) {
+            if let Some(ComponentConfig::Pipeline(_)) = of(target) {
+                return refuse(path, target);
+            }
+        }
     }
     for (name, component) in &config.components {
         let is_pipeline = matches!(component, ComponentConfig::Pipeline(_));
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             match of(callee) {
                 Some(ComponentConfig::FeatureStore(_)) => {}
                 Some(other) if is_pipeline => {
@@ -227,6 +273,12 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                 Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
                 _ => {}
             }
+        }
+        let knows_topics = config.traffic.values().any(|traffic| traffic.topics.is_some());
+        if matches!(component, ComponentConfig::SemanticCache(_)) && !knows_topics {
+            let message = format!("`{name}` goes by the topic of a request, and no traffic has topics");
+            return Err(ConfigError::new(["components", name], message)
+                .help("give a traffic source `topics = { count = 10000, zipf = 1.0 }`"));
         }
         let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
         if let ComponentConfig::FeatureStore(store) = component
@@ -243,11 +295,10 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 
 /// Caller and callee of a link's name.
 fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = name.split_once("->") else {
+    let Some((from, to)) = fallback::ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
-    let (from, to) = (from.trim(), to.trim());
     for end in [from, to] {
         if !calls.ids.contains_key(end) {
             return Err(ConfigError::new(
@@ -315,7 +366,7 @@ fn faults(
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
+                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
             (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
@@ -343,32 +394,6 @@ fn faults(
         }
     }
     Ok(list)
-}
-
-fn lay_link(
-    config: &LinkConfig,
-    (name, canonical): (&str, &str),
-    deadline: Option<SimDuration>,
-    streams: Streams,
-    scheduler: &mut sim_core::scheduler::Scheduler<ModelEvent>,
-) -> Result<Link, ConfigError> {
-    let wrong = |key: &str, message: String| ConfigError::new(["links", name, key], message);
-    let latency = config.latency.as_ref().map(|latency| latency.build()).transpose();
-    let timeout = match config.timeout.map(|timeout| timeout.get()) {
-        Some(timeout) if timeout.is_zero() => {
-            return Err(
-                wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0")
-            );
-        }
-        timeout => timeout.into_iter().chain(deadline).min(),
-    };
-    Ok(Link {
-        latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
-        // However the scenario spells the name, the luck is the same.
-        network: streams.keyed(canonical, Purpose::Network),
-        timeout: timeout.map(|after| (after, scheduler.timer_lane(after, Phase::Timer))),
-        cancel_on_timeout: config.cancel_on_timeout,
-    })
 }
 
 fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
@@ -404,8 +429,11 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
+    let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
+    doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
@@ -420,9 +448,13 @@ pub fn build(
             cost: &mut cost,
             devices: &mut devices,
             labels: &labels,
+            quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
-        components.push(built.map_err(|error| error.within(name).within("components"))?);
+        let within = |error: ConfigError| error.within(name).within("components");
+        components.push(built.map_err(within)?);
+        let jitter = streams.keyed(&format!("{name} admission"), Purpose::Jitter);
+        doors.push(component.door(&labels, jitter).map_err(within)?);
     }
     devices.settle(&mut cost)?;
 
@@ -433,7 +465,6 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let quality = build_quality(config, &calls)?;
     let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
@@ -446,12 +477,14 @@ pub fn build(
         labels,
         requests: Slab::default(),
         calls: Slab::default(),
+        attempts: Slab::default(),
         links: Vec::new(),
         routes: Vec::new(),
         service: names.iter().map(|name| streams.keyed(name, Purpose::Service)).collect(),
         names,
         recorder: Recorder::new(width, count),
         meters,
+        doors,
         cost,
         devices,
         quality,
@@ -489,8 +522,20 @@ pub fn build(
             );
         }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
-        let link = lay_link(link, (name, &canonical), deadline, streams, scheduler)?;
+        let name = LinkName { given: name, canonical: &canonical };
+        let link = link.build(name, deadline, streams, scheduler)?;
         system.core.links.push(link);
+    }
+    let route = |from: &str, to: &str| {
+        let (from, to) = (calls.ids[from], calls.ids[to]);
+        let link = routes[from.index() * count + to.index()];
+        (link.expect("fallbacks are among the calls"), to)
+    };
+    for (link, (caller, callee)) in system.core.links.iter_mut().zip(&calls.pairs) {
+        let name = |id: &ComponentId| system.core.names[id.index()].as_str();
+        if let Some(policies) = &mut link.policies {
+            policies.fall_back_on(fallback::chain(&config.links, (name(caller), name(callee)), &route)?);
+        }
     }
     system.core.routes = routes;
     system.start(scheduler);

@@ -5,11 +5,16 @@ use std::path::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_core::random::KeyedStream;
 
 use super::build::Scope;
+use crate::admission::{AdmissionConfig, Behind, Door};
+use crate::cascade::CascadeConfig;
 use crate::component::Component;
+use crate::context::Labels;
 use crate::device::DeviceConfig;
 use crate::error::ConfigError;
+use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
@@ -18,6 +23,7 @@ use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
 use crate::router::RouterConfig;
+use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
 use crate::units::Time;
@@ -83,12 +89,29 @@ pub enum ComponentConfig {
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
+    /// Asks models from the cheapest on until an answer is accepted.
+    Cascade(CascadeConfig),
+    /// Answers what has been asked before, in other words too.
+    SemanticCache(Box<SemanticCacheConfig>),
+    /// Somebody else's model behind an API.
+    ExternalApi(Box<ExternalApiConfig>),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] =
-        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
+    pub const KINDS: &[&str] = &[
+        "flow",
+        "service",
+        "feature_store",
+        "router",
+        "llm",
+        "model_server",
+        "pipeline",
+        "vector_index",
+        "cascade",
+        "semantic_cache",
+        "external_api",
+    ];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -101,6 +124,9 @@ impl ComponentConfig {
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
+            Self::Cascade(_) => "cascade",
+            Self::SemanticCache(_) => "semantic_cache",
+            Self::ExternalApi(_) => "external_api",
         }
     }
 
@@ -109,18 +135,21 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
-            | Self::ModelServer(_)
             | Self::Pipeline(_)
-            | Self::VectorIndex(_) => false,
+            | Self::VectorIndex(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_) => false,
         }
     }
 
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_))
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -128,13 +157,50 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
+            Self::Cascade(config) => config.callees(),
+            Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
             | Self::ModelServer(_)
-            | Self::VectorIndex(_) => Vec::new(),
+            | Self::VectorIndex(_)
+            | Self::ExternalApi(_) => Vec::new(),
         }
+    }
+
+    /// What it does to keep its load within what it can serve.
+    pub fn admission(&self) -> Option<&AdmissionConfig> {
+        match self {
+            Self::Flow(config) => config.admission.as_deref(),
+            Self::Service(config) => config.admission.as_deref(),
+            Self::Llm(config) => config.admission.as_deref(),
+            Self::ModelServer(config) => config.admission.as_deref(),
+            Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => None,
+        }
+    }
+
+    /// The door that its calls pass.
+    pub(crate) fn door(
+        &self,
+        labels: &Labels,
+        jitter: KeyedStream,
+    ) -> Result<Option<Box<Door>>, ConfigError> {
+        let Some(admission) = self.admission() else { return Ok(None) };
+        let behind = Behind {
+            kind: self.kind(),
+            has_line: matches!(self, Self::Service(_)),
+            tells_waits: matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_)),
+            labels,
+            jitter,
+        };
+        admission.door(behind).map_err(|error| error.within("admission"))
     }
 
     /// Makes the component.
@@ -151,6 +217,9 @@ impl ComponentConfig {
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
+            Self::Cascade(config) => config.build(scope),
+            Self::SemanticCache(config) => config.build(scope),
+            Self::ExternalApi(config) => config.build(scope),
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
-use crate::model_server::ModelServerReport;
 use crate::pool::PoolReport;
 use crate::quality::QualityOutput;
 
@@ -46,14 +45,19 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
-    /// What a model server is measured by besides.
-    pub model_server: Option<ModelServerReport>,
     /// What the front of a pool is measured by.
     pub pool: Option<PoolReport>,
     /// What a feature store or a pipeline is measured by besides.
     pub data: Option<DataReport>,
     /// What it measured beyond all this.
     pub measures: Vec<Measure>,
+}
+
+impl ComponentOutput {
+    /// The value of a measure of the whole component; none where there is no such measure or it has no value.
+    pub fn measure(&self, name: &str) -> Option<f64> {
+        self.measures.iter().find(|measure| measure.name == name && measure.part.is_none())?.value
+    }
 }
 
 /// One line of the bill.
@@ -135,12 +139,17 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let mut system = simulation.into_world();
     system.sample(end);
     let report = |component: &dyn Component| {
-        let model_server = component.model_server_report(end);
         let pool = component.pool_report(end);
-        (component.report(end), model_server, pool, component.data_report(end), component.measures(end))
+        (component.report(end), pool, component.data_report(end), component.measures(end))
     };
-    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    for ((.., measures), door) in reports.iter_mut().zip(&system.core.doors) {
+        measures.extend(door.iter().flat_map(|door| door.measures(end)));
+    }
     let mut core = system.core;
+    for (caller, measures) in core.link_measures(end) {
+        reports[caller.index()].3.extend(measures);
+    }
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -182,9 +191,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data, measures)))| {
+    let components = components.map(|(index, ((name, meter), (llm, pool, data, measures)))| {
         let is_source = index < sources;
-        ComponentOutput { name, is_source, meter, llm, model_server, pool, data, measures }
+        ComponentOutput { name, is_source, meter, llm, pool, data, measures }
     });
     Ok(RunOutput {
         fingerprint,

@@ -89,9 +89,7 @@ fn push_out_keeps_the_critical_class() {
 /// The latency of what is served keeps to the cap: its wait is at most that of the queue.
 #[test]
 fn a_cap_bounds_the_latency_of_what_is_served() {
-    for (cap, load, expected) in
-        [(50, 0.8, 0.52), (50, 1.5, 0.92), (50, 10.0, 0.93), (10, 0.8, 0.49), (10, 3.0, 0.56)]
-    {
+    for (cap, load, expected) in [(50, 1.5, 0.92), (50, 10.0, 0.93), (10, 3.0, 0.56)] {
         let p99 = mean(load, &format!("queue_cap = {cap}"), |output| {
             let mut all = crate::meter::RequestMeter::default();
             output.requests.iter().for_each(|meter| all.merge(meter));

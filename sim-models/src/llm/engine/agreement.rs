@@ -221,6 +221,38 @@ fn timed(config: &EngineConfig, step: StepFunction) -> StepFunction {
     }
 }
 
+/// The same, of the kinds that came before vLLM: whole batches, or reserved memory, or both.
+fn earlier_config(scale: u32) -> impl Strategy<Value = EngineConfig> {
+    let delay = prop_oneof![Just(0u64), 1..20u64];
+    let batching = prop_oneof![
+        1 => Just(Batching::Continuous),
+        2 => Just(Batching::Static),
+        3 => (prop::collection::vec(1..8 * scale, 0..3), delay).prop_map(|(sizes, delay)| {
+            let preferred_batch_size = sizes.into_iter().filter_map(std::num::NonZeroU32::new).collect();
+            Batching::Dynamic(DynamicBatching { preferred_batch_size, max_queue_delay_microseconds: delay })
+        }),
+    ];
+    let reservation = prop::option::of(prop_oneof![
+        Just(Reservation::Max),
+        Just(Reservation::Pow2),
+        Just(Reservation::Oracle)
+    ]);
+    (config(scale), batching, reservation, 1..60 * scale).prop_map(
+        |(mut config, batching, reservation, most)| {
+            (config.pipeline_parallel_size, config.speculative, config.lora) = (1, None, None);
+            config.batching = batching;
+            if let Batching::Dynamic(dynamic) = &mut config.batching {
+                dynamic.preferred_batch_size.retain(|size| size.get() <= config.max_num_seqs);
+            }
+            if let Some(reservation) = reservation {
+                config.kv_allocation = KvAllocation::Contiguous(reservation);
+                config.max_model_len = Some(most.min(reservation::largest_run(&config) as u32));
+            }
+            config
+        },
+    )
+}
+
 /// Steps of whole nanoseconds, so that boundaries and events meet.
 fn whole_step() -> impl Strategy<Value = StepFunction> {
     (1u64..2_000, 0u64..3, 0u64..2_000).prop_map(|(base, per_context, host_base)| {
@@ -308,6 +340,24 @@ proptest! {
     /// Engines on a GPU that they share: the pace changes more often than anything else.
     #[test]
     fn shared_engines_agree(config in config(2), step in step(), events in events(60, 60, 60, 150)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn small_engines_of_earlier_kinds_agree(config in earlier_config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn large_engines_of_earlier_kinds_agree(config in earlier_config(12), step in step(), events in events(600, 200, 200)) {
         agree(&config, step, &events);
     }
 }

@@ -80,11 +80,19 @@ impl Batching {
     }
 
     /// How many of `waiting` sequences, the oldest of which came at `oldest`, go into the batch that an idle
-    /// engine may begin `now`; none if they wait for others.
-    pub(super) fn form(&self, waiting: u32, oldest: SimTime, now: SimTime, max_num_seqs: u32) -> Option<u32> {
+    /// engine may begin `now`; none if they wait for others. Where one of them was in a batch before (`oldest` is
+    /// none), they do not wait.
+    pub(super) fn form(
+        &self,
+        waiting: u32,
+        oldest: Option<SimTime>,
+        now: SimTime,
+        max_num_seqs: u32,
+    ) -> Option<u32> {
         let all = waiting.min(max_num_seqs);
         let Self::Dynamic(dynamic) = self else { return Some(all) };
-        let is_over = self.waits() && self.goes_at(oldest).is_some_and(|at| at <= now);
+        let is_over =
+            self.waits() && oldest.is_none_or(|oldest| self.goes_at(oldest).is_some_and(|at| at <= now));
         match dynamic.preferred(all, max_num_seqs).filter(|_| !is_over) {
             Some(preferred) => Some(preferred),
             None if is_over || waiting > max_num_seqs || !self.waits() => Some(all),
@@ -114,25 +122,29 @@ mod tests {
 
     #[test]
     fn a_static_batch_takes_whoever_waits() {
-        assert_eq!(Batching::Static.form(3, START, START, 8), Some(3));
-        assert_eq!(Batching::Static.form(30, START, START, 8), Some(8));
+        assert_eq!(Batching::Static.form(3, Some(START), START, 8), Some(3));
+        assert_eq!(Batching::Static.form(30, Some(START), START, 8), Some(8));
     }
 
     #[test]
     fn a_dynamic_batch_goes_by_tritons_rules() {
         let (early, late) = (SimTime::from_nanos(99_999), SimTime::from_nanos(100_000));
         let by_default = dynamic(&[], 100);
-        assert_eq!(by_default.form(7, START, early, 8), None, "it waits for the oldest one's delay");
-        assert_eq!(by_default.form(7, START, late, 8), Some(7));
-        assert_eq!(by_default.form(9, START, early, 8), Some(8), "a full one goes at once");
+        assert_eq!(by_default.form(7, Some(START), early, 8), None, "it waits for the oldest one's delay");
+        assert_eq!(by_default.form(7, Some(START), late, 8), Some(7));
+        assert_eq!(by_default.form(9, Some(START), early, 8), Some(8), "a full one goes at once");
         assert_eq!(by_default.goes_at(START), Some(late));
         let preferring = dynamic(&[4, 2], 100);
-        assert_eq!(preferring.form(1, START, early, 8), None);
-        assert_eq!(preferring.form(3, START, early, 8), Some(2));
-        assert_eq!(preferring.form(7, START, early, 8), Some(4));
-        assert_eq!(preferring.form(7, START, late, 8), Some(7), "the delay is over for all");
+        assert_eq!(preferring.form(1, Some(START), early, 8), None);
+        assert_eq!(preferring.form(3, Some(START), early, 8), Some(2));
+        assert_eq!(preferring.form(7, Some(START), early, 8), Some(4));
+        assert_eq!(preferring.form(7, Some(START), late, 8), Some(7), "the delay is over for all");
+        assert_eq!(preferring.form(3, None, early, 8), Some(3), "one was in a batch before");
         let hasty = dynamic(&[4], 0);
-        assert_eq!((hasty.form(3, START, START, 8), hasty.form(5, START, START, 8)), (Some(3), Some(4)));
+        assert_eq!(
+            (hasty.form(3, Some(START), START, 8), hasty.form(5, Some(START), START, 8)),
+            (Some(3), Some(4))
+        );
         assert_eq!(hasty.goes_at(START), None);
     }
 }

@@ -531,7 +531,7 @@ impl Fast {
 
     /// Sequences that decode and need a block in steps `from` to `to`, counted once for each.
     fn crossings(&self, from: u64, to: u64) -> u64 {
-        if to < from {
+        if to < from || self.arena.is_some() {
             return 0;
         }
         let (steps, size) = (to + 1 - from, self.phases.len() as u64);

@@ -360,10 +360,11 @@ fn what_happens_before_the_measured_part_is_not_reported() {
     assert_eq!((report.steps, report.prompt_tokens, report.output_tokens), (20, 300, 20));
     assert_eq!((report.itl.count(), report.prefix_query_tokens), (19, 300));
     assert_eq!(calls(&output), [1]);
-    let replica = &report.replicas[0];
-    assert_eq!((replica.steps, replica.prefix_query_tokens, replica.preemptions), (20, 300, 0));
+    let replica = pool(&output).replicas[0].engine.as_ref().unwrap();
+    let kv = replica.kv.as_ref().unwrap();
+    assert_eq!((replica.steps, kv.prefix_query_tokens, kv.preemptions), (20, 300, 0));
     assert_eq!((replica.step_time_mean, replica.batch_mean), (report.step_time_mean, Some(1.0)));
-    assert_eq!((replica.kv_use_mean, replica.kv_use_max), (report.kv_use_mean, report.kv_use_max));
+    assert_eq!((kv.use_mean, kv.use_max), (report.kv_use_mean, report.kv_use_max));
     let busy = steps(1, 300, 20).iter().sum::<u64>() as f64 / 1024.0;
     assert!((report.gpu_busy * (output.end.as_nanos() - 5_000_000_000) as f64 / busy - 1.0).abs() < 1e-9);
 }

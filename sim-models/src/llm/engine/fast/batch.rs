@@ -22,10 +22,10 @@ impl Fast {
 
     /// When an idle engine begins a batch at the latest, if it waits for others.
     pub(super) fn batch_goes_at(&self) -> Option<SimTime> {
-        if self.line.len() == 0 || !self.config.batching.waits() {
+        if !self.config.batching.waits() {
             return None;
         }
-        self.config.batching.goes_at(self.line.oldest(&self.records))
+        self.config.batching.goes_at(self.line.oldest(&self.records)?)
     }
 
     /// Nobody joins a batch that has begun.

@@ -320,13 +320,17 @@ impl Line {
         }
     }
 
-    /// When the first of them came.
-    pub(super) fn oldest(&self, records: &Records) -> SimTime {
-        let oldest = match self {
-            Self::Fcfs(list) => (list.first != NONE).then(|| records[list.first].arrived),
+    /// When the first of them came; none if one of them was preempted.
+    pub(super) fn oldest(&self, records: &Records) -> Option<SimTime> {
+        match self {
+            // Who was preempted is in front.
+            Self::Fcfs(List { first: NONE, .. }) => None,
+            Self::Fcfs(list) => {
+                Some(&records[list.first]).filter(|record| !record.resumed).map(|record| record.arrived)
+            }
+            Self::Ordered(map) if map.values().any(|index| records[*index].resumed) => None,
             Self::Ordered(map) => map.values().map(|index| records[*index].arrived).min(),
-        };
-        oldest.unwrap_or(SimTime::MAX)
+        }
     }
 
     pub(super) fn clear(&mut self) {

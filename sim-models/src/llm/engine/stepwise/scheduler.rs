@@ -395,12 +395,16 @@ impl Scheduler {
 
     /// When an idle engine begins a batch at the latest, if it waits for others.
     pub(super) fn batch_goes_at(&self) -> Option<SimTime> {
-        if self.waiting.is_empty() { None } else { self.config.batching.goes_at(self.oldest()) }
+        self.config.batching.goes_at(self.oldest()?)
     }
 
-    /// When the first of those came who wait.
-    fn oldest(&self) -> SimTime {
-        self.waiting.values().map(|index| self.sequences[*index].arrived).min().unwrap_or(SimTime::MAX)
+    /// When the first of those came who wait; none if one of them was preempted.
+    fn oldest(&self) -> Option<SimTime> {
+        let waiting = || self.waiting.values().map(|index| &self.sequences[*index]);
+        if waiting().any(|sequence| sequence.totals.preemptions > 0) {
+            return None;
+        }
+        waiting().map(|sequence| sequence.arrived).min()
     }
 
     /// Nobody joins a batch that has begun.

@@ -64,13 +64,26 @@ fn settings() -> impl Strategy<Value = Settings> {
     let crash = prop::option::of((breaks, 0u64..3_000, 1u32..3, 1u64..2_000));
     let slow = prop::option::of((0u64..3_000, 0.3..8.0, 1u64..2_000));
     let timeout = prop::option::of((1u64..4_000, any::<bool>()));
-    (engine, balancer, policy, crash, slow, timeout).prop_map(
-        |((replicas, blocks, seqs, budget, [caching, reserve, ahead]), balancer, policy, crash, slow, timeout)| {
+    // A run of 128 blocks has room for every sequence.
+    let kind = prop::sample::select(
+        &[
+            (0, ""),
+            (0, ""),
+            (0, "batching = \"static\"\n"),
+            (0, "batching = \"dynamic\"\ndynamic_batching.max_queue_delay_microseconds = 40000\n"),
+            (60, "kv_allocation = \"contiguous\"\nreservation = \"pow2\"\n"),
+            (60, "batching = \"static\"\nkv_allocation = \"contiguous\"\nreservation = \"oracle\"\n"),
+        ][..],
+    );
+    (engine, balancer, policy, crash, slow, timeout, kind).prop_map(
+        |(engine, balancer, policy, crash, slow, timeout, (more, kind))| {
+            let (replicas, blocks, seqs, budget, [caching, reserve, ahead]) = engine;
+            let blocks = blocks + more;
             let mut text = format!(
                 "replicas = {replicas}\nkv_blocks = {blocks}\nmax_num_seqs = {seqs}\n\
                  max_num_batched_tokens = {budget}\nenable_prefix_caching = {caching}\n\
                  scheduler_reserve_full_isl = {reserve}\nasync_scheduling = {ahead}\nbalancer = \"{balancer}\"\n\
-                 scheduling_policy = \"{policy}\"\n"
+                 scheduling_policy = \"{policy}\"\n{kind}"
             );
             if let Some((timeout, cancel)) = timeout {
                 let link = format!("timeout = \"{timeout}ms\"\ncancel_on_timeout = {cancel}");
