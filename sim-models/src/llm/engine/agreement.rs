@@ -348,7 +348,7 @@ proptest! {
     #![proptest_config(cases(3000))]
 
     #[test]
-    fn small_engines_of_earlier_kinds_agree(config in earlier_config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40)) {
+    fn small_engines_of_earlier_kinds_agree(config in earlier_config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40, 3)) {
         agree(&config, step, &events);
     }
 }
@@ -357,7 +357,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn large_engines_of_earlier_kinds_agree(config in earlier_config(12), step in step(), events in events(600, 200, 200)) {
+    fn large_engines_of_earlier_kinds_agree(config in earlier_config(12), step in step(), events in events(600, 200, 200, 3)) {
         agree(&config, step, &events);
     }
 }
