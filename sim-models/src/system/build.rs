@@ -13,7 +13,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
-use super::{System, Trouble};
+use super::System;
 use crate::admission::Door;
 use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};

@@ -49,14 +49,25 @@ impl Curve {
                 return Err(refuse(pair[1].1, "ticks that do not decrease from point to point"));
             }
         }
-        let curve = Self { points: points.into(), few: Arc::default() };
+        Ok(Self::through(points.into()))
+    }
+
+    /// A curve through points that are known to be right.
+    fn through(points: Arc<[(u64, u64)]>) -> Self {
+        let curve = Self { points, few: Arc::default() };
         let few = (0..FEW).map_while(|count| u64::try_from(curve.between(count)).ok()).collect();
-        Ok(Self { few, ..curve })
+        Self { few, ..curve }
     }
 
     /// The points.
     pub fn points(&self) -> &[(u64, u64)] {
         &self.points
+    }
+
+    /// The same, each of its points `share` times as high: `share` is at most 1.
+    pub(super) fn scaled(&self, share: f64) -> Self {
+        let points = self.points.iter();
+        Self::through(points.map(|(count, ticks)| (*count, super::scaled(*ticks, share))).collect())
     }
 
     /// The ticks at `count`.

@@ -43,6 +43,7 @@ use std::collections::BinaryHeap;
 use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
+use super::lora::Residency;
 use super::reservation::Arena;
 use super::tally::{Extras, Tally};
 use super::{ConfigError, EngineConfig, Milestone, Output, Rejection, SeqId, Submission};
@@ -122,6 +123,7 @@ pub(super) struct Fast {
     records: Records,
     arrivals: u64,
     line: Line,
+    adapters: Option<Residency>,
     /// In the order of admission, those whose last token is underway and those aborted among them.
     batch: List,
     admissions: u64,
@@ -183,7 +185,8 @@ impl Fast {
             clock: Clock::new(),
             records: Records::default(),
             arrivals: 0,
-            line: Line::new(config.scheduling_policy),
+            line: Line::new(&config),
+            adapters: config.lora.map(Residency::new),
             batch: List::new(),
             admissions: 0,
             decodes: 0,
@@ -254,7 +257,7 @@ impl Fast {
         let wall = self.clock.ticks(now);
         self.pass(wall, tally);
         self.line.join(index, &mut self.records);
-        if self.line.first() == Some(index) {
+        if self.adapters.is_some() || self.line.first() == Some(index) {
             self.head_of_line_changed(wall);
         }
         Ok(self.records.id(index))
@@ -269,7 +272,7 @@ impl Fast {
         let Some(record) = self.records.find(id) else { return false };
         match record.state {
             State::Waiting => {
-                let first = self.line.first() == Some(id.index);
+                let first = self.adapters.is_some() || self.line.first() == Some(id.index);
                 self.line.leave(id.index, &mut self.records);
                 if let Some(place) = self.landing.iter().position(|landing| *landing == id) {
                     self.landing.remove(place);
@@ -321,7 +324,8 @@ impl Fast {
         }
     }
 
-    /// Another sequence is at the head of the line: it may be admitted at the next boundary.
+    /// Another sequence is at the head of the line, or where it may be looked at with those before it passed
+    /// over: it may be admitted at the next boundary.
     fn head_of_line_changed(&mut self, wall: u64) {
         if self.config.batching.is_by_request() {
             return;
@@ -380,6 +384,9 @@ impl Fast {
         self.arena.iter_mut().for_each(Arena::reset);
         self.done.clear();
         self.line.clear();
+        if let Some(adapters) = &mut self.adapters {
+            adapters.reset();
+        }
         self.batch = List::new();
         (self.decodes, self.base_sum) = (0, 0);
         (self.freed, self.preemptions) = (0, 0);

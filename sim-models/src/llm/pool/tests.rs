@@ -1,4 +1,5 @@
 mod config;
+mod features;
 mod random;
 mod sharing;
 
@@ -102,11 +103,11 @@ fn step_function() -> StepFunction {
 
 fn prefill(sequences: u64, chunk: u64, before: u64) -> Pass {
     let prefill_work = sequences * Pass::chunk_work(before, chunk);
-    Pass { sequences, new_tokens: sequences * chunk, decode_context: 0, prefill_work }
+    Pass { sequences, new_tokens: sequences * chunk, decode_context: 0, prefill_work, ..Pass::default() }
 }
 
 fn decode(sequences: u64, context: u64) -> Pass {
-    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, prefill_work: 0 }
+    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, ..Pass::default() }
 }
 
 /// Ticks of each step of `sequences` equal sequences that run side by side.
@@ -180,6 +181,7 @@ fn who_comes_in_mid_step_waits_for_the_boundary() {
         new_tokens: 1001,
         decode_context: 1001,
         prefill_work: Pass::chunk_work(0, 1000),
+        ..Pass::default()
     };
     let second = step.ticks(&both);
     let meter = requests(&output);
