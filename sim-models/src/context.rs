@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
-use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
+use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
@@ -62,6 +62,8 @@ pub struct Core {
     pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
+    /// Share of the answers of each component that fail, by a fault.
+    pub(crate) error_rates: Vec<f64>,
     /// No request is born after this.
     pub(crate) arrivals_until: SimTime,
     pub(crate) measure_from: SimTime,
@@ -305,6 +307,8 @@ impl Ctx<'_> {
     /// When I have replied to it before.
     #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        let is_error = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
+        let reply = if is_error && self.is_struck(id) { Reply::FAILED } else { reply };
         self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
         self.finish(id, reply);
     }
@@ -329,6 +333,13 @@ impl Ctx<'_> {
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+    }
+
+    /// Whether a fault turns the answer to a call into an error.
+    fn is_struck(&self, id: CallId) -> bool {
+        let (request, &Call { hop, attempt, .. }) = (self.request(id), self.call(id));
+        let mut draws = self.keyed_stream(Purpose::Faults).draws(request.key, hop, attempt);
+        unit(&mut draws) < self.core.error_rates[self.me.index()]
     }
 
     /// Refuses a call that I serve, and says after how long another attempt may be let in.

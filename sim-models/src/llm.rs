@@ -16,4 +16,5 @@ mod timing;
 
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
 pub use report::{LlmReport, Rejected};
+pub(crate) use sharing::BlastGroup;
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

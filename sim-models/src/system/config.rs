@@ -18,7 +18,7 @@ use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
-use crate::llm::LlmConfig;
+use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
@@ -27,7 +27,7 @@ use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
-use crate::units::Time;
+use crate::units::{Probability, Time};
 use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
@@ -158,6 +158,14 @@ impl ComponentConfig {
         matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
     }
 
+    /// What is lost of it when a GPU is; none where it has no GPUs of its own.
+    pub(super) fn blast_group(&self) -> Option<BlastGroup> {
+        match self {
+            Self::Llm(config) => config.blast_group(),
+            _ => None,
+        }
+    }
+
     /// Whom the component calls: for each, where the configuration says so, and its name.
     pub fn callees(&self) -> Vec<(Vec<String>, &str)> {
         match self {
@@ -246,9 +254,17 @@ pub struct FaultConfig {
     /// How many servers or replicas a crash takes, or how many replicas hang or drain. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// How many GPUs of an `llm` a crash or a hang takes, in place of `replicas`: those of the lowest numbers
+    /// that are up, such as the 8 of a host. A replica that is split over several is lost with any of them;
+    /// engines that share out experts are lost together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
+    /// Share of the answers that fail, for `error_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Probability>,
     /// How long until it is mended. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Time>,
@@ -268,4 +284,6 @@ pub enum FaultKind {
     Drain,
     /// Work takes longer.
     Slow,
+    /// A share of the calls that would be answered fail instead, after the full work for them.
+    ErrorRate,
 }
