@@ -26,6 +26,8 @@ pub fn library() -> &'static [LibraryScenario] {
         "precision",
         "nightly-batch",
         "load-shedding",
+        "circuit-breaker",
+        "retry-storm",
         "gpu-sharing",
         "llm-capacity",
         "model-routing",
