@@ -1,10 +1,13 @@
 //! What a component may do: the state it shares with the others, and the ways to reach them.
 
+mod background;
+mod doors;
+
 use std::collections::BTreeMap;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
-use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
+use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
@@ -59,12 +62,16 @@ pub struct Core {
     pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
+    /// Share of the answers of each component that fail, by a fault.
+    pub(crate) error_rates: Vec<f64>,
     /// No request is born after this.
     pub(crate) arrivals_until: SimTime,
     pub(crate) measure_from: SimTime,
     /// Whole-run counts, for the conservation invariant.
     pub(crate) born: u64,
     pub(crate) ended: [u64; 5],
+    /// Requests kept for work in the background.
+    pub(crate) kept: u64,
     pub(crate) open_sources: u32,
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,
@@ -108,11 +115,17 @@ impl Core {
     }
 
     pub(crate) fn close_call(&mut self, id: CallId) {
-        let Some(call) = self.calls.remove(id) else { return };
-        let Some(request) = self.requests.get_mut(call.request) else { return };
+        if let Some(call) = self.calls.remove(id) {
+            self.leave_request(call.request);
+        }
+    }
+
+    /// One less needs a request.
+    fn leave_request(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(id) else { return };
         request.open_calls -= 1;
         if request.ended && request.open_calls == 0 {
-            self.requests.remove(call.request);
+            self.requests.remove(id);
         }
     }
 }
@@ -288,58 +301,14 @@ impl Ctx<'_> {
         latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
     }
 
-    /// A call of mine begins to be served: how long it has waited goes into the meter.
-    #[inline]
-    pub fn began(&mut self, id: CallId) {
-        let waited = self.now().since(self.call(id).arrived_at);
-        self.meter().wait.record(waited.as_nanos());
-        if let Some(door) = &mut self.core.doors[self.me.index()] {
-            door.began(waited);
-        }
-    }
-
-    /// Calls that wait in front of my door.
-    pub fn waiting_in_front(&self) -> u64 {
-        self.core.doors[self.me.index()].as_ref().map_or(0, |door| door.waiting())
-    }
-
-    /// Does something at my door, if there is one.
-    #[inline]
-    fn at_door<T>(&mut self, act: impl FnOnce(&mut Door, &mut Self) -> T) -> Option<T> {
-        let mut door = self.core.doors[self.me.index()].take()?;
-        let result = act(&mut door, self);
-        self.core.doors[self.me.index()] = Some(door);
-        Some(result)
-    }
-
-    /// Whether a call that has just reached me goes on to my work at once.
-    #[inline]
-    pub(crate) fn knock(&mut self, id: CallId) -> bool {
-        self.at_door(|door, ctx| door.knock(id, ctx)).unwrap_or(true)
-    }
-
-    /// Has a call that waited at my door come in.
-    pub(crate) fn let_in(&mut self, id: CallId) {
-        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
-    }
-
-    /// Whether a call that may come in still wants to.
-    pub(crate) fn goes_in(&mut self, id: CallId) -> bool {
-        self.at_door(|door, _| door.goes_in(id)).unwrap_or(false)
-    }
-
-    /// Whether a call that was cancelled was still at my door, and is over with that.
-    #[inline]
-    pub(crate) fn cancel_at_door(&mut self, id: CallId) -> bool {
-        self.at_door(|door, ctx| door.cancel(id, ctx)).unwrap_or(false)
-    }
-
     /// Ends a call that I serve.
     ///
     /// # Panics
     /// When I have replied to it before.
     #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        let is_error = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
+        let reply = if is_error && self.is_struck(id) { Reply::FAILED } else { reply };
         self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
         self.finish(id, reply);
     }
@@ -364,6 +333,13 @@ impl Ctx<'_> {
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+    }
+
+    /// Whether a fault turns the answer to a call into an error.
+    fn is_struck(&self, id: CallId) -> bool {
+        let (request, &Call { hop, attempt, .. }) = (self.request(id), self.call(id));
+        let mut draws = self.keyed_stream(Purpose::Faults).draws(request.key, hop, attempt);
+        unit(&mut draws) < self.core.error_rates[self.me.index()]
     }
 
     /// Refuses a call that I serve, and says after how long another attempt may be let in.

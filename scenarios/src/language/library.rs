@@ -25,6 +25,14 @@ pub fn library() -> &'static [LibraryScenario] {
         "paged-attention",
         "precision",
         "nightly-batch",
+        "load-shedding",
+        "circuit-breaker",
+        "retry-storm",
+        "gpu-sharing",
+        "llm-capacity",
+        "model-routing",
+        "cascade",
+        "semantic-cache",
         "support-assistant"
     ]
 }

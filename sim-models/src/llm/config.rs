@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
 pub use self::policies::{BatchingMode, KvAllocationMode};
+use super::adapters::LoraConfig;
 use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
+use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
 use crate::component::Component;
@@ -53,6 +55,11 @@ pub struct LlmConfig {
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
+    /// Stages that the layers of each replica are split over, each on `tensor_parallel` GPUs of its own: vLLM's
+    /// `pipeline_parallel_size`. As many steps are underway at once, and none is scheduled ahead of the tokens it
+    /// needs; the fast engine takes every step. Default: 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pipeline_parallel: u32,
     /// Replicas that share out the experts of a mixture-of-experts model among them: 1, 2, 4 or 8, with at most 8
     /// GPUs together. Each keeps attention, KV cache and requests of its own, as with vLLM's
     /// `data_parallel_size` and `enable_expert_parallel`; they are taken to be equally full. Default: 1.
@@ -128,6 +135,12 @@ pub struct LlmConfig {
     /// variants of Orca that PagedAttention was compared with. Default: max.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Reservation>,
+    /// Speculative decoding. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculative: Option<SpeculativeConfig>,
+    /// LoRA adapters. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -199,6 +212,7 @@ impl LlmConfig {
             mig_profile: None,
             active_thread_percentage: None,
             tensor_parallel: one(),
+            pipeline_parallel: one(),
             data_parallel_size: one(),
             precision: None,
             kv_precision: None,
@@ -218,6 +232,8 @@ impl LlmConfig {
             dynamic_batching: None,
             kv_allocation: KvAllocationMode::default(),
             reservation: None,
+            speculative: None,
+            lora: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
@@ -288,6 +304,8 @@ impl LlmConfig {
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
             max_num_seqs: self.max_num_seqs.into(),
             kv_blocks: self.kv_blocks.map(u64::from),
+            more_weight_bytes: 0,
+            more_kv_bytes_per_token: 0,
         })
     }
 
@@ -301,7 +319,8 @@ impl LlmConfig {
 
     fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
-        MemoryPlan::new(gpu, &model, &self.memory_settings(&model)?).map_err(refused)
+        let settings = self.memory_settings(&model)?;
+        self.memory_with(gpu, &model, &settings, &self.beside(&model, &settings)?)
     }
 
     /// The time of a replica's steps.
@@ -325,13 +344,7 @@ impl LlmConfig {
             placement: settings.placement(),
             async_scheduling: self.async_scheduling,
         };
-        self.timing.step_function(hardware).map_err(|error| match error {
-            // A coefficient that comes of the timing's figures.
-            HardwareError::OutOfRange { .. } => {
-                ConfigError::new(["timing", self.timing.figures()], error.to_string())
-            }
-            other => refused(other),
-        })
+        self.step_with(hardware, &self.beside(&model, &settings)?)
     }
 
     /// The settings of each replica's engine.
@@ -339,11 +352,13 @@ impl LlmConfig {
     /// # Errors
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine_config(&self) -> Result<EngineConfig, ConfigError> {
-        self.engine_config_with(&self.memory()?)
+        self.engine_config_with(&self.memory()?, self.gpu()?)
     }
 
-    fn engine_config_with(&self, memory: &MemoryPlan) -> Result<EngineConfig, ConfigError> {
-        let context = self.model()?.max_context;
+    fn engine_config_with(&self, memory: &MemoryPlan, gpu: &Gpu) -> Result<EngineConfig, ConfigError> {
+        let model = self.model()?;
+        let beside = self.beside(&model, &self.memory_settings(&model)?)?;
+        let context = model.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
             let message = format!("max_model_len is {length}");
@@ -361,6 +376,9 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            pipeline_parallel_size: self.pipeline_parallel,
+            speculative: self.speculative.as_ref().map(SpeculativeConfig::speculation),
+            lora: self.lora.as_ref().map(|lora| lora.lora(beside.adapter_bytes, gpu)),
             batching: self.batching()?,
             kv_allocation: self.kv_allocation()?,
         };
@@ -372,7 +390,7 @@ impl LlmConfig {
         let replicas = self.replicas.get();
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
-        let config = self.engine_config_with(&memory)?;
+        let config = self.engine_config_with(&memory, &place.gpu)?;
         let step = self.step_function_on(&place.gpu, place.is_slice)?;
         place.occupy(&memory, scope)?;
         if !replicas.is_multiple_of(self.data_parallel_size) {
@@ -388,11 +406,13 @@ impl LlmConfig {
             health: &self.health,
             prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
+        let adapters = self.lora.as_ref().map(LoraConfig::choice).transpose();
+        let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
         let gpus = match self.device {
             Some(_) => 1,
-            None => u64::from(replicas) * u64::from(self.tensor_parallel),
+            None => u64::from(replicas) * u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel),
         };
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
@@ -407,6 +427,7 @@ impl LlmConfig {
             front,
             queue_cap: self.queue_cap,
             clients: place.clients,
+            adapters,
         })))
     }
 
@@ -428,22 +449,25 @@ impl LlmConfig {
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
+    // What is computed is in the cache from then on, and no token sees more than a sequence's.
+    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
+    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(tokens, budget),
+        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
+        ..Pass::default()
     };
-    match step.checked_ticks(&longest) {
-        Some(_) => Ok(()),
-        None => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
+    match step.stages().all(|stage| stage.checked_ticks(&longest).is_some()) {
+        true => Ok(()),
+        false => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
             .help("expected shares of the datasheet's figures, such as 0.8")),
     }
 }
 
 /// Puts an error at the key of the setting that it is about.
-fn refused(error: HardwareError) -> ConfigError {
+pub(super) fn refused(error: HardwareError) -> ConfigError {
     match error {
         HardwareError::UnknownName(error) => {
             ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
@@ -477,8 +501,8 @@ fn refused(error: HardwareError) -> ConfigError {
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
     use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, PreferredTooLarge, ReservationTooLarge,
-        TooFewBlocks, Zero,
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether, PreferredTooLarge,
+        ReservationTooLarge, TooFewBlocks, Zero,
     };
     let key = match error {
         PreferredTooLarge { .. } => {
@@ -488,6 +512,11 @@ fn engine_refused(error: engine::ConfigError) -> ConfigError {
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+        HostBelowGpu { .. } => "lora",
+        NotTogether { other, .. } => match other {
+            "speculative decoding" => "speculative",
+            other => other,
+        },
     };
     ConfigError::new([key], error.to_string())
 }

@@ -14,20 +14,23 @@
 //!
 //! The API server, where it takes time, holds each call before it is sent to a replica.
 
+mod dues;
 mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
+use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
+use dues::Dues;
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::engine::{Engine, Rejection, SeqId, Submission};
-use super::report::{Facts, Measures};
+use super::adapters::Choice;
+use super::engine::{Engine, Rejection, SeqId, Speculation, Submission, Tally};
+use super::report::{Facts, Measures, of_features};
 use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
@@ -63,6 +66,7 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
+    pub(super) adapters: Option<Choice>,
     /// Each replica's name on the GPU that they share; none with GPUs of their own.
     pub(super) clients: Vec<ClientId>,
 }
@@ -78,7 +82,7 @@ struct Active {
 pub(super) struct Pool {
     replicas: Vec<Replica>,
     /// When replicas are due.
-    due: BTreeSet<(SimTime, u32)>,
+    due: Dues,
     /// The event that waits for the first of them.
     alarm: Option<(SimTime, EventHandle)>,
     front: Front,
@@ -86,6 +90,10 @@ pub(super) struct Pool {
     wake: SimDuration,
     frontend: FrontEnd,
     sharing: Sharing,
+    /// Which LoRA adapter calls ask for, if there are any.
+    adapters: Option<Choice>,
+    /// Whether the acceptance of drafts is drawn.
+    drawn: bool,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -95,7 +103,8 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients } = setup;
+        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters } =
+            setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -110,13 +119,15 @@ impl Pool {
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            due: BTreeSet::new(),
+            due: Dues::new(replicas),
             alarm: None,
             front,
             queue_cap,
             wake,
             frontend,
             sharing: Sharing::new(clients),
+            adapters,
+            drawn: config.speculative.as_ref().is_some_and(Speculation::is_drawn),
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -134,8 +145,7 @@ impl Pool {
         let due = replica.engine.due();
         let before = std::mem::replace(&mut replica.due, due);
         if before != due {
-            before.map(|at| self.due.remove(&(at, index as u32)));
-            due.map(|at| self.due.insert((at, index as u32)));
+            self.due.set(index, due);
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
@@ -146,7 +156,7 @@ impl Pool {
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let first = self.due.first().map(|(at, _)| *at);
+        let first = self.due.soonest();
         if self.alarm.map(|(at, _)| at) == first {
             return;
         }
@@ -221,6 +231,7 @@ impl Pool {
         if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
+        let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
         let request = ctx.request(call);
         let submission = Submission {
             key: call.to_bits(),
@@ -228,6 +239,8 @@ impl Pool {
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
+            adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
+            luck,
         };
         let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
@@ -261,6 +274,9 @@ fn event_data(index: usize, generation: u32) -> u64 {
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
         self.front.start(ctx);
+        if let Some(adapters) = &mut self.adapters {
+            adapters.start(ctx);
+        }
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
@@ -315,8 +331,8 @@ impl Component for Pool {
             return;
         }
         self.alarm = None;
-        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
-            self.advance(index as usize, ctx);
+        while let Some(index) = self.due.first_by(ctx.now()) {
+            self.advance(index, ctx);
         }
         self.set_alarm(ctx);
     }
@@ -385,6 +401,16 @@ impl Component for Pool {
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        let config = self.replicas[0].engine.config();
+        if config.speculative.is_some() || config.lora.is_some() {
+            let mut all = Tally::default();
+            for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
+                let mut tally = tally.clone();
+                replica.engine.clone().settle(now, &mut tally);
+                all.add(&tally);
+            }
+            measures.extend(of_features(config, &all));
+        }
         measures
     }
 

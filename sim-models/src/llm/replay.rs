@@ -3,7 +3,7 @@
 use sim_core::time::{SimDuration, SimTime};
 
 use super::FrontEnd;
-use super::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+use super::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
 use crate::hardware::timing::{StepFunction, nanos_ceil};
 
 /// A recorded request.
@@ -66,8 +66,7 @@ impl Replica {
             };
             if arrives && let Some((now, index)) = arrivals.next() {
                 let Recorded { prompt_tokens, output_tokens, .. } = requests[index];
-                let (key, prefix) = (index as u64, Prefix::None);
-                let submission = Submission { key, prompt_tokens, output_tokens, priority: 0, prefix };
+                let submission = Submission::new(index as u64, prompt_tokens, output_tokens);
                 engine
                     .submit(now, &submission, &mut tally)
                     .map_err(|reason| format!("request {index}: {reason}"))?;

@@ -3,8 +3,9 @@
 use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
-use super::engine::{Tally, Underway};
+use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
 use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
+use crate::measure::Measure;
 use crate::pool::{EngineFigures, KvFigures};
 
 /// Calls that a pool refused, by reason.
@@ -81,6 +82,37 @@ pub struct LlmReport {
     pub calibration: String,
 }
 
+/// What an engine with drafts or adapters measured beside the report.
+pub(super) fn of_features(config: &EngineConfig, tally: &Tally) -> Vec<Measure> {
+    let mut all = Vec::new();
+    if config.speculative.is_some() {
+        let Tally { draft_tokens, accepted_tokens, .. } = *tally;
+        all.push(Measure::share(
+            "draft_acceptance_ratio",
+            accepted_tokens,
+            draft_tokens,
+            "accepted drafts by drafts",
+        ));
+        all.push(Measure::count("draft_tokens", draft_tokens, "drafted tokens that were verified"));
+    }
+    if config.lora.is_some() {
+        let AdapterCounts { hits, copies, reads, ticks } = tally.adapters;
+        let seconds = ticks as f64 / (TICKS_PER_NANO as f64 * 1e9);
+        all.extend([
+            Measure::share(
+                "adapter_hit_ratio",
+                hits,
+                hits + copies,
+                "admissions that found their adapter on the GPU",
+            ),
+            Measure::count("adapter_loads", copies, "adapters copied to the GPU"),
+            Measure::count("adapter_reads", reads, "adapters read from disk"),
+            Measure::new("adapter_wait_s", seconds, "time that steps waited for adapters"),
+        ]);
+    }
+    all
+}
+
 /// Collects the report.
 #[derive(Debug)]
 pub(super) struct Measures {
@@ -119,7 +151,7 @@ impl Facts {
                 sequences: (times * batch).round() as u64,
                 new_tokens: (times * tokens).round() as u64,
                 decode_context: (times * context).round() as u64,
-                prefill_work: 0,
+                ..Pass::default()
             };
             self.step.checked_ticks(&pass).map(|ticks| ticks as f64)
         };

@@ -58,6 +58,8 @@ pub(crate) fn serve(config: &EngineConfig, step: StepFunction, requests: &[Reque
                         output_tokens: request.output,
                         priority: 0,
                         prefix: Prefix::None,
+                        adapter: None,
+                        luck: 0,
                     };
                     engine.submit(arrival, &submission, &mut tally).unwrap();
                 }

@@ -5,7 +5,7 @@ use proptest::test_runner::RngSeed;
 use sim_core::stats::Histogram;
 
 use super::*;
-use crate::hardware::timing::{Calibration, Coefficients, Hinge, Ramp};
+use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Ramp};
 
 /// What happens at some nanosecond.
 #[derive(Debug, Clone)]
@@ -124,6 +124,7 @@ fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[
 }
 
 fn agree(config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) {
+    let step = timed(config, step);
     let stepwise = drive(EngineKind::Stepwise, config, step.clone(), events);
     let fast = drive(EngineKind::Fast, config, step, events);
     assert_eq!(fast.tokens, stepwise.tokens);
@@ -150,27 +151,74 @@ fn submission(prompt: u32, output: u32) -> impl Strategy<Value = Submission> {
         1 => (prop::collection::vec(0..3u64, 0..6), 1..12u32)
             .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
     ];
-    (1..prompt, 1..output, -2..3i32, prefix).prop_map(|(prompt_tokens, output_tokens, priority, prefix)| {
-        Submission { key: 0, prompt_tokens, output_tokens, priority, prefix }
-    })
+    let adapter = prop::option::weighted(0.8, 0..6u32);
+    (1..prompt, 1..output, -2..3i32, prefix, adapter, any::<u64>()).prop_map(
+        |(prompt_tokens, output_tokens, priority, prefix, adapter, luck)| {
+            let submission = Submission::new(0, prompt_tokens, output_tokens);
+            Submission { priority, prefix, adapter, luck, ..submission }
+        },
+    )
 }
 
 /// Engines of few or many blocks and places.
 fn config(scale: u32) -> impl Strategy<Value = EngineConfig> {
     let threshold = prop_oneof![2 => Just(0), 1 => 1..20u32];
-    (1..8 * scale, 0..40 * scale, 1..20u32, 2..60 * scale, threshold, any::<[bool; 4]>()).prop_map(
-        |(seqs, more, block_size, num_blocks, threshold, [caching, by, gate, ahead])| EngineConfig {
-            max_num_batched_tokens: seqs + more,
-            max_num_seqs: seqs,
-            block_size,
-            long_prefill_token_threshold: threshold,
-            enable_prefix_caching: caching,
-            scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
-            scheduler_reserve_full_isl: gate,
-            async_scheduling: ahead,
-            ..EngineConfig::new(num_blocks)
+    let model_len = prop_oneof![3 => Just(None), 1 => (40 * scale..90 * scale).prop_map(Some)];
+    let sizes = (1..8 * scale, 0..40 * scale, 1..20u32, 2..60 * scale, threshold, model_len);
+    (sizes, any::<[bool; 4]>(), features()).prop_map(
+        |((seqs, more, block_size, num_blocks, threshold, max_model_len), switches, features)| {
+            let [caching, by, gate, ahead] = switches;
+            let (pipeline_parallel_size, speculative, lora) = features;
+            EngineConfig {
+                max_num_batched_tokens: seqs + more,
+                max_num_seqs: seqs,
+                block_size,
+                long_prefill_token_threshold: threshold,
+                enable_prefix_caching: caching,
+                scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
+                scheduler_reserve_full_isl: gate,
+                async_scheduling: ahead,
+                max_model_len,
+                pipeline_parallel_size,
+                speculative,
+                lora,
+                ..EngineConfig::new(num_blocks)
+            }
         },
     )
+}
+
+/// Stages, speculative decoding and adapters, most engines without any.
+fn features() -> impl Strategy<Value = (u32, Option<Speculation>, Option<Lora>)> {
+    let ways = prop_oneof![
+        3 => Just((1, None)),
+        1 => (2..5u32).prop_map(|stages| (stages, None)),
+        3 => (1..6u32, 0..6u32, 0.0..1.0f64, prop::bool::weighted(0.3))
+            .prop_map(|(drafts, ahead, rate, drawn)| (1, Some(Speculation::new(drafts, ahead, rate, drawn)))),
+    ];
+    let lora = (1..4u32, 0..3u32, 0..1u64 << 21, 0..1u64 << 22).prop_map(
+        |(max_loras, more, copy_ticks, read_ticks)| Lora {
+            max_loras,
+            max_cpu_loras: max_loras + more,
+            copy_ticks,
+            read_ticks,
+        },
+    );
+    (ways, prop::option::weighted(0.3, lora))
+        .prop_map(|((stages, speculative), lora)| (stages, speculative, lora))
+}
+
+/// The step function of an engine whose passes take `step`.
+fn timed(config: &EngineConfig, step: StepFunction) -> StepFunction {
+    let stages = config.pipeline_parallel_size as usize;
+    let timed = step.clone().with_stages(vec![step.clone(); stages - 1]);
+    match &config.speculative {
+        Some(speculation) => {
+            let passes = speculation.num_speculative_tokens.into();
+            timed.with_drafter(Drafter::ratio(&step, 0.1, passes).unwrap())
+        }
+        None => timed,
+    }
 }
 
 /// The same, of the kinds that came before vLLM: whole batches, or reserved memory, or both.
@@ -191,6 +239,7 @@ fn earlier_config(scale: u32) -> impl Strategy<Value = EngineConfig> {
     ]);
     (config(scale), batching, reservation, 1..60 * scale).prop_map(
         |(mut config, batching, reservation, most)| {
+            (config.pipeline_parallel_size, config.speculative, config.lora) = (1, None, None);
             config.batching = batching;
             if let Batching::Dynamic(dynamic) = &mut config.batching {
                 dynamic.preferred_batch_size.retain(|size| size.get() <= config.max_num_seqs);
@@ -237,6 +286,7 @@ fn step() -> impl Strategy<Value = StepFunction> {
                 per_prefill_work,
                 host_base,
                 host_per_sequence: host,
+                per_adapter: per_context,
             };
             StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
         })

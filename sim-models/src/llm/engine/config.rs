@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::batching::Batching;
+use super::lora::Lora;
 use super::reservation::{self, KvAllocation, Reservation};
 use super::sequence::{Rejection, Submission};
+use super::speculation::Speculation;
 
 /// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
 ///
@@ -56,6 +58,13 @@ pub struct EngineConfig {
     pub scheduler_reserve_full_isl: bool,
     /// Whether a step is scheduled while the one before it runs. Default true, as in vLLM since 0.14.0.
     pub async_scheduling: bool,
+    /// Stages that the layers are split over, each on GPUs of its own. Default 1. With more, as many steps are
+    /// underway, and no step is scheduled ahead of the tokens it needs, as in vLLM.
+    pub pipeline_parallel_size: u32,
+    /// Speculative decoding. Default: none. It schedules nothing ahead, as in vLLM for all methods but EAGLE.
+    pub speculative: Option<Speculation>,
+    /// LoRA adapters. Default: none.
+    pub lora: Option<Lora>,
     /// How sequences are put together. Default: continuously. Other ways take a batch's prompts in one pass,
     /// whatever `max_num_batched_tokens`.
     pub batching: Batching,
@@ -67,7 +76,9 @@ pub struct EngineConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// In closed form from one change of the batch to the next: work per request, not per token.
+    /// In closed form from one change of the batch to the next: work per request, not per token. With speculative
+    /// decoding it jumps likewise, but a jump looks at every sequence in the batch; with drawn acceptance, and
+    /// with several stages, every step is taken.
     #[default]
     Fast,
     /// Every step and every sequence in it one by one: slow, and there to check the other.
@@ -88,6 +99,9 @@ impl EngineConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: true,
+            pipeline_parallel_size: 1,
+            speculative: None,
+            lora: None,
             batching: Batching::Continuous,
             kv_allocation: KvAllocation::Paged,
         }
@@ -105,10 +119,21 @@ impl EngineConfig {
         self
     }
 
-    /// By how many steps scheduling is ahead of the step that ends: a sequence that ends with step n has
-    /// left before step n + lag is scheduled.
+    /// Whether steps are scheduled while tokens that they continue are underway.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.async_scheduling && self.pipeline_parallel_size == 1 && self.speculative.is_none()
+    }
+
+    /// The KV slots beyond its tokens that a sequence may have: of drafts that turn out wrong, and those in front.
+    fn slack(&self) -> u32 {
+        self.speculative
+            .as_ref()
+            .map_or(0, |speculation| speculation.num_speculative_tokens + speculation.num_lookahead_tokens)
+    }
+
+    /// The most steps underway: a sequence that ends with step n has left before step n + lag is scheduled.
     pub(super) fn lag(&self) -> u64 {
-        if self.async_scheduling { 2 } else { 1 }
+        if self.is_ahead() { 2 } else { self.pipeline_parallel_size.into() }
     }
 
     /// The place in line of a submission that is the `arrivals`-th.
@@ -127,8 +152,11 @@ impl EngineConfig {
             return Err(Rejection::ExceedsModel { tokens, max_model_len });
         }
         let capacity = u64::from(self.usable_blocks()) * u64::from(self.block_size);
-        if tokens - 1 > capacity {
-            return Err(Rejection::ExceedsCache { tokens: tokens - 1, capacity });
+        let slots = tokens - 1 + u64::from(self.slack());
+        // Slots beyond the model's context are not needed.
+        let slots = self.max_model_len.map_or(slots, |max| slots.min(u64::from(max)));
+        if slots > capacity {
+            return Err(Rejection::ExceedsCache { tokens: slots, capacity });
         }
         reservation::check(self, prompt_tokens, output_tokens)?;
         let priority = match self.scheduling_policy {
@@ -143,6 +171,27 @@ impl EngineConfig {
         self.num_blocks.saturating_sub(1)
     }
 
+    /// What is not modelled together. Engines that schedule whole requests or reserve memory had none of the others.
+    fn check_together(&self) -> Result<(), ConfigError> {
+        let as_before = self.batching != Batching::Continuous || self.kv_allocation != KvAllocation::Paged;
+        let stages = self.pipeline_parallel_size > 1;
+        let pairs = [
+            (stages, self.speculative.is_some(), "pipeline_parallel", "speculative decoding"),
+            (as_before, stages, "batching by requests or contiguous KV memory", "pipeline_parallel"),
+            (
+                as_before,
+                self.speculative.is_some(),
+                "batching by requests or contiguous KV memory",
+                "speculative decoding",
+            ),
+            (as_before, self.lora.is_some(), "batching by requests or contiguous KV memory", "lora"),
+        ];
+        match pairs.into_iter().find(|(one, other, ..)| *one && *other) {
+            Some((_, _, one, other)) => Err(ConfigError::NotTogether { one, other }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that an engine can run with these settings.
     ///
     /// # Errors
@@ -153,6 +202,9 @@ impl EngineConfig {
             ("max_num_seqs", self.max_num_seqs),
             ("block_size", self.block_size),
             ("max_model_len", self.max_model_len.unwrap_or(1)),
+            ("pipeline_parallel_size", self.pipeline_parallel_size),
+            ("num_speculative_tokens", self.speculative.as_ref().map_or(1, |s| s.num_speculative_tokens)),
+            ("max_loras", self.lora.map_or(1, |lora| lora.max_loras)),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero { parameter });
@@ -170,6 +222,12 @@ impl EngineConfig {
                 max_num_seqs: self.max_num_seqs,
             });
         }
+        if let Some(Lora { max_loras, max_cpu_loras, .. }) =
+            self.lora.filter(|l| l.max_cpu_loras < l.max_loras)
+        {
+            return Err(ConfigError::HostBelowGpu { max_loras, max_cpu_loras });
+        }
+        self.check_together()?;
         let tokens = u64::from(self.usable_blocks()) * u64::from(self.block_size);
         if tokens > MAX_KV_TOKENS {
             return Err(ConfigError::CacheTooLarge { tokens });
@@ -218,6 +276,22 @@ pub enum ConfigError {
         max_num_batched_tokens: u32,
         /// The limit on running sequences.
         max_num_seqs: u32,
+    },
+    /// The host must hold what the GPU holds.
+    #[error("max_cpu_loras is {max_cpu_loras}: expected at least max_loras, {max_loras}")]
+    HostBelowGpu {
+        /// Adapters on the GPU.
+        max_loras: u32,
+        /// Adapters on the host.
+        max_cpu_loras: u32,
+    },
+    /// What is not modelled together.
+    #[error("{other} together with {one}: expected one of the two")]
+    NotTogether {
+        /// A setting.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
     },
     /// The KV cache is out of range.
     #[error("num_blocks and block_size make a KV cache of {tokens} tokens: expected at most {MAX_KV_TOKENS}")]

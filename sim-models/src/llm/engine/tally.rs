@@ -2,6 +2,8 @@
 
 use sim_core::stats::Histogram;
 
+use super::lora::AdapterCounts;
+
 /// Sums over the steps of one engine or of several. Work is counted when its step ends. Times are in ticks
 /// of wall time, 1/1024 ns.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,7 +33,13 @@ pub struct Tally {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
-    /// Time between two tokens of a sequence, in ticks.
+    /// Drafted tokens that were verified.
+    pub draft_tokens: u64,
+    /// Drafted tokens that were accepted, with those behind a sequence's last token.
+    pub accepted_tokens: u64,
+    /// What admissions found of their LoRA adapters.
+    pub adapters: AdapterCounts,
+    /// Time between two tokens of a sequence, in ticks; of tokens that come together the first counts.
     pub itl: Histogram,
 }
 
@@ -42,6 +50,7 @@ pub(super) struct Extras {
     pub(super) prefix_hit_tokens: u64,
     pub(super) prefix_query_tokens: u64,
     pub(super) prompt_tokens: u64,
+    pub(super) adapters: AdapterCounts,
 }
 
 impl Tally {
@@ -59,6 +68,9 @@ impl Tally {
         self.prefix_query_tokens += other.prefix_query_tokens;
         self.prompt_tokens += other.prompt_tokens;
         self.output_tokens += other.output_tokens;
+        self.draft_tokens += other.draft_tokens;
+        self.accepted_tokens += other.accepted_tokens;
+        self.adapters.add(&other.adapters);
         self.itl.merge(&other.itl);
     }
 
@@ -87,6 +99,7 @@ impl Tally {
         self.prefix_hit_tokens += extras.prefix_hit_tokens;
         self.prefix_query_tokens += extras.prefix_query_tokens;
         self.prompt_tokens += extras.prompt_tokens;
+        self.adapters.add(&extras.adapters);
     }
 
     /// A sequence's first token.

@@ -9,6 +9,7 @@ use super::run::Run;
 use super::{Ending, Fast, Plan};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::SchedulingPolicy;
+use crate::llm::engine::lora::Residency;
 use crate::llm::engine::sequence::SeqId;
 use crate::llm::engine::tally::Extras;
 
@@ -56,6 +57,7 @@ impl Fast {
         if self.draft.work.new_tokens == 0 {
             return false;
         }
+        self.draft.work.adapters = self.adapters.as_ref().map_or(0, Residency::active);
         self.draft.extras.preemptions = std::mem::take(&mut self.preemptions);
         self.plan(number);
         true
@@ -91,12 +93,15 @@ impl Fast {
                 let run = Run::new(&self.step.decode_run(&self.draft.work), steps);
                 if let Some((run, ticks)) = run.filter(|(_, ticks)| begin.checked_add(*ticks).is_some()) {
                     plan.end = begin + ticks;
-                    (plan.last, plan.run, plan.quiet) = (number + steps - 1, Some(run), quiet);
+                    // Who ends returns an adapter that others may wait for.
+                    plan.quiet = quiet && (alone || self.adapters.is_none());
+                    (plan.last, plan.run) = (number + steps - 1, Some(run));
                 }
             }
         }
         if plan.run.is_none() {
-            plan.end = begin.saturating_add(self.step.ticks(&self.draft.work));
+            let loading = plan.extras.adapters.ticks;
+            plan.end = begin.saturating_add(self.step.ticks(&self.draft.work).saturating_add(loading));
         }
         self.tail = Some(plan);
         self.composed = number;
@@ -153,6 +158,7 @@ impl Fast {
                 self.leave_decodes(index);
             }
             self.records[index].state = State::Ending;
+            self.return_adapter(index);
             self.ended_next.push(ending);
         }
     }
@@ -357,6 +363,7 @@ impl Fast {
             _ => self.records[index].decoded,
         };
         self.batch.remove(index, &mut self.records);
+        self.return_adapter(index);
         let known = if decodes {
             let knowable = match scheduled {
                 true => self.records[index].before(number),
@@ -385,8 +392,17 @@ impl Fast {
 
     /// Admits waiting sequences, in order, until one does not fit.
     fn admit(&mut self, number: u64, budget: &mut u64) {
+        // The last in line that was passed over.
+        let mut passed = None;
         while *budget > 0 && self.batch.len < self.places {
-            let Some(index) = self.line.first() else { break };
+            let next = passed.map_or_else(|| self.line.first(), |place| self.line.behind(place));
+            let Some(index) = next else { break };
+            if let (Some(adapters), Some(adapter)) = (&self.adapters, self.records[index].adapter)
+                && !adapters.admits(adapter)
+            {
+                passed = Some(self.records[index].order);
+                continue;
+            }
             if self.records[index].shared > 0 {
                 self.materialize(scheduled(number), u64::MAX);
             }
@@ -418,6 +434,10 @@ impl Fast {
             record.joined = self.admissions;
             (record.state, record.computed, record.prefill_end) = (State::Single, hit, known);
             let extras = &mut self.draft.extras;
+            if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter) {
+                adapters.enter(adapter, &mut extras.adapters);
+                record.holds_adapter = true;
+            }
             extras.prefix_hit_tokens += u64::from(hit);
             extras.prefix_query_tokens += u64::from(known);
             if !record.resumed {
@@ -431,6 +451,16 @@ impl Fast {
             }
         }
         self.close_batch();
+    }
+
+    /// A sequence no longer needs its adapter.
+    fn return_adapter(&mut self, index: u32) {
+        let record = &mut self.records[index];
+        if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter)
+            && std::mem::take(&mut record.holds_adapter)
+        {
+            adapters.leave(adapter, self.composed);
+        }
     }
 
     /// A sequence that has all its tokens leaves no blocks.
@@ -458,6 +488,7 @@ impl Fast {
             }
             self.materialize(scheduled(self.composed), u64::MAX);
             self.leave_conversation(index);
+            self.return_adapter(index);
             self.batch.remove(index, &mut self.records);
             self.release(index, tokens, None);
             self.records.remove(index);

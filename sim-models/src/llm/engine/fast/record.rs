@@ -1,6 +1,7 @@
 //! The fast engine's records of sequences, and the lists they are in.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use sim_core::time::SimTime;
 
@@ -76,6 +77,9 @@ pub(super) struct Record {
     pub(super) blocks: Vec<u32>,
     /// The free blocks that it alone can find, while it waits.
     pub(super) own: u32,
+    pub(super) adapter: Option<u32>,
+    /// Whether it has its adapter's place in the batch.
+    pub(super) holds_adapter: bool,
 }
 
 impl Record {
@@ -134,6 +138,8 @@ impl Records {
                 shared: 0,
                 blocks: Vec::new(),
                 own: NONE,
+                adapter: None,
+                holds_adapter: false,
             });
             self.records.len() as u32 - 1
         });
@@ -144,7 +150,8 @@ impl Records {
         (record.generated, record.computed, record.scheduled) = (0, 0, 0);
         record.arrived = now;
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
-        record.content.set(&submission.prefix, submission.prompt_tokens);
+        (record.adapter, record.holds_adapter) = (submission.adapter, false);
+        record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         record.shared = match config.enable_prefix_caching {
             true => record.content.covered / config.block_size,
             false => 0,
@@ -251,28 +258,39 @@ impl List {
 pub(super) enum Line {
     /// All who come are last, and all who were preempted came before all who wait.
     Fcfs(List),
-    Priority(BTreeMap<(i32, u64), u32>),
+    Ordered(BTreeMap<(i32, u64), u32>),
 }
 
 impl Line {
-    pub(super) fn new(policy: SchedulingPolicy) -> Self {
-        match policy {
-            SchedulingPolicy::Fcfs => Self::Fcfs(List::new()),
-            SchedulingPolicy::Priority => Self::Priority(BTreeMap::new()),
+    pub(super) fn new(config: &EngineConfig) -> Self {
+        match config.scheduling_policy {
+            SchedulingPolicy::Fcfs if config.lora.is_none() => Self::Fcfs(List::new()),
+            // Who was passed over may have come before those who were preempted.
+            _ => Self::Ordered(BTreeMap::new()),
         }
     }
 
     pub(super) fn len(&self) -> u32 {
         match self {
             Self::Fcfs(list) => list.len,
-            Self::Priority(map) => map.len() as u32,
+            Self::Ordered(map) => map.len() as u32,
+        }
+    }
+
+    /// The first behind a place.
+    pub(super) fn behind(&self, place: (i32, u64)) -> Option<u32> {
+        match self {
+            Self::Fcfs(_) => unreachable!("who is first is never passed over"),
+            Self::Ordered(map) => {
+                map.range((Bound::Excluded(place), Bound::Unbounded)).next().map(|(_, index)| *index)
+            }
         }
     }
 
     pub(super) fn first(&self) -> Option<u32> {
         match self {
             Self::Fcfs(list) => Some(list.first).filter(|first| *first != NONE),
-            Self::Priority(map) => map.first_key_value().map(|(_, index)| *index),
+            Self::Ordered(map) => map.first_key_value().map(|(_, index)| *index),
         }
     }
 
@@ -280,7 +298,7 @@ impl Line {
     pub(super) fn join(&mut self, index: u32, records: &mut Records) {
         match self {
             Self::Fcfs(list) => list.push_back(index, records),
-            Self::Priority(map) => _ = map.insert(records[index].order, index),
+            Self::Ordered(map) => _ = map.insert(records[index].order, index),
         }
     }
 
@@ -291,14 +309,14 @@ impl Line {
                 debug_assert!(list.first == NONE || records[index].order < records[list.first].order);
                 list.push_front(index, records);
             }
-            Self::Priority(map) => _ = map.insert(records[index].order, index),
+            Self::Ordered(map) => _ = map.insert(records[index].order, index),
         }
     }
 
     pub(super) fn leave(&mut self, index: u32, records: &mut Records) {
         match self {
             Self::Fcfs(list) => list.remove(index, records),
-            Self::Priority(map) => _ = map.remove(&records[index].order),
+            Self::Ordered(map) => _ = map.remove(&records[index].order),
         }
     }
 
@@ -310,15 +328,15 @@ impl Line {
             Self::Fcfs(list) => {
                 Some(&records[list.first]).filter(|record| !record.resumed).map(|record| record.arrived)
             }
-            Self::Priority(map) if map.values().any(|index| records[*index].resumed) => None,
-            Self::Priority(map) => map.values().map(|index| records[*index].arrived).min(),
+            Self::Ordered(map) if map.values().any(|index| records[*index].resumed) => None,
+            Self::Ordered(map) => map.values().map(|index| records[*index].arrived).min(),
         }
     }
 
     pub(super) fn clear(&mut self) {
         match self {
             Self::Fcfs(list) => *list = List::new(),
-            Self::Priority(map) => map.clear(),
+            Self::Ordered(map) => map.clear(),
         }
     }
 }

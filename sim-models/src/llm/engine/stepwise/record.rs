@@ -48,6 +48,11 @@ pub(super) struct Sequence {
     /// When the last token was generated.
     pub(super) last_token: u64,
     pub(super) totals: Totals,
+    pub(super) adapter: Option<u32>,
+    /// Whether it has its adapter's place in the batch.
+    pub(super) holds_adapter: bool,
+    /// What draws of its drafts' acceptance are keyed by.
+    pub(super) luck: u64,
     content: Content,
 }
 
@@ -97,6 +102,9 @@ impl Sequences {
                 span: None,
                 last_token: 0,
                 totals: Totals::default(),
+                adapter: None,
+                holds_adapter: false,
+                luck: 0,
                 content: Content::default(),
             });
             self.records.len() as u32 - 1
@@ -110,7 +118,9 @@ impl Sequences {
         (record.generated, record.underway, record.registered) = (0, 0, 0);
         (record.computed, record.prefill_end, record.scheduled) = (0, 0, 0);
         record.totals = Totals::default();
-        record.content.set(&submission.prefix, submission.prompt_tokens);
+        (record.adapter, record.holds_adapter) = (submission.adapter, false);
+        record.luck = submission.luck;
+        record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         index
     }
 

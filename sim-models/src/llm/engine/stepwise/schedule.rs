@@ -1,5 +1,7 @@
 //! Who computes how many tokens in the next step.
 
+use std::ops::Bound;
+
 use super::record::State;
 use super::scheduler::Scheduler;
 use super::step::{Admission, Step, StepPlan};
@@ -28,6 +30,8 @@ impl Scheduler {
     fn schedule_running(&mut self, budget: &mut u32) -> bool {
         let mut preempted = false;
         let mut place = 0;
+        let ahead = self.config.is_ahead();
+        let lookahead = self.config.speculative.as_ref().map_or(0, |s| s.num_lookahead_tokens);
         'running: while place < self.running.len() && *budget > 0 {
             let index = self.running[place];
             let sequence = &self.sequences[index];
@@ -36,8 +40,13 @@ impl Scheduler {
                 place += 1;
                 continue;
             }
-            let chunk = self.chunk(sequence.known() - sequence.computed, *budget);
-            while !self.grow(index, chunk) {
+            if sequence.underway > 0 && !ahead {
+                // In a pipeline it waits for the token that it goes on from.
+                place += 1;
+                continue;
+            }
+            let chunk = self.chunk(self.remaining(index), *budget);
+            while !self.grow(index, chunk, lookahead) {
                 preempted = true;
                 let victim_place = self.victim();
                 let victim = self.running.remove(victim_place);
@@ -60,8 +69,24 @@ impl Scheduler {
 
     /// Admits waiting sequences, in order, until one does not fit.
     fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
+        // The last in line that was passed over.
+        let mut passed = None;
         while *budget > 0 && self.running.len() < self.places as usize {
-            let Some((_, &index)) = self.waiting.first_key_value() else { break };
+            let next = match passed {
+                None => self.waiting.first_key_value(),
+                Some(place) => self.waiting.range((Bound::Excluded(place), Bound::Unbounded)).next(),
+            };
+            let Some((&place, &index)) = next else { break };
+            if let (Some(adapters), Some(adapter)) = (&self.adapters, self.sequences[index].adapter)
+                && !adapters.admits(adapter)
+            {
+                passed = Some(place);
+                continue;
+            }
+            if self.sequences[index].underway > 0 && !self.config.is_ahead() {
+                // Preempted in a pipeline: its token is underway.
+                break;
+            }
             self.find_prefix(index);
             let hit = self.hits.len() as u32 * self.config.block_size;
             let sequence = &self.sequences[index];
@@ -79,9 +104,10 @@ impl Scheduler {
                 }
                 None => {}
             }
-            self.waiting.pop_first();
+            self.waiting.remove(&place);
             debug_assert!(
                 self.config.scheduling_policy != SchedulingPolicy::Fcfs
+                    || self.adapters.is_some()
                     || self.running.last().is_none_or(|last| self.sequences[*last].order < sequence.order),
                 "under FCFS the batch is in the order of arrival"
             );
@@ -105,12 +131,29 @@ impl Scheduler {
                 prefix_hit_tokens: hit,
                 resumed: self.sequences[index].totals.preemptions > 0,
             });
-            let grown = self.grow(index, chunk);
+            if let (Some(adapters), Some(adapter)) = (&mut self.adapters, self.sequences[index].adapter) {
+                adapters.enter(adapter, &mut plan.adapters);
+                self.sequences[index].holds_adapter = true;
+            }
+            let grown = self.grow(index, chunk, 0);
             debug_assert!(grown, "what fits can be taken");
             self.sequences[index].scheduled = chunk;
             *budget -= chunk;
         }
         self.close_batch();
+    }
+
+    /// The tokens that a running sequence has to compute: those known, and drafts if it decodes.
+    fn remaining(&self, index: u32) -> u32 {
+        let sequence = &self.sequences[index];
+        let known = sequence.known() - sequence.computed;
+        match &self.config.speculative {
+            Some(speculation) if sequence.computed >= sequence.prefill_end => {
+                let model_len = self.config.max_model_len.unwrap_or(u32::MAX);
+                speculation.tokens().min((model_len - 1 - sequence.computed).max(known))
+            }
+            _ => known,
+        }
     }
 
     /// How many of `remaining` tokens one sequence may compute in a step with `budget` tokens left.
@@ -147,14 +190,16 @@ impl Scheduler {
     /// Takes the blocks for `chunk` more tokens of a running sequence, all or none, and makes those that get
     /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
     /// same step already finds them, as the pass writes each layer's keys and values before reading them.
-    fn grow(&mut self, index: u32, chunk: u32) -> bool {
+    /// `lookahead` slots more are taken for drafts, within the model's context.
+    pub(super) fn grow(&mut self, index: u32, chunk: u32, lookahead: u32) -> bool {
         if self.arena.is_some() {
             return true;
         }
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         let end = sequence.computed + chunk;
-        let new = (end.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
+        let slots = (end + lookahead).min(self.config.max_model_len.unwrap_or(u32::MAX)).max(end);
+        let new = (slots.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
         if new > self.pool.free_blocks() as usize {
             return false;
         }
@@ -190,6 +235,8 @@ impl Scheduler {
         }
         sequence.totals.preemptions += 1;
         self.preemptions += 1;
+        self.return_adapter(index);
+        let sequence = &mut self.sequences[index];
         if sequence.generated + sequence.underway == sequence.output {
             sequence.state = State::Ending;
             self.ending += 1;
