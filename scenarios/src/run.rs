@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use sim_core::engine::Stop;
 use sim_core::time::SimDuration;
 use sim_models::error::ConfigError;
+use sim_models::link::LinkConfig;
 use sim_models::system::{self, RunOutput, RunPlan};
 
 use crate::language::{Loaded, ScenarioError};
@@ -123,6 +124,7 @@ pub fn check_scenario(
         .flat_map(|component| component.callees())
         .map(|(_, callee)| callee)
         .chain(prepared.system.traffic.values().map(|traffic| traffic.entry.as_str()))
+        .chain(prepared.system.links.values().flat_map(LinkConfig::fallback_callees))
         .collect();
     for name in prepared.system.components.keys().filter(|name| !called.contains(&name.as_str())) {
         prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));

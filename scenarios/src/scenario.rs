@@ -150,6 +150,9 @@ pub struct SloConfig {
     /// Largest share of requests that may be rejected, time out or fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<Probability>,
+    /// Largest share of answers that may be wrong, by the `quality` table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_rate: Option<Probability>,
     /// Largest bill for 730 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_cost: Option<Money>,
@@ -183,6 +186,9 @@ pub struct ClassSlo {
     /// Largest share of requests that may be rejected, time out or fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<Probability>,
+    /// Largest share of answers that may be wrong, by the `quality` table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_rate: Option<Probability>,
 }
 
 /// Bounds on quantiles of a time.

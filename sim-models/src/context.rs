@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
-use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
+use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
@@ -59,12 +59,16 @@ pub struct Core {
     pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
+    /// Share of the answers of each component that fail, by a fault.
+    pub(crate) error_rates: Vec<f64>,
     /// No request is born after this.
     pub(crate) arrivals_until: SimTime,
     pub(crate) measure_from: SimTime,
     /// Whole-run counts, for the conservation invariant.
     pub(crate) born: u64,
     pub(crate) ended: [u64; 5],
+    /// Requests kept for work in the background.
+    pub(crate) kept: u64,
     pub(crate) open_sources: u32,
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,
@@ -108,11 +112,17 @@ impl Core {
     }
 
     pub(crate) fn close_call(&mut self, id: CallId) {
-        let Some(call) = self.calls.remove(id) else { return };
-        let Some(request) = self.requests.get_mut(call.request) else { return };
+        if let Some(call) = self.calls.remove(id) {
+            self.leave_request(call.request);
+        }
+    }
+
+    /// One less needs a request.
+    fn leave_request(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(id) else { return };
         request.open_calls -= 1;
         if request.ended && request.open_calls == 0 {
-            self.requests.remove(call.request);
+            self.requests.remove(id);
         }
     }
 }
@@ -199,6 +209,26 @@ impl Ctx<'_> {
     /// The first call of a request.
     pub(crate) fn send_root(&mut self, request: RequestId, callee: ComponentId) -> CallId {
         self.dispatch(request, CallId::NONE, callee, 0, 0)
+    }
+
+    /// Keeps a copy of a call's request for work in the background, which goes on when the request has ended and
+    /// its user waits no more. It counts as no request.
+    pub fn keep(&mut self, call: CallId) -> RequestId {
+        let kept =
+            Request { deadline: SimTime::MAX, open_calls: 1, ended: true, ..self.request(call).clone() };
+        self.core.kept += 1;
+        self.core.requests.insert(kept)
+    }
+
+    /// There is nothing more to do for a request that was kept, but for calls that are still under way.
+    pub fn release(&mut self, request: RequestId) {
+        self.core.kept -= 1;
+        self.core.leave_request(request);
+    }
+
+    /// Calls `callee` for a request that was kept. `hop` and `tag` key its draws.
+    pub fn send_background(&mut self, request: RequestId, hop: u32, callee: ComponentId, tag: u32) -> CallId {
+        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag))
     }
 
     fn dispatch(
@@ -340,6 +370,8 @@ impl Ctx<'_> {
     /// When I have replied to it before.
     #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        let is_error = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
+        let reply = if is_error && self.is_struck(id) { Reply::FAILED } else { reply };
         self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
         self.finish(id, reply);
     }
@@ -364,6 +396,13 @@ impl Ctx<'_> {
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+    }
+
+    /// Whether a fault turns the answer to a call into an error.
+    fn is_struck(&self, id: CallId) -> bool {
+        let (request, &Call { hop, attempt, .. }) = (self.request(id), self.call(id));
+        let mut draws = self.keyed_stream(Purpose::Faults).draws(request.key, hop, attempt);
+        unit(&mut draws) < self.core.error_rates[self.me.index()]
     }
 
     /// Refuses a call that I serve, and says after how long another attempt may be let in.

@@ -39,6 +39,7 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::admission::AdmissionConfig;
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -85,6 +86,9 @@ pub struct ExternalApiConfig {
     /// What it costs. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<ApiPrice>,
+    /// Which calls your own gateway in front of it turns away or lets wait. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
 }
 
 /// Price of an external API.

@@ -3,6 +3,7 @@
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
 //! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`cascade`],
 //!   [`semantic_cache`], [`llm`], [`model_server`], [`external_api`]: the components that serve them.
+//! - [`admission`]: which calls a component takes, turns away or gives up; [`queue`]: work in the background.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`autoscaler`]: how many replicas a pool is to have.
@@ -54,6 +55,7 @@ pub mod offline_store;
 pub mod pipeline;
 pub mod pool;
 pub mod quality;
+pub mod queue;
 pub mod request;
 pub mod router;
 pub mod semantic_cache;

@@ -23,8 +23,6 @@ pub mod fallback;
 pub mod hedge;
 mod meter;
 pub mod retry;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -88,6 +86,12 @@ pub struct LinkConfig {
     /// Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_instances: Option<NonZeroU32>,
+}
+
+/// Caller and callee as a link's name gives them: `"caller -> callee"`.
+pub fn link_ends(name: &str) -> Option<(&str, &str)> {
+    let (from, to) = name.split_once("->")?;
+    Some((from.trim(), to.trim()))
 }
 
 /// A time to wait and the lane of timers that wait as long.

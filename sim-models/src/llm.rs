@@ -20,5 +20,6 @@ mod timing;
 pub use adapters::{AdapterBy, LoraConfig};
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
 pub use report::{LlmReport, Rejected};
+pub(crate) use sharing::BlastGroup;
 pub use speculative::{AcceptanceMode, DraftConfig, Method, SpeculativeConfig};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

@@ -23,7 +23,16 @@ use crate::context::{Core, Ctx};
 pub struct System {
     components: Vec<Box<dyn Component>>,
     core: Core,
-    faults: Vec<(ComponentId, Fault)>,
+    faults: Vec<(ComponentId, Trouble)>,
+}
+
+/// What a fault does to its target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    /// It is for the component to suffer.
+    Within(Fault),
+    /// This share of the component's answers fail from now on.
+    Errors(f64),
 }
 
 impl System {
@@ -189,8 +198,13 @@ impl World for System {
                 self.at(component, scheduler, |component, ctx| component.on_timer(timer, ctx));
             }
             ModelEvent::Fault(index) => {
-                let (target, fault) = self.faults[index as usize];
-                self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+                let (target, trouble) = self.faults[index as usize];
+                match trouble {
+                    Trouble::Within(fault) => {
+                        self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+                    }
+                    Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
+                }
             }
             ModelEvent::RateChange(client) => {
                 self.core.devices.told(client);
@@ -218,9 +232,9 @@ impl World for System {
         }
     }
 
-    /// All requests that will ever be born have ended.
+    /// All requests that will ever be born have ended, and nothing is to be done in the background.
     #[inline]
     fn done(&self) -> bool {
-        self.core.open_sources == 0 && self.core.in_flight() == 0
+        self.core.open_sources == 0 && self.core.in_flight() == 0 && self.core.kept == 0
     }
 }

@@ -273,7 +273,7 @@ pub const VERDICTS: Frame = Frame {
         VARIANT,
         MULTIPLIER,
         column("class", Text, "", "Class that it is expected of; `all` for all requests together"),
-        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate` or `monthly_cost`"),
+        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`"),
         column("quantile", Text, "", "`mean`, `p50`, `p95` or `p99`; null where it does not apply"),
         column("unit", Text, "", "Unit of limit and value: `s`, `USD`, or empty for a share"),
         column("limit", Real, "", "Largest value that passes"),

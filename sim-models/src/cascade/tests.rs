@@ -150,7 +150,10 @@ fn a_judge_has_the_room_that_it_has_and_gives_no_answer_of_its_own() {
     near("accuracy", output.requests[0].accuracy().unwrap(), 0.6384, 0.015);
     assert_eq!(output.requests[0].latency.max(), Some(120_000_000));
     // One that is down accepts nothing.
-    let text = format!("{text}\n[[fault]]\nat = \"0s\"\ntarget = \"judge\"\nkind = \"crash\"");
+    let text = format!(
+        "{text}\n[[fault]]\nat = \"0s\"\ntarget = \"judge\"\nkind = \"crash\"\n\
+                        [links.\"cascade -> judge\"]\ntimeout = \"1s\""
+    );
     let output = simulate(&text, 20);
     near("accuracy", output.requests[0].accuracy().unwrap(), 0.8567, 0.015);
 }

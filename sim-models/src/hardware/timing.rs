@@ -320,6 +320,31 @@ impl StepFunction {
     }
 
     fn gpu_ticks(&self, pass: &Pass) -> u128 {
+        self.narrow_gpu_ticks(pass).map_or_else(|| self.wide_gpu_ticks(pass), u128::from)
+    }
+
+    /// The same where 64 bits suffice: nearly always, and several times faster.
+    #[inline]
+    fn narrow_gpu_ticks(&self, pass: &Pass) -> Option<u64> {
+        let c = &self.coefficients;
+        let logits = pass.sequences + pass.drafts;
+        let terms = [
+            c.per_sequence.checked_mul(pass.sequences)?,
+            c.per_token.checked_mul(pass.new_tokens)?,
+            c.expert.slope.checked_mul(pass.new_tokens.min(c.expert.until))?,
+            c.gemm.slope.checked_mul(pass.new_tokens.saturating_sub(c.gemm.free))?,
+            c.head.slope.checked_mul(logits.saturating_sub(c.head.free))?,
+            u64::try_from(self.by_tokens.at(pass.new_tokens)).ok()?,
+            u64::try_from(self.by_sequences.at(logits)).ok()?,
+            c.per_context.checked_mul(pass.decode_context)?,
+            c.per_prefill_work.checked_mul(pass.prefill_work)?,
+            c.per_adapter.checked_mul(pass.adapters)?,
+        ];
+        terms.iter().try_fold(c.base, |sum, term| sum.checked_add(*term))
+    }
+
+    #[cold]
+    fn wide_gpu_ticks(&self, pass: &Pass) -> u128 {
         let c = &self.coefficients;
         let times = |coefficient: u64, count: u64| u128::from(coefficient) * u128::from(count);
         let logits = pass.sequences + pass.drafts;

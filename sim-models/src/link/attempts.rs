@@ -242,7 +242,7 @@ impl Ctx<'_> {
                     }
                     Next::Failed(Reply::REJECTED, true)
                 }
-                Next::Failed(reply, short_circuited) => match self.retry_after(id, reply, short_circuited) {
+                Next::Failed(reply, short_circuited) => match self.next_wait(id, reply, short_circuited) {
                     Some(wait) => {
                         self.call_on(id, wait, Phase::Timer, Due::Try);
                         return None;
@@ -328,7 +328,7 @@ impl Ctx<'_> {
     }
 
     /// How long to wait before the next try, if there is one.
-    fn retry_after(&mut self, id: CallId, reply: Reply, short_circuited: bool) -> Option<SimDuration> {
+    fn next_wait(&mut self, id: CallId, reply: Reply, short_circuited: bool) -> Option<SimDuration> {
         let (now, request, deadline) = (self.now(), self.request(id).key, self.call(id).deadline);
         self.stop_retrying(id);
         let state = self.attempts_mut(id);
@@ -372,7 +372,7 @@ impl Ctx<'_> {
     /// Takes the next step of the fallback chain; how the call ends if that ends it.
     fn fall_back(&mut self, id: CallId, reply: Reply) -> Result<(), Reply> {
         let (now, request) = (self.now(), self.request(id).key);
-        let (chain, hop, first_callee_hop) = (self.call(id).link, self.call(id).hop, self.call(id).hop);
+        let &Call { link: chain, hop, .. } = self.call(id);
         self.stop_retrying(id);
         loop {
             let state = self.attempts_mut(id);
@@ -383,7 +383,7 @@ impl Ctx<'_> {
             match *step {
                 Step::Stale(share) => {
                     let draw = stage as u32 * DRAWS + STALE;
-                    if unit(&mut policies.draws.draws(request, first_callee_hop, draw)) < share {
+                    if unit(&mut policies.draws.draws(request, hop, draw)) < share {
                         return Err(Reply::DEGRADED);
                     }
                 }
@@ -493,10 +493,16 @@ impl Ctx<'_> {
         for attempt in self.take_attempts(id) {
             let now = self.now();
             let took = now.since(self.call(attempt).sent_at);
-            self.cancel(attempt);
             let &mut Attempts { link, client, .. } = self.attempts_mut(id);
+            let mut interrupt = true;
             if lost && let Some(policies) = self.policies(link) {
                 policies.learn(client, None, took, now);
+                interrupt = policies.hedge.is_none_or(|hedge| hedge.send_interrupts);
+            }
+            if interrupt {
+                self.cancel(attempt);
+            } else {
+                self.stop_waiting(attempt);
             }
             self.leave(link, client, took, None);
         }

@@ -13,7 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LinkConfig, LinkId};
+use super::{LinkConfig, LinkId, link_ends};
 use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::units::Probability;
@@ -116,18 +116,19 @@ pub(crate) enum Step {
     Reject,
 }
 
+impl LinkConfig {
+    /// The components that the link falls back on.
+    pub fn fallback_callees(&self) -> impl Iterator<Item = &str> {
+        targets(self).map(|(_, name)| name)
+    }
+}
+
 /// The components that a link falls back on: for each its place in the link's configuration, and its name.
 pub(crate) fn targets(link: &LinkConfig) -> impl Iterator<Item = (Vec<String>, &str)> {
     link.fallback.iter().enumerate().filter_map(|(index, step)| match step {
         FallbackStep::Call(name) => Some((vec!["fallback".to_owned(), index.to_string()], name.as_str())),
         _ => None,
     })
-}
-
-/// Caller and callee as a link's name gives them.
-pub(crate) fn ends(name: &str) -> Option<(&str, &str)> {
-    let (from, to) = name.split_once("->")?;
-    Some((from.trim(), to.trim()))
 }
 
 /// What `caller` falls back on when its call of `callee` has failed: the steps of that link, each followed
@@ -154,7 +155,7 @@ fn extend<'a>(
     steps: &mut Vec<Step>,
 ) -> Result<(), ConfigError> {
     let callee = *trail.last().expect("a trail begins with the callee");
-    let Some((name, link)) = links.iter().find(|(name, _)| ends(name) == Some((caller, callee))) else {
+    let Some((name, link)) = links.iter().find(|(name, _)| link_ends(name) == Some((caller, callee))) else {
         return Ok(());
     };
     for (index, step) in link.fallback.iter().enumerate() {

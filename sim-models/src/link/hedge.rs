@@ -32,6 +32,10 @@ pub struct HedgeConfig {
     /// What decides which attempt has won. Default: reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winner: Option<Winner>,
+    /// Whether the others are then cancelled (Finagle's `sendInterrupts`). Default: true; otherwise the callee
+    /// works on them for nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_interrupts: Option<bool>,
 }
 
 /// When a hedge is sent.
@@ -101,7 +105,8 @@ impl HedgeConfig {
                 .help(format!("expected a number from 1 to {MOST_EXTRA}")));
         }
         let winner = self.winner.unwrap_or(Winner::Reply);
-        Ok((Hedge { after: self.after, max_extra, winner }, budget))
+        let send_interrupts = self.send_interrupts.unwrap_or(true);
+        Ok((Hedge { after: self.after, max_extra, winner, send_interrupts }, budget))
     }
 }
 
@@ -114,6 +119,7 @@ pub(super) struct Hedge {
     pub after: HedgeAfter,
     pub max_extra: u32,
     pub winner: Winner,
+    pub send_interrupts: bool,
 }
 
 impl Hedge {

@@ -1,4 +1,5 @@
-//! Retries: a failed attempt is made again, after a while, a bounded number of times.
+//! Retries: a failed attempt is made again, after a while, a bounded number of times. A callee that says
+//! after how long another attempt may be let in (`Retry-After`) is obeyed: the wait is at least as long.
 
 use std::fmt;
 use std::num::NonZeroU32;

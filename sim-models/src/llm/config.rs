@@ -1,5 +1,7 @@
 //! The `llm` component in a scenario, and the way from there to a pool.
 
+mod policies;
+
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -8,11 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
+pub use self::policies::{BatchingMode, KvAllocationMode};
 use super::adapters::LoraConfig;
-use super::engine::{
-    self, Batching, DynamicBatching, Engine, EngineConfig, EngineKind, KvAllocation, Reservation,
-    SchedulingPolicy,
-};
+use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
@@ -118,7 +118,8 @@ pub struct LlmConfig {
     /// How sequences are put together: `continuous` (they join and leave at every step), or whole requests:
     /// `static` (who waits goes when the engine is idle, and the batch of at most `max_num_seqs` runs until its
     /// longest ends, as with FasterTransformer) or `dynamic` (the same, but a batch may wait for more to come, as
-    /// with Triton's dynamic batcher). Default: continuous.
+    /// with Triton's dynamic batcher). The prompts of such a batch are one pass: `max_num_batched_tokens` then says
+    /// for how many tokens the activations have memory, and nothing else. Default: continuous.
     #[serde(default, skip_serializing_if = "is_default")]
     pub batching: BatchingMode,
     /// With `batching = "dynamic"`, when a batch goes. Default: at once, as Triton's.
@@ -163,30 +164,6 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
-}
-
-/// How sequences are put together: see [`Batching`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BatchingMode {
-    /// They join and leave at every step.
-    #[default]
-    Continuous,
-    /// Whole batches, as soon as anybody waits.
-    Static,
-    /// Whole batches that may wait for more to come.
-    Dynamic,
-}
-
-/// Where keys and values are kept: see [`KvAllocation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KvAllocationMode {
-    /// In blocks, each taken when it is needed.
-    #[default]
-    Paged,
-    /// In one run of memory, reserved at the admission.
-    Contiguous,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -409,29 +386,6 @@ impl LlmConfig {
         Ok(config)
     }
 
-    fn batching(&self) -> Result<Batching, ConfigError> {
-        match (self.batching, &self.dynamic_batching) {
-            (BatchingMode::Dynamic, dynamic) => Ok(Batching::Dynamic(dynamic.clone().unwrap_or_default())),
-            (_, Some(_)) => Err(ConfigError::new(["dynamic_batching"], "these batches are not dynamic")
-                .help("expected `batching = \"dynamic\"` beside it")),
-            (BatchingMode::Static, None) => Ok(Batching::Static),
-            (BatchingMode::Continuous, None) => Ok(Batching::Continuous),
-        }
-    }
-
-    fn kv_allocation(&self) -> Result<KvAllocation, ConfigError> {
-        match (self.kv_allocation, self.reservation) {
-            (KvAllocationMode::Contiguous, reservation) => {
-                Ok(KvAllocation::Contiguous(reservation.unwrap_or_default()))
-            }
-            (KvAllocationMode::Paged, Some(_)) => {
-                Err(ConfigError::new(["reservation"], "paged KV memory is not reserved")
-                    .help("expected `kv_allocation = \"contiguous\"` beside it"))
-            }
-            (KvAllocationMode::Paged, None) => Ok(KvAllocation::Paged),
-        }
-    }
-
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
         let place = self.place(scope)?;
@@ -495,12 +449,14 @@ impl LlmConfig {
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.clone().effective().max_num_batched_tokens);
+    // What is computed is in the cache from then on, and no token sees more than a sequence's.
+    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
+    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(tokens, budget),
+        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
         ..Pass::default()
     };
     match step.stages().all(|stage| stage.checked_ticks(&longest).is_some()) {

@@ -4,7 +4,8 @@
 //! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
 //! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
 //! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
-//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due. A
+//! dynamic batch that waits for others is due when it has waited long enough.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
@@ -13,17 +14,18 @@
 //!
 //! The API server, where it takes time, holds each call before it is sent to a replica.
 
+mod dues;
 mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
+use dues::Dues;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::adapters::Choice;
@@ -80,7 +82,7 @@ struct Active {
 pub(super) struct Pool {
     replicas: Vec<Replica>,
     /// When replicas are due.
-    due: BTreeSet<(SimTime, u32)>,
+    due: Dues,
     /// The event that waits for the first of them.
     alarm: Option<(SimTime, EventHandle)>,
     front: Front,
@@ -117,7 +119,7 @@ impl Pool {
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            due: BTreeSet::new(),
+            due: Dues::new(replicas),
             alarm: None,
             front,
             queue_cap,
@@ -143,8 +145,7 @@ impl Pool {
         let due = replica.engine.due();
         let before = std::mem::replace(&mut replica.due, due);
         if before != due {
-            before.map(|at| self.due.remove(&(at, index as u32)));
-            due.map(|at| self.due.insert((at, index as u32)));
+            self.due.set(index, due);
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
@@ -155,7 +156,7 @@ impl Pool {
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let first = self.due.first().map(|(at, _)| *at);
+        let first = self.due.soonest();
         if self.alarm.map(|(at, _)| at) == first {
             return;
         }
@@ -330,8 +331,8 @@ impl Component for Pool {
             return;
         }
         self.alarm = None;
-        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
-            self.advance(index as usize, ctx);
+        while let Some(index) = self.due.first_by(ctx.now()) {
+            self.advance(index, ctx);
         }
         self.set_alarm(ctx);
     }
@@ -382,12 +383,24 @@ impl Component for Pool {
         Some(report)
     }
 
+    fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
+        let mut report = self.front.report(now);
+        let (pool, engines) = self.measured(now);
+        report.calibration = Some(pool.calibration);
+        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
+            replica.engine = Some(engine);
+        }
+        Some(report)
+    }
+
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let utilization = self.report(now).and_then(|report| report.kv_utilization);
+        let (report, _) = self.measured(now);
+        let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
         let mut measures = self.front.measures(now);
-        measures.push(Measure::known("kv_utilization", utilization, meaning));
+        measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
+        measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
         let config = self.replicas[0].engine.config();
         if config.speculative.is_some() || config.lora.is_some() {
             let mut all = Tally::default();
@@ -399,16 +412,6 @@ impl Component for Pool {
             measures.extend(of_features(config, &all));
         }
         measures
-    }
-
-    fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        let mut report = self.front.report(now);
-        let (pool, engines) = self.measured(now);
-        report.calibration = Some(pool.calibration);
-        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
-            replica.engine = Some(engine);
-        }
-        Some(report)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

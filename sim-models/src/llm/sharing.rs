@@ -40,7 +40,21 @@ impl Place {
     }
 }
 
+/// What cannot work without one of its GPUs: a model split over several, or engines that share out experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlastGroup {
+    pub(crate) gpus: u32,
+    pub(crate) replicas: u32,
+}
+
 impl LlmConfig {
+    /// What is lost with a GPU; none on a shared one, which is no replica's own.
+    pub(crate) fn blast_group(&self) -> Option<BlastGroup> {
+        let replicas = self.data_parallel_size.max(1);
+        let gpus = self.tensor_parallel.max(1).saturating_mul(replicas);
+        self.device.is_none().then_some(BlastGroup { gpus, replicas })
+    }
+
     /// Takes the GPUs.
     pub(super) fn place(&self, scope: &mut Scope) -> Result<Place, ConfigError> {
         let wrong = |key: &str, message: &str, help: &str| Err(ConfigError::new([key], message).help(help));

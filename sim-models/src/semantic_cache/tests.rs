@@ -174,7 +174,7 @@ fn false_hits_are_wrong_and_stored_answers_as_right_as_they_were() {
     let (hits, of_hits) = (measure(&output, "hit_rate"), measure(&output, "false_hit_rate"));
     // Effective error: h f + (1 - h f) e, where wrong answers are stored as well.
     let right = 0.9 * (1.0 - hits * of_hits);
-    assert!(hits * of_hits > 0.1, "{hits} {of_hits}");
+    assert!(hits * of_hits > 0.05, "{hits} {of_hits}");
     near("blurred", output.requests[0].accuracy().unwrap(), right, 0.02);
     assert_eq!(output.requests[0].outcomes[Outcome::Ok as usize], output.requests[0].ended());
 }
@@ -187,8 +187,9 @@ fn a_crash_loses_what_is_stored_and_lets_requests_through() {
     assert!(output.conservation.holds() && output.conservation.in_flight == 0);
     assert_eq!(output.requests[0].outcomes[0], output.requests[0].ended());
     let large = output.components.last().unwrap();
-    // Ten seconds of all requests, and a second or so of misses before and after.
-    near("calls", large.meter.calls as f64, 12_000.0, 600.0);
+    // Ten seconds of all requests, and a second of misses at the start; answers that come after the repair are
+    // stored at once.
+    near("calls", large.meter.calls as f64, 11_050.0, 450.0);
     let link = "[links.\"web -> cache\"]\ntimeout = \"500ms\"\ncancel_on_timeout = true";
     let output = simulate_for(&scenario("count = 20, zipf = 0.0", SHARP, link), 10, 0);
     // Nothing is ever stored: every answer is cancelled before it is there.

@@ -1,5 +1,7 @@
 //! From a configuration to a world: names become numbers, and whatever does not fit is an error.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,20 +11,21 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::System;
-use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
+use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
+use super::{System, Trouble};
 use crate::admission::Door;
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
+use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{LinkConfig, LinkId, LinkName, fallback};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
 use crate::traffic::trace::Trace;
+use faults::faults;
 
 /// How a system is run.
 #[derive(Debug, Clone)]
@@ -199,10 +202,8 @@ fn fallback_callees<'a>(
     config: &'a SystemConfig,
     caller: &str,
 ) -> impl Iterator<Item = (Vec<String>, &'a str)> {
-    let of_caller = config
-        .links
-        .iter()
-        .filter(move |(name, _)| fallback::ends(name).is_some_and(|ends| ends.0 == caller));
+    let of_caller =
+        config.links.iter().filter(move |(name, _)| link_ends(name).is_some_and(|ends| ends.0 == caller));
     of_caller.flat_map(|(name, link)| {
         fallback::targets(link).map(move |(place, target)| {
             let mut path = vec!["links".to_owned(), name.clone()];
@@ -294,8 +295,8 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 }
 
 /// Caller and callee of a link's name.
-fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = fallback::ends(name) else {
+fn called_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
+    let Some((from, to)) = link_ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
@@ -344,56 +345,6 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
         return Err(ConfigError::new(["traffic"], "more than 255 classes or 65,535 tenants"));
     }
     Ok(labels)
-}
-
-fn faults(
-    config: &[FaultConfig],
-    ids: &IndexMap<&str, ComponentId>,
-    components: &IndexMap<String, ComponentConfig>,
-) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
-    let mut list = Vec::new();
-    for (index, fault) in config.iter().enumerate() {
-        let wrong =
-            |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
-        let first_component = ids.len() - components.len();
-        let target =
-            ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
-                wrong("target", format!("unknown component `{}`", fault.target))
-                    .help(accepted(ids.keys().skip(first_component).copied()))
-            })?;
-        let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
-        let replicas = fault.replicas.unwrap_or(u32::MAX);
-        let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
-            (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
-                return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
-                ));
-            }
-            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
-            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
-            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
-            (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
-                (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
-            }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
-                return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
-            }
-            (FaultKind::Slow, Some(_), _) => {
-                return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
-            }
-            (FaultKind::Slow, None, factor) => {
-                let message =
-                    factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
-                return Err(wrong("factor", message).help("expected a number above 0, such as 10"));
-            }
-        };
-        list.push((at, *target, breaks));
-        if let Some(repair) = fault.repair {
-            let mended = at.checked_add(repair.get()).map_err(|error| wrong("repair", error.to_string()))?;
-            list.push((mended, *target, mends));
-        }
-    }
-    Ok(list)
 }
 
 fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
@@ -460,7 +411,7 @@ pub fn build(
 
     let mut configured = BTreeMap::new();
     for (name, link) in &config.links {
-        let ends = link_ends(name, &calls)?;
+        let ends = called_ends(name, &calls)?;
         if configured.insert(ends, (name, link)).is_some() {
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
@@ -492,10 +443,12 @@ pub fn build(
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
+        error_rates: vec![0.0; count],
         arrivals_until,
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,
         ended: [0; 5],
+        kept: 0,
         open_sources: config.traffic.len() as u32,
         source_count: config.traffic.len(),
         outcome_hash: 0,

@@ -18,15 +18,16 @@ use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
-use crate::llm::LlmConfig;
+use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
 use crate::quality::QualityConfig;
+use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
-use crate::units::Time;
+use crate::units::{Probability, Time};
 use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
@@ -95,6 +96,8 @@ pub enum ComponentConfig {
     SemanticCache(Box<SemanticCacheConfig>),
     /// Somebody else's model behind an API.
     ExternalApi(Box<ExternalApiConfig>),
+    /// Stores calls as messages and has them worked on in the background.
+    Queue(Box<QueueConfig>),
 }
 
 impl ComponentConfig {
@@ -111,6 +114,7 @@ impl ComponentConfig {
         "cascade",
         "semantic_cache",
         "external_api",
+        "queue",
     ];
 
     /// The kind, as scenario files name it.
@@ -127,6 +131,7 @@ impl ComponentConfig {
             Self::Cascade(_) => "cascade",
             Self::SemanticCache(_) => "semantic_cache",
             Self::ExternalApi(_) => "external_api",
+            Self::Queue(_) => "queue",
         }
     }
 
@@ -143,13 +148,22 @@ impl ComponentConfig {
             | Self::VectorIndex(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
-            | Self::ExternalApi(_) => false,
+            | Self::ExternalApi(_)
+            | Self::Queue(_) => false,
         }
     }
 
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
         matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
+    }
+
+    /// What is lost of it when a GPU is; none where it has no GPUs of its own.
+    pub(super) fn blast_group(&self) -> Option<BlastGroup> {
+        match self {
+            Self::Llm(config) => config.blast_group(),
+            _ => None,
+        }
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -160,6 +174,7 @@ impl ComponentConfig {
             Self::Cascade(config) => config.callees(),
             Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
+            Self::Queue(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
@@ -176,11 +191,12 @@ impl ComponentConfig {
             Self::Service(config) => config.admission.as_deref(),
             Self::Llm(config) => config.admission.as_deref(),
             Self::ModelServer(config) => config.admission.as_deref(),
+            Self::Queue(config) => config.admission.as_deref(),
+            Self::ExternalApi(config) => config.admission.as_deref(),
             Self::FeatureStore(_)
             | Self::Router(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
-            | Self::ExternalApi(_)
             | Self::Pipeline(_)
             | Self::VectorIndex(_) => None,
         }
@@ -220,6 +236,7 @@ impl ComponentConfig {
             Self::Cascade(config) => config.build(scope),
             Self::SemanticCache(config) => config.build(scope),
             Self::ExternalApi(config) => config.build(scope),
+            Self::Queue(config) => config.build(scope),
         }
     }
 }
@@ -237,9 +254,17 @@ pub struct FaultConfig {
     /// How many servers or replicas a crash takes, or how many replicas hang or drain. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// How many GPUs of an `llm` a crash or a hang takes, in place of `replicas`: those of the lowest numbers
+    /// that are up, such as the 8 of a host. A replica that is split over several is lost with any of them;
+    /// engines that share out experts are lost together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
+    /// Share of the answers that fail, for `error_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Probability>,
     /// How long until it is mended. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Time>,
@@ -259,4 +284,6 @@ pub enum FaultKind {
     Drain,
     /// Work takes longer.
     Slow,
+    /// A share of the calls that would be answered fail instead, after the full work for them.
+    ErrorRate,
 }

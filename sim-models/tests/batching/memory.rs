@@ -6,6 +6,7 @@
 
 use sim_core::distribution::{Dist, Exponential};
 use sim_core::random::unit;
+use sim_models::hardware::precision::Precision;
 use sim_models::hardware::timing::StepFunction;
 use sim_models::llm::LlmConfig;
 use sim_models::llm::engine::{EngineConfig, KvAllocation, Reservation};
@@ -142,4 +143,32 @@ fn paging_serves_no_more_where_memory_is_ample() {
             assert!((0.98..=1.05).contains(&ratio), "{other:?}: {ratio}");
         }
     }
+}
+
+/// Llama-3.1-70B on two H100s: in 8 bits the weights leave more than four times the memory of 16 bits for keys
+/// and values.
+#[test]
+fn half_the_bits_are_many_times_the_room() {
+    // Per GPU: 85.52 GB as the driver says, of which 0.92 may be used; 70.55 billion parameters, of which the
+    // two embeddings (128,256 x 8,192 each) stay in 16 bits; keys and values of 80 layers, 8 heads of 128.
+    let (memory, parameters, embeddings) =
+        (0.92 * 85_520_809_984.0, 70_553_706_496.0, 2.0 * 128_256.0 * 8_192.0);
+    let token = 2.0 * 80.0 * 8.0 * 128.0 * 2.0 / 2.0;
+    let room = |precision: Precision, bytes: f64| {
+        let mut config = LlmConfig::new("llama-3.1-70b", "h100-sxm");
+        config.tensor_parallel = 2;
+        config.precision = Some(precision);
+        config.kv_precision = Some(Precision::Bf16);
+        let plan = config.memory().unwrap();
+        let weights = ((parameters - embeddings) * bytes + embeddings * 2.0) / 2.0;
+        let rest = memory - weights - (plan.activation_bytes + plan.overhead_bytes) as f64;
+        let expected = rest / token;
+        let tokens = plan.kv_tokens() as f64;
+        println!("{precision}: {tokens} tokens, {expected:.0} by the formula");
+        assert!((tokens / expected - 1.0).abs() <= 0.01, "{precision}: {tokens} for {expected}");
+        tokens
+    };
+    let (wide, fp8, int8) =
+        (room(Precision::Fp16, 2.0), room(Precision::Fp8, 1.0), room(Precision::Int8, 1.0));
+    assert!(fp8 >= 4.0 * wide && int8 >= 4.0 * wide, "{fp8} and {int8} for {wide}");
 }

@@ -1,6 +1,7 @@
 //! How loaded each component is while requests are born.
 
 use sim_core::time::SimTime;
+use sim_models::link::link_ends;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 use sim_models::system::recorder::ComponentWindow;
@@ -155,7 +156,11 @@ fn callees_first(scenario: &Scenario) -> Vec<(&str, Vec<&str>)> {
         }
         let Some(component) = scenario.components.get(name) else { return };
         let mut reaches: Vec<&str> = Vec::new();
-        for (_, callee) in component.callees() {
+        let links =
+            scenario.links.iter().filter(|(link, _)| link_ends(link).is_some_and(|ends| ends.0 == name));
+        let fallbacks = links.flat_map(|(_, link)| link.fallback_callees());
+        let callees = component.callees().into_iter().map(|(_, callee)| callee);
+        for callee in callees.chain(fallbacks) {
             visit(scenario, callee, order);
             let further =
                 order.iter().find(|(seen, _)| *seen == callee).map_or(&[][..], |(_, further)| further);

@@ -14,8 +14,8 @@ const KV_SCARCE: f64 = 0.9;
 const FULL_BATCH: f64 = 0.85;
 
 /// How many times as long a step with twice as much in it may take for larger batches to pay: the same work
-/// in four fifths of the time (assumption).
-const PAYS: f64 = 1.6;
+/// in seven eighths of the time (assumption).
+const PAYS: f64 = 1.75;
 
 /// The reason in words; none where the pool is no `llm` or did nothing.
 pub(super) fn reason(load: &Load, outputs: &[RunOutput]) -> Option<String> {

@@ -77,8 +77,6 @@ fn a_line_in_front_is_a_queue() {
         let admission = format!("admission = {{ concurrency = {{ fixed = 10 }}, {settings} }}");
         let output = simulate_with(&edge(300.0, "a = 1", &admission), &plan(40, 240));
         assert!((rate(&output, 0) - expected).abs() <= 3.0, "{settings}: {}", rate(&output, 0));
-        let edge = output.components.iter().find(|component| component.name == "edge").unwrap();
-        assert_eq!(edge.meter.queue.level(), 0, "{settings}");
     }
 }
 
@@ -98,7 +96,7 @@ fn who_gives_up_leaves_the_line_in_front() {
 
 /// Adaptive limits hold the goodput of experiment S1 with the latency that they allow.
 #[test]
-fn aimd_holds_goodput_under_overload() {
+fn adaptive_limits_hold_goodput_under_overload() {
     for load in [150.0, 300.0, 1000.0] {
         let aimd = "admission = { concurrency = { aimd = { timeout = \"500ms\" } } }";
         let output = simulate_with(&edge(load, "a = 1", aimd), &plan(40, 240));
@@ -109,17 +107,15 @@ fn aimd_holds_goodput_under_overload() {
         );
         assert!(rate(&output, 0) > 95.0, "{load}: {}", rate(&output, 0));
     }
-    for limit in
-        ["\"vegas\"", "{ vegas = { window = {} } }", "{ gradient2 = { window = {} } }", "\"gradient2\""]
-    {
+    // From single calls vegas takes the shortest of its exponential services for the latency without load;
+    // windows average that out.
+    for limit in ["{ vegas = { window = {} } }", "{ gradient2 = { window = {} } }"] {
         for load in [150.0, 300.0] {
             let admission = format!("admission = {{ concurrency = {limit} }}");
             let output = simulate_with(&edge(load, "a = 1", &admission), &plan(40, 240));
-            println!(
-                "{limit} {load}: {} limit {}",
-                rate(&output, 0),
-                measure(&output, "edge", "concurrency_limit_mean")
-            );
+            let mean = measure(&output, "edge", "concurrency_limit_mean");
+            println!("{limit} {load}: {} limit {mean}", rate(&output, 0));
+            assert!(rate(&output, 0) > 95.0, "{limit} {load}: {}", rate(&output, 0));
         }
     }
 }
@@ -129,14 +125,18 @@ fn aimd_holds_goodput_under_overload() {
 fn partitions_keep_a_share() {
     let limit = |partitions: &str| {
         let admission = format!("admission = {{ concurrency = {{ fixed = 20 }}{partitions} }}");
-        let output = simulate_with(&edge(500.0, "user = 0.1, prefetch = 0.9", &admission), &plan(20, 120));
-        [0, 1].map(|tenant| rate(&output, tenant))
+        let output = simulate_with(&edge(500.0, "user = 0.06, prefetch = 0.94", &admission), &plan(20, 120));
+        [0, 1].map(|tenant| {
+            let meter = &output.requests[tenant];
+            meter.outcomes[Outcome::Ok as usize] as f64 / meter.born as f64
+        })
     };
     let [user, prefetch] = limit("");
-    assert!((user / prefetch - 1.0 / 9.0).abs() < 0.02, "{user} {prefetch}");
+    assert!((user - 0.2).abs() < 0.02 && (prefetch - 0.2).abs() < 0.02, "{user} {prefetch}");
     let [user, prefetch] = limit(", partitions = { shares = { user = 0.8, prefetch = 0.2 } }");
-    assert!(user > 0.994 * 50.0, "{user}");
-    assert!(prefetch > 40.0, "{prefetch}");
+    assert!(user > 0.99, "{user}");
+    // The rest of the 100 rps goes to the 470.
+    assert!((prefetch - 70.0 / 470.0).abs() < 0.01, "{prefetch}");
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn fair_queueing_contains_a_noisy_tenant() {
     let fair = [0, 1].map(|tenant| answered(&output, tenant));
     println!("fair queueing: {fair:?}, p99 {} and {}", p99(&output, 0), p99(&output, 1));
     assert!(fair[0] > 0.999, "{fair:?}");
-    assert!((fair[1] * 470.0 - 70.0).abs() < 3.0, "{fair:?}");
+    // The noisy one gets the rest, less what its own long line lets time out.
+    assert!((60.0..71.0).contains(&(fair[1] * 470.0)), "{fair:?}");
     assert!(p99(&output, 0) < 0.6);
 
     // A fair order does not help who finds no place: the noisy tenant has filled the queue.
@@ -68,14 +69,16 @@ fn saturated_shares_are_as_the_weights() {
         assert!(all / output.measured().as_secs_f64() > 97.0);
     };
     let settings = format!("queue_cap = 60\n{fair}\n{weights}\nadmission = {{ push_out = true }}");
-    check(&simulate_with(&service(600.0, traffic, &settings), &plan(20, 320)));
+    let text = service(600.0, traffic, &settings).replace("\"1s\"", "\"1h\"");
+    check(&simulate_with(&text, &plan(20, 320)));
     // The same by calls in front of another component.
     let in_front = format!(
         "[components.edge]\nkind = \"flow\"\nsteps = [\"db\"]\n\
          admission = {{ concurrency = {{ fixed = 10 }}, max_queue = 60, push_out = true, {fair}, {weights} }}\n"
     );
     let text = service(600.0, traffic, &in_front).replace("entry = \"db\"", "entry = \"edge\"");
-    check(&simulate_with(&text.replace("web -> db", "web -> edge"), &plan(20, 320)));
+    let text = text.replace("web -> db", "web -> edge").replace("\"1s\"", "\"1h\"");
+    check(&simulate_with(&text, &plan(20, 320)));
 }
 
 /// Where everybody stays within capacity, fair queueing takes nothing from anybody.

@@ -168,8 +168,8 @@ impl Hystrix {
             let place = self.next as usize % self.buckets.len();
             let new = std::mem::take(&mut self.present);
             let old = std::mem::replace(&mut self.buckets[place], new);
-            self.sums.total += new.total - old.total;
-            self.sums.errors += new.errors - old.errors;
+            self.sums.total = self.sums.total + new.total - old.total;
+            self.sums.errors = self.sums.errors + new.errors - old.errors;
             self.next += 1;
             let Counts { total, errors } = self.sums;
             let is_due = total > 0

@@ -71,7 +71,7 @@ fn replicas_are_processes_of_their_own() {
     assert_eq!(calls(&output), [1, 1]);
     close(requests(&output).latency.min().unwrap(), 2.0 * alone() as f64);
     let bill: Vec<_> = output.costs.iter().map(|line| (line.component.as_str(), line.units)).collect();
-    assert_eq!(bill, [("llm", 1.0), ("llm", 1.0)]);
+    assert_eq!(bill, [("llm", 2.0)]);
 }
 
 #[test]

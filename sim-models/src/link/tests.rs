@@ -1,1 +1,0 @@
-//! What links with policies do.
