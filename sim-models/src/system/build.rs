@@ -11,9 +11,9 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
+use super::System;
 use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
-use super::System;
 use crate::admission::Door;
 use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};

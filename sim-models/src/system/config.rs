@@ -81,7 +81,7 @@ pub enum ComponentConfig {
     /// Reads features of an entity from an online store.
     FeatureStore(Box<FeatureStoreConfig>),
     /// Sends each request to one of several components.
-    Router(RouterConfig),
+    Router(Box<RouterConfig>),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
     /// Runs a model that is no LLM, in batches, on GPUs or CPUs.

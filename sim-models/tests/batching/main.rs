@@ -2,6 +2,7 @@
 
 mod memory;
 mod policies;
+mod pools;
 
 use sim_core::distribution::{Dist, LogNormal};
 use sim_core::random::{Purpose, Stream, Streams, unit};
