@@ -6,6 +6,7 @@
 //! - [`admission`]: which calls a component takes, turns away or gives up; [`queue`]: work in the background.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
+//! - [`autoscaler`]: how many replicas a pool is to have.
 //! - [`quality`]: who is right on which request, and what single models would have come to.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`device`]: GPUs that several of them share.
@@ -33,6 +34,7 @@
 //! ```
 
 pub mod admission;
+pub mod autoscaler;
 pub mod call;
 pub mod cascade;
 pub mod component;

@@ -139,7 +139,7 @@ impl Fleet {
     pub(super) fn start(&mut self, ctx: &mut Ctx) {
         self.stream = Some(ctx.keyed_stream(Purpose::Jitter));
         if let Some(period) = self.scaling.controller.metrics_period() {
-            ctx.schedule(period, Phase::Sampler, timer::SAMPLE, 0);
+            ctx.schedule(period, Phase::Timer, timer::SAMPLE, 0);
         }
         let wait = self.scaling.controller.wait(SimTime::ZERO);
         // After the measurement of the same instant.
@@ -167,7 +167,7 @@ impl Fleet {
         (seen.arrived, seen.since) = (0, now);
         self.scaling.controller.sample(now, &sample);
         if let Some(period) = self.scaling.controller.metrics_period() {
-            ctx.schedule(period, Phase::Sampler, timer::SAMPLE, 0);
+            ctx.schedule(period, Phase::Timer, timer::SAMPLE, 0);
         }
     }
 

@@ -72,27 +72,28 @@ fn a_bound_on_the_scale_costs_nothing_here() {
     let queues = [&free, &bounded].map(|output| measure(output, "front_queue_max"));
     assert!((queues[0] / queues[1] - 1.0).abs() < 0.01, "{queues:?}");
     let cost = |output: &RunOutput| output.costs[0].usd_per_hour;
-    assert!(cost(&bounded) < 0.2 * cost(&free), "{} of {}", cost(&bounded), cost(&free));
+    assert!(cost(&bounded) < 0.25 * cost(&free), "{} of {}", cost(&bounded), cost(&free));
     // Ten servers of a replica, from the moment it is asked for.
     let held = measure(&bounded, "replicas_mean") * 10.0 * 0.1;
     assert!((cost(&bounded) - held).abs() < 1e-9);
 }
 
-/// At ten times the load of its ten calls a replica, 1 -> 5 -> 10 -> 20 -> 40 in periods of 15 s.
+/// 100 calls in service and 2.5 a replica make 40; those that queued up before make it more, up to the bound. Nobody
+/// waits in front, as there is always a replica.
 #[test]
-fn hpa_doubles() {
+fn hpa_goes_up_to_its_bound() {
     let hpa = "autoscaler = { kind = \"hpa\", metric = \"concurrency\", target = 2.5, max_replicas = 60 }";
     let output = step(hpa, 1);
-    // 100 calls in service, 2.5 a replica.
     assert_eq!(measure(&output, "desired_max"), 60.0);
     assert_eq!(measure(&output, "front_queue_max"), 0.0);
+    assert!(measure(&output, "replicas_mean") > 35.0);
 }
 
 #[test]
 fn a_pool_asleep_wakes_and_goes_back_to_sleep() {
     let system = r#"
         [traffic.web]
-        arrivals = { process = "step", steps = [{ at = "5m", rate = "1/s" }, { at = "6m", rate = "0.000001/s" }] }
+        arrivals = { process = "step", steps = [{ at = "5m", rate = "0.1/s" }, { at = "6m", rate = "0.000001/s" }] }
         entry = "pool"
         [components.pool]
         kind = "service"
@@ -107,10 +108,11 @@ fn a_pool_asleep_wakes_and_goes_back_to_sleep() {
     assert_eq!(measure(&output, "cold_starts"), 1.0);
     assert_eq!((measure(&output, "cold_start_node_s"), measure(&output, "cold_start_init_s")), (20.0, 10.0));
     let latency = &component(&output, "pool").meter.latency;
-    assert!(latency.max() > 25_000_000_000, "the first calls wait for the cold start");
+    assert!(latency.max() > Some(25_000_000_000), "the first calls wait for the cold start");
     let held = measure(&output, "replicas_mean") * 900.0;
-    // 30 s of grace at first; then from about 302 s to 60 s of window and 30 s of grace after 360 s.
-    assert!((30.0..35.0).contains(&(held - 150.0)), "{held} s");
+    // 32 s at first; then from the first call, in the sixth minute, to a window of 60 s and a grace of 30 s after
+    // the last.
+    assert!((120.0..190.0).contains(&held), "{held} s");
 }
 
 #[test]
