@@ -63,7 +63,7 @@ pub struct ServiceConfig {
     pub health: Option<HealthConfig>,
     /// Who decides how many replicas there are. Default: nobody, there are always as many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaler: Option<AutoscalerConfig>,
+    pub autoscaler: Option<Box<AutoscalerConfig>>,
     /// How long a new replica takes. Default: no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<Box<ColdStart>>,
@@ -149,7 +149,7 @@ impl ServiceConfig {
         }
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
         let scaling = PoolScaling {
-            autoscaler: self.autoscaler.as_ref(),
+            autoscaler: self.autoscaler.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,

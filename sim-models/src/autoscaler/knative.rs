@@ -148,9 +148,8 @@ impl Window {
 
     fn average(&self, now: SimTime) -> f64 {
         let within = self.samples.iter().filter(|(at, _)| now.since(*at) < self.length);
-        let (sum, first) = within.fold((0.0, None), |(sum, first), (at, value)| {
-            (sum + value, first.or(Some(*at)))
-        });
+        let (sum, first) =
+            within.fold((0.0, None), |(sum, first), (at, value)| (sum + value, first.or(Some(*at))));
         // Seconds without a sample since the first count as 0.
         first.map_or(0.0, |first| sum / (now.since(first).as_nanos() / SAMPLE.as_nanos() + 1) as f64)
     }
@@ -242,11 +241,11 @@ impl KnativeState {
             desired = desired.min(config.max_scale);
         }
         desired = desired.max(config.min_scale);
-        self.to_zero(now, desired, replicas)
+        self.unless_graced(now, desired, replicas)
     }
 
     /// The last replica stays until nobody has wanted one for the grace period.
-    fn to_zero(&mut self, now: SimTime, desired: u32, replicas: Replicas) -> u32 {
+    fn unless_graced(&mut self, now: SimTime, desired: u32, replicas: Replicas) -> u32 {
         if desired > 0 {
             self.idle_since = None;
             return desired;

@@ -148,7 +148,7 @@ pub struct LlmConfig {
     pub engine: EngineKind,
     /// Who decides how many replicas there are. Default: nobody, there are always as many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaler: Option<AutoscalerConfig>,
+    pub autoscaler: Option<Box<AutoscalerConfig>>,
     /// How long a new replica takes. Default: no more than to load the model's weights, from the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<Box<ColdStart>>,
@@ -418,7 +418,7 @@ impl LlmConfig {
         check_longest_step(&config, &step, self.timing.figures())?;
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let scaling = PoolScaling {
-            autoscaler: self.autoscaler.as_ref(),
+            autoscaler: self.autoscaler.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,

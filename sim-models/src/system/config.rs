@@ -139,7 +139,7 @@ impl ComponentConfig {
     pub fn is_pool(&self) -> bool {
         match self {
             Self::Llm(_) => true,
-            Self::Service(config) => config.replicas.is_some(),
+            Self::Service(config) => config.replicas.is_some() || config.autoscaler.is_some(),
             Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)
