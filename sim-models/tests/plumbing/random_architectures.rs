@@ -239,20 +239,22 @@ fn admission(table: &str, pick: usize) -> String {
     let is = |kind: &str| table.contains(&format!("kind = \"{kind}\""));
     let has_line =
         is("service") && !["preemptive", "sharing", "srpt"].iter().any(|name| table.contains(name));
-    let settings =
-        if has_line && pick % 4 == 0 && (of(LINES) != "push_out = true" || table.contains("queue_cap")) {
-            format!("{}, dagor = {{ window = \"200ms\" }}", of(LINES))
-        } else if is("service") && pick % 4 == 1 {
-            of(DOORS).to_owned()
-        } else if is("flow") || is("llm") || is("queue") {
-            match pick % 4 {
-                0 => return String::new(),
-                1 => of(DOORS).to_owned(),
-                _ => format!("concurrency = {{ fixed = 2 }}, {}, {}", IN_FRONT[pick / 16 % 4], of(LINES)),
-            }
-        } else {
-            return String::new();
-        };
+    let settings = if has_line
+        && pick.is_multiple_of(4)
+        && (of(LINES) != "push_out = true" || table.contains("queue_cap"))
+    {
+        format!("{}, dagor = {{ window = \"200ms\" }}", of(LINES))
+    } else if is("service") && pick % 4 == 1 {
+        of(DOORS).to_owned()
+    } else if is("flow") || is("llm") || is("queue") {
+        match pick % 4 {
+            0 => return String::new(),
+            1 => of(DOORS).to_owned(),
+            _ => format!("concurrency = {{ fixed = 2 }}, {}, {}", IN_FRONT[pick / 16 % 4], of(LINES)),
+        }
+    } else {
+        return String::new();
+    };
     format!("admission = {{ {settings} }}\n")
 }
 
