@@ -291,6 +291,7 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            num_cpu_blocks: 0,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
@@ -388,11 +389,14 @@ fn refused(error: HardwareError) -> ConfigError {
 }
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
-    use engine::ConfigError::{BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, TooFewBlocks, Zero};
+    use engine::ConfigError::{
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, OffloadWithoutCaching, TooFewBlocks, Zero,
+    };
     let key = match error {
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+        OffloadWithoutCaching { .. } => "kv_offload",
     };
     ConfigError::new([key], error.to_string())
 }

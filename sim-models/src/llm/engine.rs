@@ -49,6 +49,12 @@
 //!   place and its blocks are freed at the end of the step underway, behind those of the sequences that
 //!   finish; the work of the steps already scheduled does not change. One that waits is gone altogether.
 //!
+//! # KV from elsewhere
+//! The KV of a prompt may come from another engine ([`KvTransfer`], prefill/decode disaggregation) or from the
+//! host's memory ([`EngineConfig::num_cpu_blocks`]): a sequence then takes its blocks and waits outside of the
+//! batch until the KV is there ([`Output::loads`], [`Engine::loaded`]). Under FCFS it is in its old place in
+//! line then, behind those that were preempted.
+//!
 //! # Time
 //! Steps last whole ticks of 1/1024 ns, and the next step begins at the very tick at which the one before
 //! ended. What comes of a boundary is there at the first whole nanosecond that is not before it. Within a
@@ -89,7 +95,9 @@
 
 mod clock;
 mod config;
+mod connector;
 mod fast;
+mod host;
 mod sequence;
 mod stepwise;
 mod tally;
@@ -104,6 +112,7 @@ pub use clock::Pace;
 pub use config::{
     ConfigError, EngineConfig, EngineKind, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy,
 };
+pub use connector::{KvTransfer, Load};
 use fast::Fast;
 pub use sequence::{Prefix, Rejection, SeqId, Submission};
 use stepwise::Stepwise;
@@ -114,7 +123,7 @@ pub use tally::{Tally, Underway};
 pub struct EngineState {
     /// Sequences in the batch, with those aborted in the step underway.
     pub running: u32,
-    /// Sequences waiting, preempted ones among them.
+    /// Sequences waiting, preempted ones and those whose KV is being loaded among them.
     pub waiting: u32,
     /// KV blocks that sequences refer to, with those for the steps scheduled; blocks that are only cached
     /// count as free.
@@ -145,12 +154,15 @@ pub struct Output {
     pub milestones: Vec<Milestone>,
     /// The callers' names for the sequences that entered the batch for the first time, in order.
     pub admitted: Vec<u64>,
+    /// What began to be loaded, in order; the caller says when it is there.
+    pub loads: Vec<Load>,
 }
 
 impl Output {
     fn restart(&mut self) {
         self.milestones.clear();
         self.admitted.clear();
+        self.loads.clear();
     }
 
     fn admit(&mut self, keys: impl Iterator<Item = u64>) {
@@ -220,9 +232,51 @@ impl Engine {
         submission: &Submission,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
+        self.submit_transfer(now, submission, KvTransfer::None, tally)
+    }
+
+    /// The same for a sequence that is computed in part by another engine: a prefill that keeps its blocks,
+    /// or one whose prompt's KV is fetched.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_transfer(
+        &mut self,
+        now: SimTime,
+        submission: &Submission,
+        transfer: KvTransfer,
+        tally: &mut Tally,
+    ) -> Result<SeqId, Rejection> {
         match &mut self.0 {
-            Inner::Fast(engine) => engine.submit(now, submission, tally),
-            Inner::Stepwise(engine) => engine.submit(submission),
+            Inner::Fast(engine) => engine.submit(now, submission, transfer, tally),
+            Inner::Stepwise(engine) => engine.submit(submission, transfer),
+        }
+    }
+
+    /// What a sequence [loads](Output::loads) is there; if not `there`, it could not be had and will be
+    /// computed. Also to be called for one that was aborted meanwhile: its blocks are free only then. An
+    /// engine that is idle wants to be [advanced](Engine::advance) if something waits. False if nothing was
+    /// awaited.
+    pub fn loaded(&mut self, now: SimTime, id: SeqId, there: bool, tally: &mut Tally) -> bool {
+        match &mut self.0 {
+            Inner::Fast(engine) => engine.loaded(now, id, there, tally),
+            Inner::Stepwise(engine) => engine.loaded(id, there),
+        }
+    }
+
+    /// Whether the blocks of a [`KvTransfer::RemoteDecode`] sequence, which has ended, are kept. One that was
+    /// preempted before its last token came has none.
+    pub fn is_sending(&self, id: SeqId) -> bool {
+        either!(&self.0, engine => engine.is_sending(id))
+    }
+
+    /// The kept blocks of a sequence have been fetched, or nobody will: they are free at the end of the step
+    /// underway. Who waits for them in an idle engine wants it to be [advanced](Engine::advance). False if
+    /// there are none.
+    pub fn sent(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
+        match &mut self.0 {
+            Inner::Fast(engine) => engine.sent(now, id, tally),
+            Inner::Stepwise(engine) => engine.sent(id),
         }
     }
 
@@ -280,7 +334,7 @@ impl Engine {
         either!(&self.0, engine => engine.running())
     }
 
-    /// Sequences waiting, preempted ones among them.
+    /// Sequences waiting, preempted ones and those whose KV is being loaded among them.
     pub fn waiting(&self) -> u32 {
         either!(&self.0, engine => engine.waiting())
     }

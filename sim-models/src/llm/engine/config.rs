@@ -54,6 +54,9 @@ pub struct EngineConfig {
     pub scheduler_reserve_full_isl: bool,
     /// Whether a step is scheduled while the one before it runs. Default true, as in vLLM since 0.14.0.
     pub async_scheduling: bool,
+    /// KV blocks in the host's memory, to which all full blocks are written and from which they are loaded
+    /// again; 0 (the default) for none. Needs prefix caching. It is what vLLM's `kv_offloading_size` makes.
+    pub num_cpu_blocks: u32,
 }
 
 /// How a replica is simulated. Both ways give the same results to the bit.
@@ -81,6 +84,7 @@ impl EngineConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: true,
+            num_cpu_blocks: 0,
         }
     }
 
@@ -148,6 +152,9 @@ impl EngineConfig {
                 max_num_seqs: self.max_num_seqs,
             });
         }
+        if self.num_cpu_blocks > 0 && !self.enable_prefix_caching {
+            return Err(ConfigError::OffloadWithoutCaching { num_cpu_blocks: self.num_cpu_blocks });
+        }
         let tokens = u64::from(self.usable_blocks()) * u64::from(self.block_size);
         if tokens > MAX_KV_TOKENS {
             return Err(ConfigError::CacheTooLarge { tokens });
@@ -186,6 +193,12 @@ pub enum ConfigError {
         max_num_batched_tokens: u32,
         /// The limit on running sequences.
         max_num_seqs: u32,
+    },
+    /// What is in the host's memory is found by its content, as what the prefix cache holds.
+    #[error("num_cpu_blocks is {num_cpu_blocks}: expected 0 without enable_prefix_caching")]
+    OffloadWithoutCaching {
+        /// The blocks given.
+        num_cpu_blocks: u32,
     },
     /// The KV cache is out of range.
     #[error("num_blocks and block_size make a KV cache of {tokens} tokens: expected at most {MAX_KV_TOKENS}")]

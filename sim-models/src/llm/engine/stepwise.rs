@@ -1,6 +1,7 @@
 //! The engine step by step and sequence by sequence: the plain form that the fast one must equal.
 
 mod blocks;
+mod connector;
 mod record;
 mod schedule;
 mod scheduler;
@@ -15,7 +16,9 @@ use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
 use super::tally::{Extras, Tally, Underway};
-use super::{ConfigError, EngineConfig, EngineState, Milestone, Output, Rejection, SeqId, Submission};
+use super::{
+    ConfigError, EngineConfig, EngineState, KvTransfer, Milestone, Output, Rejection, SeqId, Submission,
+};
 use crate::hardware::timing::StepFunction;
 use scheduler::Scheduler;
 use step::{StepPlan, Token};
@@ -31,6 +34,8 @@ pub(super) struct Stepwise {
     ended_wall: u64,
     /// Work of the step underway, if there is one.
     ticks: u64,
+    /// Sequences waited when the last step ended, and ticks go on counting.
+    paused: bool,
     output: Output,
 }
 
@@ -38,7 +43,7 @@ impl Stepwise {
     pub(super) fn new(config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
         let scheduler = Scheduler::new(config)?;
         let (clock, output) = (Clock::new(), Output::default());
-        Ok(Self { scheduler, step, clock, ended_work: 0, ended_wall: 0, ticks: 0, output })
+        Ok(Self { scheduler, step, clock, ended_work: 0, ended_wall: 0, ticks: 0, paused: false, output })
     }
 
     pub(super) fn config(&self) -> &EngineConfig {
@@ -63,8 +68,24 @@ impl Stepwise {
         self.clock.wall_at(self.ended_work.checked_add(self.ticks)?)
     }
 
-    pub(super) fn submit(&mut self, submission: &Submission) -> Result<SeqId, Rejection> {
-        self.scheduler.submit(submission)
+    pub(super) fn submit(
+        &mut self,
+        submission: &Submission,
+        transfer: KvTransfer,
+    ) -> Result<SeqId, Rejection> {
+        self.scheduler.submit_transfer(submission, transfer)
+    }
+
+    pub(super) fn loaded(&mut self, id: SeqId, there: bool) -> bool {
+        self.scheduler.loaded(id, there)
+    }
+
+    pub(super) fn is_sending(&self, id: SeqId) -> bool {
+        self.scheduler.is_sending(id)
+    }
+
+    pub(super) fn sent(&mut self, id: SeqId) -> bool {
+        self.scheduler.sent(id)
     }
 
     pub(super) fn abort(&mut self, id: SeqId) -> bool {
@@ -77,8 +98,7 @@ impl Stepwise {
             if !self.has_work() {
                 return;
             }
-            self.clock.restart(now);
-            (self.ended_work, self.ended_wall) = (0, 0);
+            (self.ended_work, self.ended_wall) = self.clock.begin(now, self.paused);
             self.begin();
         }
         self.run_to(self.clock.ticks(now), tally);
@@ -115,8 +135,13 @@ impl Stepwise {
     /// Begins the next step, if there is work.
     fn begin(&mut self) {
         let scheduled = self.scheduler.next_plan().map_or(0, |plan| plan.step);
-        let Some(plan) = self.scheduler.begin_step() else { return };
-        self.ticks = self.step.ticks(&plan.work);
+        let ticks = self.scheduler.begin_step().map(|plan| self.step.ticks(&plan.work));
+        self.output.loads.append(&mut self.scheduler.loads);
+        let Some(ticks) = ticks else {
+            self.paused = self.waiting() > 0;
+            return;
+        };
+        self.ticks = ticks;
         for plan in [self.scheduler.plan(), self.scheduler.next_plan()].into_iter().flatten() {
             if plan.step > scheduled {
                 self.output.admit(plan.admitted.iter().filter(|new| !new.resumed).map(|new| new.key));
@@ -134,6 +159,7 @@ impl Stepwise {
 
     pub(super) fn crash(&mut self, now: SimTime, tally: &mut Tally) -> Vec<u64> {
         tally.lose(self.underway(now));
+        self.paused = false;
         self.scheduler.crash()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cache::NONE;
 use crate::llm::engine::sequence::{Content, SeqId, Submission};
-use crate::llm::engine::{EngineConfig, SchedulingPolicy};
+use crate::llm::engine::{EngineConfig, KvTransfer, SchedulingPolicy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -22,6 +22,16 @@ pub(super) enum State {
     Freed,
     /// In the batch until the step underway ends.
     Aborted,
+    /// Its KV is being loaded into its blocks.
+    Loading,
+    /// It could not be loaded: the blocks are free at the end of the step underway, and it waits again.
+    Failed,
+    /// Gone for the caller: aborted, but something is loaded into its blocks still.
+    Doomed,
+    /// Gone for the caller, but its blocks are fetched by another engine still.
+    Sending,
+    /// Gone, with blocks that are free at the end of the step underway.
+    Leaving,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +70,7 @@ pub(super) struct Record {
     pub(super) spoke: bool,
     /// Whether it was preempted since it came.
     pub(super) resumed: bool,
+    pub(super) transfer: KvTransfer,
     pub(super) content: Content,
     /// How many of its blocks others may ask for.
     pub(super) shared: u32,
@@ -94,6 +105,7 @@ impl Records {
         &mut self,
         submission: &Submission,
         order: (i32, u64),
+        transfer: KvTransfer,
         config: &EngineConfig,
     ) -> u32 {
         let index = self.vacant.pop().unwrap_or_else(|| {
@@ -118,6 +130,7 @@ impl Records {
                 last_token: 0,
                 spoke: false,
                 resumed: false,
+                transfer: KvTransfer::None,
                 content: Content::default(),
                 shared: 0,
                 blocks: Vec::new(),
@@ -131,8 +144,11 @@ impl Records {
         (record.prompt, record.output) = (submission.prompt_tokens, submission.output_tokens);
         (record.generated, record.computed, record.scheduled) = (0, 0, 0);
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
+        record.transfer = transfer;
         record.content.set(&submission.prefix, submission.prompt_tokens);
         record.shared = match config.enable_prefix_caching {
+            // What is in the host's memory is known block by block.
+            true if config.num_cpu_blocks > 0 => (record.prompt + record.output) / config.block_size,
             true => record.content.covered / config.block_size,
             false => 0,
         };
@@ -156,8 +172,17 @@ impl Records {
     /// The record of a sequence that has not ended, nor was aborted.
     pub(super) fn find(&self, id: SeqId) -> Option<&Record> {
         let record = self.records.get(id.index as usize)?;
-        let there = !matches!(record.state, State::Vacant | State::Aborted);
+        let there = !matches!(
+            record.state,
+            State::Vacant | State::Aborted | State::Doomed | State::Sending | State::Leaving
+        );
         (there && record.generation == id.generation).then_some(record)
+    }
+
+    /// The state of a sequence, also of one that has ended and keeps its blocks.
+    pub(super) fn state(&self, id: SeqId) -> Option<State> {
+        let record = self.records.get(id.index as usize)?;
+        (record.generation == id.generation).then_some(record.state)
     }
 
     /// All records in use.
@@ -215,6 +240,20 @@ impl List {
         self.len += 1;
     }
 
+    /// Before another record, or at the end.
+    fn insert_before(&mut self, index: u32, behind: u32, records: &mut Records) {
+        if behind == NONE {
+            return self.push_back(index, records);
+        }
+        if behind == self.first {
+            return self.push_front(index, records);
+        }
+        let previous = std::mem::replace(&mut records[behind].previous, index);
+        (records[index].previous, records[index].next) = (previous, behind);
+        records[previous].next = index;
+        self.len += 1;
+    }
+
     pub(super) fn remove(&mut self, index: u32, records: &mut Records) {
         let (previous, next) = (records[index].previous, records[index].next);
         match previous {
@@ -268,6 +307,35 @@ impl Line {
         match self {
             Self::Fcfs(list) => list.push_back(index, records),
             Self::Priority(map) => _ = map.insert(records[index].order, index),
+        }
+    }
+
+    /// Somebody who was in the line before comes back to their place in it.
+    pub(super) fn return_to(&mut self, index: u32, records: &mut Records) {
+        match self {
+            Self::Fcfs(list) => {
+                let mut behind = list.first;
+                while behind != NONE && records[behind].order < records[index].order {
+                    behind = records[behind].next;
+                }
+                list.insert_before(index, behind, records);
+            }
+            Self::Priority(map) => _ = map.insert(records[index].order, index),
+        }
+    }
+
+    /// The last in line that holds blocks.
+    pub(super) fn last_with_blocks(&self, records: &Records) -> Option<u32> {
+        let mut holders = |index: &u32| records[*index].computed > 0;
+        match self {
+            Self::Fcfs(list) => {
+                let last = Some(list.last).filter(|last| *last != NONE);
+                std::iter::successors(last, |index| {
+                    Some(records[*index].previous).filter(|previous| *previous != NONE)
+                })
+                .find(&mut holders)
+            }
+            Self::Priority(map) => map.values().rev().copied().find(&mut holders),
         }
     }
 

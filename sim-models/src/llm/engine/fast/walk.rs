@@ -120,6 +120,9 @@ impl Fast {
         while record.blocks.len() as u32 > record.computed / size {
             let block = record.blocks.pop().expect("there is one more");
             self.cache.forget(block);
+            if let Some(host) = &mut self.host {
+                host.remove(record.content.block_key(record.order.1, record.blocks.len(), size));
+            }
         }
         self.cache.put((record.computed + chunk).div_ceil(size) - record.computed.div_ceil(size));
         chunk

@@ -3,7 +3,7 @@
 use super::record::State;
 use super::scheduler::Scheduler;
 use super::step::{Admission, Step, StepPlan};
-use crate::llm::engine::SchedulingPolicy;
+use crate::llm::engine::{KvTransfer, SchedulingPolicy};
 
 impl Scheduler {
     /// Schedules a step; none if there is nothing to compute, though there may have been preemptions.
@@ -62,37 +62,59 @@ impl Scheduler {
     fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
         while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
             let Some((_, &index)) = self.waiting.first_key_value() else { break };
-            self.find_prefix(index);
-            let hit = self.hits.len() as u32 * self.config.block_size;
+            let mut hit = self.sequences[index].computed;
+            let loaded = hit > 0;
+            if !loaded {
+                self.find_prefix(index);
+                hit = self.hits.len() as u32 * self.config.block_size;
+                let reach = self.reach(index, hit);
+                if reach > hit {
+                    if self.load(index, hit, reach) {
+                        continue;
+                    }
+                    break;
+                }
+            } else {
+                self.hits.clear();
+            }
             let sequence = &self.sequences[index];
             let known = sequence.known();
             let chunk = self.chunk(known - hit, *budget);
-            if !self.fits(hit + chunk) || (self.config.scheduler_reserve_full_isl && !self.fits(known)) {
+            let full = self.config.scheduler_reserve_full_isl;
+            if !self.fits(index, hit + chunk) || (full && !self.fits(index, known)) {
                 break;
             }
             self.waiting.pop_first();
             debug_assert!(
                 self.config.scheduling_policy != SchedulingPolicy::Fcfs
-                    || self.running.last().is_none_or(|last| self.sequences[*last].order < sequence.order),
+                    || self.loads_begun > 0
+                    || self
+                        .running
+                        .last()
+                        .is_none_or(|last| self.sequences[*last].order.1 < sequence.order.1),
                 "under FCFS the batch is in the order of arrival"
             );
             self.running.push(index);
-            for block in &self.hits {
-                self.pool.share(*block);
+            if !loaded {
+                self.use_hits(index, hit);
+            }
+            let found = self.sequences[index].registered * self.config.block_size;
+            if loaded {
+                self.register(index, hit / self.config.block_size);
             }
             let sequence = &mut self.sequences[index];
             sequence.state = State::Running;
-            sequence.blocks.extend_from_slice(&self.hits);
-            sequence.computed = hit;
-            sequence.registered = self.hits.len() as u32;
             sequence.prefill_end = known;
+            if sequence.transfer == KvTransfer::RemotePrefill {
+                sequence.transfer = KvTransfer::None;
+            }
             sequence.totals.prefix_hits += u64::from(hit);
-            plan.prefix_hit_tokens += u64::from(hit);
+            plan.prefix_hit_tokens += u64::from(found);
             plan.prefix_query_tokens += u64::from(known);
             plan.admitted.push(Admission {
                 id: self.sequences.id(index),
                 key: self.sequences[index].key,
-                prefix_hit_tokens: hit,
+                prefix_hit_tokens: found,
                 resumed: self.sequences[index].totals.preemptions > 0,
             });
             let grown = self.grow(index, chunk);
@@ -125,10 +147,11 @@ impl Scheduler {
         );
     }
 
-    /// Whether a sequence that has no block but `hits` can have blocks for `tokens` tokens. Hits that nobody
-    /// uses are free blocks, too: using them takes them from the rest.
-    fn fits(&self, tokens: u32) -> bool {
-        let new = tokens.div_ceil(self.config.block_size) as usize - self.hits.len();
+    /// Whether a waiting sequence, which has no block but `hits` and those that were loaded, can have blocks
+    /// for `tokens` tokens. Hits that nobody uses are free blocks, too: using them takes them from the rest.
+    pub(super) fn fits(&self, index: u32, tokens: u32) -> bool {
+        let has = self.hits.len() + self.sequences[index].blocks.len();
+        let new = (tokens.div_ceil(self.config.block_size) as usize).saturating_sub(has);
         let revived = self.hits.iter().filter(|block| self.pool.is_free(**block)).count();
         new + revived <= self.pool.free_blocks() as usize
     }
@@ -136,7 +159,7 @@ impl Scheduler {
     /// Takes the blocks for `chunk` more tokens of a running sequence, all or none, and makes those that get
     /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
     /// same step already finds them, as the pass writes each layer's keys and values before reading them.
-    fn grow(&mut self, index: u32, chunk: u32) -> bool {
+    pub(super) fn grow(&mut self, index: u32, chunk: u32) -> bool {
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         let end = sequence.computed + chunk;
@@ -173,6 +196,11 @@ impl Scheduler {
             for block in &sequence.blocks[(sequence.computed / block_size) as usize..] {
                 self.pool.forget(*block);
             }
+            if let Some(host) = &mut self.host {
+                for block in sequence.computed / block_size..sequence.registered {
+                    host.remove(sequence.block_key(block as usize, block_size));
+                }
+            }
         }
         sequence.totals.preemptions += 1;
         self.preemptions += 1;
@@ -184,6 +212,10 @@ impl Scheduler {
         sequence.totals.discarded += u64::from(sequence.computed);
         (sequence.computed, sequence.scheduled, sequence.registered) = (0, 0, 0);
         sequence.state = State::Waiting;
+        if self.config.scheduling_policy == SchedulingPolicy::Fcfs {
+            self.front = self.front.saturating_sub(1);
+            sequence.order.0 = self.front;
+        }
         let order = sequence.order;
         self.release_blocks(index);
         self.waiting.insert(order, index);

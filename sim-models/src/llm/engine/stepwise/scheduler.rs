@@ -6,7 +6,9 @@ use super::blocks::BlockPool;
 use super::record::{Sequences, State};
 use super::step::{Emission, Finished, Step, StepOutput, StepPlan, Token};
 use crate::hardware::timing::Pass;
-use crate::llm::engine::{ConfigError, EngineConfig, EngineState, Rejection, SeqId, Submission};
+use crate::llm::engine::connector::Load;
+use crate::llm::engine::host::Host;
+use crate::llm::engine::{ConfigError, EngineConfig, EngineState, KvTransfer, Rejection, SeqId, Submission};
 
 /// The scheduler, its KV blocks and its sequences. The caller begins a step, works out from its [`Pass`] how
 /// long it takes, and finishes it.
@@ -19,8 +21,9 @@ pub(in crate::llm::engine) struct Scheduler {
     /// arrivals, it is in front of all that never ran.
     pub(super) waiting: BTreeMap<(i32, u64), u32>,
     pub(super) running: Vec<u32>,
-    /// Aborted while a step that computes them was scheduled, in the order of the aborts.
-    aborted: Vec<u32>,
+    /// Aborted while a step that computes them was scheduled, or with blocks that others need no more: all
+    /// whose blocks are free at the end of the step underway, in order.
+    pub(super) aborted: Vec<u32>,
     arrivals: u64,
     /// Steps scheduled.
     pub(super) steps: u64,
@@ -32,6 +35,18 @@ pub(in crate::llm::engine) struct Scheduler {
     pub(super) ending: u32,
     /// Preemptions that no step has told of yet.
     pub(super) preemptions: u32,
+    /// What the host's memory holds of KV.
+    pub(super) host: Option<Host>,
+    /// Loads that began and nobody was told of yet.
+    pub(super) loads: Vec<Load>,
+    /// Loads that ever began.
+    pub(super) loads_begun: u64,
+    /// Sequences that wait for their KV.
+    pub(super) loading: u32,
+    /// Records that keep blocks without waiting or running.
+    pub(super) kept: u32,
+    /// The place in line of the one preempted last, under FCFS: before all others.
+    pub(super) front: i32,
     output: StepOutput,
     /// The cached blocks that the sequence at the head of the line begins with.
     pub(super) hits: Vec<u32>,
@@ -43,6 +58,12 @@ impl Scheduler {
         config.validate()?;
         Ok(Self {
             pool: BlockPool::new(config.num_blocks),
+            host: Host::new(config.num_cpu_blocks),
+            loads: Vec::new(),
+            loads_begun: 0,
+            loading: 0,
+            kept: 0,
+            front: 0,
             config,
             sequences: Sequences::default(),
             waiting: BTreeMap::new(),
@@ -63,11 +84,21 @@ impl Scheduler {
         &self.config
     }
 
-    /// Lets a sequence wait for service; also in mid-step.
+    /// Lets a sequence wait for service that has nothing to do with other engines.
+    #[cfg(test)]
     pub(super) fn submit(&mut self, submission: &Submission) -> Result<SeqId, Rejection> {
+        self.submit_transfer(submission, KvTransfer::None)
+    }
+
+    /// Lets a sequence wait for service; also in mid-step.
+    pub(super) fn submit_transfer(
+        &mut self,
+        submission: &Submission,
+        transfer: KvTransfer,
+    ) -> Result<SeqId, Rejection> {
         let order = self.config.place(submission, self.arrivals)?;
         self.arrivals += 1;
-        let index = self.sequences.insert(submission, order);
+        let index = self.sequences.insert(submission, order, transfer);
         self.waiting.insert(order, index);
         Ok(self.sequences.id(index))
     }
@@ -77,9 +108,19 @@ impl Scheduler {
         let Some(sequence) = self.sequences.find(id) else { return false };
         match sequence.state {
             State::Waiting => {
-                let order = sequence.order;
+                let (order, loaded) = (sequence.order, sequence.computed > 0);
                 self.waiting.remove(&order);
-                self.sequences.remove(id.index);
+                if loaded {
+                    self.kept += 1;
+                    self.leave_later(id.index, State::Leaving);
+                } else {
+                    self.sequences.remove(id.index);
+                }
+            }
+            state @ (State::Loading | State::Failed) => {
+                self.loading -= 1;
+                self.sequences[id.index].state =
+                    if state == State::Loading { State::Doomed } else { State::Leaving };
             }
             State::Ending => {
                 self.ending -= 1;
@@ -122,8 +163,11 @@ impl Scheduler {
             if step.is_some() {
                 return step;
             }
-            // Each round has fewer running sequences, and what is alone always fits.
-            assert!(self.preemptions > preemptions, "a step without tokens preempted somebody");
+            // Each round has fewer sequences with blocks, and what is alone always fits.
+            if self.preemptions == preemptions && (self.kept > 0 || !self.take_from_waiting()) {
+                assert!(self.kept > 0, "a step without tokens preempted somebody");
+                return None;
+            }
         }
         None
     }
@@ -143,7 +187,7 @@ impl Scheduler {
         }
         if !self.output.finished.is_empty() {
             let sequences = &self.sequences;
-            self.running.retain(|index| sequences[*index].state != State::Vacant);
+            self.running.retain(|index| matches!(sequences[*index].state, State::Running | State::Aborted));
         }
         self.remove_aborted();
         &self.output
@@ -163,7 +207,7 @@ impl Scheduler {
     pub(super) fn observe(&self) -> EngineState {
         EngineState {
             running: self.running.len() as u32,
-            waiting: self.waiting.len() as u32 + self.ending,
+            waiting: self.waiting.len() as u32 + self.ending + self.loading,
             used_blocks: self.pool.used_blocks(),
             total_blocks: self.config.usable_blocks(),
             stepping: self.underway.is_some(),
@@ -177,7 +221,8 @@ impl Scheduler {
             .sequences
             .iter()
             .map(|(index, sequence)| {
-                (sequence.order.1, index, (sequence.state != State::Aborted).then_some(sequence.key))
+                let id = self.sequences.id(index);
+                (sequence.order.1, index, self.sequences.find(id).map(|_| sequence.key))
             })
             .collect();
         live.sort_unstable();
@@ -191,6 +236,7 @@ impl Scheduler {
         self.aborted.clear();
         (self.underway, self.next) = (None, None);
         (self.ending, self.preemptions) = (0, 0);
+        self.lose_connector();
         live.into_iter().filter_map(|(_, _, key)| key).collect()
     }
 
@@ -223,13 +269,18 @@ impl Scheduler {
         if last {
             self.output.finished.push(Finished { id, key, totals });
             self.ending -= u32::from(state == State::Ending);
+            if state == State::Running && self.sequences[index].transfer == KvTransfer::RemoteDecode {
+                self.sequences[index].state = State::Sending;
+                self.kept += 1;
+                return;
+            }
             self.release_blocks(index);
             self.sequences.remove(index);
         }
     }
 
-    /// Takes aborted sequences out of the batch.
-    fn remove_aborted(&mut self) {
+    /// Takes aborted sequences out of the batch, and gives back all that is free now.
+    pub(super) fn remove_aborted(&mut self) {
         if self.aborted.is_empty() {
             return;
         }
@@ -237,7 +288,10 @@ impl Scheduler {
         let mut aborted = std::mem::take(&mut self.aborted);
         for index in aborted.drain(..) {
             self.release_blocks(index);
-            self.sequences.remove(index);
+            match self.sequences[index].state {
+                State::Aborted => self.sequences.remove(index),
+                state => self.left(index, state),
+            }
         }
         self.aborted = aborted;
     }
@@ -250,7 +304,11 @@ impl Scheduler {
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         for block in sequence.registered as usize..full as usize {
-            self.pool.register(sequence.blocks[block], sequence.block_key(block, block_size));
+            let content = sequence.block_key(block, block_size);
+            self.pool.register(sequence.blocks[block], content);
+            if let Some(host) = &mut self.host {
+                host.store(content);
+            }
         }
         sequence.registered = sequence.registered.max(full);
     }
@@ -293,20 +351,28 @@ impl Scheduler {
     #[cfg(test)]
     pub(super) fn check(&self) {
         self.pool.check(self.sequences.iter().map(|(_, sequence)| sequence.blocks.as_slice()));
-        let mut ending = 0;
+        let (mut ending, mut loading, mut kept) = (0, 0, 0);
         for (index, sequence) in self.sequences.iter() {
             let waits = self.waiting.get(&sequence.order) == Some(&index);
             assert_eq!(waits, sequence.state == State::Waiting);
-            let runs = !waits && sequence.state != State::Ending;
+            let runs = matches!(sequence.state, State::Running | State::Aborted);
             assert_eq!(self.running.iter().filter(|other| **other == index).count(), usize::from(runs));
-            ending += usize::from(!waits && !runs);
+            ending += usize::from(sequence.state == State::Ending);
+            loading += u32::from(matches!(sequence.state, State::Loading | State::Failed));
+            kept += usize::from(!waits && !runs && sequence.state != State::Ending);
             let tokens = if sequence.state == State::Ending { 0 } else { sequence.computed };
             assert_eq!(sequence.blocks.len() as u32, tokens.div_ceil(self.config.block_size));
         }
-        assert_eq!(self.sequences.iter().count(), self.waiting.len() + self.running.len() + ending);
-        if self.config.scheduling_policy == crate::llm::engine::SchedulingPolicy::Fcfs {
+        assert_eq!((loading, kept), (self.loading, self.kept as usize));
+        assert_eq!(self.sequences.iter().count(), self.waiting.len() + self.running.len() + ending + kept);
+        if self.config.scheduling_policy == crate::llm::engine::SchedulingPolicy::Fcfs
+            && self.loads_begun == 0
+        {
             let line: Vec<_> = self.running.iter().chain(self.waiting.values()).collect();
-            assert!(line.is_sorted_by_key(|index| self.sequences[**index].order), "in the order of arrival");
+            assert!(
+                line.is_sorted_by_key(|index| self.sequences[**index].order.1),
+                "in the order of arrival"
+            );
         }
     }
 }
