@@ -70,9 +70,9 @@ impl Driver {
         let at = now.as_nanos();
         for Load { id, key, blocks, host } in &output.loads {
             self.trace.loads.push((at, *key, *blocks, *host));
-            // Some at once, some after many steps; one in eight fails.
+            // Some at once, some after many steps; one in eight that come from another engine fails.
             let time = key * 7919 % 5 * 700 * u64::from(*blocks);
-            self.set_out(at + time, Way::In(*id, key % 8 != 3));
+            self.set_out(at + time, Way::In(*id, *host || key % 8 != 3));
         }
         for Milestone { id, key, .. } in output.milestones.iter().filter(|milestone| milestone.last) {
             if self.engine.is_sending(*id) {

@@ -20,7 +20,9 @@
 //! * A sequence that was aborted while it loads keeps its blocks until the KV has come: what writes into them
 //!   cannot be recalled.
 //! * When nothing can run as those that wait keep one another's blocks, the last of them in line loses its
-//!   own, and loads or computes again. vLLM would hang.
+//!   own, and is computed here. vLLM would hang.
+//! * Who has lost its blocks, so or to a preemption, computes what the prefix cache no longer holds, and loads
+//!   no more: loads that take each other's blocks in turn would go on for ever.
 //! * What was loaded is known to the prefix cache from the admission on.
 //! * [`EngineConfig::num_cpu_blocks`](super::EngineConfig): see [`host`](super::host).
 

@@ -261,7 +261,7 @@ impl Fast {
                 }
                 if self.records[id.index].computed > 0 {
                     self.kept += 1;
-                    self.leave_later(id.index, State::Leaving, wall);
+                    self.leave_later(id.index, State::Leaving, wall, tally);
                 } else {
                     self.abandon(id.index);
                     self.records.remove(id.index);

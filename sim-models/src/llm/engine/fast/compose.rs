@@ -364,7 +364,7 @@ impl Fast {
         self.release(index, tokens, Some(known));
         let record = &mut self.records[index];
         (record.computed, record.scheduled) = (0, 0);
-        (record.state, record.resumed) = (State::Waiting, true);
+        (record.state, record.resumed, record.recomputes) = (State::Waiting, true, true);
         if self.config.scheduling_policy == SchedulingPolicy::Fcfs {
             self.front = self.front.saturating_sub(1);
             record.order.0 = self.front;

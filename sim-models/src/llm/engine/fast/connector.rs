@@ -19,7 +19,7 @@ impl Fast {
         if record.transfer == KvTransfer::RemotePrefill {
             return record.known() - 1;
         }
-        let Some(host) = &self.host else { return hit };
+        let Some(host) = self.host.as_ref().filter(|_| !record.recomputes) else { return hit };
         let size = self.config.block_size;
         let there = (self.size.full(hit)..self.size.full(record.known()))
             .take_while(|block| host.holds(record.content.block_key(record.order.1, *block as usize, size)))
@@ -99,8 +99,8 @@ impl Fast {
                     self.head_of_line_changed(wall);
                 }
             }
-            Some(State::Loading) => self.leave_later(id.index, State::Failed, wall),
-            Some(State::Doomed) => self.leave_later(id.index, State::Leaving, wall),
+            Some(State::Loading) => self.leave_later(id.index, State::Failed, wall, tally),
+            Some(State::Doomed) => self.leave_later(id.index, State::Leaving, wall, tally),
             _ => return false,
         }
         true
@@ -139,22 +139,24 @@ impl Fast {
         let sends = self.is_sending(id);
         if sends {
             self.records[id.index].state = State::Leaving;
-            self.give_back(id.index, State::Sending, wall);
+            self.give_back(id.index, State::Sending, wall, tally);
         }
         sends
     }
 
     /// The blocks of a sequence are free at the end of the step underway.
-    pub(super) fn leave_later(&mut self, index: u32, state: State, wall: u64) {
+    pub(super) fn leave_later(&mut self, index: u32, state: State, wall: u64, tally: &mut Tally) {
         self.records[index].state = state;
-        self.give_back(index, state, wall);
+        self.give_back(index, state, wall, tally);
     }
 
-    fn give_back(&mut self, index: u32, state: State, wall: u64) {
+    fn give_back(&mut self, index: u32, state: State, wall: u64, tally: &mut Tally) {
         self.aborted.push((index, state));
         if self.is_idle() {
             self.remove_aborted();
         } else {
+            // The step underway is the one after those that have ended.
+            self.count_ended(wall, tally);
             self.cut(wall);
         }
     }
@@ -169,7 +171,7 @@ impl Fast {
         debug_assert_eq!(self.records[index].state, State::Failed);
         self.loading -= 1;
         let record = &mut self.records[index];
-        (record.state, record.computed) = (State::Waiting, 0);
+        (record.state, record.computed, record.recomputes) = (State::Waiting, 0, true);
         self.line.return_to(index, &mut self.records);
     }
 
@@ -177,7 +179,9 @@ impl Fast {
     pub(super) fn take_from_waiting(&mut self) -> bool {
         let Some(index) = self.line.last_with_blocks(&self.records) else { return false };
         self.preemptions += 1;
-        let tokens = std::mem::take(&mut self.records[index].computed);
+        let record = &mut self.records[index];
+        record.recomputes = true;
+        let tokens = std::mem::take(&mut record.computed);
         self.release(index, tokens, None);
         true
     }

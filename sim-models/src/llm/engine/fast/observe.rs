@@ -67,7 +67,9 @@ impl Fast {
         let mut blocks = 0;
         for (index, record) in self.records.iter() {
             let state = match record.state {
-                State::Aborted => self.aborted.iter().find(|(aborted, _)| *aborted == index).unwrap().1,
+                State::Aborted | State::Leaving => {
+                    self.aborted.iter().find(|(aborted, _)| *aborted == index).unwrap().1
+                }
                 state => state,
             };
             let keeps = matches!(

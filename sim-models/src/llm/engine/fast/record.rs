@@ -71,6 +71,8 @@ pub(super) struct Record {
     /// Whether it was preempted since it came.
     pub(super) resumed: bool,
     pub(super) transfer: KvTransfer,
+    /// Whether it lost its blocks, and loads no more.
+    pub(super) recomputes: bool,
     pub(super) content: Content,
     /// How many of its blocks others may ask for.
     pub(super) shared: u32,
@@ -131,6 +133,7 @@ impl Records {
                 spoke: false,
                 resumed: false,
                 transfer: KvTransfer::None,
+                recomputes: false,
                 content: Content::default(),
                 shared: 0,
                 blocks: Vec::new(),
@@ -144,7 +147,7 @@ impl Records {
         (record.prompt, record.output) = (submission.prompt_tokens, submission.output_tokens);
         (record.generated, record.computed, record.scheduled) = (0, 0, 0);
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
-        record.transfer = transfer;
+        (record.transfer, record.recomputes) = (transfer, false);
         record.content.set(&submission.prefix, submission.prompt_tokens);
         record.shared = match config.enable_prefix_caching {
             // What is in the host's memory is known block by block.

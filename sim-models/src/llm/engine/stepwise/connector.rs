@@ -14,7 +14,7 @@ impl Scheduler {
         if sequence.transfer == KvTransfer::RemotePrefill {
             return most;
         }
-        let Some(host) = &self.host else { return hit };
+        let Some(host) = self.host.as_ref().filter(|_| !sequence.recomputes) else { return hit };
         let size = self.config.block_size;
         let there = (hit / size..sequence.known() / size)
             .take_while(|block| host.holds(sequence.block_key(*block as usize, size)))
@@ -124,7 +124,7 @@ impl Scheduler {
 
     fn wait_without_blocks(&mut self, index: u32) {
         let sequence = &mut self.sequences[index];
-        (sequence.computed, sequence.registered) = (0, 0);
+        (sequence.computed, sequence.registered, sequence.recomputes) = (0, 0, true);
         sequence.state = State::Waiting;
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Sequence {
     pub(super) last_token: u64,
     pub(super) totals: Totals,
     pub(super) transfer: KvTransfer,
+    /// Whether it lost its blocks, and loads no more.
+    pub(super) recomputes: bool,
     content: Content,
 }
 
@@ -100,6 +102,7 @@ impl Sequences {
                 last_token: 0,
                 totals: Totals::default(),
                 transfer: KvTransfer::None,
+                recomputes: false,
                 content: Content::default(),
             });
             self.records.len() as u32 - 1
@@ -113,7 +116,7 @@ impl Sequences {
         (record.generated, record.underway, record.registered) = (0, 0, 0);
         (record.computed, record.prefill_end, record.scheduled) = (0, 0, 0);
         record.totals = Totals::default();
-        record.transfer = transfer;
+        (record.transfer, record.recomputes) = (transfer, false);
         record.content.set(&submission.prefix, submission.prompt_tokens);
         index
     }

@@ -212,6 +212,7 @@ impl Scheduler {
         sequence.totals.discarded += u64::from(sequence.computed);
         (sequence.computed, sequence.scheduled, sequence.registered) = (0, 0, 0);
         sequence.state = State::Waiting;
+        sequence.recomputes = true;
         if self.config.scheduling_policy == SchedulingPolicy::Fcfs {
             self.front = self.front.saturating_sub(1);
             sequence.order.0 = self.front;
