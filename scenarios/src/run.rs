@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use sim_core::engine::Stop;
 use sim_core::time::SimDuration;
 use sim_models::error::ConfigError;
+use sim_models::link::LinkConfig;
 use sim_models::system::{self, RunOutput, RunPlan};
 
 use crate::language::{Loaded, ScenarioError};
@@ -123,6 +124,7 @@ pub fn check_scenario(
         .flat_map(|component| component.callees())
         .map(|(_, callee)| callee)
         .chain(prepared.system.traffic.values().map(|traffic| traffic.entry.as_str()))
+        .chain(prepared.system.links.values().flat_map(LinkConfig::fallback_callees))
         .collect();
     for name in prepared.system.components.keys().filter(|name| !called.contains(&name.as_str())) {
         prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));
@@ -174,17 +176,19 @@ fn run_here(
         prepared.plan.warmup = found.length;
         notes.extend(found.finding);
     }
-    // Indexed, so that the order of results is that of the numbers whoever finishes first.
-    let outputs: Vec<Option<RunOutput>> = (0..prepared.replications)
-        .into_par_iter()
-        .map(|replication| {
-            let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
-            if output.is_some() {
-                progress.finish_replication();
-            }
-            Ok(output)
-        })
-        .collect::<Result<_, ConfigError>>()?;
+    let one = |replication| {
+        let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
+        if output.is_some() {
+            progress.finish_replication();
+        }
+        Ok(output)
+    };
+    let outputs: Vec<Option<RunOutput>> = match prepared.replications {
+        // Starts no threads.
+        1 => vec![one(0)?],
+        // Indexed, so that the order of results is that of the numbers whoever finishes first.
+        many => (0..many).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
+    };
 
     let finished = outputs.into_iter().zip(0..).filter_map(|(output, number)| Some((number, output?)));
     let (replications, outputs): (Vec<u64>, Vec<RunOutput>) = finished.unzip();

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_models::device::DeviceConfig;
 use sim_models::link::LinkConfig;
+use sim_models::quality::QualityConfig;
 use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
 use sim_models::traffic::TrafficConfig;
@@ -34,6 +35,9 @@ pub struct Scenario {
     /// GPUs that several of them share, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub devices: IndexMap<String, DeviceConfig>,
+    /// Which models are right how often, and on the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -69,6 +73,7 @@ impl Scenario {
             traffic: self.traffic.clone(),
             components: self.components.clone(),
             devices: self.devices.clone(),
+            quality: self.quality.clone(),
             links: self.links.clone(),
             faults: self.fault.clone(),
         }
@@ -145,6 +150,9 @@ pub struct SloConfig {
     /// Largest share of requests that may be rejected, time out or fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<Probability>,
+    /// Largest share of answers that may be wrong, by the `quality` table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_rate: Option<Probability>,
     /// Largest bill for 730 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_cost: Option<Money>,
@@ -178,6 +186,9 @@ pub struct ClassSlo {
     /// Largest share of requests that may be rejected, time out or fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<Probability>,
+    /// Largest share of answers that may be wrong, by the `quality` table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_rate: Option<Probability>,
 }
 
 /// Bounds on quantiles of a time.

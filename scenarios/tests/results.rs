@@ -124,8 +124,8 @@ fn files_read_back() {
     );
     assert_eq!(provenance["fingerprints"].as_array().unwrap().len(), 3);
     assert_eq!(provenance["fingerprints"][2], result.to_json()["summary"][18]["fingerprint"]);
-    // Seven frames in four formats and the provenance; nothing temporary is left.
-    assert_eq!(fs::read_dir(&out).unwrap().count(), 29);
+    // Eight frames in four formats and the provenance; nothing temporary is left.
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 33);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A call: one hop of a request from a caller to a callee.
 
 use sim_core::event::EventHandle;
-use sim_core::time::SimTime;
+use sim_core::time::{SimDuration, SimTime};
 
 use crate::component::ComponentId;
 use crate::link::LinkId;
@@ -21,6 +21,8 @@ pub struct Reply {
 impl Reply {
     /// A full answer.
     pub const OK: Self = Self { outcome: Outcome::Ok };
+    /// An answer that stands in for the full one.
+    pub const DEGRADED: Self = Self { outcome: Outcome::Degraded };
     /// A refusal.
     pub const REJECTED: Self = Self { outcome: Outcome::Rejected };
     /// An error.
@@ -69,7 +71,11 @@ pub struct Call {
     /// A replica that the callee should not send it to if there is another: where an attempt before this
     /// one went.
     pub avoid: Option<u16>,
+    /// How long the callee asks the caller to wait before another attempt (`retry-after`), if it refused.
+    pub retry_after: Option<SimDuration>,
     pub(crate) link: LinkId,
+    /// The call that it is an attempt of, over a link with policies.
+    pub(crate) attempt_of: CallId,
     pub(crate) reply: Option<Reply>,
     pub(crate) timeout: Option<EventHandle>,
     /// Whether the caller still waits.

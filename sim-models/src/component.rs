@@ -10,7 +10,6 @@ use crate::context::Ctx;
 use crate::device::ClientId;
 use crate::feature_store::FeatureStoreReport;
 use crate::measure::Measure;
-use crate::model_server::ModelServerReport;
 use crate::pipeline::PipelineReport;
 
 /// Numbers the components of a system; traffic sources come first.
@@ -130,10 +129,6 @@ pub trait Component: fmt::Debug + Send {
     fn report(&self, _now: SimTime) -> Option<crate::llm::LlmReport> {
         None
     }
-    /// What I measured as a model server, at the end of the run.
-    fn model_server_report(&self, _now: SimTime) -> Option<ModelServerReport> {
-        None
-    }
     /// What the front of a pool measured, at the end of the run. Default: no pool.
     fn pool_report(&self, _now: SimTime) -> Option<crate::pool::PoolReport> {
         None
@@ -164,6 +159,8 @@ pub enum DataReport {
 pub enum ModelEvent {
     /// A call reaches its callee.
     Deliver(CallId),
+    /// A call that waited at a door comes in.
+    Admitted(CallId),
     /// A reply reaches the caller.
     Reply(CallId),
     /// News reaches the caller.
@@ -172,6 +169,8 @@ pub enum ModelEvent {
     Cancel(CallId),
     /// The caller's patience runs out.
     Timeout(CallId),
+    /// A call over a link with policies goes on: its back-off is over, a hedge is due, or it ends at once.
+    Attempt(CallId),
     /// A component's timer.
     Timer {
         /// Whose.
@@ -206,6 +205,7 @@ impl Event for ModelEvent {
             ModelEvent::Progress(call, progress) => (3 + progress as u64, call.to_bits()),
             ModelEvent::Cancel(call) => (5, call.to_bits()),
             ModelEvent::Timeout(call) => (6, call.to_bits()),
+            ModelEvent::Attempt(call) => (24, call.to_bits()),
             ModelEvent::Timer { component, kind, data } => {
                 (7, data ^ u64::from(component.0) << 40 ^ u64::from(kind) << 24)
             }
@@ -216,6 +216,7 @@ impl Event for ModelEvent {
             ModelEvent::RateChange(client) => (12, client.to_bits()),
             ModelEvent::Load(target) => (13, u64::from(target.0)),
             ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
+            ModelEvent::Admitted(call) => (20, call.to_bits()),
         };
         target ^ kind << 56
     }

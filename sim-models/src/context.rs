@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
-use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash};
+use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::admission::Door;
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
 use crate::device::{ClientId, Devices, Rate};
+use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
+use crate::measure::Measure;
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::quality::Quality;
 use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
@@ -36,12 +40,17 @@ pub struct Core {
     pub(crate) requests: Slab<Request>,
     pub(crate) calls: Slab<Call>,
     pub(crate) links: Vec<Link>,
+    /// What the calls over links with policies have under way.
+    pub(crate) attempts: Slab<Attempts>,
     /// The link from each component (row) to each other.
     pub(crate) routes: Vec<Option<LinkId>>,
     pub(crate) service: Vec<KeyedStream>,
     pub(crate) meters: Vec<ComponentMeter>,
+    /// By component.
+    pub(crate) doors: Vec<Option<Box<Door>>>,
     pub(crate) cost: CostMeter,
     pub(crate) devices: Devices,
+    pub(crate) quality: Option<Quality>,
     /// By class, then tenant.
     pub(crate) request_meters: Vec<RequestMeter>,
     pub(crate) bounds: Vec<GoodputBounds>,
@@ -50,12 +59,16 @@ pub struct Core {
     pub(crate) loads: BTreeMap<(ComponentId, ComponentId), Load>,
     pub(crate) snapshots: Vec<Signals>,
     pub(crate) scrape_period: Option<SimDuration>,
+    /// Share of the answers of each component that fail, by a fault.
+    pub(crate) error_rates: Vec<f64>,
     /// No request is born after this.
     pub(crate) arrivals_until: SimTime,
     pub(crate) measure_from: SimTime,
     /// Whole-run counts, for the conservation invariant.
     pub(crate) born: u64,
     pub(crate) ended: [u64; 5],
+    /// Requests kept for work in the background.
+    pub(crate) kept: u64,
     pub(crate) open_sources: u32,
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,
@@ -72,6 +85,18 @@ impl Core {
         self.born - self.ended.iter().sum::<u64>()
     }
 
+    /// What the policies of links counted, by caller.
+    pub(crate) fn link_measures(&mut self, now: SimTime) -> Vec<(ComponentId, Vec<Measure>)> {
+        let Self { routes, links, names, .. } = self;
+        let laid = routes.iter().enumerate().filter_map(|(place, link)| link.map(|link| (place, link)));
+        let measures = laid.map(|(place, link)| {
+            let (caller, callee) = (place / names.len(), place % names.len());
+            let link = &mut links[link.0 as usize];
+            (ComponentId(caller as u16), link.measures(&names[callee], |index| names[index].clone(), now))
+        });
+        measures.collect()
+    }
+
     /// All background work on a component.
     pub(crate) fn load_on(&self, target: ComponentId) -> Load {
         let all = self.loads.range((target, ComponentId(0))..=(target, ComponentId(u16::MAX)));
@@ -80,12 +105,24 @@ impl Core {
         Load { rate, cost: if rate > 0.0 { busy / rate } else { 0.0 } }
     }
 
-    fn close_call(&mut self, id: CallId) {
-        let Some(call) = self.calls.remove(id) else { return };
-        let Some(request) = self.requests.get_mut(call.request) else { return };
+    /// Whether a call is one that a component makes over a link with policies: it is not sent itself, the
+    /// attempts under it are.
+    pub(crate) fn is_logical(&self, call: &Call) -> bool {
+        call.attempt_of == CallId::NONE && self.links[call.link.0 as usize].policies.is_some()
+    }
+
+    pub(crate) fn close_call(&mut self, id: CallId) {
+        if let Some(call) = self.calls.remove(id) {
+            self.leave_request(call.request);
+        }
+    }
+
+    /// One less needs a request.
+    fn leave_request(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(id) else { return };
         request.open_calls -= 1;
         if request.ended && request.open_calls == 0 {
-            self.requests.remove(call.request);
+            self.requests.remove(id);
         }
     }
 }
@@ -124,6 +161,13 @@ impl Ctx<'_> {
         self.core.calls.get(id).is_some()
     }
 
+    /// Whether nobody will hear the answer to a live call of mine: its caller has stopped waiting, or its
+    /// deadline has come.
+    pub fn is_expired(&self, id: CallId) -> bool {
+        let call = self.call(id);
+        !call.awaited || call.deadline <= self.now()
+    }
+
     /// A live call, to set its `scratch`.
     ///
     /// # Panics
@@ -157,7 +201,8 @@ impl Ctx<'_> {
 
     /// Calls `callee` on behalf of `parent`, a call that I serve. `tag` is for me to know it by.
     pub fn send(&mut self, parent: CallId, callee: ComponentId, tag: u32) -> CallId {
-        let &Call { request, hop, .. } = self.call(parent);
+        let &Call { request, hop, attempt, .. } = self.call(parent);
+        let hop = if attempt == 0 { hop } else { child_hop(hop, !attempt) };
         self.dispatch(request, parent, callee, tag, child_hop(hop, tag))
     }
 
@@ -166,41 +211,94 @@ impl Ctx<'_> {
         self.dispatch(request, CallId::NONE, callee, 0, 0)
     }
 
+    /// Keeps a copy of a call's request for work in the background, which goes on when the request has ended and
+    /// its user waits no more. It counts as no request.
+    pub fn keep(&mut self, call: CallId) -> RequestId {
+        let kept =
+            Request { deadline: SimTime::MAX, open_calls: 1, ended: true, ..self.request(call).clone() };
+        self.core.kept += 1;
+        self.core.requests.insert(kept)
+    }
+
+    /// There is nothing more to do for a request that was kept, but for calls that are still under way.
+    pub fn release(&mut self, request: RequestId) {
+        self.core.kept -= 1;
+        self.core.leave_request(request);
+    }
+
+    /// Calls `callee` for a request that was kept. `hop` and `tag` key its draws.
+    pub fn send_background(&mut self, request: RequestId, hop: u32, callee: ComponentId, tag: u32) -> CallId {
+        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag))
+    }
+
     fn dispatch(
         &mut self,
-        request_id: RequestId,
+        request: RequestId,
         parent: CallId,
         callee: ComponentId,
         tag: u32,
         hop: u32,
     ) -> CallId {
-        let now = self.now();
-        let link_id = self.core.route(self.me, callee).expect("links are laid when the system is built");
-        let link = &self.core.links[link_id.0 as usize];
-        let request = self.core.requests.get_mut(request_id).expect("a request outlives its calls");
-        request.open_calls += 1;
+        let link = self.core.route(self.me, callee).expect("links are laid when the system is built");
+        let sending = Sending { request, parent, callee, tag, hop, link, attempt: 0, avoid: None };
+        let link = &self.core.links[link.0 as usize];
+        if link.policies.is_some() {
+            return self.undertake(sending);
+        }
+        let timeout = link.timeout;
+        self.transmit(sending, CallId::NONE, timeout)
+    }
+
+    /// Sends a call, or an attempt of one, on its way. The caller waits for the time of `timeout`.
+    pub(crate) fn transmit(
+        &mut self,
+        sending: Sending,
+        attempt_of: CallId,
+        timeout: Option<(SimDuration, TimerLane)>,
+    ) -> CallId {
+        let link = &self.core.links[sending.link.0 as usize];
         let delay = match &link.latency {
-            Some(latency) => latency.sample_duration(&mut link.network.draws(request.key, hop, 0)),
+            Some(latency) => {
+                let request = self.core.requests.get(sending.request).expect("a request outlives its calls");
+                let draw = sending.attempt * WAYS;
+                latency.sample_duration(&mut link.network.draws(request.key, sending.hop, draw))
+            }
             None => SimDuration::ZERO,
         };
-        let timeout = link.timeout;
+        let id = self.open_call(sending, attempt_of, timeout);
+        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+        id
+    }
+
+    /// Begins to wait for a call.
+    pub(crate) fn open_call(
+        &mut self,
+        sending: Sending,
+        attempt_of: CallId,
+        timeout: Option<(SimDuration, TimerLane)>,
+    ) -> CallId {
+        let now = self.now();
+        let request = self.core.requests.get_mut(sending.request).expect("a request outlives its calls");
+        request.open_calls += 1;
         let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
         let deadline = patience.min(request.deadline);
         let id = self.core.calls.insert(Call {
-            request: request_id,
+            request: sending.request,
             caller: self.me,
-            callee,
-            parent,
-            tag,
-            hop,
-            attempt: 0,
+            callee: sending.callee,
+            parent: sending.parent,
+            tag: sending.tag,
+            hop: sending.hop,
+            attempt: sending.attempt,
             sent_at: now,
             arrived_at: now,
             deadline,
             scratch: CallId::NONE.to_bits(),
             replica: None,
-            avoid: None,
-            link: link_id,
+            avoid: sending.avoid,
+            retry_after: None,
+            link: sending.link,
+            attempt_of,
             reply: None,
             timeout: None,
             awaited: true,
@@ -209,7 +307,6 @@ impl Ctx<'_> {
             let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id));
             self.call_mut(id).timeout = Some(handle);
         }
-        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
         id
     }
 
@@ -221,11 +318,66 @@ impl Ctx<'_> {
         latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
     }
 
+    /// A call of mine begins to be served: how long it has waited goes into the meter.
+    #[inline]
+    pub fn began(&mut self, id: CallId) {
+        let waited = self.now().since(self.call(id).arrived_at);
+        self.meter().wait.record(waited.as_nanos());
+        if let Some(door) = &mut self.core.doors[self.me.index()] {
+            door.began(waited);
+        }
+    }
+
+    /// Calls that wait in front of my door.
+    pub fn waiting_in_front(&self) -> u64 {
+        self.core.doors[self.me.index()].as_ref().map_or(0, |door| door.waiting())
+    }
+
+    /// Does something at my door, if there is one.
+    #[inline]
+    fn at_door<T>(&mut self, act: impl FnOnce(&mut Door, &mut Self) -> T) -> Option<T> {
+        let mut door = self.core.doors[self.me.index()].take()?;
+        let result = act(&mut door, self);
+        self.core.doors[self.me.index()] = Some(door);
+        Some(result)
+    }
+
+    /// Whether a call that has just reached me goes on to my work at once.
+    #[inline]
+    pub(crate) fn knock(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.knock(id, ctx)).unwrap_or(true)
+    }
+
+    /// Has a call that waited at my door come in.
+    pub(crate) fn let_in(&mut self, id: CallId) {
+        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
+    }
+
+    /// Whether a call that may come in still wants to.
+    pub(crate) fn goes_in(&mut self, id: CallId) -> bool {
+        self.at_door(|door, _| door.goes_in(id)).unwrap_or(false)
+    }
+
+    /// Whether a call that was cancelled was still at my door, and is over with that.
+    #[inline]
+    pub(crate) fn cancel_at_door(&mut self, id: CallId) -> bool {
+        self.at_door(|door, ctx| door.cancel(id, ctx)).unwrap_or(false)
+    }
+
     /// Ends a call that I serve.
     ///
     /// # Panics
     /// When I have replied to it before.
+    #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
+        let is_error = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
+        let reply = if is_error && self.is_struck(id) { Reply::FAILED } else { reply };
+        self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
+        self.finish(id, reply);
+    }
+
+    /// Ends a call whether or not it has passed my door.
+    pub(crate) fn finish(&mut self, id: CallId, reply: Reply) {
         let now = self.now();
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
@@ -246,6 +398,22 @@ impl Ctx<'_> {
         self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
     }
 
+    /// Whether a fault turns the answer to a call into an error.
+    fn is_struck(&self, id: CallId) -> bool {
+        let (request, &Call { hop, attempt, .. }) = (self.request(id), self.call(id));
+        let mut draws = self.keyed_stream(Purpose::Faults).draws(request.key, hop, attempt);
+        unit(&mut draws) < self.core.error_rates[self.me.index()]
+    }
+
+    /// Refuses a call that I serve, and says after how long another attempt may be let in.
+    ///
+    /// # Panics
+    /// As [`Ctx::reply`].
+    pub fn refuse(&mut self, id: CallId, retry_after: Option<SimDuration>) {
+        self.call_mut(id).retry_after = retry_after;
+        self.reply(id, Reply::REJECTED);
+    }
+
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
         let call = self.call(id);
@@ -258,13 +426,16 @@ impl Ctx<'_> {
 
     /// Stops waiting for a call of mine and tells the callee.
     pub fn cancel(&mut self, id: CallId) {
+        if self.core.calls.get(id).is_some_and(|call| self.core.is_logical(call)) {
+            return self.abandon(id);
+        }
         if self.stop_waiting(id) {
             self.send_cancel(id);
         }
     }
 
     /// True when the callee is still at work.
-    fn stop_waiting(&mut self, id: CallId) -> bool {
+    pub(crate) fn stop_waiting(&mut self, id: CallId) -> bool {
         let Some(call) = self.core.calls.get_mut(id) else { return false };
         call.awaited = false;
         let working = call.reply.is_none();
@@ -408,6 +579,9 @@ impl Ctx<'_> {
             let bounds = &core.bounds[usize::from(request.class)];
             let in_window = now <= core.arrivals_until;
             core.request_meters[cell].end(request, outcome, now, bounds, in_window);
+            if let Some(quality) = core.quality.as_mut().filter(|_| outcome.is_answer()) {
+                core.request_meters[cell].score(quality.end(request));
+            }
         }
         if request.open_calls == 0 {
             core.requests.remove(id);
@@ -441,6 +615,9 @@ impl Ctx<'_> {
             let callee = self.call(id).callee;
             self.core.meters[callee.index()].unheard += 1;
         }
+        if self.core.quality.is_some() && heard.is_some_and(|reply| reply.outcome.is_answer()) {
+            self.hear_answer(id);
+        }
         heard
     }
 
@@ -465,11 +642,24 @@ impl Core {
     }
 }
 
+/// A call to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending {
+    pub request: RequestId,
+    pub parent: CallId,
+    pub callee: ComponentId,
+    pub tag: u32,
+    pub hop: u32,
+    pub link: LinkId,
+    pub attempt: u32,
+    pub avoid: Option<u16>,
+}
+
 /// Draws of network time a call may need: there and back.
 const WAYS: u32 = 2;
 
 /// The place of a child in the tree of calls.
-fn child_hop(parent: u32, tag: u32) -> u32 {
+pub(crate) fn child_hop(parent: u32, tag: u32) -> u32 {
     let mut place = [0; 8];
     place[..4].copy_from_slice(&parent.to_le_bytes());
     place[4..].copy_from_slice(&tag.to_le_bytes());

@@ -3,7 +3,9 @@
 use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
+use crate::call::CallId;
 use crate::component::ComponentId;
+use crate::context::Ctx;
 
 /// How a resource is paid.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,10 +50,45 @@ impl CostItem {
     }
 }
 
+/// A line of the bill for what is paid by use: tokens, calls.
+#[derive(Debug, Clone)]
+pub struct UsageItem {
+    /// Who needs it.
+    pub component: ComponentId,
+    /// What it is: `input tokens`, `calls`.
+    pub resource: String,
+    /// USD a unit.
+    pub usd_per_unit: f64,
+    /// Where the price comes from.
+    pub source: String,
+    /// Units used in the measured part of the run, until the end of the arrivals.
+    pub used: f64,
+}
+
+/// What one call of a component that is paid by use costs.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CallPrice {
+    /// USD a call.
+    pub call: f64,
+    /// USD a prompt token.
+    pub input: f64,
+    /// USD an output token.
+    pub output: f64,
+}
+
+impl CallPrice {
+    /// USD of a call with so many prompt and output tokens.
+    pub fn of(self, prompt_tokens: f64, output_tokens: f64) -> f64 {
+        self.call + self.input * prompt_tokens + self.output * output_tokens
+    }
+}
+
 /// All lines of the bill.
 #[derive(Debug, Clone, Default)]
 pub struct CostMeter {
     items: Vec<CostItem>,
+    usage: Vec<UsageItem>,
+    call_prices: Vec<(ComponentId, CallPrice)>,
 }
 
 impl CostMeter {
@@ -80,6 +117,34 @@ impl CostMeter {
         self.items[item].held.set(now, units);
     }
 
+    /// Adds something that is paid by use; gives its number for [`Ctx::spend`].
+    pub fn add_usage(
+        &mut self,
+        component: ComponentId,
+        resource: impl Into<String>,
+        usd_per_unit: f64,
+        source: impl Into<String>,
+    ) -> usize {
+        let (resource, source) = (resource.into(), source.into());
+        self.usage.push(UsageItem { component, resource, usd_per_unit, source, used: 0.0 });
+        self.usage.len() - 1
+    }
+
+    /// Says what one call of a component costs, for baselines; it goes on the bill by [`Ctx::spend`].
+    pub fn set_call_price(&mut self, component: ComponentId, price: CallPrice) {
+        self.call_prices.push((component, price));
+    }
+
+    /// Components that are paid by the call, and what a call costs.
+    pub fn call_prices(&self) -> impl Iterator<Item = (ComponentId, CallPrice)> {
+        self.call_prices.iter().copied()
+    }
+
+    /// The lines of what is paid by use.
+    pub fn usage(&self) -> &[UsageItem] {
+        &self.usage
+    }
+
     /// The lines.
     pub fn items(&self) -> &[CostItem] {
         &self.items
@@ -93,6 +158,27 @@ impl CostMeter {
     pub(crate) fn reset(&mut self, now: SimTime) {
         for item in &mut self.items {
             item.held.reset(now);
+        }
+        for item in &mut self.usage {
+            item.used = 0.0;
+        }
+    }
+}
+
+impl Ctx<'_> {
+    /// So many units of what has that number on the bill are used for the request of a call.
+    pub fn spend(&mut self, call: CallId, item: usize, units: f64) {
+        let now = self.now();
+        let id = self.call(call).request;
+        let core = &mut *self.core;
+        let line = &mut core.cost.usage[item];
+        if now >= core.measure_from && now <= core.arrivals_until {
+            line.used += units;
+        }
+        let usd = units * line.usd_per_unit;
+        if let Some(request) = core.requests.get(id).filter(|request| request.born >= core.measure_from) {
+            let cell = core.cell(request);
+            core.request_meters[cell].usage_usd += usd;
         }
     }
 }

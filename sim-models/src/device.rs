@@ -1,6 +1,7 @@
 //! GPUs that several pools share: who may use how much, how fast work goes on, what it costs.
 //!
-//! A component that computes on a shared GPU is a *client* of it: one process with its own memory.
+//! A component that computes on a shared GPU, or each replica of a pool, is a *client* of it: one process
+//! with its own memory.
 //! Whenever a client's number of running works changes, the rates of all works on the GPU follow, and
 //! the other clients are told ([`Component::on_rate_change`](crate::component::Component::on_rate_change)):
 //! they re-anchor what they have running ([`PacedWork`]), exactly, in integers.
@@ -71,8 +72,8 @@ pub struct DeviceConfig {
     /// 1 for small ones.
     #[serde(default = "overlap_gain")]
     pub overlap_gain: Probability,
-    /// Price of the GPU, shared evenly by its components, with MIG in proportion to their memory slices.
-    /// Default: the catalogue's on-demand price, with its source.
+    /// Price of the GPU, shared evenly by the processes on it (a component, or each replica of a pool), with
+    /// MIG in proportion to their memory slices. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
 }
@@ -314,12 +315,15 @@ impl Devices {
         for device in &self.list {
             let Some(name) = &device.name else { continue };
             device.check(name)?;
-            let parts = |client: &Client| client.profile.map_or(1, |profile| profile.memory_slices);
-            let all: u8 = device.clients.iter().map(parts).sum();
-            for client in &device.clients {
-                let price = device.price.0 * f64::from(parts(client)) / f64::from(all);
+            let parts =
+                |client: &Client| client.profile.map_or(1, |profile| u32::from(profile.memory_slices));
+            let all: u32 = device.clients.iter().map(parts).sum();
+            // The processes of a component are alike and joined one after the other.
+            for processes in device.clients.chunk_by(|one, next| one.component == next.component) {
+                let price = device.price.0 * f64::from(parts(&processes[0])) / f64::from(all);
                 let resource = format!("share of gpu {} ({name})", device.gpu.id);
-                cost.add(client.component, resource, Price::PerHour(price), device.price.1.clone(), 1);
+                let (component, count) = (processes[0].component, processes.len() as u64);
+                cost.add(component, resource, Price::PerHour(price), device.price.1.clone(), count);
             }
         }
         Ok(())

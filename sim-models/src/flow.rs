@@ -12,6 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::admission::AdmissionConfig;
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, ComponentId};
 use crate::context::Ctx;
@@ -26,6 +27,9 @@ use crate::system::Scope;
 pub struct FlowConfig {
     /// The steps, one after the other.
     pub steps: Vec<StepConfig>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
 }
 
 /// A step: the name of a component, or a table that says more.

@@ -18,7 +18,7 @@
 //! let (gpu, model) = (gpu("h100-sxm")?, model("llama-3.1-8b")?);
 //! let (bf16, tensor_parallel) = (Precision::Bf16, 1);
 //! let step = StepFunction::from_datasheet(gpu, model, bf16, bf16, tensor_parallel, &Efficiency::default())?;
-//! let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 500, prefill_work: 0 };
+//! let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 500, ..Pass::default() };
 //! let seconds = nanos_ceil(step.ticks(&pass)).as_secs_f64();
 //! assert!(seconds > 15.01e9 / 3.35e12, "no faster than its weights can be read");
 //! # Ok::<(), sim_models::hardware::HardwareError>(())

@@ -1,10 +1,13 @@
 //! What an AI system is made of: one room a pattern, its configuration, behaviour and tests together.
 //!
 //! - [`traffic`]: where requests come from, by an arrival process or a recorded trace.
-//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`llm`], [`model_server`]: the
-//!   components that serve them.
+//! - [`flow`], [`service`], [`feature_store`], [`vector_index`], [`router`], [`cascade`],
+//!   [`semantic_cache`], [`llm`], [`model_server`], [`external_api`]: the components that serve them.
+//! - [`admission`]: which calls a component takes, turns away or gives up; [`queue`]: work in the background.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
+//! - [`autoscaler`]: how many replicas a pool is to have.
+//! - [`quality`]: who is right on which request, and what single models would have come to.
 //! - [`link`]: the client-side policies between two of them.
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
@@ -30,12 +33,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod admission;
+pub mod autoscaler;
 pub mod call;
+pub mod cascade;
 pub mod component;
 pub mod context;
 pub mod cost;
 pub mod device;
 pub mod error;
+pub mod external_api;
 pub mod feature_store;
 pub mod flow;
 pub mod hardware;
@@ -47,8 +54,11 @@ pub mod model_server;
 pub mod offline_store;
 pub mod pipeline;
 pub mod pool;
+pub mod quality;
+pub mod queue;
 pub mod request;
 pub mod router;
+pub mod semantic_cache;
 pub mod service;
 pub mod slab;
 pub mod system;

@@ -6,13 +6,20 @@
 //! - [`LlmReport`]: what a pool measured.
 //! - [`replay`]: one engine answers recorded requests.
 
+mod adapters;
 mod config;
 pub mod engine;
 mod pool;
 pub mod replay;
 mod report;
+mod sharing;
+mod speculative;
+mod stages;
 mod timing;
 
-pub use config::LlmConfig;
-pub use report::{LlmReplica, LlmReport, Rejected};
+pub use adapters::{AdapterBy, LoraConfig};
+pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
+pub use report::{LlmReport, Rejected};
+pub(crate) use sharing::BlastGroup;
+pub use speculative::{AcceptanceMode, DraftConfig, Method, SpeculativeConfig};
 pub use timing::{FrontEnd, TimingConfig, TimingSource};

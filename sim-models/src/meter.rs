@@ -88,6 +88,12 @@ pub struct RequestMeter {
     pub prompt_tokens: u64,
     /// Output tokens of answered requests.
     pub output_tokens: u64,
+    /// Answers of known quality.
+    pub scored: u64,
+    /// Right answers.
+    pub right: u64,
+    /// What was paid by use for requests born in the measured part of the run, in USD.
+    pub usage_usd: f64,
     /// Latency of answered requests from birth to reply, in nanoseconds.
     pub latency: Histogram,
     /// Time to first token from birth, in nanoseconds.
@@ -132,6 +138,23 @@ impl RequestMeter {
         self.good_in_window += u64::from(good && in_window);
     }
 
+    /// An answer is right or wrong, where that is known.
+    pub(crate) fn score(&mut self, right: Option<bool>) {
+        self.scored += u64::from(right.is_some());
+        self.right += u64::from(right == Some(true));
+    }
+
+    /// Share of the answers of known quality that were right.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.scored > 0).then(|| self.right as f64 / self.scored as f64)
+    }
+
+    /// What was paid by use, USD by ended request.
+    pub fn usage_usd_per_request(&self) -> Option<f64> {
+        let ended = self.ended();
+        (ended > 0).then(|| self.usage_usd / ended as f64)
+    }
+
     /// Adds another class's or tenant's requests.
     pub fn merge(&mut self, other: &Self) {
         self.born += other.born;
@@ -143,6 +166,9 @@ impl RequestMeter {
         self.good_in_window += other.good_in_window;
         self.prompt_tokens += other.prompt_tokens;
         self.output_tokens += other.output_tokens;
+        self.scored += other.scored;
+        self.right += other.right;
+        self.usage_usd += other.usage_usd;
         self.latency.merge(&other.latency);
         self.ttft.merge(&other.ttft);
         self.tpot.merge(&other.tpot);

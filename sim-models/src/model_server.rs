@@ -18,13 +18,19 @@
 //! executions that run side by side slow one another down ([`crate::device`]). Without a GPU every
 //! instance has hardware of its own.
 //!
-//! Faults: a crash takes instances chosen at random among those up; calls in execution on them fail,
-//! waiting calls go on waiting. `slow` stretches executions that begin from then on. A call that is
-//! cancelled leaves the queue; a batch that has begun runs to its end.
+//! With `replicas` it is a pool: each replica has a queue, instances and GPUs of its own (on a shared GPU a
+//! process and, with MIG, a slice of its own), and a balancer in front picks one for each call
+//! ([`crate::pool`]).
+//!
+//! Faults without `replicas`: a crash takes instances chosen at random among those up; calls in execution on
+//! them fail, waiting calls go on waiting. In a pool a crash takes whole replicas, those of the lowest
+//! numbers that are up, with all calls in them. `slow` stretches executions that begin from then on. A call
+//! that is cancelled leaves the queue; a batch that has begun runs to its end.
 
 mod batcher;
 mod config;
 mod execution;
+mod replica;
 mod report;
 mod roofline;
 mod server;
@@ -35,4 +41,3 @@ pub use config::{
     Batching, Bound, DynamicBatchingConfig, ExecutionConfig, InstanceGroupConfig, InstanceKind,
     ModelServerConfig, QueuePolicyConfig, TimeoutAction,
 };
-pub use report::{ModelServerReport, Refused};

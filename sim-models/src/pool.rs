@@ -8,12 +8,13 @@
 //! without an answer, and fails when the replica is restarted. The calls in each replica are the front's own
 //! count, so that a crashed replica, which never holds any, looks idle.
 //!
-//! A replica that drains is told so: it gets no new calls and works off those it has.
+//! A replica that drains is told so: it gets no new calls and works off those it has. For the front it is
+//! out of the pool until then, as an endpoint that was taken off the list (Kubernetes, Envoy's EDS).
 //!
 //! # Panic
-//! When fewer than `panic_threshold` of the replicas are healthy, the front picks among all, dead ones and
-//! drained ones too, or rejects everything (`fail_traffic_on_panic`). Where no replica may be picked, calls
-//! are rejected.
+//! When fewer than `panic_threshold` of the replicas that do not drain are healthy, the front picks among
+//! all of those, dead ones too, or rejects everything (`fail_traffic_on_panic`). Where no replica may be
+//! picked, calls are rejected.
 //!
 //! # Costs
 //! Balancers say theirs. Health costs O(1) a call with outlier detection and nothing without; O(n) where a
@@ -25,8 +26,9 @@ mod balancer;
 mod checks;
 mod hashing;
 mod health;
-mod notation;
+pub(crate) mod notation;
 mod outlier;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ use crate::call::{CallId, Reply};
 use crate::component::{Fault, Timer};
 use crate::context::Ctx;
 use crate::error::ConfigError;
+use crate::measure::Measure;
 use crate::request::Outcome;
 
 pub(crate) use balance::Signal;
@@ -52,6 +55,7 @@ use checks::Checks;
 pub use health::{ActiveCheck, HealthConfig, Pace};
 pub use outlier::OutlierDetection;
 use outlier::Outliers;
+pub use report::{EngineFigures, KvFigures, PoolReport, ReplicaReport};
 
 /// The most replicas of a pool: a bound on the memory of a simulation (assumption).
 pub const MAX_REPLICAS: u32 = 4096;
@@ -75,39 +79,12 @@ pub(crate) enum Condition {
     Hung,
 }
 
-/// One replica of a pool in the measured part of the run.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ReplicaReport {
-    /// Calls that it took: sent to it, and neither refused nor rejected by it.
-    pub calls: u64,
-    /// Calls that it refused because it had crashed.
-    pub refused: u64,
-    /// Mean number of calls waiting in it.
-    pub queue_mean: f64,
-    /// Mean number of calls in service.
-    pub busy_mean: f64,
-    /// Share of the time that the front picked it by rule, if at all: it was known to be well and not
-    /// drained.
-    pub available: f64,
-}
-
-/// A pool in the measured part of the run.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PoolReport {
-    /// Its replicas.
-    pub replicas: Vec<ReplicaReport>,
-    /// Calls rejected because no replica could be picked.
-    pub no_replica: u64,
-    /// Ejections by outlier detection.
-    pub ejections: u64,
-    /// Share of the time in a panic.
-    pub panic: f64,
-}
-
 /// What the front of a pool is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrontSetup<'a> {
     pub(crate) replicas: u32,
+    /// Calls that a replica serves at once.
+    pub(crate) capacity: u64,
     pub(crate) balancer: &'a Balancer,
     pub(crate) health: &'a HealthConfig,
     /// Tokens that the prefix cache of a replica holds; none for replicas without one.
@@ -122,6 +99,7 @@ struct Member {
     /// Calls in it while it hangs.
     held: BTreeSet<CallId>,
     calls: u64,
+    answered: u64,
     refused: u64,
     queue: TimeWeighted,
     busy: TimeWeighted,
@@ -149,8 +127,7 @@ pub(crate) struct Front {
     /// Made at the start.
     draws: Option<Draws>,
     no_replica: u64,
-    /// Ejections before the measured part.
-    ejections_before: u64,
+    capacity: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +140,7 @@ impl Front {
     /// # Errors
     /// What of the balancer or the health checks cannot be; the path starts at the pool.
     pub(crate) fn new(setup: FrontSetup) -> Result<Self, ConfigError> {
-        let FrontSetup { replicas, balancer, health, prefix_room } = setup;
+        let FrontSetup { replicas, capacity, balancer, health, prefix_room } = setup;
         if replicas > MAX_REPLICAS {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected at most {MAX_REPLICAS}")));
@@ -180,6 +157,7 @@ impl Front {
             drained: false,
             held: BTreeSet::new(),
             calls: 0,
+            answered: 0,
             refused: 0,
             queue: level(0),
             busy: level(0),
@@ -199,7 +177,7 @@ impl Front {
             panic: level(0),
             draws: None,
             no_replica: 0,
-            ejections_before: 0,
+            capacity,
         })
     }
 
@@ -300,13 +278,14 @@ impl Front {
 
     /// Who may be picked, after somebody's health has changed.
     fn choose_candidates(&mut self, now: SimTime) {
-        let is_well = |replica: usize| {
-            !self.members[replica].drained
-                && self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
+        let is_well = |replica: &u32| {
+            let replica = *replica as usize;
+            self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
                 && self.outliers.as_ref().is_none_or(|outliers| !outliers.is_out(replica))
         };
-        let count = self.members.len();
-        let well: Vec<u32> = (0..count).filter(|replica| is_well(*replica)).map(|r| r as u32).collect();
+        let members = self.members.iter().zip(0u32..);
+        let present: Vec<u32> = members.filter(|(member, _)| !member.drained).map(|(_, n)| n).collect();
+        let well: Vec<u32> = present.iter().copied().filter(is_well).collect();
         for (replica, member) in self.members.iter_mut().enumerate() {
             let available = well.binary_search(&(replica as u32)).is_ok();
             member.available.set(now, available.into());
@@ -315,11 +294,11 @@ impl Front {
                 sent.clear();
             }
         }
-        let panic = (well.len() as f64) < self.config.panic_threshold.get() * count as f64;
+        let panic = (well.len() as f64) < self.config.panic_threshold.get() * present.len() as f64;
         self.panic.set(now, panic.into());
         self.candidates = match (panic, self.config.fail_traffic_on_panic) {
             (false, _) => well,
-            (true, false) => (0..count as u32).collect(),
+            (true, false) => present,
             (true, true) => Vec::new(),
         };
         self.version += 1;
@@ -374,10 +353,15 @@ impl Front {
         let replica = replica_of(call, ctx);
         let ok = match reply.outcome {
             Outcome::Rejected => {
-                self.members[replica].calls -= 1;
+                // One that was dropped after it had waited may have come before the measured part.
+                let calls = &mut self.members[replica].calls;
+                *calls = calls.saturating_sub(1);
                 None
             }
-            outcome => Some(outcome.is_answer()),
+            outcome => {
+                self.members[replica].answered += u64::from(outcome.is_answer());
+                Some(outcome.is_answer())
+            }
         };
         self.leave(replica, ok, ctx);
         ctx.reply(call, reply);
@@ -509,30 +493,53 @@ impl Front {
 
     pub(crate) fn reset_measurements(&mut self, now: SimTime) {
         for member in &mut self.members {
-            (member.calls, member.refused) = (0, 0);
+            (member.calls, member.answered, member.refused) = (0, 0, 0);
             for level in [&mut member.queue, &mut member.busy, &mut member.available] {
                 level.reset(now);
             }
         }
         self.panic.reset(now);
         self.no_replica = 0;
-        self.ejections_before = self.outliers.as_ref().map_or(0, |outliers| outliers.ejections);
+        if let Some(outliers) = &mut self.outliers {
+            outliers.reset_measurements();
+        }
     }
 
+    /// What was measured; what computes in the replicas is for the component to add.
     pub(crate) fn report(&self, now: SimTime) -> PoolReport {
-        let replica = |member: &Member| ReplicaReport {
+        let ejections = |replica| self.outliers.as_ref().map_or(0, |outliers| outliers.ejected(replica));
+        let replica = |(replica, member): (usize, &Member)| ReplicaReport {
             calls: member.calls,
+            answered: member.answered,
             refused: member.refused,
             queue_mean: member.queue.mean(now),
             busy_mean: member.busy.mean(now),
+            capacity: self.capacity,
             available: member.available.mean(now),
+            ejections: ejections(replica),
+            engine: None,
         };
         PoolReport {
-            replicas: self.members.iter().map(replica).collect(),
+            ejections: (0..self.members.len()).map(ejections).sum(),
+            replicas: self.members.iter().enumerate().map(replica).collect(),
             no_replica: self.no_replica,
-            ejections: self.outliers.as_ref().map_or(0, |o| o.ejections) - self.ejections_before,
             panic: self.panic.mean(now),
+            calibration: None,
         }
+    }
+
+    /// What the front itself measured, in results.
+    pub(crate) fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let PoolReport { no_replica, ejections, panic, .. } = self.report(now);
+        vec![
+            Measure::count("no_replica", no_replica, "Calls rejected because no replica could be picked"),
+            Measure::count("ejections", ejections, "Ejections of replicas by outlier detection"),
+            Measure::new(
+                "panic_share",
+                panic,
+                "Share of the time in a panic: too few replicas known to be well",
+            ),
+        ]
     }
 }
 

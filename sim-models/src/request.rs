@@ -3,6 +3,7 @@
 use sim_core::time::SimTime;
 
 use crate::llm::engine::Prefix;
+use crate::quality::Answer;
 use crate::slab::Key;
 
 /// Names a live request.
@@ -73,6 +74,8 @@ pub struct Request {
     pub entity: u64,
     /// When its first token reached the user.
     pub first_token: Option<SimTime>,
+    /// The answer that it holds, as far as quality goes.
+    pub answer: Answer,
     /// Calls of it that are not over.
     pub(crate) open_calls: u32,
     /// Whether it has ended; late calls may outlive it.

@@ -15,7 +15,6 @@
 //! calls in them; they refuse calls until the repair. `slow` stretches the service of calls that begin it from then on; under
 //! [`Discipline::ProcessorSharing`] and [`Discipline::Srpt`] of those that arrive from then on.
 
-mod line;
 mod sharing;
 mod stations;
 
@@ -27,13 +26,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::distribution::Dist;
 use sim_core::random::{KeyedDraws, Purpose, unit};
-use sim_core::time::{SimDuration, SimTime};
+use sim_core::time::SimTime;
 
+use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::cost::Price;
 use crate::error::ConfigError;
+use crate::measure::Measure;
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, PoolReport, Signal};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
@@ -62,10 +63,20 @@ pub struct ServiceConfig {
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
+    /// With `fair`, whose calls are kept apart, and their weights. Default: tenants, with equal weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fair: Option<FairConfig>,
+    /// With `adaptive_lifo`, how many calls wait before the last is served first. Default: 80% of
+    /// `queue_cap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifo_threshold: Option<u32>,
     /// The most calls that wait, in a pool at each replica; one that finds as many waiting is rejected. 0 leaves no room to wait.
     /// With processor sharing: the most calls beyond the number of servers. Default: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<u32>,
+    /// Which calls are turned away or given up. Default: those that find the queue full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// Share of calls that fail, after their full time in service. Default: 0.
     #[serde(default)]
     pub error_rate: Probability,
@@ -95,6 +106,19 @@ pub enum Discipline {
     /// Shortest remaining processing time first: a call that needs less than a call in service still
     /// does takes its server.
     Srpt,
+    /// First come, first served, and last come, first served while more than `lifo_threshold` wait (B. Maurer,
+    /// "Fail at Scale", ACM Queue 13 (8), 2015; HBase's AdaptiveLifoCoDelCallQueue); not preemptive.
+    AdaptiveLifo,
+    /// Weighted fair queueing of tenants or classes by the time that their calls take in service (start-time
+    /// fair queueing, Goyal, Vin and Cheng, SIGCOMM 1996); not preemptive.
+    Fair,
+}
+
+impl Discipline {
+    /// Whether calls wait in a line until they start, and then go on to their end.
+    pub(crate) fn has_line(self) -> bool {
+        !matches!(self, Self::PreemptivePriority | Self::ProcessorSharing | Self::Srpt)
+    }
 }
 
 fn one() -> NonZeroU32 {
@@ -120,10 +144,12 @@ impl ServiceConfig {
         };
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
         })?;
+        let line = LinePlan::of_service(self, scope.labels())?;
         let servers = |replica: u32| Servers {
             law: law.clone(),
             error_rate: self.error_rate.get(),
@@ -147,7 +173,8 @@ impl ServiceConfig {
                 Box::new(Service::new(replicas.collect(), front, is_pool, capacity))
             }
             discipline => {
-                let replicas = (0..replicas).map(|replica| Stations::new(servers(replica), discipline));
+                let replicas =
+                    (0..replicas).map(|replica| Stations::new(servers(replica), discipline, line.clone()));
                 Box::new(Service::new(replicas.collect(), front, is_pool, capacity))
             }
         })
@@ -226,6 +253,12 @@ trait Replica: fmt::Debug + Send {
     fn lose(&mut self, ctx: &mut Ctx) -> Vec<CallId>;
     /// Calls waiting and calls in service.
     fn load(&self) -> (u64, u64);
+    /// The line, where it does more than keep an order.
+    fn line(&self) -> Option<&GuardedLine> {
+        None
+    }
+    /// The measured part of the run begins.
+    fn reset_measurements(&mut self) {}
 }
 
 /// One replica, or a pool of them.
@@ -326,20 +359,23 @@ impl<R: Replica> Component for Service<R> {
         self.is_pool.then(|| self.front.report(now))
     }
 
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let mut list = GuardedLine::measures(self.replicas.iter().filter_map(Replica::line));
+        if self.is_pool {
+            list.extend(self.front.measures(now));
+        }
+        list
+    }
+
     fn reset_measurements(&mut self, now: SimTime) {
         self.front.reset_measurements(now);
+        self.replicas.iter_mut().for_each(Replica::reset_measurements);
     }
 }
 
 /// The end of a call that had its full time in service.
 fn verdict(fails: bool) -> Reply {
     if fails { Reply::FAILED } else { Reply::OK }
-}
-
-/// Time since a call reached me.
-#[inline]
-fn waited(call: CallId, ctx: &Ctx) -> SimDuration {
-    ctx.now().since(ctx.call(call).arrived_at)
 }
 
 #[cfg(test)]

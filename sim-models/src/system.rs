@@ -14,7 +14,8 @@ pub use build::{RunPlan, Scope, Traces, build};
 pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
 
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Timer};
+use crate::call::{CallId, Reply};
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals, Timer};
 use crate::context::{Core, Ctx};
 
 /// Traffic sources, components, links and meters as one world of the engine.
@@ -22,7 +23,16 @@ use crate::context::{Core, Ctx};
 pub struct System {
     components: Vec<Box<dyn Component>>,
     core: Core,
-    faults: Vec<(ComponentId, Fault)>,
+    faults: Vec<(ComponentId, Trouble)>,
+}
+
+/// What a fault does to its target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    /// It is for the component to suffer.
+    Within(Fault),
+    /// This share of the component's answers fail from now on.
+    Errors(f64),
 }
 
 impl System {
@@ -59,8 +69,8 @@ impl System {
     }
 
     fn scrape(&mut self, now: SimTime) {
-        for (signals, component) in self.core.snapshots.iter_mut().zip(&self.components) {
-            *signals = component.observe(now);
+        for index in 0..self.components.len() {
+            self.core.snapshots[index] = self.observe(index, now);
         }
     }
 
@@ -68,19 +78,50 @@ impl System {
         for meter in &mut self.core.meters {
             meter.reset(now);
         }
+        for policies in self.core.links.iter_mut().filter_map(|link| link.policies.as_mut()) {
+            policies.meter.reset(now);
+        }
         self.core.cost.reset(now);
         self.core.devices.reset(now);
         self.core.recorder.anchor(now, &self.core.meters);
         for component in &mut self.components {
             component.reset_measurements(now);
         }
+        for door in self.core.doors.iter_mut().flatten() {
+            door.reset_measurements(now);
+        }
+    }
+
+    /// What may be seen of a component, with those who wait at its door.
+    fn observe(&self, index: usize, now: SimTime) -> Signals {
+        let mut signals = self.components[index].observe(now);
+        signals.queue += self.core.doors[index].as_ref().map_or(0, |door| door.waiting());
+        signals
     }
 
     /// Ends the present window of the time series.
     fn sample(&mut self, now: SimTime) {
-        let signals: Vec<_> = self.components.iter().map(|component| component.observe(now)).collect();
+        let signals: Vec<_> = (0..self.components.len()).map(|index| self.observe(index, now)).collect();
         let in_flight = self.core.in_flight();
         self.core.recorder.close(now, in_flight, &self.core.meters, &signals);
+    }
+}
+
+/// The end of a call reaches its caller; the end of an attempt reaches the policies of the link first.
+fn hear(id: CallId, reply: Reply, component: &mut dyn Component, ctx: &mut Ctx) {
+    let logical = ctx.call(id).attempt_of;
+    if logical == CallId::NONE {
+        return component.on_reply(id, reply, ctx);
+    }
+    let reply = ctx.end_attempt(id, reply);
+    end_logical(logical, reply, component, ctx);
+}
+
+/// Lets the caller hear how its call over a link with policies ended, if it has.
+fn end_logical(id: CallId, reply: Option<Reply>, component: &mut dyn Component, ctx: &mut Ctx) {
+    if let Some(reply) = reply {
+        component.on_reply(id, reply, ctx);
+        ctx.close(id);
     }
 }
 
@@ -94,31 +135,62 @@ impl World for System {
                 let Some(call) = self.core.calls.get(id) else { return };
                 self.at(call.callee, scheduler, |component, ctx| {
                     ctx.deliver(id);
-                    component.on_call(id, ctx);
+                    if ctx.knock(id) {
+                        component.on_call(id, ctx);
+                    }
+                });
+            }
+            ModelEvent::Admitted(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.callee, scheduler, |component, ctx| {
+                    if ctx.goes_in(id) {
+                        component.on_call(id, ctx);
+                    }
                 });
             }
             ModelEvent::Reply(id) => {
                 let Some(call) = self.core.calls.get(id) else { return };
                 self.at(call.caller, scheduler, |component, ctx| {
                     if let Some(reply) = ctx.receive(id) {
-                        component.on_reply(id, reply, ctx);
+                        hear(id, reply, component, ctx);
                     }
                     ctx.close(id);
                 });
             }
             ModelEvent::Progress(id, progress) => {
                 let Some(call) = self.core.calls.get(id).filter(|call| call.awaited) else { return };
-                self.at(call.caller, scheduler, |component, ctx| component.on_progress(id, progress, ctx));
+                self.at(call.caller, scheduler, |component, ctx| {
+                    if let Some(id) = ctx.pass_on(id, progress) {
+                        component.on_progress(id, progress, ctx);
+                    }
+                });
             }
             ModelEvent::Cancel(id) => {
                 let Some(call) = self.core.calls.get(id).filter(|call| call.reply.is_none()) else { return };
-                self.at(call.callee, scheduler, |component, ctx| component.on_cancel(id, ctx));
+                self.at(call.callee, scheduler, |component, ctx| {
+                    if !ctx.cancel_at_door(id) {
+                        component.on_cancel(id, ctx);
+                    }
+                });
             }
             ModelEvent::Timeout(id) => {
                 let Some(call) = self.core.calls.get(id) else { return };
+                let is_logical = self.core.is_logical(call);
                 self.at(call.caller, scheduler, |component, ctx| {
-                    ctx.expire(id);
-                    component.on_reply(id, crate::call::Reply::TIMED_OUT, ctx);
+                    if is_logical {
+                        let reply = ctx.give_up_attempts(id);
+                        end_logical(id, reply, component, ctx);
+                    } else {
+                        ctx.expire(id);
+                        hear(id, Reply::TIMED_OUT, component, ctx);
+                    }
+                });
+            }
+            ModelEvent::Attempt(id) => {
+                let Some(call) = self.core.calls.get(id) else { return };
+                self.at(call.caller, scheduler, |component, ctx| {
+                    let reply = ctx.go_on(id);
+                    end_logical(id, reply, component, ctx);
                 });
             }
             ModelEvent::Timer { component, kind, data } => {
@@ -126,8 +198,13 @@ impl World for System {
                 self.at(component, scheduler, |component, ctx| component.on_timer(timer, ctx));
             }
             ModelEvent::Fault(index) => {
-                let (target, fault) = self.faults[index as usize];
-                self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+                let (target, trouble) = self.faults[index as usize];
+                match trouble {
+                    Trouble::Within(fault) => {
+                        self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+                    }
+                    Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
+                }
             }
             ModelEvent::RateChange(client) => {
                 self.core.devices.told(client);
@@ -155,9 +232,9 @@ impl World for System {
         }
     }
 
-    /// All requests that will ever be born have ended.
+    /// All requests that will ever be born have ended, and nothing is to be done in the background.
     #[inline]
     fn done(&self) -> bool {
-        self.core.open_sources == 0 && self.core.in_flight() == 0
+        self.core.open_sources == 0 && self.core.in_flight() == 0 && self.core.kept == 0
     }
 }

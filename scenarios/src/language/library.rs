@@ -22,7 +22,15 @@ pub fn library() -> &'static [LibraryScenario] {
         "recommender",
         "feature-store",
         "ranking-server",
+        "paged-attention",
+        "precision",
         "nightly-batch",
+        "load-shedding",
+        "gpu-sharing",
+        "llm-capacity",
+        "model-routing",
+        "cascade",
+        "semantic-cache",
         "support-assistant"
     ]
 }

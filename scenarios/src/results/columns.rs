@@ -129,6 +129,18 @@ pub const SUMMARY: Frame = Frame {
         column("prompt_tokens", Count, "tokens", "Prompt tokens of answered requests"),
         column("output_tokens", Count, "tokens", "Output tokens of answered requests"),
         column("output_tokens_per_s", Real, "1/s", "Output tokens by measured time"),
+        column(
+            "accuracy",
+            Real,
+            "",
+            "Share of the answers that were right; null unless the scenario has a `quality` table",
+        ),
+        column(
+            "usage_usd_per_request",
+            Real,
+            "USD",
+            "What is paid by use (tokens, calls) by ended request; null where nothing is",
+        ),
         column("cost_usd_per_hour", Real, "USD/h", "Bill of the whole system; only in the row of all"),
         column("cost_usd_per_month", Real, "USD", "The same for 730 hours; only in the row of all"),
         column("cost_usd_per_1k_good", Real, "USD", "Bill by 1,000 good requests; only in the row of all"),
@@ -203,7 +215,7 @@ pub const COMPONENTS: Frame = Frame {
         column("itl_p50_s", Real, "s", "Median of it (llm)"),
         column("itl_p99_s", Real, "s", "99th percentile of it (llm)"),
         column("step_time_mean_s", Real, "s", "Length of a step: mean (llm)"),
-        column("calibration", Text, "", "Where its GPU times come from (llm)"),
+        column("calibration", Text, "", "Where its GPU times come from (llm, model_server)"),
     ],
 };
 
@@ -244,8 +256,8 @@ pub const COSTS: Frame = Frame {
         MULTIPLIER,
         column("component", Text, "", "Name of the component that is billed"),
         column("resource", Text, "", "What is paid for"),
-        column("units", Real, "", "Units of it held, on average"),
-        column("unit_usd_per_hour", Real, "USD/h", "Price of a unit"),
+        column("units", Real, "", "Units of it held, on average; of what is paid by use, units used an hour"),
+        column("unit_usd_per_hour", Real, "USD/h", "Price of a unit for an hour, or of using one"),
         column("usd_per_hour", Real, "USD/h", "Price of all"),
         column("usd_per_month", Real, "USD", "Price of all for 730 hours"),
         column("source", Text, "", "Where the price comes from"),
@@ -261,7 +273,7 @@ pub const VERDICTS: Frame = Frame {
         VARIANT,
         MULTIPLIER,
         column("class", Text, "", "Class that it is expected of; `all` for all requests together"),
-        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate` or `monthly_cost`"),
+        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`"),
         column("quantile", Text, "", "`mean`, `p50`, `p95` or `p99`; null where it does not apply"),
         column("unit", Text, "", "Unit of limit and value: `s`, `USD`, or empty for a share"),
         column("limit", Real, "", "Largest value that passes"),
@@ -292,13 +304,14 @@ pub const OUTCOMES: Frame = Frame {
 pub const MEASURES: Frame = Frame {
     name: "measures",
     row: "A figure that components of one kind, or links with policies, have and others have not: hits of a \
-          cache, trips of a breaker. In one replication, over the measured part of the run and what follows \
+          cache, trips of a breaker; and, of the `system`, what single models would have come to, where the \
+          scenario has a `quality` table. In one replication, over the measured part of the run and what follows \
           until its end.",
     columns: &[
         VARIANT,
         MULTIPLIER,
         REPLICATION,
-        column("component", Text, "", "Name of the component"),
+        column("component", Text, "", "Name of the component, or `system`"),
         column("part", Text, "", "What of it, such as a callee or a replica; null for all of it"),
         column("measure", Text, "", "Name of the figure; a unit is its ending"),
         column("value", Real, "", "Its value; null where nothing was seen that it could be about"),
@@ -306,8 +319,53 @@ pub const MEASURES: Frame = Frame {
     ],
 };
 
+/// `replicas`.
+pub const REPLICAS: Frame = Frame {
+    name: "replicas",
+    row: "A replica of a pool in one replication, over the measured part of the run and what follows until its \
+          end. Null where it does not apply.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("component", Text, "", "Name of the pool"),
+        column("replica", Count, "", "Number of the replica, from 0"),
+        column("calls", Count, "calls", "Calls that it took, neither refused nor rejected by it"),
+        column("answered", Count, "calls", "Calls that it answered, in full or degraded"),
+        column("refused", Count, "calls", "Calls that it refused because it had crashed"),
+        column("ejections", Count, "", "Ejections by outlier detection"),
+        column("available", Real, "", "Share of time in which it was known to be well and did not drain"),
+        column("waiting_mean", Real, "calls", "Calls waiting in it, on average over time"),
+        column(
+            "running_mean",
+            Real,
+            "",
+            "Calls in service, on average over time (model_server: instances that execute a batch)",
+        ),
+        column("utilization", Real, "", "The same, by as many as there can be"),
+        column(
+            "engine_busy",
+            Real,
+            "",
+            "Share of time in a step (llm), or that instances executed (model_server)",
+        ),
+        column("steps", Count, "", "Steps (llm) or executions (model_server)"),
+        column("step_time_mean_s", Real, "s", "Length of one: mean"),
+        column(
+            "batch_mean",
+            Real,
+            "",
+            "Sequences in a step (llm) or items in an execution (model_server): mean",
+        ),
+        column("kv_mean", Real, "", "Share of its KV cache in use, on average over time (llm)"),
+        column("kv_max", Real, "", "Largest share of its KV cache in use (llm)"),
+        column("preemptions", Count, "", "Sequences evicted for lack of KV memory (llm)"),
+        column("prefix_hit_rate", Real, "", "Share of prompt tokens found in its prefix cache (llm)"),
+    ],
+};
+
 /// All frames, in the order they are written.
-pub const FRAMES: [Frame; 7] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES];
+pub const FRAMES: [Frame; 8] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {

@@ -1,6 +1,7 @@
 //! What a run shows, in words.
 
 mod load;
+mod reason;
 
 use sim_models::request::Outcome;
 
@@ -99,6 +100,9 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
                 format!("`{}` is saturated: {busy} {what}", load.name)
             }
         };
+        if let Some(reason) = reason::reason(load, &result.outputs) {
+            text.push_str(&format!("; {reason}"));
+        }
         if load.turned_away > 0.0 {
             text.push_str(&format!("; it turns away {} of its calls", percent(load.turned_away)));
         }

@@ -2,11 +2,13 @@
 
 use polars::prelude::DataFrame;
 use sim_models::meter::RequestMeter;
+use sim_models::pool::ReplicaReport;
+use sim_models::quality::QualityOutput;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 
-use super::columns::{COMPONENTS, COSTS, MEASURES, OUTCOMES, SERIES, SUMMARY, VERDICTS};
-use super::llm::Figures;
+use super::columns::{COMPONENTS, COSTS, MEASURES, OUTCOMES, REPLICAS, SERIES, SUMMARY, VERDICTS};
+use super::llm::{self, Figures};
 use super::metrics::{self, Times, secs};
 use super::table::{Cell, Table, cells};
 use super::verdicts::{expectations, kept};
@@ -74,8 +76,7 @@ impl RunResult {
                 let meter = &component.meter;
                 let (wait, latency) = (Times::of(&meter.wait), Times::of(&meter.latency));
                 let [ok, degraded, rejected, timed_out, failed] = meter.outcomes;
-                let llm = component.llm.as_ref().map(Figures::of);
-                let llm = llm.unwrap_or_default();
+                let figures = component.llm.as_ref().map(Figures::of).unwrap_or_default();
                 table.row(&[
                     &self.keys(),
                     &cells![replication, &component.name, self.kind(&component.name), meter.calls],
@@ -83,9 +84,21 @@ impl RunResult {
                     &cells![meter.utilization(output.end), meter.queue.mean(output.end), meter.queue.max()],
                     &cells![wait.mean, wait.p50, wait.p99],
                     &cells![latency.mean, latency.p50, latency.p95, latency.p99, latency.max],
-                    &cells![llm.gpus, llm.gpu_busy, llm.kv_mean, llm.kv_max, llm.batch_mean],
-                    &cells![llm.preemptions, llm.prefix_hit_rate, llm.itl.mean, llm.itl.p50, llm.itl.p99],
-                    &cells![llm.step_time_mean, llm.calibration.as_deref()],
+                    &cells![
+                        figures.gpus,
+                        figures.gpu_busy,
+                        figures.kv_mean,
+                        figures.kv_max,
+                        figures.batch_mean
+                    ],
+                    &cells![
+                        figures.preemptions,
+                        figures.prefix_hit_rate,
+                        figures.itl.mean,
+                        figures.itl.p50,
+                        figures.itl.p99
+                    ],
+                    &cells![figures.step_time_mean, llm::calibration(component)],
                 ]);
             }
         }
@@ -200,12 +213,40 @@ impl RunResult {
                     ]);
                 }
             }
+            for measure in output.quality.iter().flat_map(QualityOutput::measures) {
+                table.row(&[
+                    &self.keys(),
+                    &cells![replication, ALL_COMPONENTS, measure.part.as_deref(), measure.name],
+                    &cells![measure.value, measure.meaning],
+                ]);
+            }
+        }
+        table.finish()
+    }
+
+    /// The `replicas` frame: a row for each replica of each pool.
+    pub fn replicas(&self) -> DataFrame {
+        let pools = |output: &RunOutput| {
+            output.components.iter().filter_map(|c| Some(c.pool.as_ref()?.replicas.len())).sum::<usize>()
+        };
+        let mut table = Table::new(REPLICAS, self.outputs.iter().map(pools).sum());
+        for (replication, output) in self.numbered() {
+            for component in &output.components {
+                let replicas = component.pool.iter().flat_map(|pool| &pool.replicas);
+                for (number, replica) in (0u64..).zip(replicas) {
+                    table.row(&[
+                        &self.keys(),
+                        &cells![replication, &component.name, number],
+                        &replica_cells(replica),
+                    ]);
+                }
+            }
         }
         table.finish()
     }
 
     /// All frames by name, in the order of [`super::columns::FRAMES`].
-    pub fn frames(&self) -> [(&'static str, DataFrame); 7] {
+    pub fn frames(&self) -> [(&'static str, DataFrame); 8] {
         [
             (SUMMARY.name, self.summary()),
             (COMPONENTS.name, self.components()),
@@ -214,6 +255,7 @@ impl RunResult {
             (VERDICTS.name, self.verdicts()),
             (OUTCOMES.name, self.outcomes()),
             (MEASURES.name, self.measures()),
+            (REPLICAS.name, self.replicas()),
         ]
     }
 
@@ -222,11 +264,11 @@ impl RunResult {
     }
 }
 
-/// What the series call the whole system.
+/// What series and measures call the whole system.
 const ALL_COMPONENTS: &str = "system";
 
-/// From `born` to `output_tokens_per_s`.
-fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>; 29] {
+/// From `born` to `usage_usd_per_request`.
+fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>; 31] {
     let [ok, degraded, rejected, timed_out, failed] = requests.outcomes;
     let latency = Times::of(&requests.latency);
     let (ttft, tpot) = (Times::of(&requests.ttft), Times::of(&requests.tpot));
@@ -261,6 +303,33 @@ fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>;
         requests.prompt_tokens,
         requests.output_tokens,
         rate(requests.output_tokens),
+        requests.accuracy(),
+        metrics::usage_per_request(output, requests),
+    ]
+}
+
+/// From `calls` to `prefix_hit_rate`.
+fn replica_cells(replica: &ReplicaReport) -> [Cell<'static>; 16] {
+    let engine = replica.engine.as_ref();
+    let kv = engine.and_then(|engine| engine.kv.as_ref());
+    let share = |part: f64, of: u64| (of > 0).then(|| part / of as f64);
+    cells![
+        replica.calls,
+        replica.answered,
+        replica.refused,
+        replica.ejections,
+        replica.available,
+        replica.queue_mean,
+        replica.busy_mean,
+        share(replica.busy_mean, replica.capacity),
+        engine.map(|engine| engine.busy),
+        engine.map(|engine| engine.steps),
+        engine.and_then(|engine| engine.step_time_mean).map(|nanos| nanos / 1e9),
+        engine.and_then(|engine| engine.batch_mean),
+        kv.map(|kv| kv.use_mean),
+        kv.map(|kv| kv.use_max),
+        kv.map(|kv| kv.preemptions),
+        kv.and_then(|kv| share(kv.prefix_hit_tokens as f64, kv.prefix_query_tokens)),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! Figures of LLM pools.
+//! Figures of LLM pools, and how far GPU times can be trusted.
 
 use sim_models::hardware::timing::{Calibration, TICKS_PER_NANO};
 use sim_models::llm::LlmReport;
-use sim_models::system::RunOutput;
+use sim_models::system::{ComponentOutput, RunOutput};
 
 use super::metrics::Times;
 
@@ -18,7 +18,6 @@ pub(super) struct Figures {
     pub prefix_hit_rate: Option<f64>,
     pub itl: Times,
     pub step_time_mean: Option<f64>,
-    pub calibration: Option<String>,
 }
 
 impl Figures {
@@ -34,7 +33,6 @@ impl Figures {
             prefix_hit_rate: (looked_for > 0).then(|| report.prefix_hit_tokens as f64 / looked_for as f64),
             itl: Times::in_units(&report.itl, 1e9 * TICKS_PER_NANO as f64),
             step_time_mean: report.step_time_mean.map(|nanos| nanos / 1e9),
-            calibration: Some(report.calibration.clone()),
         }
     }
 }
@@ -42,11 +40,15 @@ impl Figures {
 /// From the least certain on.
 const BY_CERTAINTY: [Calibration; 3] = [Calibration::Datasheet, Calibration::Profile, Calibration::Fitted];
 
+/// Where the GPU times of a pool come from; none without any.
+pub(super) fn calibration(component: &ComponentOutput) -> Option<&str> {
+    component.pool.as_ref()?.calibration.as_deref()
+}
+
 /// Pools of the first replication, by name, with their calibrations: those of all replications.
 fn calibrations(outputs: &[RunOutput]) -> impl Iterator<Item = (&str, &str)> {
     let components = outputs.first().into_iter().flat_map(|output| &output.components);
-    components
-        .filter_map(|component| Some((component.name.as_str(), component.llm.as_ref()?.calibration.as_str())))
+    components.filter_map(|component| Some((component.name.as_str(), calibration(component)?)))
 }
 
 /// The least certain calibration of all pools; `none` without GPUs.

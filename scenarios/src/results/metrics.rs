@@ -80,6 +80,12 @@ pub(super) fn per_second(count: u64, output: &RunOutput) -> Option<f64> {
     (measured > 0.0).then(|| count as f64 / measured)
 }
 
+/// What was paid by use, USD by ended request; `None` where nothing is paid so.
+pub(super) fn usage_per_request(output: &RunOutput, meter: &RequestMeter) -> Option<f64> {
+    let is_known = output.costs.iter().any(|line| line.by_use);
+    meter.usage_usd_per_request().filter(|_| is_known)
+}
+
 /// The bill of a replication.
 pub(super) struct Bill {
     pub per_hour: f64,

@@ -16,7 +16,7 @@ pub const CONFIDENCE: f64 = 0.95;
 pub struct Verdict {
     /// The class that it is expected of, or `all`.
     pub class: String,
-    /// `latency`, `ttft`, `tpot`, `error_rate` or `monthly_cost`.
+    /// `latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`.
     pub metric: &'static str,
     /// `mean`, `p50`, `p95` or `p99`; none where it does not apply.
     pub quantile: Option<&'static str>,
@@ -57,6 +57,7 @@ impl Expectation {
             "ttft" => &requests.ttft,
             "tpot" => &requests.tpot,
             "error_rate" => return metrics::error_rate(requests),
+            "wrong_rate" => return requests.accuracy().map(|accuracy| 1.0 - accuracy),
             _ => return Some(metrics::per_month(metrics::bill(output, requests).per_hour)),
         };
         let times = Times::of(histogram);
@@ -81,8 +82,8 @@ fn times(metric: &'static str, bounds: Option<Quantiles>) -> impl Iterator<Item 
 /// What is expected of all requests together, or of one class that the SLO names: its own bounds, and
 /// those for all where it has none. Nothing is expected of other classes by themselves.
 pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectation> {
-    let (latency, ttft, tpot, error_rate, monthly_cost) = match class {
-        None => (slo.latency, slo.ttft, slo.tpot, slo.error_rate, slo.monthly_cost),
+    let (latency, ttft, tpot, error_rate, wrong_rate, monthly_cost) = match class {
+        None => (slo.latency, slo.ttft, slo.tpot, slo.error_rate, slo.wrong_rate, slo.monthly_cost),
         Some(class) => match slo.class.get(class) {
             None => return Vec::new(),
             Some(own) => (
@@ -90,6 +91,7 @@ pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectat
                 own.ttft.or(slo.ttft),
                 own.tpot.or(slo.tpot),
                 own.error_rate.or(slo.error_rate),
+                own.wrong_rate.or(slo.wrong_rate),
                 None,
             ),
         },
@@ -98,6 +100,7 @@ pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectat
         times("latency", latency).chain(times("ttft", ttft)).chain(times("tpot", tpot)).collect();
     let plain = |metric, unit, limit| Expectation { metric, quantile: None, unit, limit };
     list.extend(error_rate.map(|rate| plain("error_rate", "", rate.get())));
+    list.extend(wrong_rate.map(|rate| plain("wrong_rate", "", rate.get())));
     list.extend(monthly_cost.map(|cost| plain("monthly_cost", "USD", cost.dollars())));
     list
 }

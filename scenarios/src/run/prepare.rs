@@ -253,6 +253,7 @@ pub(crate) fn is_stationary(scenario: &Scenario) -> bool {
             ArrivalsConfig::Poisson { .. }
                 | ArrivalsConfig::Gamma { .. }
                 | ArrivalsConfig::Deterministic { .. }
+                | ArrivalsConfig::Batch { .. }
                 | ArrivalsConfig::Mmpp { .. }
                 | ArrivalsConfig::ClosedLoop { .. }
         )

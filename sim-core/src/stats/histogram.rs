@@ -65,6 +65,13 @@ fn least(page: usize, place: usize) -> u64 {
     }
 }
 
+/// Which of `count` values, counted from 1 upwards, is the smallest with at least a fraction `q` at or below it.
+fn rank(count: u64, q: f64) -> u64 {
+    let rank = ((q * count as f64).ceil() as u64).clamp(1, count);
+    // The product may round up over an integer (0.07 * 100); the quotient is rounded correctly.
+    if rank > 1 && (rank - 1) as f64 / count as f64 >= q { rank - 1 } else { rank }
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         Self { pages: Vec::new(), count: 0, sum: 0, min: u64::MAX, max: 0 }
@@ -133,24 +140,26 @@ impl Histogram {
         if step == 0 {
             return self.record_n(first, n * count);
         }
+        let last = first + step * (n - 1);
         let (mut next, mut left) = (first, n);
-        loop {
-            let within = ((upper_end(next) - next) / step + 1).min(left);
-            self.record_evenly(next, step, within, count);
-            left -= within;
-            if left == 0 {
-                return;
+        while left > 0 {
+            let within = match upper_end(next) {
+                end if end >= last => left,
+                end => (end - next) / step + 1,
+            };
+            let (page, place) = bucket(next);
+            match self.pages.get_mut(page) {
+                Some(Some(counts)) => counts[place] += within * count,
+                _ => self.open(page)[place] += within * count,
             }
-            next += within * step;
+            left -= within;
+            next = next.wrapping_add(within * step);
         }
-    }
-
-    /// Records a ramp of `n >= 1` values that share a bucket.
-    #[inline]
-    fn record_evenly(&mut self, first: u64, step: u64, n: u64, count: u64) {
-        self.record_n(first, n * count);
-        self.sum += u128::from(step) * (u128::from(n) * u128::from(n - 1) / 2) * u128::from(count);
-        self.max = self.max.max(first + step * (n - 1));
+        self.count += n * count;
+        let rise = u128::from(step) * (u128::from(n) * u128::from(n - 1) / 2);
+        self.sum += (u128::from(first) * u128::from(n) + rise) * u128::from(count);
+        self.min = self.min.min(first);
+        self.max = self.max.max(last);
     }
 
     /// The number of values recorded.
@@ -191,12 +200,7 @@ impl Histogram {
         if self.is_empty() {
             return None;
         }
-        let count = self.count;
-        let mut rank = ((q * count as f64).ceil() as u64).clamp(1, count);
-        // The product may round up over an integer (0.07 * 100); the quotient is rounded correctly.
-        if rank > 1 && (rank - 1) as f64 / count as f64 >= q {
-            rank -= 1;
-        }
+        let rank = rank(self.count, q);
         if rank == 1 {
             return Some(self.min);
         }
@@ -214,6 +218,16 @@ impl Histogram {
             return reached.map(|place| self.edge(page, place));
         }
         Some(self.max)
+    }
+
+    /// The [quantile](Self::quantile) of a histogram of these values, which ascend. For few values that is
+    /// much faster than a histogram.
+    pub fn quantile_of_sorted(values: &[u64], q: f64) -> Option<u64> {
+        let (first, last) = (values.first()?, values.last()?);
+        Some(match rank(values.len() as u64, q) {
+            1 => *first,
+            rank => upper_end(values[rank as usize - 1]).min(*last),
+        })
     }
 
     /// The pages that hold something, ascending.
@@ -424,6 +438,7 @@ mod tests {
             let exact = *values.iter().enumerate().find(|(i, _)| (i + 1) as f64 / n as f64 >= q).unwrap().1;
             let found = histogram.quantile(q).unwrap();
             prop_assert!(found >= exact && found - exact <= exact / 1024, "{} {}", exact, found);
+            prop_assert_eq!(Histogram::quantile_of_sorted(&values, q), Some(found));
         }
 
         #[test]

@@ -15,7 +15,7 @@ use sim_core::random::{Purpose, Streams};
 use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 use sim_models::llm::LlmConfig;
-use sim_models::llm::engine::{Engine, EngineKind, Prefix, Submission, Tally};
+use sim_models::llm::engine::{Engine, EngineKind, Submission, Tally};
 
 /// Rounds in which the two sides are run in turn.
 const ROUNDS: usize = 5;
@@ -97,13 +97,7 @@ fn serve(mut engine: Engine, requests: &[Request]) -> (u64, [u128; 4]) {
             statistics.live.len() as u64 - 1
         });
         statistics.live[key as usize] = live;
-        let submission = Submission {
-            key,
-            prompt_tokens: request.prompt,
-            output_tokens: request.output,
-            priority: 0,
-            prefix: Prefix::None,
-        };
+        let submission = Submission::new(key, request.prompt, request.output);
         engine.submit(now, &submission, &mut statistics.tally).expect("it fits");
         if engine.is_idle() {
             statistics.advance(&mut engine, now);

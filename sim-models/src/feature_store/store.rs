@@ -14,6 +14,7 @@ use super::values::{FeatureStoreReport, Horizon, Lost, Values};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, DataReport, Fault, Load, Signals, Timer};
 use crate::context::Ctx;
+use crate::measure::Measure;
 use crate::request::Outcome;
 use crate::slab::{Key, Slab};
 
@@ -346,6 +347,10 @@ impl Component for Store {
             capacity: if self.is_down { 0 } else { self.capacity() },
             ..Signals::default()
         }
+    }
+
+    fn measures(&self, _now: SimTime) -> Vec<Measure> {
+        self.report.measures()
     }
 
     fn data_report(&self, _now: SimTime) -> Option<DataReport> {

@@ -6,6 +6,7 @@ use sim_core::random::KeyedDraws;
 use sim_core::stats::Histogram;
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::measure::Measure;
 use crate::units::Bytes;
 
 /// Until when what is served knows what has happened.
@@ -102,6 +103,62 @@ impl FeatureStoreReport {
     pub fn hottest_shard(&self) -> Option<f64> {
         let busiest = self.shard_reads.iter().max().copied().unwrap_or_default();
         share(busiest as f64, self.shard_reads.iter().sum())
+    }
+}
+
+impl FeatureStoreReport {
+    /// In results: what there is in this store.
+    pub(super) fn measures(&self) -> Vec<Measure> {
+        let mut list = vec![
+            Measure::count(
+                "features_requested",
+                self.requested,
+                "Features asked for, those computed on demand too",
+            ),
+            Measure::known("defaulted_share", self.defaulted(), "Share of features served as their default"),
+            Measure::count("defaulted_timed_out", self.timed_out, "Defaults because the lookup timed out"),
+            Measure::count(
+                "defaulted_expired",
+                self.expired,
+                "Defaults because the value was older than its TTL",
+            ),
+            Measure::count(
+                "defaulted_missing",
+                self.missing,
+                "Defaults because the store had no room for the entity",
+            ),
+        ];
+        if self.cache_reads > 0 {
+            list.push(Measure::known(
+                "cache_hit_ratio",
+                self.hit_ratio(),
+                "Share of reads that the local cache answered",
+            ));
+        }
+        if self.age.count() > 0 {
+            let seconds = |nanos: u64| nanos as f64 / 1e9;
+            let known = |name, value, meaning| Measure::known(name, value, meaning);
+            let p99 = self.age.quantile(0.99).map(seconds);
+            list.push(known("age_mean_s", self.age_mean(), "Age of the values served: mean"));
+            list.push(known("age_p99_s", p99, "99th percentile of it"));
+            list.push(known("age_max_s", self.age.max().map(seconds), "The oldest"));
+            let fresh = self.freshness_attainment();
+            list.push(known(
+                "freshness_attainment",
+                fresh,
+                "Share of the values served that kept to `freshness_slo`",
+            ));
+        }
+        if self.judged > 0 {
+            let meaning =
+                "Training-serving skew: share of the values served that differ from the point-in-time value";
+            list.push(Measure::known("skew_share", self.skew(), meaning));
+        }
+        if self.shard_reads.len() > 1 {
+            let meaning = "Share of the reads of the store that went to its busiest shard";
+            list.push(Measure::known("hottest_shard_share", self.hottest_shard(), meaning));
+        }
+        list
     }
 }
 

@@ -358,6 +358,7 @@ impl StepFunction {
             per_prefill_work: nearest(attention_flops / rates.prefill_attention),
             host_base: overlapped.0,
             host_per_sequence: overlapped.1,
+            per_adapter: 0,
         };
         Self::new(coefficients, Calibration::Datasheet)
     }

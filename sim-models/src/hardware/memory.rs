@@ -34,7 +34,7 @@ const GIB: u64 = 1 << 30;
 /// CUDA context, CUDA graphs, fragmentation. Assumption, see the module.
 pub(crate) const RUNTIME_BYTES: u64 = 3 * GIB / 4;
 /// Buffers for communication between GPUs. Assumption, see the module.
-const COMMUNICATION_BYTES: u64 = GIB / 2;
+pub(crate) const COMMUNICATION_BYTES: u64 = GIB / 2;
 /// The null block and one block to work with.
 const MIN_BLOCKS: u64 = 2;
 
@@ -60,6 +60,10 @@ pub struct MemorySettings {
     /// The number of KV cache blocks (null block included) instead of what the utilization allows;
     /// it is only checked against the GPU's whole memory.
     pub kv_blocks: Option<u64>,
+    /// Weights of other things on each GPU, in bytes: a drafting model, adapters, the input embedding of a pipeline.
+    pub more_weight_bytes: u64,
+    /// Keys and values that a drafting model keeps of each token, in bytes on each GPU.
+    pub more_kv_bytes_per_token: u64,
 }
 
 impl Default for MemorySettings {
@@ -76,6 +80,8 @@ impl Default for MemorySettings {
             max_num_batched_tokens: 8192,
             max_num_seqs: 256,
             kv_blocks: None,
+            more_weight_bytes: 0,
+            more_kv_bytes_per_token: 0,
         }
     }
 }
@@ -120,6 +126,12 @@ impl MemoryPlan {
     /// Blocks that hold tokens: all but the null block.
     pub fn usable_blocks(&self) -> u64 {
         self.kv_blocks - 1
+    }
+
+    /// What the engine takes of the GPU's memory from its start on.
+    pub fn held_bytes(&self) -> u64 {
+        let cache = self.kv_blocks * self.block_size * self.kv_bytes_per_token;
+        self.weights_bytes + self.activation_bytes + self.overhead_bytes + cache
     }
 
     /// Tokens of context that the KV cache holds.
@@ -250,13 +262,16 @@ impl Demand {
         let kv_precision = settings.kv_format();
         let kv_bytes_per_token =
             model.kv_bytes_per_token(kv_precision, gpus).ok_or(HardwareError::KvPrecision(kv_precision))?;
+        let kv_bytes_per_token = kv_bytes_per_token.saturating_add(settings.more_kv_bytes_per_token);
         let matrices = if model.gated_ffn { 3 } else { 2 };
         let values_per_token = 2 * model.hidden + matrices * model.widest_ffn().div_ceil(gpus);
         let pass = u128::from(settings.max_num_batched_tokens)
             * u128::from(values_per_token * settings.precision.activation_bytes());
         let logits = u128::from(settings.max_num_seqs) * u128::from(2 * 4 * model.vocab);
         Ok(Self {
-            weights: model.weight_bytes_on_gpu(settings.precision, settings.placement()),
+            weights: model
+                .weight_bytes_on_gpu(settings.precision, settings.placement())
+                .saturating_add(settings.more_weight_bytes),
             activations: pass.max(logits),
             overhead: RUNTIME_BYTES + if settings.placement().gpus() > 1 { COMMUNICATION_BYTES } else { 0 },
             kv_bytes_per_token,

@@ -10,11 +10,15 @@
 //! ```text
 //! gpu  = base + per_sequence * sequences + per_token * new_tokens
 //!      + expert.slope * min(new_tokens, expert.until)
-//!      + gemm.slope * (new_tokens - gemm.free)+ + head.slope * (sequences - head.free)+
-//!      + by_tokens(new_tokens) + by_sequences(sequences)
+//!      + gemm.slope * (new_tokens - gemm.free)+ + head.slope * (logits - head.free)+
+//!      + by_tokens(new_tokens) + by_sequences(logits)
 //!      + per_context * decode_context + per_prefill_work * prefill_work
+//!      + per_adapter * adapters + drafting
 //! host = host_base + host_per_sequence * sequences
 //! ```
+//!
+//! with `logits = sequences + drafts`: a drafted token is sampled at, like the last of a sequence. Drafting is
+//! what a [`Drafter`] takes, if there is one.
 //!
 //! where `by_tokens` and `by_sequences` are [`Curve`]s, through measured points. The engine schedules the
 //! next step while the GPU computes this one (asynchronous scheduling), hence the maximum; without it the
@@ -23,6 +27,7 @@
 //! non-decreasing.
 
 mod curve;
+mod drafter;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +38,7 @@ use sim_core::time::SimDuration;
 
 use super::HardwareError;
 pub use curve::Curve;
+pub use drafter::Drafter;
 
 /// Ticks in a nanosecond.
 pub const TICKS_PER_NANO: u64 = 1024;
@@ -78,6 +84,10 @@ pub struct Pass {
     /// Sum over prefill chunks of `chunk * (2 * context before it + chunk)`: twice the query-key pairs
     /// of causal attention.
     pub prefill_work: u64,
+    /// Drafted tokens that are verified (speculative decoding).
+    pub drafts: u64,
+    /// Different LoRA adapters of the sequences.
+    pub adapters: u64,
 }
 
 impl Pass {
@@ -127,6 +137,9 @@ pub struct Coefficients {
     pub per_context: u64,
     /// Each unit of prefill work.
     pub per_prefill_work: u64,
+    /// Each LoRA adapter: reading its matrices.
+    #[serde(default)]
+    pub per_adapter: u64,
     /// The host's work for every pass.
     pub host_base: u64,
     /// The host's work for each sequence.
@@ -139,6 +152,8 @@ pub struct StepFunction {
     coefficients: Coefficients,
     by_tokens: Curve,
     by_sequences: Curve,
+    drafter: Option<Arc<Drafter>>,
+    stages: Arc<[StepFunction]>,
     wake: u64,
     calibration: Calibration,
     detail: Arc<str>,
@@ -161,6 +176,7 @@ impl StepFunction {
             ("expert.slope", c.expert.slope),
             ("per_context", c.per_context),
             ("per_prefill_work", c.per_prefill_work),
+            ("per_adapter", c.per_adapter),
             ("host_base", c.host_base),
             ("host_per_sequence", c.host_per_sequence),
         ];
@@ -178,6 +194,8 @@ impl StepFunction {
             coefficients,
             by_tokens: Curve::default(),
             by_sequences: Curve::default(),
+            drafter: None,
+            stages: Arc::default(),
             wake: 0,
             calibration,
             detail: Arc::default(),
@@ -188,6 +206,35 @@ impl StepFunction {
     /// pass takes more (at most [`MAX_COEFFICIENT`]).
     pub fn with_curves(self, by_tokens: Curve, by_sequences: Curve, wake: u64) -> Self {
         Self { by_tokens, by_sequences, wake: wake.min(MAX_COEFFICIENT), ..self }
+    }
+
+    /// Adds the time in which each pass is followed by drafting.
+    pub fn with_drafter(self, drafter: Drafter) -> Self {
+        Self { drafter: Some(Arc::new(drafter)), ..self }
+    }
+
+    /// Adds what reading each LoRA adapter takes, in ticks (at most [`MAX_COEFFICIENT`]).
+    pub fn with_adapters(mut self, ticks: u64) -> Self {
+        self.coefficients.per_adapter = ticks.min(MAX_COEFFICIENT);
+        self
+    }
+
+    /// Adds what sending a pass on to the next stage takes: ticks for each pass, and for each new token.
+    pub(crate) fn with_transfer(mut self, pass: u64, token: u64) -> Self {
+        let c = &mut self.coefficients;
+        c.base = c.base.saturating_add(pass).min(MAX_COEFFICIENT);
+        c.per_token = c.per_token.saturating_add(token).min(MAX_COEFFICIENT);
+        self
+    }
+
+    /// Adds the later stages of a pipeline; this is the first.
+    pub fn with_stages(self, later: Vec<StepFunction>) -> Self {
+        Self { stages: later.into(), ..self }
+    }
+
+    /// The stages that a pass goes through, in order: this one, and those behind it.
+    pub fn stages(&self) -> impl Iterator<Item = &StepFunction> {
+        std::iter::once(self).chain(self.stages.iter())
     }
 
     /// Says what exactly was measured, such as the profile's name and whose kernels it timed.
@@ -219,7 +266,7 @@ impl StepFunction {
         self.wake
     }
 
-    /// Ticks of 1/1024 ns that `pass` takes.
+    /// Ticks of 1/1024 ns that `pass` takes; in a pipeline, of its first stage.
     ///
     /// # Panics
     /// When that is more than 64 bits hold (208 days): the pass is no pass of any engine.
@@ -229,13 +276,15 @@ impl StepFunction {
 
     /// Ticks of 1/1024 ns that `pass` takes; none when that is more than 64 bits hold (208 days).
     pub fn checked_ticks(&self, pass: &Pass) -> Option<u64> {
-        u64::try_from(self.gpu_ticks(pass).max(self.host_ticks(pass))).ok()
+        let drafting = self.drafter.as_ref().map_or(0, |drafter| drafter.ticks(pass));
+        u64::try_from((self.gpu_ticks(pass) + drafting).max(self.host_ticks(pass))).ok()
     }
 
     /// The run of decode steps that starts with `first`, a pass without prefill, while no sequence
     /// joins or leaves: each step reads one more token of context for each sequence.
     pub fn decode_run(&self, first: &Pass) -> DecodeRun {
         debug_assert!(first.prefill_work == 0 && first.new_tokens == first.sequences, "{first:?}");
+        debug_assert!(first.drafts == 0 && self.drafter.is_none(), "drafting has no closed form");
         DecodeRun {
             first: self.gpu_ticks(first),
             growth: u128::from(self.coefficients.per_context) * u128::from(first.sequences),
@@ -243,25 +292,82 @@ impl StepFunction {
         }
     }
 
+    /// A pass of the GPU that takes `share` of this one's time, at most all of it; it has no host.
+    fn scaled(&self, share: f64) -> Self {
+        let c = &self.coefficients;
+        let of = |ticks: u64| scaled(ticks, share);
+        let coefficients = Coefficients {
+            base: of(c.base),
+            per_sequence: of(c.per_sequence),
+            per_token: of(c.per_token),
+            gemm: Hinge { slope: of(c.gemm.slope), ..c.gemm },
+            head: Hinge { slope: of(c.head.slope), ..c.head },
+            expert: Ramp { slope: of(c.expert.slope), ..c.expert },
+            per_context: of(c.per_context),
+            per_prefill_work: of(c.per_prefill_work),
+            per_adapter: of(c.per_adapter),
+            host_base: 0,
+            host_per_sequence: 0,
+        };
+        Self {
+            coefficients,
+            by_tokens: self.by_tokens.scaled(share),
+            by_sequences: self.by_sequences.scaled(share),
+            drafter: None,
+            stages: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     fn gpu_ticks(&self, pass: &Pass) -> u128 {
+        self.narrow_gpu_ticks(pass).map_or_else(|| self.wide_gpu_ticks(pass), u128::from)
+    }
+
+    /// The same where 64 bits suffice: nearly always, and several times faster.
+    #[inline]
+    fn narrow_gpu_ticks(&self, pass: &Pass) -> Option<u64> {
+        let c = &self.coefficients;
+        let terms = [
+            c.per_sequence.checked_mul(pass.sequences)?,
+            c.per_token.checked_mul(pass.new_tokens)?,
+            c.expert.slope.checked_mul(pass.new_tokens.min(c.expert.until))?,
+            c.gemm.slope.checked_mul(pass.new_tokens.saturating_sub(c.gemm.free))?,
+            c.head.slope.checked_mul(pass.sequences.saturating_sub(c.head.free))?,
+            u64::try_from(self.by_tokens.at(pass.new_tokens)).ok()?,
+            u64::try_from(self.by_sequences.at(pass.sequences)).ok()?,
+            c.per_context.checked_mul(pass.decode_context)?,
+            c.per_prefill_work.checked_mul(pass.prefill_work)?,
+        ];
+        terms.iter().try_fold(c.base, |sum, term| sum.checked_add(*term))
+    }
+
+    #[cold]
+    fn wide_gpu_ticks(&self, pass: &Pass) -> u128 {
         let c = &self.coefficients;
         let times = |coefficient: u64, count: u64| u128::from(coefficient) * u128::from(count);
+        let logits = pass.sequences + pass.drafts;
         u128::from(c.base)
             + times(c.per_sequence, pass.sequences)
             + times(c.per_token, pass.new_tokens)
             + times(c.expert.slope, pass.new_tokens.min(c.expert.until))
             + times(c.gemm.slope, pass.new_tokens.saturating_sub(c.gemm.free))
-            + times(c.head.slope, pass.sequences.saturating_sub(c.head.free))
+            + times(c.head.slope, logits.saturating_sub(c.head.free))
             + self.by_tokens.at(pass.new_tokens)
-            + self.by_sequences.at(pass.sequences)
+            + self.by_sequences.at(logits)
             + times(c.per_context, pass.decode_context)
             + times(c.per_prefill_work, pass.prefill_work)
+            + times(c.per_adapter, pass.adapters)
     }
 
     fn host_ticks(&self, pass: &Pass) -> u128 {
         let c = &self.coefficients;
         u128::from(c.host_base) + u128::from(c.host_per_sequence) * u128::from(pass.sequences)
     }
+}
+
+/// Ticks times a share of at most 1, to the nearest.
+fn scaled(ticks: u64, share: f64) -> u64 {
+    (ticks as f64 * share).round() as u64
 }
 
 /// The durations of consecutive decode steps of an unchanging batch, in ticks: step `i` (from 0) takes
@@ -382,6 +488,7 @@ mod tests {
                         expert: Ramp { until, slope: expert },
                         per_context,
                         per_prefill_work,
+                        per_adapter: 0,
                         host_base,
                         host_per_sequence,
                     }
@@ -396,6 +503,7 @@ mod tests {
                 new_tokens,
                 decode_context,
                 prefill_work,
+                ..Pass::default()
             },
         )
     }
@@ -421,7 +529,7 @@ mod tests {
             c in coefficients(), sequences in 1_u64..1_000, context in 1_u64..5_000_000, n in 0_u64..3_000,
         ) {
             let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
-            let first = Pass { sequences, new_tokens: sequences, decode_context: context, prefill_work: 0 };
+            let first = Pass { sequences, new_tokens: sequences, decode_context: context, ..Pass::default() };
             let run = step.decode_run(&first);
             let one_by_one: u64 = (0..n)
                 .map(|i| {
@@ -447,7 +555,7 @@ mod tests {
             ticks in 0_u64..20_000_000_000_000_000, boundary in 0_u64..5_000,
         ) {
             let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
-            let pass = Pass { sequences, new_tokens: sequences, decode_context: context, prefill_work: 0 };
+            let pass = Pass { sequences, new_tokens: sequences, decode_context: context, ..Pass::default() };
             let run = step.decode_run(&pass);
             let n = run.steps_to_reach(ticks);
             prop_assert!(run.sum(n).is_none_or(|sum| sum >= ticks));
@@ -485,12 +593,16 @@ mod tests {
             expert: Ramp { until: 4, slope: 50 },
             per_context: 3,
             per_prefill_work: 2,
+            per_adapter: 5,
             host_base: 900_000,
             host_per_sequence: 100_000,
         };
         let step = StepFunction::new(c, Calibration::Profile).unwrap();
-        let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 10, prefill_work: 0 };
+        let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 10, ..Pass::default() };
         assert_eq!(step.ticks(&pass), 1_000_000 + 10 + 100 + 50 + 30);
+        assert_eq!(step.ticks(&Pass { adapters: 3, ..pass }), 1_000_000 + 10 + 100 + 50 + 30 + 15);
+        let verified = Pass { new_tokens: 4, drafts: 3, ..pass };
+        assert_eq!(step.ticks(&verified), 1_000_000 + 10 + 400 + 200 + 30 + 2_000);
         let chunk =
             Pass { new_tokens: 310, decode_context: 0, prefill_work: Pass::chunk_work(90, 310), ..pass };
         assert_eq!(step.ticks(&chunk), 1_000_000 + 10 + 31_000 + 200 + 70 + 2 * 310 * 490);

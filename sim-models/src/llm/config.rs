@@ -1,5 +1,7 @@
 //! The `llm` component in a scenario, and the way from there to a pool.
 
+mod policies;
+
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -8,9 +10,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
-use super::engine::{self, Engine, EngineConfig, EngineKind, SchedulingPolicy};
+pub use self::policies::{BatchingMode, KvAllocationMode};
+use super::adapters::LoraConfig;
+use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
+use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -21,7 +27,7 @@ use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::system::Scope;
-use crate::units::HourlyPrice;
+use crate::units::{HourlyPrice, Number};
 
 /// A pool of LLM engine replicas behind a balancer: continuous batching with paged KV memory, as in vLLM
 /// (the version and what differs from it: [`crate::llm::engine`]). Settings have vLLM's names.
@@ -32,11 +38,28 @@ pub struct LlmConfig {
     /// `config.json`, relative to the scenario's file: what ends in `.json` is a path.
     pub model: String,
     /// The GPU, by its id in the catalogue, such as `h100-sxm`, or a CPU host such as
-    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM.
-    pub gpu: String,
+    /// `cpu-m7i-metal-48xl`, which keeps weights and KV cache in its RAM. Either this or `device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// A GPU that the pool shares with others, by its name under `devices`, in place of GPUs of its own.
+    /// All replicas are on it, each a process with its own memory and, with MIG, its own slice: give each no
+    /// more of the memory than its part (`gpu_memory_utilization`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// On a device with MIG, the profile of a replica's slice, such as `3g.40gb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_profile: Option<String>,
+    /// On a device with MPS, the most of the GPU that a replica may use, in percent. Default: 100, as in MPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_thread_percentage: Option<Number>,
     /// GPUs that each replica is split over: 1, 2, 4 or 8. Default: 1.
     #[serde(default = "one")]
     pub tensor_parallel: u32,
+    /// Stages that the layers of each replica are split over, each on `tensor_parallel` GPUs of its own: vLLM's
+    /// `pipeline_parallel_size`. As many steps are underway at once, and none is scheduled ahead of the tokens it
+    /// needs; the fast engine takes every step. Default: 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pipeline_parallel: u32,
     /// Replicas that share out the experts of a mixture-of-experts model among them: 1, 2, 4 or 8, with at most 8
     /// GPUs together. Each keeps attention, KV cache and requests of its own, as with vLLM's
     /// `data_parallel_size` and `enable_expert_parallel`; they are taken to be equally full. Default: 1.
@@ -92,6 +115,32 @@ pub struct LlmConfig {
     /// Whether a step is scheduled while the one before it runs. Default: true, as in vLLM since 0.14.0.
     #[serde(default = "yes")]
     pub async_scheduling: bool,
+    /// How sequences are put together: `continuous` (they join and leave at every step), or whole requests:
+    /// `static` (who waits goes when the engine is idle, and the batch of at most `max_num_seqs` runs until its
+    /// longest ends, as with FasterTransformer) or `dynamic` (the same, but a batch may wait for more to come, as
+    /// with Triton's dynamic batcher). The prompts of such a batch are one pass: `max_num_batched_tokens` then says
+    /// for how many tokens the activations have memory, and nothing else. Default: continuous.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batching: BatchingMode,
+    /// With `batching = "dynamic"`, when a batch goes. Default: at once, as Triton's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_batching: Option<DynamicBatching>,
+    /// Where the KV cache of a sequence is: `paged` (in blocks that are taken one by one) or `contiguous` (in one
+    /// run of a power of two blocks, reserved when the sequence is admitted; then no request is ever preempted,
+    /// and `enable_prefix_caching` has no effect). Default: paged, as in vLLM.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kv_allocation: KvAllocationMode,
+    /// With `kv_allocation = "contiguous"`, how much is reserved: `max` (`max_model_len` tokens), `pow2` (the
+    /// prompt, and the answer's length rounded up to a power of two) or `oracle` (prompt and answer exactly): the
+    /// variants of Orca that PagedAttention was compared with. Default: max.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
+    /// Speculative decoding. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculative: Option<SpeculativeConfig>,
+    /// LoRA adapters. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -106,12 +155,19 @@ pub struct LlmConfig {
     /// as in vLLM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How long a step takes.
     #[serde(default, skip_serializing_if = "TimingConfig::is_default")]
     pub timing: TimingConfig,
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {
@@ -151,8 +207,12 @@ impl LlmConfig {
     pub fn new(model: impl Into<String>, gpu: impl Into<String>) -> Self {
         Self {
             model: model.into(),
-            gpu: gpu.into(),
+            gpu: Some(gpu.into()),
+            device: None,
+            mig_profile: None,
+            active_thread_percentage: None,
             tensor_parallel: one(),
+            pipeline_parallel: one(),
             data_parallel_size: one(),
             precision: None,
             kv_precision: None,
@@ -168,10 +228,17 @@ impl LlmConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: yes(),
+            batching: BatchingMode::default(),
+            dynamic_batching: None,
+            kv_allocation: KvAllocationMode::default(),
+            reservation: None,
+            speculative: None,
+            lora: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
             queue_cap: None,
+            admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
         }
@@ -210,8 +277,15 @@ impl LlmConfig {
         }))
     }
 
-    fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
-        gpu(&self.gpu).map_err(|error| refused(error.into()))
+    /// The GPU of its own.
+    pub(super) fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
+        match &self.gpu {
+            Some(id) => gpu(id).map_err(|error| refused(error.into())),
+            None => {
+                Err(ConfigError::new(["gpu"], "no `gpu` is given")
+                    .help("expected a GPU, such as \"h100-sxm\""))
+            }
+        }
     }
 
     fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
@@ -230,6 +304,8 @@ impl LlmConfig {
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
             max_num_seqs: self.max_num_seqs.into(),
             kv_blocks: self.kv_blocks.map(u64::from),
+            more_weight_bytes: 0,
+            more_kv_bytes_per_token: 0,
         })
     }
 
@@ -238,8 +314,13 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name, a setting out of range, or a model that does not fit, with the key of the setting.
     pub fn memory(&self) -> Result<MemoryPlan, ConfigError> {
+        self.memory_on(self.gpu()?)
+    }
+
+    fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
-        MemoryPlan::new(self.gpu()?, &model, &self.memory_settings(&model)?).map_err(refused)
+        let settings = self.memory_settings(&model)?;
+        self.memory_with(gpu, &model, &settings, &self.beside(&model, &settings)?)
     }
 
     /// The time of a replica's steps.
@@ -247,24 +328,23 @@ impl LlmConfig {
     /// # Errors
     /// An unknown name or a setting out of range, with its key.
     pub fn step_function(&self) -> Result<StepFunction, ConfigError> {
-        let (gpu, model) = (self.gpu()?, self.model()?);
+        self.step_function_on(self.gpu()?, false)
+    }
+
+    fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
+        let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
         let hardware = Hardware {
             gpu,
+            is_slice,
             model: &model,
             precision: settings.precision,
             kv_precision: settings.kv_format(),
             placement: settings.placement(),
             async_scheduling: self.async_scheduling,
         };
-        self.timing.step_function(hardware).map_err(|error| match error {
-            // A coefficient that comes of the timing's figures.
-            HardwareError::OutOfRange { .. } => {
-                ConfigError::new(["timing", self.timing.figures()], error.to_string())
-            }
-            other => refused(other),
-        })
+        self.step_with(hardware, &self.beside(&model, &settings)?)
     }
 
     /// The settings of each replica's engine.
@@ -272,8 +352,13 @@ impl LlmConfig {
     /// # Errors
     /// As [`LlmConfig::memory`], and what no engine can run with.
     pub fn engine_config(&self) -> Result<EngineConfig, ConfigError> {
-        let memory = self.memory()?;
-        let context = self.model()?.max_context;
+        self.engine_config_with(&self.memory()?, self.gpu()?)
+    }
+
+    fn engine_config_with(&self, memory: &MemoryPlan, gpu: &Gpu) -> Result<EngineConfig, ConfigError> {
+        let model = self.model()?;
+        let beside = self.beside(&model, &self.memory_settings(&model)?)?;
+        let context = model.max_context;
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         if let Some(length) = self.max_model_len.filter(|length| *length > context) {
             let message = format!("max_model_len is {length}");
@@ -292,6 +377,11 @@ impl LlmConfig {
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
             num_cpu_blocks: 0,
+            pipeline_parallel_size: self.pipeline_parallel,
+            speculative: self.speculative.as_ref().map(SpeculativeConfig::speculation),
+            lora: self.lora.as_ref().map(|lora| lora.lora(beside.adapter_bytes, gpu)),
+            batching: self.batching()?,
+            kv_allocation: self.kv_allocation()?,
         };
         config.validate().map_err(engine_refused)?;
         Ok(config)
@@ -299,7 +389,11 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let (config, step) = (self.engine_config()?, self.step_function()?);
+        let place = self.place(scope)?;
+        let memory = self.memory_on(&place.gpu)?;
+        let config = self.engine_config_with(&memory, &place.gpu)?;
+        let step = self.step_function_on(&place.gpu, place.is_slice)?;
+        place.occupy(&memory, scope)?;
         if !replicas.is_multiple_of(self.data_parallel_size) {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
@@ -308,55 +402,73 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let front = Front::new(FrontSetup {
             replicas,
+            capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
-            prefix_room: Some(if self.enable_prefix_caching { cache } else { 0 }),
+            prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
         })?;
-        let (calibration, wake) = (step.badge(), nanos_ceil(step.wake()));
-        let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
-        let gpu = self.gpu()?;
-        let gpus = u64::from(replicas) * u64::from(self.tensor_parallel);
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        let adapters = self.lora.as_ref().map(LoraConfig::choice).transpose();
+        let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
+        let wake = nanos_ceil(step.wake());
+        let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
+        let gpus = match self.device {
+            Some(_) => 1,
+            None => u64::from(replicas) * u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel),
         };
         let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+        self.put_on_the_bill(&place.gpu, gpus, scope);
         Ok(Box::new(Pool::new(Setup {
             engine,
-            calibration,
+            step,
             wake,
             frontend: self.timing.frontend,
             replicas,
             gpus,
             front,
             queue_cap: self.queue_cap,
+            clients: place.clients,
+            adapters,
         })))
+    }
+
+    /// GPUs of its own; a device puts itself on the bill.
+    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) {
+        if self.device.is_some() {
+            return;
+        }
+        let (price, source) = match self.price_per_gpu_hour {
+            Some(price) => (price.per_hour(), "the scenario"),
+            None => (gpu.price_per_hour, gpu.price_source.as_str()),
+        };
+        let (cost, me) = scope.cost();
+        let kind = if gpu.is_host() { "host" } else { "gpu" };
+        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
     }
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
 fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    let budget = u64::from(config.max_num_batched_tokens);
+    // What is computed is in the cache from then on, and no token sees more than a sequence's.
+    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
+    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(tokens, budget),
+        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
+        ..Pass::default()
     };
-    match step.checked_ticks(&longest) {
-        Some(_) => Ok(()),
-        None => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
+    match step.stages().all(|stage| stage.checked_ticks(&longest).is_some()) {
+        true => Ok(()),
+        false => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
             .help("expected shares of the datasheet's figures, such as 0.8")),
     }
 }
 
 /// Puts an error at the key of the setting that it is about.
-fn refused(error: HardwareError) -> ConfigError {
+pub(super) fn refused(error: HardwareError) -> ConfigError {
     match error {
         HardwareError::UnknownName(error) => {
             ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
@@ -390,13 +502,23 @@ fn refused(error: HardwareError) -> ConfigError {
 
 fn engine_refused(error: engine::ConfigError) -> ConfigError {
     use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, OffloadWithoutCaching, TooFewBlocks, Zero,
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether,
+        OffloadWithoutCaching, PreferredTooLarge, ReservationTooLarge, TooFewBlocks, Zero,
     };
     let key = match error {
+        PreferredTooLarge { .. } => {
+            return ConfigError::new(["dynamic_batching", "preferred_batch_size"], error.to_string());
+        }
+        ReservationTooLarge { .. } => "max_model_len",
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
         OffloadWithoutCaching { .. } => "kv_offload",
+        HostBelowGpu { .. } => "lora",
+        NotTogether { other, .. } => match other {
+            "speculative decoding" => "speculative",
+            other => other,
+        },
     };
     ConfigError::new([key], error.to_string())
 }

@@ -34,6 +34,27 @@
 //!
 //! Without it a step is scheduled when the one before it has ended.
 //!
+//! # Speculative decoding
+//! A running sequence that decodes computes its last token and `num_speculative_tokens` drafts in a step, fewer
+//! where the budget or the model's context ends, and gets one token and those drafts that are accepted
+//! ([`Speculation`]). A running sequence takes blocks for `num_lookahead_tokens` slots beyond its step's tokens, an
+//! admission does not; blocks of rejected drafts are kept for the tokens that follow. Drafts behind a sequence's last
+//! token are computed in vain.
+//! Nothing is scheduled ahead, which in vLLM is so for all methods but EAGLE; with EAGLE the host's work still hides
+//! behind the GPU's, but places and blocks are free a step earlier than they would be.
+//! Tokens that come together count once between tokens, as they do in vLLM's metrics.
+//!
+//! # Pipeline parallelism
+//! With s stages s steps may be underway (`max_concurrent_batches`), and each takes one stage after the other. A
+//! sequence whose token is underway is left out of the steps behind; chunks of a prompt follow each other. Steps are
+//! scheduled when one ends, as many as there are tokens for: nothing evens out the batches of the stages. One that was
+//! preempted while a token of it is underway is not admitted again before it is there. A step's length in results
+//! is the time since the end of the step before.
+//!
+//! # LoRA adapters
+//! See [`Lora`]: who would need one adapter more than `max_loras` is passed over, and a step waits for the adapters
+//! that it needs. A preempted sequence waits in its old place in line, where vLLM puts it in front of those passed over.
+//!
 //! # Choices that the source leaves open, or that differ from it
 //! * **Prefill or decode.** All tokens known at an admission are prefill, also a last chunk of one token and
 //!   also a resumed sequence's own generated tokens; only the tokens that follow, one a step, are decode.
@@ -54,6 +75,10 @@
 //! host's memory ([`EngineConfig::num_cpu_blocks`]): a sequence then takes its blocks and waits outside of the
 //! batch until the KV is there ([`Output::loads`], [`Engine::loaded`]). Under FCFS it is in its old place in
 //! line then, behind those that were preempted.
+//! # Other ways
+//! [`Batching`] says who may join a batch and when, [`KvAllocation`] where keys and values are kept: with
+//! them an engine is one of those that came before vLLM (FasterTransformer behind a batcher, Orca). Their rules
+//! are in `batching.rs` and `reservation.rs`.
 //!
 //! # Time
 //! Steps last whole ticks of 1/1024 ns, and the next step begins at the very tick at which the one before
@@ -63,7 +88,9 @@
 //!
 //! # Two engines
 //! [`EngineKind::Stepwise`] takes every step and looks at every sequence in it. [`EngineKind::Fast`] works in
-//! closed form between the changes of the batch. They agree to the bit in every time, count and histogram;
+//! closed form between the changes of the batch; with speculative decoding it leaps over steps that are alike and
+//! looks at the batch between leaps, and with several stages or drawn acceptance it takes every step. They agree to
+//! the bit in every time, count and histogram;
 //! property tests hold them to it, and so can everybody (`engine = "stepwise"` in a scenario).
 //!
 //! # Example: the throughput of a constant batch
@@ -73,16 +100,14 @@
 //! ```
 //! use sim_core::time::SimTime;
 //! use sim_models::hardware::timing::{Calibration, Coefficients, StepFunction, TICKS_PER_NANO};
-//! use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+//! use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
 //! let base = 1_000_000 * TICKS_PER_NANO;
 //! let step = StepFunction::new(Coefficients { base, ..Default::default() }, Calibration::Datasheet)?;
 //! let mut engine = Engine::new(EngineKind::Fast, EngineConfig::new(100), step)?;
 //! let mut tally = Tally::default();
 //! let mut now = SimTime::ZERO;
 //! for key in 0..4 {
-//!     let prefix = Prefix::None;
-//!     let submission = Submission { key, prompt_tokens: 32, output_tokens: 10, priority: 0, prefix };
-//!     engine.submit(now, &submission, &mut tally)?;
+//!     engine.submit(now, &Submission::new(key, 32, 10), &mut tally)?;
 //! }
 //! engine.advance(now, &mut tally);
 //! while let Some(due) = engine.due() {
@@ -93,28 +118,39 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batching;
+mod buddy;
 mod clock;
 mod config;
 mod connector;
 mod fast;
 mod host;
+mod lora;
+mod reservation;
 mod sequence;
+mod speculation;
 mod stepwise;
 mod tally;
 
 #[cfg(test)]
 mod agreement;
+#[cfg(test)]
+mod closed_forms;
 
 use sim_core::time::SimTime;
 
 use crate::hardware::timing::StepFunction;
+pub use batching::{Batching, DynamicBatching};
 pub use clock::Pace;
 pub use config::{
     ConfigError, EngineConfig, EngineKind, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy,
 };
 pub use connector::{KvTransfer, Load};
 use fast::Fast;
+pub use lora::{AdapterCounts, Lora};
+pub use reservation::{KvAllocation, Reservation};
 pub use sequence::{Prefix, Rejection, SeqId, Submission};
+pub use speculation::Speculation;
 use stepwise::Stepwise;
 pub use tally::{Tally, Underway};
 
@@ -199,9 +235,12 @@ impl Engine {
     /// # Errors
     /// Settings that no engine can run with: see [`EngineConfig::validate`].
     pub fn new(kind: EngineKind, config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
+        let config = config.effective();
+        let steps_differ = config.pipeline_parallel_size > 1 || config.speculative.is_some();
         Ok(Self(match kind {
-            EngineKind::Fast => Inner::Fast(Box::new(Fast::new(config, step)?)),
-            EngineKind::Stepwise => Inner::Stepwise(Box::new(Stepwise::new(config, step)?)),
+            EngineKind::Fast if !steps_differ => Inner::Fast(Box::new(Fast::new(config, step)?)),
+            EngineKind::Fast => Inner::Stepwise(Box::new(Stepwise::new(config, step, true)?)),
+            EngineKind::Stepwise => Inner::Stepwise(Box::new(Stepwise::new(config, step, false)?)),
         }))
     }
 
@@ -211,13 +250,13 @@ impl Engine {
     }
 
     /// Whether no step is underway. With sequences waiting it wants to be [advanced](Engine::advance), once
-    /// all that arrives in this nanosecond is there.
+    /// all that arrives in this nanosecond is there; if a dynamic batch waits for others, it then stays idle.
     pub fn is_idle(&self) -> bool {
         either!(&self.0, engine => engine.is_idle())
     }
 
-    /// When the engine must be advanced next, if nothing happens before: none without a step underway, and
-    /// none if that is beyond what ticks (208 days of uninterrupted work) or times can count.
+    /// When the engine must be advanced next, if nothing happens before: none without a step underway (but for
+    /// a dynamic batch that waits for others no longer than until then), and none if that is beyond what ticks (208 days of uninterrupted work) or times can count.
     pub fn due(&self) -> Option<SimTime> {
         either!(&self.0, engine => engine.due())
     }
@@ -247,10 +286,7 @@ impl Engine {
         transfer: KvTransfer,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.submit(now, submission, transfer, tally),
-            Inner::Stepwise(engine) => engine.submit(submission, transfer),
-        }
+        either!(&mut self.0, engine => engine.submit(now, submission, transfer, tally))
     }
 
     /// What a sequence [loads](Output::loads) is there; if not `there`, it could not be had and will be
@@ -258,10 +294,7 @@ impl Engine {
     /// engine that is idle wants to be [advanced](Engine::advance) if something waits. False if nothing was
     /// awaited.
     pub fn loaded(&mut self, now: SimTime, id: SeqId, there: bool, tally: &mut Tally) -> bool {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.loaded(now, id, there, tally),
-            Inner::Stepwise(engine) => engine.loaded(id, there),
-        }
+        either!(&mut self.0, engine => engine.loaded(now, id, there, tally))
     }
 
     /// Whether the blocks of a [`KvTransfer::RemoteDecode`] sequence, which has ended, are kept. One that was
@@ -274,18 +307,12 @@ impl Engine {
     /// underway. Who waits for them in an idle engine wants it to be [advanced](Engine::advance). False if
     /// there are none.
     pub fn sent(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.sent(now, id, tally),
-            Inner::Stepwise(engine) => engine.sent(id),
-        }
+        either!(&mut self.0, engine => engine.sent(now, id, tally))
     }
 
     /// Ends a sequence early; false if it has ended already. See the [module](self) for what remains of it.
     pub fn abort(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.abort(now, id, tally),
-            Inner::Stepwise(engine) => engine.abort(id),
-        }
+        either!(&mut self.0, engine => engine.abort(now, id, tally))
     }
 
     /// Takes the engine over all boundaries up to `now`; one that is idle begins to work.
@@ -304,18 +331,12 @@ impl Engine {
 
     /// Work takes another time from `now` on, that of the step underway as well.
     pub fn set_pace(&mut self, now: SimTime, pace: Pace, tally: &mut Tally) {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.set_pace(now, pace, tally),
-            Inner::Stepwise(engine) => engine.set_pace(now, pace),
-        }
+        either!(&mut self.0, engine => engine.set_pace(now, pace, tally));
     }
 
     /// Counts in `tally` all that has ended at `now`, so that it can be read or forgotten.
     pub fn settle(&mut self, now: SimTime, tally: &mut Tally) {
-        match &mut self.0 {
-            Inner::Fast(engine) => engine.settle(now, tally),
-            Inner::Stepwise(_) => {}
-        }
+        either!(&mut self.0, engine => engine.settle(now, tally));
     }
 
     /// A crash: the steps underway, all sequences and the cache are lost. Returns the callers' names of the
@@ -329,7 +350,8 @@ impl Engine {
         either!(&self.0, engine => engine.underway(now))
     }
 
-    /// Sequences in the batch, with those aborted in the step underway.
+    /// Sequences in the batch, with those aborted in the step underway and, where a batch ends as a whole, those
+    /// that have all their tokens.
     pub fn running(&self) -> u32 {
         either!(&self.0, engine => engine.running())
     }
@@ -341,10 +363,7 @@ impl Engine {
 
     /// The load at `now`, which may lie between two boundaries.
     pub fn observe(&self, now: SimTime) -> EngineState {
-        match &self.0 {
-            Inner::Fast(engine) => engine.observe(now),
-            Inner::Stepwise(engine) => engine.observe(),
-        }
+        either!(&self.0, engine => engine.observe(now))
     }
 
     /// Checks all invariants: O(blocks).

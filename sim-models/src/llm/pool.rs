@@ -4,7 +4,8 @@
 //! The engines keep their own time ([`engine`](super::engine)) and say when something will be seen of them
 //! next. One event of the pool waits for the earliest of them, in [`Phase::StepEnd`]: before all else of its
 //! nanosecond, so a call that arrives in the nanosecond of a boundary waits for a later one. Replicas that
-//! are due in the same nanosecond are gone through in their order, however early each was known to be due.
+//! are due in the same nanosecond are gone through in their order, however early each was known to be due. A
+//! dynamic batch that waits for others is due when it has waited long enough.
 //!
 //! A call that finds a replica idle makes it begin a step in the same nanosecond, by an event in
 //! [`Phase::Timer`]: behind all replies and arrivals of that instant, so that all simultaneous calls join
@@ -13,25 +14,32 @@
 //!
 //! The API server, where it takes time, holds each call before it is sent to a replica.
 
+mod dues;
 mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
+use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
+use dues::Dues;
 use replica::{Load as ReplicaLoad, Replica};
 
-use super::engine::{Engine, Pace, Rejection, SeqId, Submission};
-use super::report::{Facts, Measures};
+use super::adapters::Choice;
+use super::engine::{Engine, Rejection, SeqId, Speculation, Submission, Tally};
+use super::report::{Facts, Measures, of_features};
+use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::pool::{Front, PoolReport, Signal};
+use crate::device::ClientId;
+use crate::hardware::timing::StepFunction;
+use crate::measure::Measure;
+use crate::pool::{EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -48,8 +56,8 @@ const IN_FRONT_END: u64 = u64::MAX - 1;
 pub(super) struct Setup {
     /// The engine of every replica, without work.
     pub(super) engine: Engine,
-    /// How far its step times can be trusted, in words.
-    pub(super) calibration: String,
+    /// The time of its steps.
+    pub(super) step: StepFunction,
     /// How long an idle engine takes to begin a step.
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
@@ -58,6 +66,9 @@ pub(super) struct Setup {
     pub(super) gpus: u64,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
+    pub(super) adapters: Option<Choice>,
+    /// Each replica's name on the GPU that they share; none with GPUs of their own.
+    pub(super) clients: Vec<ClientId>,
 }
 
 /// A call in an engine.
@@ -71,13 +82,18 @@ struct Active {
 pub(super) struct Pool {
     replicas: Vec<Replica>,
     /// When replicas are due.
-    due: BTreeSet<(SimTime, u32)>,
+    due: Dues,
     /// The event that waits for the first of them.
     alarm: Option<(SimTime, EventHandle)>,
     front: Front,
     queue_cap: Option<NonZeroU32>,
     wake: SimDuration,
     frontend: FrontEnd,
+    sharing: Sharing,
+    /// Which LoRA adapter calls ask for, if there are any.
+    adapters: Option<Choice>,
+    /// Whether the acceptance of drafts is drawn.
+    drawn: bool,
     active: Slab<Active>,
     /// Over all replicas.
     load: ReplicaLoad,
@@ -87,7 +103,8 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, calibration, wake, frontend, replicas, gpus, front, queue_cap } = setup;
+        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters } =
+            setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -95,16 +112,22 @@ impl Pool {
             kv_blocks: config.num_blocks,
             usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
-            calibration,
+            calibration: step.badge(),
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            step,
         };
         Self {
             replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            due: BTreeSet::new(),
+            due: Dues::new(replicas),
             alarm: None,
             front,
             queue_cap,
             wake,
             frontend,
+            sharing: Sharing::new(clients),
+            adapters,
+            drawn: config.speculative.as_ref().is_some_and(Speculation::is_drawn),
             active: Slab::default(),
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
@@ -116,23 +139,24 @@ impl Pool {
     fn note(&mut self, index: usize, ctx: &mut Ctx) {
         let now = ctx.now();
         let replica = &mut self.replicas[index];
+        self.sharing.note(index, &mut replica.engine, &mut self.measures.tallies[index], ctx);
         let (old, new) = replica.note();
         self.load.replace((old, new));
         let due = replica.engine.due();
         let before = std::mem::replace(&mut replica.due, due);
         if before != due {
-            before.map(|at| self.due.remove(&(at, index as u32)));
-            due.map(|at| self.due.insert((at, index as u32)));
+            self.due.set(index, due);
             self.set_alarm(ctx);
         }
         self.front.note(index, new.waiting, new.running, now);
+        let in_front = ctx.waiting_in_front();
         let meter = ctx.meter();
-        meter.queue.set(now, self.load.waiting + self.front.held());
+        meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
         meter.busy.set(now, self.load.running);
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let first = self.due.first().map(|(at, _)| *at);
+        let first = self.due.soonest();
         if self.alarm.map(|(at, _)| at) == first {
             return;
         }
@@ -168,10 +192,21 @@ impl Pool {
             }
         }
         for key in &output.admitted {
-            let arrived_at = ctx.call(CallId::from_bits(*key)).arrived_at;
-            ctx.meter().wait.record(now.since(arrived_at).as_nanos());
+            ctx.began(CallId::from_bits(*key));
         }
         self.note(index, ctx);
+    }
+
+    /// What the pool and each of its engines have measured.
+    fn measured(&self, now: SimTime) -> (LlmReport, Vec<EngineFigures>) {
+        let mut tallies = self.measures.tallies.clone();
+        let mut underway = Vec::with_capacity(self.replicas.len());
+        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
+            let mut engine = replica.engine.clone();
+            engine.settle(now, tally);
+            underway.push(engine.underway(now));
+        }
+        self.measures.report(&tallies, &underway, &self.facts, now)
     }
 
     /// Sends a call that has passed the API server to a replica, or refuses it.
@@ -182,7 +217,9 @@ impl Pool {
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
             Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. }) => &mut rejected.exceeds_cache,
+            Reason::Engine(Rejection::ExceedsCache { .. } | Rejection::ExceedsReservation { .. }) => {
+                &mut rejected.exceeds_cache
+            }
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
         self.front.reply(call, Reply::REJECTED, ctx);
@@ -194,6 +231,7 @@ impl Pool {
         if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
+        let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
         let request = ctx.request(call);
         let submission = Submission {
             key: call.to_bits(),
@@ -201,6 +239,8 @@ impl Pool {
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
+            adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
+            luck,
         };
         let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
         let key = self.active.insert(Active { replica: index as u32, sequence });
@@ -234,6 +274,9 @@ fn event_data(index: usize, generation: u32) -> u64 {
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
         self.front.start(ctx);
+        if let Some(adapters) = &mut self.adapters {
+            adapters.start(ctx);
+        }
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
@@ -288,17 +331,18 @@ impl Component for Pool {
             return;
         }
         self.alarm = None;
-        while let Some((_, index)) = self.due.first().copied().filter(|(at, _)| *at <= ctx.now()) {
-            self.advance(index as usize, ctx);
+        while let Some(index) = self.due.first_by(ctx.now()) {
+            self.advance(index, ctx);
         }
         self.set_alarm(ctx);
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        let Self { front, replicas, active, measures, .. } = self;
+        let Self { front, replicas, active, measures, sharing, .. } = self;
         if let Fault::Slow { factor } = *fault {
-            for (replica, tally) in replicas.iter_mut().zip(&mut measures.tallies) {
-                replica.engine.set_pace(ctx.now(), Pace::slowed(factor), tally);
+            sharing.slowed = factor;
+            for (index, (replica, tally)) in replicas.iter_mut().zip(&mut measures.tallies).enumerate() {
+                replica.engine.set_pace(ctx.now(), sharing.pace(index), tally);
             }
         }
         let broken = front.on_fault(fault, ctx, |index, ctx| {
@@ -315,6 +359,15 @@ impl Component for Pool {
         }
     }
 
+    fn on_rate_change(&mut self, client: ClientId, ctx: &mut Ctx) {
+        let Some(index) = self.sharing.replica_of(client) else { return };
+        // A step that ends in this nanosecond ends before the change.
+        if self.replicas[index].due.is_some_and(|due| due <= ctx.now()) {
+            self.advance(index, ctx);
+        }
+        self.note(index, ctx);
+    }
+
     fn observe(&self, now: SimTime) -> Signals {
         let ReplicaLoad { waiting, running } = self.load;
         let used = |replica: &Replica| u64::from(replica.engine.observe(now).used_blocks);
@@ -325,20 +378,40 @@ impl Component for Pool {
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
-        let mut tallies = self.measures.tallies.clone();
-        let mut underway = Vec::with_capacity(self.replicas.len());
-        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
-            let mut engine = replica.engine.clone();
-            engine.settle(now, tally);
-            underway.push(engine.underway(now));
-        }
-        let mut report = self.measures.report(&tallies, &underway, &self.facts, now);
+        let (mut report, _) = self.measured(now);
         report.rejected.no_replica = self.front.report(now).no_replica;
         Some(report)
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        Some(self.front.report(now))
+        let mut report = self.front.report(now);
+        let (pool, engines) = self.measured(now);
+        report.calibration = Some(pool.calibration);
+        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
+            replica.engine = Some(engine);
+        }
+        Some(report)
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        let (report, _) = self.measured(now);
+        let room = "tokens that the KV memory of a replica has room for";
+        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
+                       sequences share blocks";
+        let mut measures = self.front.measures(now);
+        measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
+        measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        let config = self.replicas[0].engine.config();
+        if config.speculative.is_some() || config.lora.is_some() {
+            let mut all = Tally::default();
+            for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
+                let mut tally = tally.clone();
+                replica.engine.clone().settle(now, &mut tally);
+                all.add(&tally);
+            }
+            measures.extend(of_features(config, &all));
+        }
+        measures
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

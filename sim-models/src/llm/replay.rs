@@ -3,7 +3,7 @@
 use sim_core::time::{SimDuration, SimTime};
 
 use super::FrontEnd;
-use super::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+use super::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
 use crate::hardware::timing::{StepFunction, nanos_ceil};
 
 /// A recorded request.
@@ -57,17 +57,16 @@ impl Replica {
         // When an engine that was idle begins a step.
         let mut waking: Option<SimTime> = None;
         loop {
-            let boundary = engine.due().or(waking);
+            let boundary = engine.due().into_iter().chain(waking).min();
             let next = arrivals.peek().map(|(at, _)| *at);
             // As in a pool: a boundary comes before the arrivals of its nanosecond, a waking after them.
             let arrives = match (next, boundary) {
-                (Some(at), Some(boundary)) => at < boundary || at == boundary && waking.is_some(),
+                (Some(at), Some(boundary)) => at < boundary || waking == Some(at),
                 (next, _) => next.is_some(),
             };
             if arrives && let Some((now, index)) = arrivals.next() {
                 let Recorded { prompt_tokens, output_tokens, .. } = requests[index];
-                let (key, prefix) = (index as u64, Prefix::None);
-                let submission = Submission { key, prompt_tokens, output_tokens, priority: 0, prefix };
+                let submission = Submission::new(index as u64, prompt_tokens, output_tokens);
                 engine
                     .submit(now, &submission, &mut tally)
                     .map_err(|reason| format!("request {index}: {reason}"))?;

@@ -3,8 +3,10 @@
 use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
-use super::engine::{Tally, Underway};
-use crate::hardware::timing::TICKS_PER_NANO;
+use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
+use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
+use crate::measure::Measure;
+use crate::pool::{EngineFigures, KvFigures};
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +17,7 @@ pub struct Rejected {
     pub no_replica: u64,
     /// Prompt and answer together are longer than `max_model_len`.
     pub exceeds_model: u64,
-    /// Even alone it would not fit into the KV cache.
+    /// Even alone it, or what is reserved for it, would not fit into the KV cache.
     pub exceeds_cache: u64,
 }
 
@@ -26,32 +28,9 @@ impl Rejected {
     }
 }
 
-/// One replica of an LLM pool in the measured part of the run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LlmReplica {
-    /// Share of its KV blocks in use, averaged over time.
-    pub kv_use_mean: f64,
-    /// The largest share of its KV blocks that was ever in use.
-    pub kv_use_max: f64,
-    /// Steps.
-    pub steps: u64,
-    /// Mean length of a step, in nanoseconds; none without steps.
-    pub step_time_mean: Option<f64>,
-    /// Sequences in a step, averaged over the time in steps; none without steps.
-    pub batch_mean: Option<f64>,
-    /// Preemptions.
-    pub preemptions: u64,
-    /// Tokens that admitted sequences found in the prefix cache.
-    pub prefix_hit_tokens: u64,
-    /// Tokens that they looked for.
-    pub prefix_query_tokens: u64,
-}
-
 /// What an LLM pool measured in the measured part of the run. Work is counted when its step ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlmReport {
-    /// Replicas, whether up or not.
-    pub replicas: Vec<LlmReplica>,
     /// GPUs of all replicas.
     pub gpus: u64,
     /// Share of the time that the GPUs were in a step.
@@ -65,12 +44,26 @@ pub struct LlmReport {
     pub kv_use_mean: f64,
     /// The largest share of one replica's KV blocks that was ever in use.
     pub kv_use_max: f64,
+    /// Tokens that the sequences of a step have in the KV cache over the token slots of the blocks in use, both
+    /// averaged over the time in steps: the rest is reserved for nothing yet, or for nothing ever. Above 1 where
+    /// sequences share blocks. None without steps.
+    pub kv_utilization: Option<f64>,
     /// Steps.
     pub steps: u64,
     /// Mean length of a step, in nanoseconds; none without steps.
     pub step_time_mean: Option<f64>,
     /// Sequences in a step, averaged over the time in steps; none without steps.
     pub batch_mean: Option<f64>,
+    /// The most sequences in a step, `max_num_seqs`.
+    pub max_num_seqs: u32,
+    /// Tokens computed in a step, on average; none without steps.
+    pub step_tokens_mean: Option<f64>,
+    /// The most tokens in a step, `max_num_batched_tokens`.
+    pub max_num_batched_tokens: u32,
+    /// How many times as long an average step would take with twice as many sequences, tokens and context: near
+    /// 1 where it is bound by reading the weights and by what every step costs, so that larger batches pay; near
+    /// 2 where it is bound by computing and by reading contexts. None without steps.
+    pub doubling: Option<f64>,
     /// Preemptions: sequences whose KV blocks were taken away.
     pub preemptions: u64,
     /// Tokens that admitted sequences found in the prefix cache.
@@ -89,14 +82,45 @@ pub struct LlmReport {
     pub calibration: String,
 }
 
+/// What an engine with drafts or adapters measured beside the report.
+pub(super) fn of_features(config: &EngineConfig, tally: &Tally) -> Vec<Measure> {
+    let mut all = Vec::new();
+    if config.speculative.is_some() {
+        let Tally { draft_tokens, accepted_tokens, .. } = *tally;
+        all.push(Measure::share(
+            "draft_acceptance_ratio",
+            accepted_tokens,
+            draft_tokens,
+            "accepted drafts by drafts",
+        ));
+        all.push(Measure::count("draft_tokens", draft_tokens, "drafted tokens that were verified"));
+    }
+    if config.lora.is_some() {
+        let AdapterCounts { hits, copies, reads, ticks } = tally.adapters;
+        let seconds = ticks as f64 / (TICKS_PER_NANO as f64 * 1e9);
+        all.extend([
+            Measure::share(
+                "adapter_hit_ratio",
+                hits,
+                hits + copies,
+                "admissions that found their adapter on the GPU",
+            ),
+            Measure::count("adapter_loads", copies, "adapters copied to the GPU"),
+            Measure::count("adapter_reads", reads, "adapters read from disk"),
+            Measure::new("adapter_wait_s", seconds, "time that steps waited for adapters"),
+        ]);
+    }
+    all
+}
+
 /// Collects the report.
 #[derive(Debug)]
 pub(super) struct Measures {
     /// What the engine of each replica counts.
     pub(super) tallies: Vec<Tally>,
     /// For each replica the time in the step underway when the measured part began, and the same times its
-    /// KV blocks.
-    before: Vec<(u128, u128)>,
+    /// KV blocks and times its tokens.
+    before: Vec<[u128; 3]>,
     /// When the measured part began.
     since: SimTime,
     pub(super) rejected: Rejected,
@@ -112,12 +136,33 @@ pub(super) struct Facts {
     pub(super) usable_blocks: u32,
     pub(super) block_size: u32,
     pub(super) calibration: String,
+    pub(super) max_num_seqs: u32,
+    pub(super) max_num_batched_tokens: u32,
+    pub(super) step: StepFunction,
 }
 
-/// Time in the step underway, and the same times its KV blocks.
-fn integrals(step: Underway) -> (u128, u128) {
+impl Facts {
+    /// See [`LlmReport::doubling`]. The attention of prefills, of which sums are not kept, is left out.
+    fn doubling(&self, tally: &Tally) -> Option<f64> {
+        let context = tally.token_ticks as f64 / tally.ticks as f64;
+        let (batch, tokens) = (batch_mean(tally)?, step_tokens_mean(tally)?);
+        let time = |times: f64| {
+            let pass = Pass {
+                sequences: (times * batch).round() as u64,
+                new_tokens: (times * tokens).round() as u64,
+                decode_context: (times * context).round() as u64,
+                ..Pass::default()
+            };
+            self.step.checked_ticks(&pass).map(|ticks| ticks as f64)
+        };
+        Some(time(2.0)? / time(1.0)?)
+    }
+}
+
+/// Time in the step underway, and the same times its KV blocks and times its tokens.
+fn integrals(step: Underway) -> [u128; 3] {
     let ticks = u128::from(step.ticks);
-    (ticks, ticks * u128::from(step.blocks))
+    [ticks, ticks * u128::from(step.blocks), ticks * u128::from(step.tokens)]
 }
 
 fn step_time_mean(tally: &Tally) -> Option<f64> {
@@ -128,11 +173,15 @@ fn batch_mean(tally: &Tally) -> Option<f64> {
     (tally.steps > 0).then(|| tally.sequence_ticks as f64 / tally.ticks as f64)
 }
 
+fn step_tokens_mean(tally: &Tally) -> Option<f64> {
+    (tally.steps > 0).then(|| (tally.prompt_tokens + tally.output_tokens) as f64 / tally.steps as f64)
+}
+
 impl Measures {
     pub(super) fn new(replicas: u32) -> Self {
         Self {
             tallies: vec![Tally::default(); replicas as usize],
-            before: vec![(0, 0); replicas as usize],
+            before: vec![[0; 3]; replicas as usize],
             since: SimTime::ZERO,
             rejected: Rejected::default(),
         }
@@ -146,48 +195,58 @@ impl Measures {
         self.rejected = Rejected::default();
     }
 
-    /// What was measured until `now`, when these steps are underway.
+    /// What was measured until `now`, when these steps are underway: by the pool, and by each replica.
     pub(super) fn report(
         &self,
         tallies: &[Tally],
         underway: &[Underway],
         facts: &Facts,
         now: SimTime,
-    ) -> LlmReport {
+    ) -> (LlmReport, Vec<EngineFigures>) {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
         let usable = f64::from(facts.usable_blocks);
-        let (mut all, mut busy, mut held, mut most) = (Tally::default(), 0, 0, 0);
+        let (mut all, mut busy, mut held, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0);
         let mut replicas = Vec::with_capacity(tallies.len());
         for ((tally, step), before) in tallies.iter().zip(underway).zip(&self.before) {
-            let (time, blocks) = integrals(*step);
-            let block_ticks = tally.block_ticks + blocks - before.1;
+            let [time, blocks, tokens] = integrals(*step);
+            let block_ticks = tally.block_ticks + blocks - before[1];
             let blocks_max = tally.blocks_max.max(step.blocks);
-            busy += tally.ticks + tally.lost_ticks + time - before.0;
+            let ticks = tally.ticks + tally.lost_ticks + time - before[0];
+            busy += ticks;
             held += block_ticks;
+            filled += tally.token_ticks + tokens - before[2];
             most = most.max(blocks_max);
             all.add(tally);
-            replicas.push(LlmReplica {
-                kv_use_mean: share(block_ticks, usable),
-                kv_use_max: f64::from(blocks_max) / usable,
+            replicas.push(EngineFigures {
+                busy: share(ticks, 1.0),
                 steps: tally.steps,
                 step_time_mean: step_time_mean(tally),
                 batch_mean: batch_mean(tally),
-                preemptions: tally.preemptions,
-                prefix_hit_tokens: tally.prefix_hit_tokens,
-                prefix_query_tokens: tally.prefix_query_tokens,
+                kv: Some(KvFigures {
+                    use_mean: share(block_ticks, usable),
+                    use_max: f64::from(blocks_max) / usable,
+                    preemptions: tally.preemptions,
+                    prefix_hit_tokens: tally.prefix_hit_tokens,
+                    prefix_query_tokens: tally.prefix_query_tokens,
+                }),
             });
         }
-        LlmReport {
+        let pool = LlmReport {
             gpu_busy: share(busy, facts.replicas.into()),
             gpus: facts.gpus,
             kv_blocks: facts.kv_blocks,
             kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
             kv_use_mean: share(held, f64::from(facts.replicas) * usable),
             kv_use_max: f64::from(most) / usable,
+            kv_utilization: (held > 0).then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),
+            max_num_seqs: facts.max_num_seqs,
+            step_tokens_mean: step_tokens_mean(&all),
+            max_num_batched_tokens: facts.max_num_batched_tokens,
+            doubling: facts.doubling(&all),
             preemptions: all.preemptions,
             prefix_hit_tokens: all.prefix_hit_tokens,
             prefix_query_tokens: all.prefix_query_tokens,
@@ -196,7 +255,7 @@ impl Measures {
             itl: all.itl,
             rejected: self.rejected,
             calibration: facts.calibration.clone(),
-            replicas,
-        }
+        };
+        (pool, replicas)
     }
 }

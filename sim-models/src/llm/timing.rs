@@ -86,6 +86,8 @@ impl FrontEnd {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hardware<'a> {
     pub(super) gpu: &'a Gpu,
+    /// Whether it is a part of the GPU of that name, of which no profile was taken.
+    pub(super) is_slice: bool,
     pub(super) model: &'a Model,
     pub(super) precision: Precision,
     pub(super) kv_precision: Precision,
@@ -130,8 +132,9 @@ impl TimingConfig {
 
     /// The step function of a model on its GPUs.
     pub(super) fn step_function(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
-        let Some(profile) = self.profile_for(hardware.gpu)? else { return self.datasheet_step(hardware) };
-        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling } = hardware;
+        let profile = if hardware.is_slice { None } else { self.profile_for(hardware.gpu)? };
+        let Some(profile) = profile else { return self.datasheet_step(hardware) };
+        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling, .. } = hardware;
         let step = StepFunction::from_profile(
             &profile,
             gpu,
@@ -180,7 +183,7 @@ impl TimingConfig {
     }
 
     fn datasheet_step(&self, hardware: Hardware) -> Result<StepFunction, HardwareError> {
-        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling } = hardware;
+        let Hardware { gpu, model, precision, kv_precision, placement, async_scheduling, .. } = hardware;
         let efficiency = Efficiency { async_scheduling, ..self.efficiency };
         match &self.fitted {
             None => StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, &efficiency),

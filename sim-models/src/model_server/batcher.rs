@@ -255,6 +255,14 @@ impl Batcher {
         }
     }
 
+    /// All leave.
+    pub(super) fn clear(&mut self) -> Vec<Key> {
+        let mut all = Vec::with_capacity(self.requests);
+        self.take(usize::MAX, &mut all);
+        self.worth_a_look = 0;
+        all
+    }
+
     /// When the next request will have waited too long: [`SimTime::MAX`] for never.
     pub(super) fn next_expiry(&self) -> SimTime {
         // Triton compares with "later than": at the very end of its time a request may still go.

@@ -1,18 +1,23 @@
 //! The `model_server` component in a scenario, and the way from there to a server.
 
+mod batching;
+
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::batcher::{Batcher, Policy, Rules};
+use super::batcher::Rules;
+pub use batching::{Batching, DynamicBatchingConfig, QueuePolicyConfig, TimeoutAction};
+
 use super::execution::Execution;
+use super::replica::{Replica, Shared};
 use super::report::ModelServerReport;
 use super::roofline::{Served, is_ranking};
-use super::server::{Server, Setup};
+use super::server::Server;
+use crate::admission::AdmissionConfig;
 use crate::component::Component;
 use crate::cost::Price;
 use crate::device::{ClientId, Placement, Rate};
@@ -20,13 +25,13 @@ use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{self, Gpu, is_model_file};
 use crate::hardware::precision::Precision;
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::slab::Slab;
 use crate::system::Scope;
 use crate::units::{Bytes, HourlyPrice, Number, NumberDist, Probability, Time, TimeDist};
 
 /// The most instances of a server: a bound on the memory of a simulation (assumption).
 const MAX_INSTANCES: u32 = 4096;
-/// The most priority levels: there are no more classes.
-const MAX_LEVELS: u32 = 255;
 /// What the host and the launch of kernels add to an execution of a catalogue model. Assumption.
 const OVERHEAD_US: f64 = 100.0;
 
@@ -71,17 +76,29 @@ pub struct ModelServerConfig {
     /// With static batching, how long the first waits for the batch to fill. Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_timeout: Option<Time>,
-    /// The most calls that wait, at least 1; who comes then is rejected. Default: no bound. With dynamic
+    /// The most calls that wait, in a pool at each replica, at least 1; who comes then is rejected. Default: no bound. With dynamic
     /// batching its `max_queue_size` takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_cap: Option<NonZeroU32>,
+    /// Which calls are turned away or wait in front. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Box<AdmissionConfig>>,
     /// How many copies of the model run at once, and on what.
     #[serde(default)]
     pub instance_group: InstanceGroupConfig,
+    /// Makes it a pool of so many replicas, each with its own queue, instances and GPUs. Default: no pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<NonZeroU32>,
+    /// How calls are spread over the replicas. Default: round_robin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Balancer>,
+    /// How it is learnt which replicas are well. Default: kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthConfig>,
     /// The GPU or CPU host, by its id in the catalogue, such as `l4` or `cpu-m7i-8xlarge`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// GPUs (or hosts) of its own, each with `instance_group.count` instances. Default: 1.
+    /// GPUs (or hosts) of its own, in a pool of each replica, each with `instance_group.count` instances. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<NonZeroU32>,
     /// A GPU that it shares with others, by its name under `devices`, in place of one of its own.
@@ -133,76 +150,6 @@ pub enum Bound {
     Compute,
     /// Memory bandwidth.
     Memory,
-}
-
-/// How calls are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Batching {
-    /// Every call on its own.
-    #[default]
-    None,
-    /// A batch goes when it is full.
-    Static,
-    /// Triton's dynamic batcher.
-    Dynamic,
-}
-
-/// Triton's `dynamic_batching` (`ModelDynamicBatching` in `model_config.proto`).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DynamicBatchingConfig {
-    /// Batch sizes that go at once, in items. Default: `max_batch_size`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub preferred_batch_size: Vec<NonZeroU32>,
-    /// How long the oldest call waits for others while an instance is idle, in microseconds. Default: 0.
-    #[serde(default)]
-    pub max_queue_delay_microseconds: u64,
-    /// Whether replies leave in the order in which calls went into batches. Default: false.
-    #[serde(default)]
-    pub preserve_ordering: bool,
-    /// Number of levels, of which 1 is served first; a call's class, counted from 1, is its level. Default: 0,
-    /// one level for all.
-    #[serde(default)]
-    pub priority_levels: u32,
-    /// The level of classes beyond `priority_levels`. Default: 0; to be given with levels.
-    #[serde(default)]
-    pub default_priority_level: u32,
-    /// The queue of levels without a policy of their own.
-    #[serde(default)]
-    pub default_queue_policy: QueuePolicyConfig,
-    /// The queues of some levels, by level.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub priority_queue_policy: IndexMap<String, QueuePolicyConfig>,
-}
-
-/// Triton's `ModelQueuePolicy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QueuePolicyConfig {
-    /// What becomes of a call that has waited longer than its timeout. Default: REJECT.
-    #[serde(default)]
-    pub timeout_action: TimeoutAction,
-    /// Longest wait of a call, in microseconds. Default: 0, no timeout.
-    #[serde(default)]
-    pub default_timeout_microseconds: u64,
-    /// Whether a caller with less patience shortens its timeout (one of 0 stays none). Default: false.
-    #[serde(default)]
-    pub allow_timeout_override: bool,
-    /// The most calls that wait; who comes then is rejected. Default: 0, no bound.
-    #[serde(default)]
-    pub max_queue_size: u32,
-}
-
-/// What becomes of a call that has waited too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum TimeoutAction {
-    /// It is rejected.
-    #[default]
-    Reject,
-    /// It goes behind all calls of its level that are in time.
-    Delay,
 }
 
 /// Triton's `instance_group`.
@@ -262,29 +209,32 @@ impl ModelServerConfig {
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         self.check_keys()?;
         let rules = self.rules()?;
+        let replicas = self.replicas.map_or(1, NonZeroU32::get);
+        let own_gpus = if self.gpu.is_some() { self.gpus.unwrap_or(one()).get() } else { 0 };
+        let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
+        let front = self.front(replicas, instances)?;
+        let all = u64::from(instances) * u64::from(replicas);
+        if all > MAX_INSTANCES.into() {
+            return Err(ConfigError::new(["instance_group", "count"], format!("there are {all} instances"))
+                .help(format!("expected at most {MAX_INSTANCES}")));
+        }
         let hardware = self.hardware(scope)?;
         let (execution, speed, calibration) = self.execution(&hardware)?;
         let memory = self.memory_bytes(&hardware)?;
-        let own_gpus = if self.gpu.is_some() { hardware.clients.len() as u32 } else { 0 };
-        let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
-        if instances > MAX_INSTANCES {
-            return Err(ConfigError::new(
-                ["instance_group", "count"],
-                format!("there are {instances} instances"),
-            )
-            .help(format!("expected at most {MAX_INSTANCES}")));
+        let mut clients = vec![hardware.clients.clone()];
+        for _ in 1..replicas {
+            clients.push(self.hardware(scope)?.clients);
         }
-        for client in &hardware.clients {
+        for client in clients.iter().flatten() {
             scope.devices().0.occupy(*client, memory, speed)?;
         }
-        self.put_on_the_bill(&hardware, instances, scope);
-        scope.meter().capacity.set(SimTime::ZERO, instances.into());
+        self.put_on_the_bill(&hardware, u64::from(own_gpus) * u64::from(replicas), all, scope);
+        scope.meter().capacity.set(SimTime::ZERO, all);
         let items = self.items_per_request.build();
         let dynamic = self.dynamic();
         let priority = (dynamic.priority_levels > 0)
             .then_some((dynamic.priority_levels, dynamic.default_priority_level));
-        Ok(Box::new(Server::new(Setup {
-            batcher: Batcher::new(rules),
+        let shared = Shared {
             max_batch_size: self.max_batch_size.get().into(),
             execution,
             items: items.map_err(|error| ConfigError::new(["items_per_request"], error.to_string()))?,
@@ -292,9 +242,39 @@ impl ModelServerConfig {
             queue_cap: self.queue_cap.map(NonZeroU32::get),
             priority,
             preserve_ordering: dynamic.preserve_ordering,
-            gpus: hardware.clients,
-            report: ModelServerReport::new(instances, own_gpus, self.device.clone(), calibration),
-        })))
+            report: ModelServerReport::new(all as u32, own_gpus * replicas, calibration),
+            slow: 1.0,
+            jobs: Slab::default(),
+            batches: Slab::default(),
+            spare: Vec::new(),
+        };
+        let replica =
+            |(index, clients): (u32, &Vec<ClientId>)| Replica::new(index, rules.clone(), instances, clients);
+        let replicas = (0..).zip(&clients).map(replica).collect();
+        Ok(Box::new(Server::new(shared, replicas, front, self.replicas.is_some())))
+    }
+
+    /// The front of replicas with so many instances each.
+    fn front(&self, replicas: u32, instances: u32) -> Result<Front, ConfigError> {
+        if self.replicas.is_none() {
+            let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
+            if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
+                return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
+                    .help("expected `replicas` beside it, such as `replicas = 3`"));
+            }
+        }
+        let health = match (&self.health, self.replicas) {
+            (Some(health), _) => health.clone(),
+            (None, Some(_)) => HealthConfig::kubernetes(),
+            (None, None) => HealthConfig::none(),
+        };
+        Front::new(FrontSetup {
+            replicas,
+            capacity: instances.into(),
+            balancer: &self.balancer.clone().unwrap_or_default(),
+            health: &health,
+            prefix_room: None,
+        })
     }
 
     fn dynamic(&self) -> DynamicBatchingConfig {
@@ -398,10 +378,6 @@ impl ModelServerConfig {
             (Some(id), _) => {
                 let gpu = catalogue::gpu(id).map_err(|error| refused(error.into()))?;
                 let count = self.gpus.unwrap_or(one()).get();
-                if count > MAX_INSTANCES {
-                    return Err(ConfigError::new(["gpus"], format!("gpus is {count}"))
-                        .help(format!("expected at most {MAX_INSTANCES}")));
-                }
                 let clients = (0..count).map(|_| devices.own(me, name, gpu)).collect();
                 Ok(whole(Some(gpu.clone()), clients))
             }
@@ -494,7 +470,7 @@ impl ModelServerConfig {
         }
     }
 
-    fn put_on_the_bill(&self, hardware: &Hardware, instances: u32, scope: &mut Scope) {
+    fn put_on_the_bill(&self, hardware: &Hardware, gpus: u64, instances: u64, scope: &mut Scope) {
         let (cost, me) = scope.cost();
         match (&self.gpu, &self.device, &hardware.gpu, self.price_per_hour) {
             (Some(_), _, Some(gpu), given) => {
@@ -502,85 +478,15 @@ impl ModelServerConfig {
                     Some(price) => (price.per_hour(), "the scenario"),
                     None => (gpu.price_per_hour, gpu.price_source.as_str()),
                 };
-                let gpus = hardware.clients.len() as u64;
                 let kind = if gpu.is_host() { "host" } else { "gpu" };
                 cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
             }
             (None, None, _, Some(price)) => {
-                cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances.into());
+                cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances);
             }
             _ => {}
         }
     }
-}
-
-impl DynamicBatchingConfig {
-    fn apply(&self, rules: &mut Rules) -> Result<(), ConfigError> {
-        for size in &self.preferred_batch_size {
-            if u64::from(size.get()) > rules.max_batch_size {
-                return Err(ConfigError::new(
-                    ["preferred_batch_size"],
-                    format!("a preferred size is {size}"),
-                )
-                .help(format!("expected at most max_batch_size, {}", rules.max_batch_size)));
-            }
-        }
-        if !self.preferred_batch_size.is_empty() {
-            rules.preferred = self.preferred_batch_size.iter().map(|size| size.get().into()).collect();
-            rules.preferred.sort_unstable();
-            rules.preferred.dedup();
-        }
-        rules.delay = Some(micros("max_queue_delay_microseconds", self.max_queue_delay_microseconds)?);
-        let levels = self.priority_levels;
-        let default = self.default_priority_level;
-        if levels > MAX_LEVELS {
-            return Err(ConfigError::new(["priority_levels"], format!("priority_levels is {levels}"))
-                .help(format!("expected at most {MAX_LEVELS}")));
-        }
-        if (levels > 0 && !(1..=levels).contains(&default)) || (levels == 0 && default != 0) {
-            let message = format!("default_priority_level is {default}, of {levels} levels");
-            let help = match levels {
-                0 => "without priority_levels there is none".to_owned(),
-                levels => format!("expected a level from 1 to {levels}"),
-            };
-            return Err(ConfigError::new(["default_priority_level"], message).help(help));
-        }
-        let fallback =
-            self.default_queue_policy.policy().map_err(|error| error.within("default_queue_policy"))?;
-        rules.levels = vec![fallback; levels.max(1) as usize];
-        for (name, policy) in &self.priority_queue_policy {
-            let within = |error: ConfigError| error.within(name.as_str()).within("priority_queue_policy");
-            let level = name.parse::<u32>().ok().filter(|level| (1..=levels).contains(level));
-            let Some(level) = level else {
-                return Err(within(ConfigError::new([""; 0], format!("there is no level `{name}`")).help(
-                    match levels {
-                        0 => "set priority_levels".to_owned(),
-                        levels => format!("expected a level from 1 to {levels}"),
-                    },
-                )));
-            };
-            rules.levels[level as usize - 1] = policy.policy().map_err(within)?;
-        }
-        Ok(())
-    }
-}
-
-impl QueuePolicyConfig {
-    fn policy(&self) -> Result<Policy, ConfigError> {
-        Ok(Policy {
-            action: self.timeout_action,
-            timeout: micros("default_timeout_microseconds", self.default_timeout_microseconds)?,
-            allow_override: self.allow_timeout_override,
-            max_queue_size: self.max_queue_size.into(),
-        })
-    }
-}
-
-fn micros(key: &str, micros: u64) -> Result<SimDuration, ConfigError> {
-    micros.checked_mul(1000).map(SimDuration::from_nanos).ok_or_else(|| {
-        ConfigError::new([key], format!("{key} is {micros}"))
-            .help("expected at most 584 years of microseconds")
-    })
 }
 
 /// Puts an error at the key of the setting that it is about.

@@ -3,61 +3,46 @@
 use sim_core::stats::Histogram;
 use sim_core::time::SimDuration;
 
+use crate::measure::Measure;
+use crate::pool::EngineFigures;
+
 /// Calls that a model server refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Refused {
+pub(super) struct Refused {
     /// As many waited already as there may.
-    pub queue_full: u64,
+    pub(super) queue_full: u64,
     /// It waited longer than its queue's timeout.
-    pub timed_out: u64,
+    pub(super) timed_out: u64,
     /// It has more items than a batch may have.
-    pub exceeds_batch: u64,
-}
-
-impl Refused {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.queue_full + self.timed_out + self.exceeds_batch
-    }
+    pub(super) exceeds_batch: u64,
 }
 
 /// What a model server measured in the measured part of the run, besides what every component's meter
 /// shows: there `queue`, `wait` (the queue delay) and the utilization of its instances. An execution is
 /// counted when it ends.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModelServerReport {
+pub(super) struct ModelServerReport {
     /// Instances, whether up or not.
-    pub instances: u32,
+    pub(super) instances: u32,
     /// GPUs of its own.
-    pub gpus: u32,
-    /// The shared GPU that it runs on.
-    pub device: Option<String>,
-    /// Executions, of one batch each.
-    pub executions: u64,
+    pub(super) gpus: u32,
     /// Items in an execution.
-    pub batch_size: Histogram,
+    pub(super) batch_size: Histogram,
     /// Requests in an execution.
-    pub batch_requests: Histogram,
+    pub(super) batch_requests: Histogram,
     /// How long an execution took, in nanoseconds.
-    pub execution_time: Histogram,
+    pub(super) execution_time: Histogram,
     /// Calls refused.
-    pub refused: Refused,
+    pub(super) refused: Refused,
     /// How far its times can be trusted, in words; none where the scenario gives them.
-    pub calibration: Option<String>,
+    pub(super) calibration: Option<String>,
 }
 
 impl ModelServerReport {
-    pub(super) fn new(
-        instances: u32,
-        gpus: u32,
-        device: Option<String>,
-        calibration: Option<String>,
-    ) -> Self {
+    pub(super) fn new(instances: u32, gpus: u32, calibration: Option<String>) -> Self {
         Self {
             instances,
             gpus,
-            device,
-            executions: 0,
             batch_size: Histogram::new(),
             batch_requests: Histogram::new(),
             execution_time: Histogram::new(),
@@ -68,14 +53,72 @@ impl ModelServerReport {
 
     /// Forgets what was counted.
     pub(super) fn reset(&mut self) {
-        let (device, calibration) = (self.device.take(), self.calibration.take());
-        *self = Self::new(self.instances, self.gpus, device, calibration);
+        *self = Self::new(self.instances, self.gpus, self.calibration.take());
     }
 
     pub(super) fn executed(&mut self, items: u64, requests: u64, took: SimDuration) {
-        self.executions += 1;
         self.batch_size.record(items);
         self.batch_requests.record(requests);
         self.execution_time.record(took.as_nanos());
+    }
+    /// In results.
+    pub(super) fn measures(&self) -> Vec<Measure> {
+        let seconds = |nanos: f64| nanos / 1e9;
+        let quantile = |q| self.execution_time.quantile(q).map(|nanos| seconds(nanos as f64));
+        let Refused { queue_full, timed_out, exceeds_batch } = self.refused;
+        vec![
+            Measure::count("instances", self.instances.into(), "Instances, whether up or not"),
+            Measure::count("gpus", self.gpus.into(), "GPUs of its own"),
+            Measure::count("executions", self.batch_size.count(), "Executions, of one batch each"),
+            Measure::known("batch_size_mean", self.batch_size.mean(), "Items in an execution: mean"),
+            Measure::known("batch_size_max", self.batch_size.max().map(|size| size as f64), "The most items"),
+            Measure::known("batch_requests_mean", self.batch_requests.mean(), "Calls in an execution: mean"),
+            Measure::known(
+                "execution_time_mean_s",
+                self.execution_time.mean().map(seconds),
+                "Length of an execution: mean",
+            ),
+            Measure::known("execution_time_p50_s", quantile(0.5), "Median of it"),
+            Measure::known("execution_time_p99_s", quantile(0.99), "99th percentile of it"),
+            Measure::count("refused_queue_full", queue_full, "Calls refused: as many waited as there may"),
+            Measure::count(
+                "refused_timed_out",
+                timed_out,
+                "Calls refused: they waited longer than the queue allows",
+            ),
+            Measure::count(
+                "refused_exceeds_batch",
+                exceeds_batch,
+                "Calls refused: more items than a batch may have",
+            ),
+        ]
+    }
+}
+
+/// What one replica executed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Executions {
+    count: u64,
+    items: u64,
+    nanos: u128,
+}
+
+impl Executions {
+    pub(super) fn add(&mut self, items: u64, took: SimDuration) {
+        self.count += 1;
+        self.items += items;
+        self.nanos += u128::from(took.as_nanos());
+    }
+
+    /// In results, of instances that were busy for such a share of the time.
+    pub(super) fn figures(&self, busy: f64) -> EngineFigures {
+        let mean = |sum: f64| (self.count > 0).then(|| sum / self.count as f64);
+        EngineFigures {
+            busy,
+            steps: self.count,
+            step_time_mean: mean(self.nanos as f64),
+            batch_mean: mean(self.items as f64),
+            kv: None,
+        }
     }
 }

@@ -1,5 +1,6 @@
 mod config;
 mod forming;
+mod pool;
 mod random;
 mod serving;
 
@@ -51,8 +52,13 @@ fn db(output: &RunOutput) -> &ComponentOutput {
     output.components.iter().find(|component| component.name == "db").unwrap()
 }
 
-fn report(output: &RunOutput) -> &ModelServerReport {
-    db(output).model_server.as_ref().unwrap()
+/// A measure that there is something to say about.
+fn measure(output: &RunOutput, name: &str) -> f64 {
+    db(output).measure(name).unwrap_or_else(|| panic!("{name} is not known: {:?}", db(output).measures))
+}
+
+fn calibration(output: &RunOutput) -> Option<&str> {
+    db(output).pool.as_ref().unwrap().calibration.as_deref()
 }
 
 /// Outcomes of the calls: ok, degraded, rejected, timed out, failed.

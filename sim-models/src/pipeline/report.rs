@@ -2,6 +2,8 @@
 
 use sim_core::stats::Moments;
 
+use crate::measure::Measure;
+
 /// What a pipeline measured in the measured part of the run. Times are in seconds.
 #[derive(Debug, Clone, Default)]
 pub struct PipelineReport {
@@ -63,5 +65,48 @@ impl PipelineReport {
     /// Whether every run that was there has ended in one way or is still open.
     pub fn is_conserved(&self) -> bool {
         self.open_at_start + self.due == self.succeeded + self.failed + self.skipped + self.open
+    }
+    /// In results.
+    pub(super) fn measures(&self) -> Vec<Measure> {
+        let real = Measure::new;
+        vec![
+            Measure::count("runs_due", self.due, "Runs that came due"),
+            Measure::count("runs_ok", self.succeeded, "Runs that succeeded"),
+            Measure::count("runs_failed", self.failed, "Runs that failed for good"),
+            Measure::count("runs_skipped", self.skipped, "Runs dropped since another went on"),
+            Measure::count("runs_late", self.missed, "Runs that succeeded, but later than their window"),
+            Measure::count("runs_open", self.open, "Runs waiting or going on at the end"),
+            Measure::count("attempts_failed", self.attempts_failed, "Attempts of runs that failed"),
+            Measure::count("task_failures", self.task_failures, "Attempts of tasks that failed"),
+            Measure::known(
+                "run_time_mean_s",
+                self.run_time.mean(),
+                "From the beginning of a run to its success: mean",
+            ),
+            Measure::known("run_time_max_s", self.run_time.mean().map(|_| self.run_time_max), "The longest"),
+            Measure::known("elapsed_mean_s", self.elapsed.mean(), "From due to success: mean"),
+            Measure::known(
+                "slack_min",
+                self.slack_min,
+                "Window by the longest time from due to success: below 1 a run missed its window",
+            ),
+            real(
+                "lateness_max_s",
+                self.lateness_max,
+                "How much later than its window the worst run succeeded",
+            ),
+            real("backlog_s", self.backlog, "Work that was due and is not done at the end"),
+            Measure::known(
+                "backlog_growth",
+                self.backlog_growth(),
+                "Work added to the backlog for each unit of time: days of work a day",
+            ),
+            real("lag_mean_s", self.lag_mean, "Age of what the output knows: mean over time"),
+            real("lag_max_s", self.lag_max, "The largest"),
+            real("lag_end_s", self.lag, "At the end"),
+            real("scanned_bytes", self.scanned, "Bytes that attempts read"),
+            real("scan_cost_usd", self.scan_usd, "Price of the scans of the offline store"),
+            real("rows_written", self.rows_written, "Writes into the feature store"),
+        ]
     }
 }

@@ -12,6 +12,7 @@ use super::{LateRuns, PipelineConfig, RETRY_DELAY};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, ComponentId, DataReport, Fault, Load, Signals, Timer};
 use crate::context::Ctx;
+use crate::measure::Measure;
 use crate::request::Outcome;
 use crate::units::Time;
 
@@ -320,6 +321,23 @@ impl Runner {
         }
         self.go_on(ctx);
     }
+
+    /// What was measured until `now`.
+    fn measured(&self, now: SimTime) -> PipelineReport {
+        let measured = now.since(self.measured_from).as_secs_f64();
+        let lag = now.since(self.as_of).as_secs_f64();
+        let report = PipelineReport {
+            open: self.open(),
+            backlog: self.backlog(now),
+            lag,
+            lag_max: self.report.lag_max.max(lag),
+            lag_mean: if measured > 0.0 { self.lag_integral(now) / measured } else { lag },
+            measured,
+            ..self.report.clone()
+        };
+        debug_assert!(report.is_conserved(), "runs were lost or counted twice: {report:?}");
+        report
+    }
 }
 
 fn after(now: SimTime, time: SimDuration) -> SimTime {
@@ -383,19 +401,11 @@ impl Component for Runner {
     }
 
     fn data_report(&self, now: SimTime) -> Option<DataReport> {
-        let measured = now.since(self.measured_from).as_secs_f64();
-        let lag = now.since(self.as_of).as_secs_f64();
-        let report = PipelineReport {
-            open: self.open(),
-            backlog: self.backlog(now),
-            lag,
-            lag_max: self.report.lag_max.max(lag),
-            lag_mean: if measured > 0.0 { self.lag_integral(now) / measured } else { lag },
-            measured,
-            ..self.report.clone()
-        };
-        debug_assert!(report.is_conserved(), "runs were lost or counted twice: {report:?}");
-        Some(DataReport::Pipeline(Box::new(report)))
+        Some(DataReport::Pipeline(Box::new(self.measured(now))))
+    }
+
+    fn measures(&self, now: SimTime) -> Vec<Measure> {
+        self.measured(now).measures()
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

@@ -7,7 +7,7 @@ use serde::Deserializer;
 use serde::de::{self, MapAccess, Visitor};
 
 /// A value that is written as a name or as a table.
-pub(super) trait Notation: Sized {
+pub(crate) trait Notation: Sized {
     /// All names.
     const NAMES: &'static [&'static str];
     /// What it is, for messages.
@@ -21,7 +21,7 @@ pub(super) trait Notation: Sized {
 }
 
 /// Reads a name or a table.
-pub(super) fn read<'de, T: Notation, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn read<'de, T: Notation, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(NameOrTable(PhantomData))
 }
 

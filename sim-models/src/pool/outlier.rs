@@ -136,6 +136,8 @@ struct Host {
     backoff: u64,
     /// Of this interval.
     bucket: Bucket,
+    /// Ejections in the measured part of the run.
+    ejections: u64,
 }
 
 /// Why a replica is an outlier.
@@ -163,6 +165,15 @@ impl Outliers {
 
     pub(super) fn config(&self) -> &OutlierDetection {
         &self.config
+    }
+
+    /// Ejections of a replica in the measured part of the run.
+    pub(super) fn ejected(&self, replica: usize) -> u64 {
+        self.hosts[replica].ejections
+    }
+
+    pub(super) fn reset_measurements(&mut self) {
+        self.hosts.iter_mut().for_each(|host| host.ejections = 0);
     }
 
     pub(super) fn is_out(&self, replica: usize) -> bool {
@@ -219,6 +230,7 @@ impl Outliers {
         if times(host.backoff) < max.as_nanos().saturating_add(base.as_nanos()) {
             host.backoff += 1;
         }
+        host.ejections += 1;
         self.out += 1;
         self.ejections += 1;
         true

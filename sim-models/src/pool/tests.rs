@@ -122,7 +122,7 @@ fn settings_of_a_pool_need_a_pool() {
     for kind in ["hang", "drain"] {
         let error = mistake(&pool(1, &format!("service_time = \"1s\"\n{}", fault(kind, "1s", ""))));
         assert_eq!(error.path, ["fault", "0", "kind"]);
-        assert!(error.help.unwrap().contains("`service` with `replicas`"));
+        assert!(error.help.unwrap().contains("`model_server` with `replicas`"));
         let error = mistake(&pool(
             1,
             &format!("service_time = \"1s\"\nreplicas = 2\n{}", fault(kind, "1s", "factor = 2.0")),

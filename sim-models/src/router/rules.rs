@@ -1,13 +1,10 @@
-//! What a router decides by.
+//! Conditions on what is known of a request.
 
 use std::fmt::Display;
 
-use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RouterConfig, RouterPolicy};
-use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::request::Request;
 use crate::system::Scope;
@@ -124,7 +121,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    fn new(config: &ConditionsConfig, scope: &Scope) -> Result<Self, ConfigError> {
+    pub fn new(config: &ConditionsConfig, scope: &Scope) -> Result<Self, ConfigError> {
         if *config == ConditionsConfig::default() {
             return Err(ConfigError::new([""; 0], "a rule without conditions takes every request")
                 .help("name the component in `default` instead"));
@@ -145,103 +142,11 @@ impl Conditions {
         })
     }
 
-    fn hold(&self, request: &Request) -> bool {
+    pub fn hold(&self, request: &Request) -> bool {
         self.prompt_tokens.holds(request.prompt_tokens)
             && self.output_tokens.holds(request.output_tokens)
             && self.difficulty.holds(f64::from(request.difficulty))
             && self.classes.as_ref().is_none_or(|classes| classes.contains(&request.class))
             && self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&request.tenant))
     }
-}
-
-/// The policy of a router.
-#[derive(Debug)]
-pub(super) enum Choice {
-    /// Cumulative shares; the last is the end of the unit interval.
-    Random(Vec<(f64, ComponentId)>),
-    Rules(Vec<(Conditions, ComponentId)>, ComponentId),
-}
-
-impl Choice {
-    pub fn new(config: &RouterConfig, scope: &Scope) -> Result<Self, ConfigError> {
-        match config.policy {
-            RouterPolicy::Random => {
-                let strays = [("rules", !config.rules.is_empty()), ("default", config.default.is_some())];
-                refuse(&strays, "random", "rules")?;
-                random(&config.shares, scope)
-            }
-            RouterPolicy::Rules => {
-                refuse(&[("shares", !config.shares.is_empty())], "rules", "random")?;
-                rules(config, scope)
-            }
-        }
-    }
-
-    /// The component for a request; `chance` is its luck, from 0 to 1.
-    pub fn of(&self, request: &Request, chance: impl FnOnce() -> f64) -> ComponentId {
-        match self {
-            Self::Random(steps) => {
-                let u = chance();
-                let place = steps.partition_point(|(step, _)| *step <= u);
-                steps[place.min(steps.len() - 1)].1
-            }
-            Self::Rules(rules, default) => {
-                rules.iter().find(|(conditions, _)| conditions.hold(request)).map_or(*default, |(_, to)| *to)
-            }
-        }
-    }
-}
-
-/// A key that says nothing under the chosen policy is an error, not ignored.
-fn refuse(strays: &[(&str, bool)], policy: &str, other: &str) -> Result<(), ConfigError> {
-    match strays.iter().find(|(_, is_given)| *is_given) {
-        Some((key, _)) => {
-            let message = format!("`{key}` says nothing with policy = \"{policy}\"");
-            Err(ConfigError::new([*key], message).help(format!("remove it, or set policy = \"{other}\"")))
-        }
-        None => Ok(()),
-    }
-}
-
-fn random(shares: &IndexMap<String, f64>, scope: &Scope) -> Result<Choice, ConfigError> {
-    if shares.is_empty() {
-        return Err(ConfigError::new(["shares"], "policy = \"random\" needs `shares`")
-            .help("expected a share for each component, such as { small = 0.7, large = 0.3 }"));
-    }
-    let mut sum = 0.0;
-    let mut steps = Vec::with_capacity(shares.len());
-    for (name, share) in shares {
-        if !(0.0..=1.0).contains(share) {
-            return Err(ConfigError::new(["shares", name], format!("the share of `{name}` is {share}"))
-                .help("expected a number from 0 to 1"));
-        }
-        sum += share;
-        // A share of 0 must not get what rounding leaves at the end.
-        if *share > 0.0 {
-            steps.push((sum, scope.id(name)));
-        }
-    }
-    if (sum - 1.0f64).abs() > 1e-6 {
-        return Err(ConfigError::new(["shares"], format!("the shares sum to {sum}"))
-            .help("expected shares that sum to 1"));
-    }
-    Ok(Choice::Random(steps))
-}
-
-fn rules(config: &RouterConfig, scope: &Scope) -> Result<Choice, ConfigError> {
-    if config.rules.is_empty() {
-        return Err(ConfigError::new(["rules"], "policy = \"rules\" needs `rules`")
-            .help("expected rules such as [{ when = { prompt_tokens_above = 1000 }, to = \"large\" }]"));
-    }
-    let Some(default) = &config.default else {
-        return Err(ConfigError::new(["default"], "policy = \"rules\" needs a `default`")
-            .help("name the component for requests that no rule takes"));
-    };
-    let rule = |(index, rule): (usize, &RuleConfig)| {
-        let conditions = Conditions::new(&rule.when, scope)
-            .map_err(|error| error.within("when").within(index.to_string()).within("rules"))?;
-        Ok((conditions, scope.id(&rule.to)))
-    };
-    let rules = config.rules.iter().enumerate().map(rule).collect::<Result<_, _>>()?;
-    Ok(Choice::Rules(rules, scope.id(default)))
 }

@@ -1,3 +1,5 @@
+mod predictions;
+
 use super::*;
 use crate::request::Outcome;
 use crate::system::{RunOutput, RunPlan, SystemConfig, Traces, build, run};

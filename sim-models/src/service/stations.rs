@@ -6,8 +6,8 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
-use super::line::Line;
-use super::{Discipline, Replica, Servers, verdict, waited};
+use super::{Discipline, Replica, Servers, verdict};
+use crate::admission::{Entry, GuardedLine, Line, LinePlan};
 use crate::call::{CallId, Reply};
 use crate::context::Ctx;
 use crate::pool::Front;
@@ -45,18 +45,33 @@ pub(super) struct Stations {
     /// Those in service, the first to be preempted last; only where there is preemption.
     preemptible: BTreeMap<(u64, u64), Key>,
     line: Line,
+    /// In its place, a line that does more than keep an order.
+    guarded: Option<Box<Guarded>>,
     arrivals: u64,
 }
 
+#[derive(Debug)]
+struct Guarded {
+    plan: LinePlan,
+    line: GuardedLine,
+    /// To be used again.
+    dropped: Vec<Key>,
+}
+
 impl Stations {
-    pub(super) fn new(servers: Servers, discipline: Discipline) -> Self {
+    pub(super) fn new(servers: Servers, discipline: Discipline, plan: Option<LinePlan>) -> Self {
         Self {
             servers,
             discipline,
             jobs: Slab::default(),
             serving: Vec::new(),
             preemptible: BTreeMap::new(),
-            line: Line::new(discipline),
+            line: match discipline {
+                Discipline::Fcfs => Line::by_arrival(false),
+                Discipline::Lifo => Line::by_arrival(true),
+                _ => Line::by_rank(),
+            },
+            guarded: plan.map(|plan| Box::new(Guarded { line: plan.line(), plan, dropped: Vec::new() })),
             arrivals: 0,
         }
     }
@@ -73,7 +88,8 @@ impl Stations {
     fn waiting_rank(&self, job: &Job) -> u64 {
         match self.discipline {
             Discipline::Priority | Discipline::PreemptivePriority => u64::from(job.class),
-            _ => job.left,
+            Discipline::Sjf | Discipline::Srpt => job.left,
+            _ => 0,
         }
     }
 
@@ -96,6 +112,28 @@ impl Stations {
         self.line.push(rank, number, key);
     }
 
+    fn wait_guarded(&mut self, key: Key, ctx: &Ctx) {
+        let job = self.job(key);
+        let (call, rank, number, left) = (job.call, self.waiting_rank(job), job.number, job.left);
+        let Some(Guarded { plan, line, .. }) = self.guarded.as_deref_mut() else { return };
+        let request = ctx.request(call);
+        let group = plan.group(request.class, request.tenant);
+        line.push(Entry { rank, group, cost: left, ..Entry::new(key, number, ctx.now()) });
+    }
+
+    /// Takes a call that gave up out of the line.
+    fn leave_line(&mut self, key: Key, ctx: &Ctx) {
+        let job = self.job(key);
+        let (call, rank, number) = (job.call, self.waiting_rank(job), job.number);
+        match self.guarded.as_deref_mut() {
+            Some(Guarded { plan, line, .. }) => {
+                let request = ctx.request(call);
+                line.remove(rank, number, plan.group(request.class, request.tenant));
+            }
+            None => self.line.remove(rank, number),
+        }
+    }
+
     fn begin(&mut self, key: Key, ctx: &mut Ctx) {
         let now = ctx.now();
         let job = self.jobs.get_mut(key).expect("kept while it waits");
@@ -104,8 +142,7 @@ impl Stations {
             if self.discipline != Discipline::Srpt {
                 job.left = self.servers.stretched(job.left);
             }
-            let wait = waited(job.call, ctx).as_nanos();
-            ctx.meter().wait.record(wait);
+            ctx.began(job.call);
         }
         let after = SimDuration::from_nanos(job.left);
         let timer = ctx.schedule(after, Phase::StepEnd, self.servers.timer, key.to_bits());
@@ -148,11 +185,59 @@ impl Stations {
     }
 
     /// Gives free servers to those who wait.
-    fn fill(&mut self, ctx: &mut Ctx) {
+    fn fill(&mut self, front: &mut Front, ctx: &mut Ctx) {
+        if self.guarded.is_some() {
+            return self.fill_guarded(front, ctx);
+        }
         while self.has_free_server() {
             let Some(key) = self.line.pop() else { return };
             self.begin(key, ctx);
         }
+    }
+
+    fn fill_guarded(&mut self, front: &mut Front, ctx: &mut Ctx) {
+        while self.has_free_server()
+            && let Some(Guarded { line, dropped, .. }) = self.guarded.as_deref_mut()
+        {
+            if line.len() == 0 && self.serving.is_empty() {
+                line.idle();
+            }
+            let jobs = &self.jobs;
+            let is_over = |key| jobs.get(key).is_none_or(|job| ctx.is_expired(job.call));
+            let next = line.next(ctx.now(), is_over, dropped);
+            let mut dropped = std::mem::take(dropped);
+            dropped.drain(..).for_each(|key| self.refuse(key, front, ctx));
+            if let Some(guarded) = &mut self.guarded {
+                guarded.dropped = dropped;
+            }
+            let Some(key) = next else { return };
+            self.begin(key, ctx);
+        }
+    }
+
+    /// Turns away a call that is no longer in the line.
+    fn refuse(&mut self, key: Key, front: &mut Front, ctx: &mut Ctx) {
+        if let Some(job) = self.jobs.remove(key) {
+            front.reply(job.call, Reply::REJECTED, ctx);
+        }
+    }
+
+    /// Makes room in a full line for a call; false if it is the one to go.
+    fn make_room(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) -> bool {
+        let Some(Guarded { plan, line, .. }) = self.guarded.as_deref_mut() else { return false };
+        let request = ctx.request(call);
+        match line.make_room(plan.group(request.class, request.tenant)) {
+            Some(victim) => {
+                self.refuse(victim, front, ctx);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How many wait.
+    fn waiting(&self) -> usize {
+        self.guarded.as_ref().map_or(self.line.len(), |guarded| guarded.line.len())
     }
 
     /// The call in service that a new one takes the server of.
@@ -170,7 +255,8 @@ impl Replica for Stations {
     }
 
     fn arrive(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
-        if (self.serving.len() + self.line.len()) as u64 >= self.servers.most_calls() {
+        let is_full = (self.serving.len() + self.waiting()) as u64 >= self.servers.most_calls();
+        if is_full && !self.make_room(call, front, ctx) {
             front.reply(call, Reply::REJECTED, ctx);
             return;
         }
@@ -183,7 +269,10 @@ impl Replica for Stations {
         self.arrivals += 1;
         let key = self.jobs.insert(job);
         ctx.call_mut(call).scratch = key.to_bits();
-        if self.has_free_server() {
+        if self.guarded.is_some() {
+            self.wait_guarded(key, ctx);
+            self.fill(front, ctx);
+        } else if self.has_free_server() {
             self.begin(key, ctx);
         } else if let Some(victim) = self.victim(key, ctx.now()) {
             self.leave_server(victim, ctx);
@@ -198,20 +287,19 @@ impl Replica for Stations {
         let key = Key::from_bits(data);
         let fails = self.job(key).fails;
         self.end(key, verdict(fails), front, ctx);
-        self.fill(ctx);
+        self.fill(front, ctx);
     }
 
     fn cancel(&mut self, call: CallId, front: &mut Front, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(job) = self.jobs.get(key) else { return };
         if job.serving.is_none() {
-            let (rank, number) = (self.waiting_rank(job), job.number);
-            self.line.remove(rank, number);
+            self.leave_line(key, ctx);
         }
         self.leave_server(key, ctx);
         self.jobs.remove(key);
         front.abandon(call, ctx);
-        self.fill(ctx);
+        self.fill(front, ctx);
     }
 
     fn crash(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx) {
@@ -225,9 +313,9 @@ impl Replica for Stations {
         }
     }
 
-    fn repair(&mut self, servers: u32, _front: &mut Front, ctx: &mut Ctx) {
+    fn repair(&mut self, servers: u32, front: &mut Front, ctx: &mut Ctx) {
         self.servers.repair(servers);
-        self.fill(ctx);
+        self.fill(front, ctx);
     }
 
     fn slow(&mut self, factor: f64, _front: &mut Front, _ctx: &mut Ctx) {
@@ -244,11 +332,24 @@ impl Replica for Stations {
         while let Some(key) = self.line.pop() {
             lost.push(key);
         }
+        if let Some(guarded) = &mut self.guarded {
+            lost.append(&mut guarded.line.drain());
+        }
         self.preemptible.clear();
         lost.into_iter().filter_map(|key| self.jobs.remove(key)).map(|job| job.call).collect()
     }
 
     fn load(&self) -> (u64, u64) {
-        (self.line.len() as u64, self.serving.len() as u64)
+        (self.waiting() as u64, self.serving.len() as u64)
+    }
+
+    fn line(&self) -> Option<&GuardedLine> {
+        self.guarded.as_ref().map(|guarded| &guarded.line)
+    }
+
+    fn reset_measurements(&mut self) {
+        if let Some(guarded) = &mut self.guarded {
+            guarded.line.reset_measurements();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! From a configuration to a world: names become numbers, and whatever does not fit is an error.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,17 +12,20 @@ use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
 use super::System;
-use super::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfig};
+use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals};
+use crate::admission::Door;
+use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{Link, LinkConfig, LinkId};
+use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
+use crate::quality::Quality;
 use crate::slab::Slab;
 use crate::traffic::trace::Trace;
+use faults::faults;
 
 /// How a system is run.
 #[derive(Debug, Clone)]
@@ -74,6 +79,7 @@ pub struct Scope<'a> {
     cost: &'a mut CostMeter,
     devices: &'a mut Devices,
     labels: &'a Labels,
+    quality: Option<&'a Quality>,
 }
 
 impl Scope<'_> {
@@ -93,6 +99,11 @@ impl Scope<'_> {
     /// Classes and tenants.
     pub fn labels(&self) -> &Labels {
         self.labels
+    }
+
+    /// Who is right, if the system says so.
+    pub fn quality(&self) -> Option<&Quality> {
+        self.quality
     }
 
     /// The component's meter, to set its capacity.
@@ -139,6 +150,10 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
             .help("give one of them another name"));
         }
     }
+    if let Some(name) = fallback::RESERVED.into_iter().find(|name| config.components.contains_key(*name)) {
+        let message = format!("`{name}` is a word of fallback chains, not a name");
+        return Err(ConfigError::new(["components", name], message).help("give it another name"));
+    }
     let components = || config.components.keys().map(String::as_str);
     let mut pairs = Vec::new();
     let mut add = |caller: &str, callee: &str, path: Vec<String>| {
@@ -156,14 +171,46 @@ fn collect_calls(config: &SystemConfig) -> Result<Calls<'_>, ConfigError> {
     for (name, traffic) in &config.traffic {
         add(name, &traffic.entry, vec!["traffic".into(), name.clone(), "entry".into()])?;
     }
-    for (name, component) in &config.components {
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+    for name in config.components.keys() {
+        for (path, callee) in component_callees(config, name) {
+            add(name, callee, path)?;
+        }
+    }
+    for name in config.traffic.keys().chain(config.components.keys()) {
+        for (path, callee) in fallback_callees(config, name) {
             add(name, callee, path)?;
         }
     }
     Ok(Calls { ids, pairs })
+}
+
+/// Whom a component calls: for each the place in the configuration that says so.
+fn component_callees<'a>(
+    config: &'a SystemConfig,
+    name: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let name = name.to_owned();
+    config.components[&name].callees().into_iter().map(move |(place, callee)| {
+        let mut path = vec!["components".to_owned(), name.clone()];
+        path.extend(place);
+        (path, callee)
+    })
+}
+
+/// Whom the links of a component or of a traffic source fall back on.
+fn fallback_callees<'a>(
+    config: &'a SystemConfig,
+    caller: &str,
+) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+    let of_caller =
+        config.links.iter().filter(move |(name, _)| link_ends(name).is_some_and(|ends| ends.0 == caller));
+    of_caller.flat_map(|(name, link)| {
+        fallback::targets(link).map(move |(place, target)| {
+            let mut path = vec!["links".to_owned(), name.clone()];
+            path.extend(place);
+            (path, target)
+        })
+    })
 }
 
 /// A request that could come back to where it was would never end.
@@ -179,12 +226,10 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
             return Ok(());
         }
         trail.push(name);
-        for (place, callee) in config.components[name].callees() {
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             if let Some(start) = trail.iter().position(|seen| *seen == callee) {
                 let mut way: Vec<&str> = trail[start..].to_vec();
                 way.push(callee);
-                let mut path = vec!["components".to_owned(), name.to_owned()];
-                path.extend(place);
                 return Err(ConfigError::new(path, format!("a cycle of calls: {}", way.join(" -> ")))
                     .help("a component must not call one that calls it; use `repeat` in a flow for loops"));
             }
@@ -209,12 +254,15 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
         if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
             return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
         }
+        for (path, target) in fallback_callees(config, name) {
+            if let Some(ComponentConfig::Pipeline(_)) = of(target) {
+                return refuse(path, target);
+            }
+        }
     }
     for (name, component) in &config.components {
         let is_pipeline = matches!(component, ComponentConfig::Pipeline(_));
-        for (place, callee) in component.callees() {
-            let mut path = vec!["components".to_owned(), name.clone()];
-            path.extend(place);
+        for (path, callee) in component_callees(config, name).chain(fallback_callees(config, name)) {
             match of(callee) {
                 Some(ComponentConfig::FeatureStore(_)) => {}
                 Some(other) if is_pipeline => {
@@ -226,6 +274,12 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                 Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
                 _ => {}
             }
+        }
+        let knows_topics = config.traffic.values().any(|traffic| traffic.topics.is_some());
+        if matches!(component, ComponentConfig::SemanticCache(_)) && !knows_topics {
+            let message = format!("`{name}` goes by the topic of a request, and no traffic has topics");
+            return Err(ConfigError::new(["components", name], message)
+                .help("give a traffic source `topics = { count = 10000, zipf = 1.0 }`"));
         }
         let knows_entities = config.traffic.values().any(|traffic| traffic.entities.is_some());
         if let ComponentConfig::FeatureStore(store) = component
@@ -241,12 +295,11 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
 }
 
 /// Caller and callee of a link's name.
-fn link_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
-    let Some((from, to)) = name.split_once("->") else {
+fn called_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), ConfigError> {
+    let Some((from, to)) = link_ends(name) else {
         return Err(ConfigError::new(["links", name], format!("`{name}` does not name a link"))
             .help("expected \"caller -> callee\""));
     };
-    let (from, to) = (from.trim(), to.trim());
     for end in [from, to] {
         if !calls.ids.contains_key(end) {
             return Err(ConfigError::new(
@@ -294,80 +347,11 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
     Ok(labels)
 }
 
-fn faults(
-    config: &[FaultConfig],
-    ids: &IndexMap<&str, ComponentId>,
-    components: &IndexMap<String, ComponentConfig>,
-) -> Result<Vec<(SimTime, ComponentId, Fault)>, ConfigError> {
-    let mut list = Vec::new();
-    for (index, fault) in config.iter().enumerate() {
-        let wrong =
-            |key: &str, message: String| ConfigError::new(["fault", &index.to_string(), key], message);
-        let first_component = ids.len() - components.len();
-        let target =
-            ids.get(fault.target.as_str()).filter(|id| id.index() >= first_component).ok_or_else(|| {
-                wrong("target", format!("unknown component `{}`", fault.target))
-                    .help(accepted(ids.keys().skip(first_component).copied()))
-            })?;
-        let at = SimTime::ZERO.checked_add(fault.at.get()).expect("from zero");
-        let replicas = fault.replicas.unwrap_or(u32::MAX);
-        let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
-            (FaultKind::Hang | FaultKind::Drain, ..) if !components[&fault.target].is_pool() => {
-                return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
-                    "expected crash or slow; an `llm`, or a `service` with `replicas`, can hang or drain",
-                ));
-            }
-            (FaultKind::Crash, _, None) => (Fault::Crash { replicas }, Fault::Repair { replicas }),
-            (FaultKind::Hang, _, None) => (Fault::Hang { replicas }, Fault::Restart { replicas }),
-            (FaultKind::Drain, _, None) => (Fault::Drain { replicas }, Fault::Undrain { replicas }),
-            (FaultKind::Slow, None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
-                (Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
-            }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain, _, Some(_)) => {
-                return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
-            }
-            (FaultKind::Slow, Some(_), _) => {
-                return Err(wrong("replicas", "a `slow` fault has no `replicas`".into()));
-            }
-            (FaultKind::Slow, None, factor) => {
-                let message =
-                    factor.map_or("a `slow` fault needs a `factor`".into(), |f| format!("`factor` is {f}"));
-                return Err(wrong("factor", message).help("expected a number above 0, such as 10"));
-            }
-        };
-        list.push((at, *target, breaks));
-        if let Some(repair) = fault.repair {
-            let mended = at.checked_add(repair.get()).map_err(|error| wrong("repair", error.to_string()))?;
-            list.push((mended, *target, mends));
-        }
-    }
-    Ok(list)
-}
-
-fn lay_link(
-    config: &LinkConfig,
-    (name, canonical): (&str, &str),
-    deadline: Option<SimDuration>,
-    streams: Streams,
-    scheduler: &mut sim_core::scheduler::Scheduler<ModelEvent>,
-) -> Result<Link, ConfigError> {
-    let wrong = |key: &str, message: String| ConfigError::new(["links", name, key], message);
-    let latency = config.latency.as_ref().map(|latency| latency.build()).transpose();
-    let timeout = match config.timeout.map(|timeout| timeout.get()) {
-        Some(timeout) if timeout.is_zero() => {
-            return Err(
-                wrong("timeout", "a timeout of 0 answers nothing".into()).help("expected a time above 0")
-            );
-        }
-        timeout => timeout.into_iter().chain(deadline).min(),
-    };
-    Ok(Link {
-        latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
-        // However the scenario spells the name, the luck is the same.
-        network: streams.keyed(canonical, Purpose::Network),
-        timeout: timeout.map(|after| (after, scheduler.timer_lane(after, Phase::Timer))),
-        cancel_on_timeout: config.cancel_on_timeout,
-    })
+fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
+    let Some(quality) = &config.quality else { return Ok(None) };
+    let answering = config.components.iter().filter(|(_, component)| component.answers_as_model());
+    let answering = answering.map(|(name, _)| (name.as_str(), calls.ids[name.as_str()])).collect();
+    quality.build(&answering, calls.ids.len()).map(Some).map_err(|error| error.within("quality"))
 }
 
 /// Makes the simulation of a system.
@@ -396,8 +380,11 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
+    let quality = build_quality(config, &calls)?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
+    let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
+    doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
@@ -412,15 +399,19 @@ pub fn build(
             cost: &mut cost,
             devices: &mut devices,
             labels: &labels,
+            quality: quality.as_ref(),
         };
         let built = component.build(&mut scope);
-        components.push(built.map_err(|error| error.within(name).within("components"))?);
+        let within = |error: ConfigError| error.within(name).within("components");
+        components.push(built.map_err(within)?);
+        let jitter = streams.keyed(&format!("{name} admission"), Purpose::Jitter);
+        doors.push(component.door(&labels, jitter).map_err(within)?);
     }
     devices.settle(&mut cost)?;
 
     let mut configured = BTreeMap::new();
     for (name, link) in &config.links {
-        let ends = link_ends(name, &calls)?;
+        let ends = called_ends(name, &calls)?;
         if configured.insert(ends, (name, link)).is_some() {
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
@@ -437,22 +428,27 @@ pub fn build(
         labels,
         requests: Slab::default(),
         calls: Slab::default(),
+        attempts: Slab::default(),
         links: Vec::new(),
         routes: Vec::new(),
         service: names.iter().map(|name| streams.keyed(name, Purpose::Service)).collect(),
         names,
         recorder: Recorder::new(width, count),
         meters,
+        doors,
         cost,
         devices,
+        quality,
         request_meters: vec![RequestMeter::default(); cells],
         loads: BTreeMap::new(),
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
+        error_rates: vec![0.0; count],
         arrivals_until,
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,
         ended: [0; 5],
+        kept: 0,
         open_sources: config.traffic.len() as u32,
         source_count: config.traffic.len(),
         outcome_hash: 0,
@@ -479,8 +475,20 @@ pub fn build(
             );
         }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
-        let link = lay_link(link, (name, &canonical), deadline, streams, scheduler)?;
+        let name = LinkName { given: name, canonical: &canonical };
+        let link = link.build(name, deadline, streams, scheduler)?;
         system.core.links.push(link);
+    }
+    let route = |from: &str, to: &str| {
+        let (from, to) = (calls.ids[from], calls.ids[to]);
+        let link = routes[from.index() * count + to.index()];
+        (link.expect("fallbacks are among the calls"), to)
+    };
+    for (link, (caller, callee)) in system.core.links.iter_mut().zip(&calls.pairs) {
+        let name = |id: &ComponentId| system.core.names[id.index()].as_str();
+        if let Some(policies) = &mut link.policies {
+            policies.fall_back_on(fallback::chain(&config.links, (name(caller), name(callee)), &route)?);
+        }
     }
     system.core.routes = routes;
     system.start(scheduler);

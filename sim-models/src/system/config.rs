@@ -5,21 +5,29 @@ use std::path::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_core::random::KeyedStream;
 
 use super::build::Scope;
+use crate::admission::{AdmissionConfig, Behind, Door};
+use crate::cascade::CascadeConfig;
 use crate::component::Component;
+use crate::context::Labels;
 use crate::device::DeviceConfig;
 use crate::error::ConfigError;
+use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
 use crate::link::LinkConfig;
-use crate::llm::LlmConfig;
+use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
+use crate::quality::QualityConfig;
+use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
+use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
 use crate::traffic::TrafficConfig;
-use crate::units::Time;
+use crate::units::{Probability, Time};
 use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
@@ -35,6 +43,9 @@ pub struct SystemConfig {
     /// GPUs that several of them share, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub devices: IndexMap<String, DeviceConfig>,
+    /// Which models are right how often, and on the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
@@ -44,8 +55,11 @@ pub struct SystemConfig {
 }
 
 impl SystemConfig {
-    /// Takes the relative paths of model files as relative to `base_dir`.
+    /// Takes the relative paths of model files and joint tables as relative to `base_dir`.
     pub fn resolve_paths(&mut self, base_dir: &Path) {
+        if let Some(quality) = &mut self.quality {
+            quality.resolve_paths(base_dir);
+        }
         for component in self.components.values_mut() {
             match component {
                 ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
@@ -76,12 +90,32 @@ pub enum ComponentConfig {
     Pipeline(Box<PipelineConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
+    /// Asks models from the cheapest on until an answer is accepted.
+    Cascade(CascadeConfig),
+    /// Answers what has been asked before, in other words too.
+    SemanticCache(Box<SemanticCacheConfig>),
+    /// Somebody else's model behind an API.
+    ExternalApi(Box<ExternalApiConfig>),
+    /// Stores calls as messages and has them worked on in the background.
+    Queue(Box<QueueConfig>),
 }
 
 impl ComponentConfig {
     /// The kinds, as scenario files name them.
-    pub const KINDS: &[&str] =
-        &["flow", "service", "feature_store", "router", "llm", "model_server", "pipeline", "vector_index"];
+    pub const KINDS: &[&str] = &[
+        "flow",
+        "service",
+        "feature_store",
+        "router",
+        "llm",
+        "model_server",
+        "pipeline",
+        "vector_index",
+        "cascade",
+        "semantic_cache",
+        "external_api",
+        "queue",
+    ];
 
     /// The kind, as scenario files name it.
     pub fn kind(&self) -> &'static str {
@@ -94,6 +128,10 @@ impl ComponentConfig {
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
             Self::VectorIndex(_) => "vector_index",
+            Self::Cascade(_) => "cascade",
+            Self::SemanticCache(_) => "semantic_cache",
+            Self::ExternalApi(_) => "external_api",
+            Self::Queue(_) => "queue",
         }
     }
 
@@ -102,12 +140,29 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
-            | Self::ModelServer(_)
             | Self::Pipeline(_)
-            | Self::VectorIndex(_) => false,
+            | Self::VectorIndex(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::ExternalApi(_)
+            | Self::Queue(_) => false,
+        }
+    }
+
+    /// Whether it may answer as a model in the table of quality.
+    pub fn answers_as_model(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
+    }
+
+    /// What is lost of it when a GPU is; none where it has no GPUs of its own.
+    pub(super) fn blast_group(&self) -> Option<BlastGroup> {
+        match self {
+            Self::Llm(config) => config.blast_group(),
+            _ => None,
         }
     }
 
@@ -116,13 +171,52 @@ impl ComponentConfig {
         match self {
             Self::Flow(config) => config.callees(),
             Self::Router(config) => config.callees(),
+            Self::Cascade(config) => config.callees(),
+            Self::SemanticCache(config) => config.callees(),
             Self::Pipeline(config) => config.callees(),
+            Self::Queue(config) => config.callees(),
             Self::Service(_)
             | Self::FeatureStore(_)
             | Self::Llm(_)
             | Self::ModelServer(_)
-            | Self::VectorIndex(_) => Vec::new(),
+            | Self::VectorIndex(_)
+            | Self::ExternalApi(_) => Vec::new(),
         }
+    }
+
+    /// What it does to keep its load within what it can serve.
+    pub fn admission(&self) -> Option<&AdmissionConfig> {
+        match self {
+            Self::Flow(config) => config.admission.as_deref(),
+            Self::Service(config) => config.admission.as_deref(),
+            Self::Llm(config) => config.admission.as_deref(),
+            Self::ModelServer(config) => config.admission.as_deref(),
+            Self::Queue(config) => config.admission.as_deref(),
+            Self::ExternalApi(config) => config.admission.as_deref(),
+            Self::FeatureStore(_)
+            | Self::Router(_)
+            | Self::Cascade(_)
+            | Self::SemanticCache(_)
+            | Self::Pipeline(_)
+            | Self::VectorIndex(_) => None,
+        }
+    }
+
+    /// The door that its calls pass.
+    pub(crate) fn door(
+        &self,
+        labels: &Labels,
+        jitter: KeyedStream,
+    ) -> Result<Option<Box<Door>>, ConfigError> {
+        let Some(admission) = self.admission() else { return Ok(None) };
+        let behind = Behind {
+            kind: self.kind(),
+            has_line: matches!(self, Self::Service(_)),
+            tells_waits: matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_)),
+            labels,
+            jitter,
+        };
+        admission.door(behind).map_err(|error| error.within("admission"))
     }
 
     /// Makes the component.
@@ -139,6 +233,10 @@ impl ComponentConfig {
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
+            Self::Cascade(config) => config.build(scope),
+            Self::SemanticCache(config) => config.build(scope),
+            Self::ExternalApi(config) => config.build(scope),
+            Self::Queue(config) => config.build(scope),
         }
     }
 }
@@ -156,9 +254,17 @@ pub struct FaultConfig {
     /// How many servers or replicas a crash takes, or how many replicas hang or drain. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// How many GPUs of an `llm` a crash or a hang takes, in place of `replicas`: those of the lowest numbers
+    /// that are up, such as the 8 of a host. A replica that is split over several is lost with any of them;
+    /// engines that share out experts are lost together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
+    /// Share of the answers that fail, for `error_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Probability>,
     /// How long until it is mended. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Time>,
@@ -178,4 +284,6 @@ pub enum FaultKind {
     Drain,
     /// Work takes longer.
     Slow,
+    /// A share of the calls that would be answered fail instead, after the full work for them.
+    ErrorRate,
 }

@@ -13,8 +13,8 @@ use crate::device::DeviceOutput;
 use crate::llm::LlmReport;
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
-use crate::model_server::ModelServerReport;
 use crate::pool::PoolReport;
+use crate::quality::QualityOutput;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +45,19 @@ pub struct ComponentOutput {
     pub meter: ComponentMeter,
     /// What an LLM pool is measured by besides.
     pub llm: Option<LlmReport>,
-    /// What a model server is measured by besides.
-    pub model_server: Option<ModelServerReport>,
     /// What the front of a pool is measured by.
     pub pool: Option<PoolReport>,
     /// What a feature store or a pipeline is measured by besides.
     pub data: Option<DataReport>,
     /// What it measured beyond all this.
     pub measures: Vec<Measure>,
+}
+
+impl ComponentOutput {
+    /// The value of a measure of the whole component; none where there is no such measure or it has no value.
+    pub fn measure(&self, name: &str) -> Option<f64> {
+        self.measures.iter().find(|measure| measure.name == name && measure.part.is_none())?.value
+    }
 }
 
 /// One line of the bill.
@@ -62,9 +67,11 @@ pub struct CostOutput {
     pub component: String,
     /// What.
     pub resource: String,
-    /// Units held on average.
+    /// Whether it is paid by use, not by the time it is held.
+    pub by_use: bool,
+    /// Units held on average; of what is paid by use, units used an hour.
     pub units: f64,
-    /// USD an hour and unit.
+    /// USD an hour and unit held, or USD a unit used.
     pub unit_usd_per_hour: f64,
     /// USD an hour.
     pub usd_per_hour: f64,
@@ -101,6 +108,8 @@ pub struct RunOutput {
     pub devices: Vec<DeviceOutput>,
     /// The bill.
     pub costs: Vec<CostOutput>,
+    /// What came of quality, if the system says who is right.
+    pub quality: Option<QualityOutput>,
     /// The system window by window.
     pub windows: Vec<SystemWindow>,
     /// The components, window by window: one row a component for each of `windows`.
@@ -130,12 +139,17 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let mut system = simulation.into_world();
     system.sample(end);
     let report = |component: &dyn Component| {
-        let model_server = component.model_server_report(end);
         let pool = component.pool_report(end);
-        (component.report(end), model_server, pool, component.data_report(end), component.measures(end))
+        (component.report(end), pool, component.data_report(end), component.measures(end))
     };
-    let reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    for ((.., measures), door) in reports.iter_mut().zip(&system.core.doors) {
+        measures.extend(door.iter().flat_map(|door| door.measures(end)));
+    }
     let mut core = system.core;
+    for (caller, measures) in core.link_measures(end) {
+        reports[caller.index()].3.extend(measures);
+    }
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -143,12 +157,32 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let costs = core.cost.items().iter().map(|item| CostOutput {
         component: core.names[item.component.index()].clone(),
         resource: item.resource.clone(),
+        by_use: false,
         units: item.mean_held(end),
         unit_usd_per_hour: item.price.usd_per_hour(),
         usd_per_hour: item.usd_per_hour(end),
         source: item.source.clone(),
     });
-    let costs = costs.collect();
+    let hours = core.arrivals_until.min(end).as_secs_f64() - core.measure_from.as_secs_f64();
+    let hours = hours / 3600.0;
+    let usage = core.cost.usage().iter().map(|item| {
+        let units = if hours > 0.0 { item.used / hours } else { 0.0 };
+        CostOutput {
+            component: core.names[item.component.index()].clone(),
+            resource: item.resource.clone(),
+            by_use: true,
+            units,
+            unit_usd_per_hour: item.usd_per_unit,
+            usd_per_hour: units * item.usd_per_unit,
+            source: item.source.clone(),
+        }
+    });
+    let costs = costs.chain(usage).collect();
+    let quality = core.quality.as_ref().map(|quality| {
+        let mut all = RequestMeter::default();
+        core.request_meters.iter().for_each(|meter| all.merge(meter));
+        quality.output(&core.cost, &all)
+    });
     for meter in &mut core.meters {
         // Levels are read at the end of the run.
         for level in [&mut meter.queue, &mut meter.busy, &mut meter.capacity] {
@@ -157,9 +191,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     }
     let sources = core.source_count;
     let components = core.names.into_iter().zip(core.meters).zip(reports).enumerate();
-    let components = components.map(|(index, ((name, meter), (llm, model_server, pool, data, measures)))| {
+    let components = components.map(|(index, ((name, meter), (llm, pool, data, measures)))| {
         let is_source = index < sources;
-        ComponentOutput { name, is_source, meter, llm, model_server, pool, data, measures }
+        ComponentOutput { name, is_source, meter, llm, pool, data, measures }
     });
     Ok(RunOutput {
         fingerprint,
@@ -175,6 +209,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         components: components.collect(),
         devices: core.devices.output(end),
         costs,
+        quality,
         windows: core.recorder.system,
         component_windows: core.recorder.components,
     })

@@ -46,7 +46,7 @@ pub struct Recorder {
     /// Requests born in the present window.
     pub(crate) born: u64,
     outcomes: [u64; 5],
-    latency: Histogram,
+    latency: Latencies,
     start: SimTime,
     /// Integrals of queue, busy and capacity of every component at the start of the window.
     integrals: Vec<[u128; 3]>,
@@ -62,7 +62,7 @@ impl Recorder {
             width,
             born: 0,
             outcomes: [0; 5],
-            latency: Histogram::new(),
+            latency: Latencies::default(),
             start: SimTime::ZERO,
             integrals: vec![[0; 3]; components],
             system: Vec::new(),
@@ -103,7 +103,7 @@ impl Recorder {
             outcomes: std::mem::take(&mut self.outcomes),
             in_flight,
             latency_mean: self.latency.mean(),
-            latency_p99: self.latency.quantile(0.99),
+            latency_p99: self.latency.p99(),
         });
         self.latency.clear();
         for ((before, meter), signals) in self.integrals.iter().zip(meters).zip(signals) {
@@ -119,5 +119,72 @@ impl Recorder {
         }
         self.start = now;
         self.anchor(now, meters);
+    }
+}
+
+/// The latencies of one window, in nanoseconds: a list while there are few, as a histogram takes longer to look
+/// through and to clear than to fill with those.
+#[derive(Debug, Default)]
+struct Latencies {
+    few: Vec<u64>,
+    many: Histogram,
+}
+
+/// The longest list.
+const FEW: usize = 512;
+
+impl Latencies {
+    fn record(&mut self, nanos: u64) {
+        if self.few.len() < FEW {
+            return self.few.push(nanos);
+        }
+        if self.many.is_empty() {
+            self.few.iter().for_each(|nanos| self.many.record(*nanos));
+        }
+        self.many.record(nanos);
+    }
+
+    fn mean(&self) -> Option<f64> {
+        if !self.many.is_empty() {
+            return self.many.mean();
+        }
+        let sum: u128 = self.few.iter().map(|nanos| u128::from(*nanos)).sum();
+        (!self.few.is_empty()).then(|| sum as f64 / self.few.len() as f64)
+    }
+
+    /// Sorts the list.
+    fn p99(&mut self) -> Option<u64> {
+        if !self.many.is_empty() {
+            return self.many.quantile(0.99);
+        }
+        self.few.sort_unstable();
+        Histogram::quantile_of_sorted(&self.few, 0.99)
+    }
+
+    fn clear(&mut self) {
+        self.few.clear();
+        if !self.many.is_empty() {
+            self.many.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_and_many_latencies_are_those_of_a_histogram() {
+        let mut latencies = Latencies::default();
+        for count in [0, 1, 2, 100, FEW, FEW + 1, 3 * FEW] {
+            let mut histogram = Histogram::new();
+            for i in 0..count as u64 {
+                let nanos = (i * 7_919_777) % 1_000_000_007;
+                latencies.record(nanos);
+                histogram.record(nanos);
+            }
+            assert_eq!((latencies.mean(), latencies.p99()), (histogram.mean(), histogram.quantile(0.99)));
+            latencies.clear();
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::component::{Component, ComponentId, Timer};
 use crate::context::{Ctx, Labels};
 use crate::error::ConfigError;
 use crate::llm::engine::Prefix;
+use crate::quality::Answer;
 use crate::request::Request;
 use crate::units::NumberDist;
 
@@ -222,6 +223,7 @@ impl Source {
             difficulty: self.draw(Attribute::Difficulty) as f32,
             entity: self.ranked(&self.entities, Attribute::Entity),
             first_token: None,
+            answer: Answer::None,
             open_calls: 0,
             ended: false,
         }

@@ -16,6 +16,10 @@ enum Kind {
     Rules(usize, usize, &'static str, Option<&'static str>),
     Store { mode: &'static str, features: u32, connections: Option<u32>, cap: Option<u32>, timeout: bool },
     Llm(u32),
+    Cascade { stages: [usize; 2], judge: Option<usize>, accepts: f64, budget: Option<f64> },
+    Cache { behind: usize, latency: Option<&'static str>, size: u32, ttl: bool },
+    Api { ttft: &'static str, requests: Option<u32>, most: Option<u32>, errors: f64 },
+    Guess { targets: [usize; 2], latency: &'static str, errors: f64, timeout: bool },
     Service { time: &'static str, servers: u32, discipline: &'static str, cap: Option<u32>, errors: f64 },
 }
 
@@ -64,6 +68,7 @@ fn kind() -> impl Strategy<Value = Kind> {
                 timeout,
             }),
         1 => (1..3u32).prop_map(Kind::Llm),
+        1 => routed(),
         3 => (
             time(),
             1..5u32,
@@ -81,16 +86,74 @@ fn kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
+/// Cascades, semantic caches, external APIs, and routers whose classification fails at times.
+fn routed() -> impl Strategy<Value = Kind> {
+    let two = || [any::<usize>(), any::<usize>()];
+    let errors = || prop::sample::select(vec![0.0, 0.3]);
+    let judge = prop::option::of(any::<usize>());
+    prop_oneof![
+        (two(), judge, 0.0..=1.0, prop::option::of(0.0..=1.0)).prop_map(
+            |(stages, judge, accepts, budget)| { Kind::Cascade { stages, judge, accepts, budget } }
+        ),
+        (any::<usize>(), prop::option::of(time()), 1..8u32, any::<bool>())
+            .prop_map(|(behind, latency, size, ttl)| Kind::Cache { behind, latency, size, ttl }),
+        (time(), prop::option::of(60..2_000u32), prop::option::of(1..4u32), errors())
+            .prop_map(|(ttft, requests, most, errors)| Kind::Api { ttft, requests, most, errors }),
+        (two(), time(), errors(), any::<bool>()).prop_map(|(targets, latency, errors, timeout)| {
+            Kind::Guess { targets, latency, errors, timeout }
+        }),
+    ]
+}
+
 #[derive(Debug, Clone)]
 struct Wire {
     latency: Option<&'static str>,
     timeout: Option<u32>,
     cancels: bool,
+    policies: Vec<&'static str>,
+    /// Whether the last component, a service, is called when the call has failed.
+    falls_back: bool,
 }
 
 fn wire() -> impl Strategy<Value = Wire> {
-    (prop::option::of(time()), prop::option::of(1..80u32), any::<bool>())
-        .prop_map(|(latency, timeout, cancels)| Wire { latency, timeout, cancels })
+    // One of each, or none: not twice the same key.
+    let of = |all: &[&'static str]| prop::sample::select(all.to_vec());
+    let policies = (
+        of(&["", "", "", "per_try_timeout = \"15ms\""]),
+        of(&[
+            "",
+            "",
+            "",
+            "retry = { max_attempts = 2 }",
+            "retry = { preset = \"resilience4j\", backoff = \"20ms\" }",
+            "retry = { preset = \"envoy\", budget = 0.2 }",
+        ]),
+        of(&[
+            "",
+            "",
+            "",
+            "circuit_breaker = { resilience4j = { minimum_number_of_calls = 5, wait_duration_in_open_state = \"200ms\" } }",
+            "circuit_breaker = { hystrix = { request_volume_threshold = 5, sleep_window = \"300ms\" } }\nclient_instances = 3",
+            "circuit_breaker = { envoy = { max_connections = 2, max_pending_requests = 3 } }",
+            "circuit_breaker = \"adaptive_throttle\"",
+        ]),
+        of(&[
+            "",
+            "",
+            "",
+            "hedge = { after = \"5ms\", winner = \"first_token\" }",
+            "hedge = { after = \"p90\", max_extra = 2, budget = 0.1, send_interrupts = false }",
+        ]),
+    )
+        .prop_map(|(per_try, retry, breaker, hedge)| vec![per_try, retry, breaker, hedge]);
+    (prop::option::of(time()), prop::option::of(1..80u32), any::<bool>(), policies, prop::bool::weighted(0.2))
+        .prop_map(|(latency, timeout, cancels, policies, falls_back)| Wire {
+            latency,
+            timeout,
+            cancels,
+            policies,
+            falls_back,
+        })
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +171,11 @@ fn architecture() -> impl Strategy<Value = Architecture> {
         "{ process = \"closed_loop\", users = 4, think = \"100ms\" }",
     ]);
     let source = (arrivals, any::<usize>(), prop::option::of(1..300u32));
-    let what = prop::sample::select(vec!["kind = \"crash\"", "kind = \"slow\"\nfactor = 5"]);
+    let what = prop::sample::select(vec![
+        "kind = \"crash\"",
+        "kind = \"slow\"\nfactor = 5",
+        "kind = \"error_rate\"\nshare = 0.5",
+    ]);
     let fault = (0..5_000u32, any::<usize>(), what, prop::option::of(0..2_000u32));
     (
         prop::collection::vec(source, 1..3),
@@ -135,7 +202,7 @@ impl Architecture {
                 text,
                 "[traffic.t{index}]\narrivals = {arrivals}\nentry = \"c{entry}\"\n\
                  priority = {{ high = 0.3, low = 0.7 }}\nprompt_tokens = {{ uniform = {{ min = 1, max = 200 }} }}\n\
-                 output_tokens = {{ uniform = {{ min = 1, max = 40 }} }}\n"
+                 output_tokens = {{ uniform = {{ min = 1, max = 40 }} }}\ntopics = {{ count = 9, zipf = 1 }}\n"
             );
             if let Some(deadline) = deadline {
                 let _ = writeln!(text, "deadline = \"{deadline}ms\"");
@@ -162,6 +229,13 @@ impl Architecture {
             if let Some(timeout) = wire.timeout {
                 let _ = writeln!(text, "timeout = \"{timeout}ms\"");
             }
+            for policy in &wire.policies {
+                let _ = writeln!(text, "{policy}");
+            }
+            let last = count - 1;
+            if wire.falls_back && *from != format!("c{last}") && *to != format!("c{last}") {
+                let _ = writeln!(text, "fallback = [\"c{last}\", {{ stale = 0.5 }}, \"reject\"]");
+            }
         }
         for (at, target, what, repair) in &self.faults {
             let _ = writeln!(text, "[[fault]]\nat = \"{at}ms\"\ntarget = \"c{}\"\n{what}", target % count);
@@ -173,13 +247,23 @@ impl Architecture {
     }
 }
 
+/// A component that calls nobody.
+const END: &str = "kind = \"service\"\nservice_time = \"5ms\"";
+
 /// A component's table, whom it calls, and how many calls that comes to.
 fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize>, usize) {
     let later = weights.len() - index - 1;
     let nth = |number: usize| index + 1 + number % later;
     match kind {
-        Kind::Flow(_) | Kind::Dice(..) | Kind::Rules(..) if later == 0 => {
-            ("kind = \"service\"\nservice_time = \"5ms\"".to_owned(), Vec::new(), 1)
+        Kind::Flow(_)
+        | Kind::Dice(..)
+        | Kind::Rules(..)
+        | Kind::Cascade { .. }
+        | Kind::Cache { .. }
+        | Kind::Guess { .. }
+            if later == 0 =>
+        {
+            (END.to_owned(), Vec::new(), 1)
         }
         Kind::Flow(steps) => {
             let weight = |callees: &[usize]| callees.iter().map(|callee| weights[*callee]).sum::<usize>();
@@ -216,6 +300,53 @@ fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize
             let latency = latency.map_or(String::new(), |latency| format!("latency = {latency}\n"));
             let table = format!(
                 "kind = \"router\"\npolicy = \"rules\"\n{latency}rules = [{{ when = {{ {when} }}, to = \"c{a}\" }}]\ndefault = \"c{b}\""
+            );
+            (table, vec![a, b], 1 + weights[a].max(weights[b]))
+        }
+        Kind::Cascade { stages, judge, accepts, budget } => {
+            let [a, b] = stages.map(nth);
+            let judge = judge.map(nth);
+            let judged =
+                judge.map_or("latency = \"10ms\"".to_owned(), |judge| format!("judge = \"c{judge}\""));
+            let budget = budget.map_or(String::new(), |share| format!("escalation_budget = {share}\n"));
+            let table = format!(
+                "kind = \"cascade\"\n{budget}stages = [{{ call = \"c{a}\", verifier = {{ acceptance_rate = {accepts}, {judged} }} }}, {{ call = \"c{b}\" }}]"
+            );
+            let callees: Vec<usize> = [a, b].into_iter().chain(judge).collect();
+            match callees.iter().map(|callee| weights[*callee]).sum::<usize>() {
+                weight if weight > MOST_CALLS => (END.to_owned(), Vec::new(), 1),
+                weight => (table, callees, 1 + weight),
+            }
+        }
+        Kind::Cache { behind, latency, size, ttl } => {
+            let behind = nth(*behind);
+            let latency = latency.map_or(String::new(), |latency| format!("latency = {latency}\n"));
+            let ttl = if *ttl { "ttl = \"500ms\"\n" } else { "" };
+            let table = format!(
+                "kind = \"semantic_cache\"\ncall = \"c{behind}\"\nmax_size = {size}\n{ttl}{latency}price_per_lookup = \"$0.001\""
+            );
+            (table, vec![behind], 1 + weights[behind])
+        }
+        Kind::Api { ttft, requests, most, errors } => {
+            let mut table = format!(
+                "kind = \"external_api\"\nttft = {ttft}\ntime_per_output_token = \"2ms\"\nerror_rate = {errors}\n\
+                 price = {{ input = \"$1/Mtok\", output = \"$3/Mtok\" }}\n"
+            );
+            if let Some(limit) = requests {
+                let _ = writeln!(table, "requests_per_minute = {limit}\nlimit_window = \"1s\"");
+            }
+            if let Some(most) = most {
+                let _ = writeln!(table, "max_concurrency = {most}");
+            }
+            (table, Vec::new(), 1)
+        }
+        Kind::Guess { targets, latency, errors, timeout } => {
+            let [a, b] = targets.map(nth);
+            let timeout = if *timeout { "timeout = \"20ms\"\n" } else { "" };
+            let table = format!(
+                "kind = \"router\"\npolicy = \"cheapest\"\nlatency = {latency}\nerror_rate = {errors}\n{timeout}fallback = \"c{b}\"\n\
+                 cheapest = {{ models = [{{ to = \"c{a}\", latency = \"10ms\" }}, {{ to = \"c{b}\", latency = \"20ms\" }}], \
+                 latency_bound = \"30ms\", scrape_interval = \"100ms\" }}"
             );
             (table, vec![a, b], 1 + weights[a].max(weights[b]))
         }

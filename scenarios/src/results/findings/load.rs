@@ -1,6 +1,7 @@
 //! How loaded each component is while requests are born.
 
 use sim_core::time::SimTime;
+use sim_models::link::link_ends;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 use sim_models::system::recorder::ComponentWindow;
@@ -49,6 +50,10 @@ pub(super) struct Load<'a> {
     pub spell: Option<(f64, f64)>,
     /// Whom its calls may reach, directly or through others.
     pub reaches: Vec<&'a str>,
+    /// Its place among the components of an output.
+    pub index: usize,
+    /// It works by a schedule: to be busy all the time is what it is for, as long as no work piles up.
+    is_scheduled: bool,
 }
 
 impl Load<'_> {
@@ -60,18 +65,20 @@ impl Load<'_> {
     /// Calls wait for it all the time, though their number stays: callers that give up, or a cap, keep it.
     /// Gives their mean number.
     pub(super) fn standing_queue(&self) -> Option<f64> {
-        self.standing.filter(|_| self.late_pressure.is_some_and(|pressure| pressure >= HARD_PRESSED))
+        let pressed = self.late_pressure.is_some_and(|pressure| pressure >= HARD_PRESSED);
+        self.standing.filter(|_| pressed && !self.is_scheduled)
     }
 
     /// Share in use of what it is shortest of, as far as that tells how much more it could serve: the
     /// GPUs of an LLM pool are busy with small batches too.
     pub(super) fn pressure(&self) -> Option<f64> {
-        [self.utilization, self.kv].into_iter().flatten().reduce(f64::max)
+        let shares = [self.utilization, self.kv].into_iter().flatten();
+        shares.filter(|_| !self.is_scheduled).reduce(f64::max)
     }
 
     /// It has no servers free, though its queue does not grow.
     pub(super) fn is_saturated(&self) -> bool {
-        self.utilization.is_some_and(|busy| busy >= SATURATED)
+        !self.is_scheduled && self.utilization.is_some_and(|busy| busy >= SATURATED)
     }
 }
 
@@ -87,6 +94,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
             let growth =
                 pooled(&trends).filter(|trend| trend.grows() && trend.slope * trend.span >= FEW_CALLS);
             let meters = || outputs.iter().map(|output| &output.components[index].meter);
+            let is_scheduled = scenario.components[name].kind() == "pipeline";
             let replies: u64 = meters().flat_map(|meter| meter.outcomes).sum();
             let rejected: u64 = meters().map(|meter| meter.outcomes[Outcome::Rejected as usize]).sum();
             Some(Load {
@@ -109,8 +117,10 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
                 standing: standing(outputs, index),
                 arrivals: mean(outputs.iter().filter_map(|output| late_arrivals(output, index))),
                 turned_away: if replies == 0 { 0.0 } else { rejected as f64 / replies as f64 },
-                spell: if changing { longest_spell(first, index) } else { None },
+                spell: if changing && !is_scheduled { longest_spell(first, index) } else { None },
                 reaches,
+                index,
+                is_scheduled,
             })
         })
         .collect()
@@ -146,7 +156,11 @@ fn callees_first(scenario: &Scenario) -> Vec<(&str, Vec<&str>)> {
         }
         let Some(component) = scenario.components.get(name) else { return };
         let mut reaches: Vec<&str> = Vec::new();
-        for (_, callee) in component.callees() {
+        let links =
+            scenario.links.iter().filter(|(link, _)| link_ends(link).is_some_and(|ends| ends.0 == name));
+        let fallbacks = links.flat_map(|(_, link)| link.fallback_callees());
+        let callees = component.callees().into_iter().map(|(_, callee)| callee);
+        for callee in callees.chain(fallbacks) {
             visit(scenario, callee, order);
             let further =
                 order.iter().find(|(seen, _)| *seen == callee).map_or(&[][..], |(_, further)| further);

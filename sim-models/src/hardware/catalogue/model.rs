@@ -92,6 +92,54 @@ pub struct Sliding {
 }
 
 impl Model {
+    /// A pipeline of `stages` stages, by their layers: as many on each, of those left over one on each before the last
+    /// (`get_pp_indices` in `vllm/distributed/utils.py`, 0.14.0). The last has the output layer; the embedding of the
+    /// first, which is only looked up in, is in none.
+    pub fn pipeline(&self, stages: u64) -> Vec<Self> {
+        let (each, left) = (self.layers / stages, self.layers % stages);
+        let mut first = 0;
+        let share = |count: u64, layers: u64| (count * layers).div_ceil(self.layers);
+        (0..stages)
+            .map(|stage| {
+                let is_last = stage + 1 == stages;
+                let layers = each + u64::from(stage + 1 + left >= stages && !is_last);
+                let dense_layers = self.dense_layers.clamp(first, first + layers) - first;
+                first += layers;
+                Self {
+                    layers,
+                    dense_layers,
+                    sliding: self
+                        .sliding
+                        .map(|sliding| Sliding { layers: share(sliding.layers, layers), ..sliding }),
+                    vocab: if is_last { self.vocab } else { 0 },
+                    // It needs its own copy of a table that is both.
+                    tied_embeddings: true,
+                    other_parameters: share(self.other_parameters, layers),
+                    ..self.clone()
+                }
+            })
+            .collect()
+    }
+
+    /// What EAGLE drafts with (Li et al., "EAGLE: Speculative Sampling Requires Rethinking Feature Uncertainty",
+    /// ICML 2024): one layer like this model's, dense, and a matrix that joins a feature with an embedding; embedding
+    /// and output layer are the model's own.
+    pub fn head_layer(&self) -> Self {
+        let dense = self.experts == 1 || self.dense_ffn == 0;
+        Self {
+            layers: 1,
+            experts: 1,
+            active_experts: 1,
+            shared_ffn: 0,
+            dense_layers: 0,
+            ffn: if dense { self.widest_ffn() } else { self.dense_ffn },
+            sliding: None,
+            tied_embeddings: true,
+            other_parameters: 2 * self.hidden * self.hidden,
+            ..self.clone()
+        }
+    }
+
     /// Parameters of one embedding table.
     pub fn embedding_parameters(&self) -> u64 {
         self.vocab * self.hidden

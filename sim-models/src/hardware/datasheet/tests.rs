@@ -16,11 +16,17 @@ fn step(
 }
 
 fn decode(sequences: u64, context: u64) -> Pass {
-    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, prefill_work: 0 }
+    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, ..Pass::default() }
 }
 
 fn prefill(tokens: u64) -> Pass {
-    Pass { sequences: 1, new_tokens: tokens, decode_context: 0, prefill_work: Pass::chunk_work(0, tokens) }
+    Pass {
+        sequences: 1,
+        new_tokens: tokens,
+        decode_context: 0,
+        prefill_work: Pass::chunk_work(0, tokens),
+        ..Pass::default()
+    }
 }
 
 fn millis(step: &StepFunction, pass: &Pass) -> f64 {
@@ -85,6 +91,7 @@ fn saturated_requests_per_s(step: &StepFunction, sequences: u64, input: u64, out
             new_tokens: sequences - due + due * input,
             decode_context: (sequences - due) * (input + output / 2),
             prefill_work: due * Pass::chunk_work(0, input),
+            ..Pass::default()
         };
         ticks += step.ticks(&pass);
     }

@@ -22,11 +22,17 @@ fn ms(step: &StepFunction, pass: &Pass) -> f64 {
 }
 
 fn decode(sequences: u64, context: u64) -> Pass {
-    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, prefill_work: 0 }
+    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, ..Pass::default() }
 }
 
 fn prefill(tokens: u64) -> Pass {
-    Pass { sequences: 1, new_tokens: tokens, decode_context: 0, prefill_work: Pass::chunk_work(0, tokens) }
+    Pass {
+        sequences: 1,
+        new_tokens: tokens,
+        decode_context: 0,
+        prefill_work: Pass::chunk_work(0, tokens),
+        ..Pass::default()
+    }
 }
 
 fn header() -> ProfileHeader {
@@ -165,6 +171,7 @@ fn a_mixed_pass_is_one_pass() {
         new_tokens: chunk.new_tokens + batch.new_tokens,
         decode_context: batch.decode_context,
         prefill_work: chunk.prefill_work,
+        ..Pass::default()
     };
     let (chunk, batch, mixed) = (ms(&step, &chunk), ms(&step, &batch), ms(&step, &mixed));
     assert!(mixed > chunk.max(batch) && mixed < chunk + batch - 8.0, "{mixed} of {chunk} and {batch} ms");

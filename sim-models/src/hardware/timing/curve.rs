@@ -20,7 +20,12 @@ use super::MAX_COEFFICIENT;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Curve {
     points: Arc<[(u64, u64)]>,
+    /// The ticks at counts from 0, which steps ask for that only decode.
+    few: Arc<[u64]>,
 }
+
+/// How many of these are kept.
+const FEW: u64 = 257;
 
 impl Curve {
     /// A curve through points (count, ticks).
@@ -44,7 +49,14 @@ impl Curve {
                 return Err(refuse(pair[1].1, "ticks that do not decrease from point to point"));
             }
         }
-        Ok(Self { points: points.into() })
+        Ok(Self::through(points.into()))
+    }
+
+    /// A curve through points that are known to be right.
+    fn through(points: Arc<[(u64, u64)]>) -> Self {
+        let curve = Self { points, few: Arc::default() };
+        let few = (0..FEW).map_while(|count| u64::try_from(curve.between(count)).ok()).collect();
+        Self { few, ..curve }
     }
 
     /// The points.
@@ -52,9 +64,22 @@ impl Curve {
         &self.points
     }
 
+    /// The same, each of its points `share` times as high: `share` is at most 1.
+    pub(super) fn scaled(&self, share: f64) -> Self {
+        let points = self.points.iter();
+        Self::through(points.map(|(count, ticks)| (*count, super::scaled(*ticks, share))).collect())
+    }
+
     /// The ticks at `count`.
     #[inline]
     pub fn at(&self, count: u64) -> u128 {
+        match self.few.get(count as usize) {
+            Some(ticks) => u128::from(*ticks),
+            None => self.between(count),
+        }
+    }
+
+    fn between(&self, count: u64) -> u128 {
         let points = &*self.points;
         let Some(&(first, ticks)) = points.first() else { return 0 };
         if count <= first || points.len() == 1 {

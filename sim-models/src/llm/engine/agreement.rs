@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use sim_core::stats::Histogram;
 
 use super::*;
-use crate::hardware::timing::{Calibration, Coefficients, Hinge, Ramp};
+use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Ramp};
 
 /// What happens at some nanosecond.
 #[derive(Debug, Clone)]
@@ -179,6 +179,7 @@ fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[
 }
 
 fn agree(config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) {
+    let step = timed(config, step);
     let stepwise = drive(EngineKind::Stepwise, config, step.clone(), events);
     let fast = drive(EngineKind::Fast, config, step, events);
     assert_eq!(fast.tokens, stepwise.tokens);
@@ -206,15 +207,17 @@ fn submission(prompt: u32, output: u32, transfers: bool) -> impl Strategy<Value 
         1 => (prop::collection::vec(0..3u64, 0..6), 1..12u32)
             .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
     ];
+    let adapter = prop::option::weighted(0.8, 0..6u32);
     let transfer = if transfers { 0..4 } else { 0..1 };
-    (1..prompt, 1..output, -2..3i32, prefix, transfer).prop_map(
-        |(prompt_tokens, output_tokens, priority, prefix, transfer)| {
+    (1..prompt, 1..output, -2..3i32, prefix, adapter, any::<u64>(), transfer).prop_map(
+        |(prompt_tokens, output_tokens, priority, prefix, adapter, luck, transfer)| {
             let transfer = match transfer {
                 0 | 1 => KvTransfer::None,
                 2 => KvTransfer::RemoteDecode,
                 _ => KvTransfer::RemotePrefill,
             };
-            (Submission { key: 0, prompt_tokens, output_tokens, priority, prefix }, transfer)
+            let submission = Submission::new(0, prompt_tokens, output_tokens);
+            (Submission { priority, prefix, adapter, luck, ..submission }, transfer)
         },
     )
 }
@@ -222,17 +225,92 @@ fn submission(prompt: u32, output: u32, transfers: bool) -> impl Strategy<Value 
 /// Engines of few or many blocks and places.
 fn config(scale: u32) -> impl Strategy<Value = EngineConfig> {
     let threshold = prop_oneof![2 => Just(0), 1 => 1..20u32];
-    (1..8 * scale, 0..40 * scale, 1..20u32, 2..60 * scale, threshold, any::<[bool; 4]>()).prop_map(
-        |(seqs, more, block_size, num_blocks, threshold, [caching, by, gate, ahead])| EngineConfig {
-            max_num_batched_tokens: seqs + more,
-            max_num_seqs: seqs,
-            block_size,
-            long_prefill_token_threshold: threshold,
-            enable_prefix_caching: caching,
-            scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
-            scheduler_reserve_full_isl: gate,
-            async_scheduling: ahead,
-            ..EngineConfig::new(num_blocks)
+    let model_len = prop_oneof![3 => Just(None), 1 => (40 * scale..90 * scale).prop_map(Some)];
+    let sizes = (1..8 * scale, 0..40 * scale, 1..20u32, 2..60 * scale, threshold, model_len);
+    (sizes, any::<[bool; 4]>(), features()).prop_map(
+        |((seqs, more, block_size, num_blocks, threshold, max_model_len), switches, features)| {
+            let [caching, by, gate, ahead] = switches;
+            let (pipeline_parallel_size, speculative, lora) = features;
+            EngineConfig {
+                max_num_batched_tokens: seqs + more,
+                max_num_seqs: seqs,
+                block_size,
+                long_prefill_token_threshold: threshold,
+                enable_prefix_caching: caching,
+                scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
+                scheduler_reserve_full_isl: gate,
+                async_scheduling: ahead,
+                max_model_len,
+                pipeline_parallel_size,
+                speculative,
+                lora,
+                ..EngineConfig::new(num_blocks)
+            }
+        },
+    )
+}
+
+/// Stages, speculative decoding and adapters, most engines without any.
+fn features() -> impl Strategy<Value = (u32, Option<Speculation>, Option<Lora>)> {
+    let ways = prop_oneof![
+        3 => Just((1, None)),
+        1 => (2..5u32).prop_map(|stages| (stages, None)),
+        3 => (1..6u32, 0..6u32, 0.0..1.0f64, prop::bool::weighted(0.3))
+            .prop_map(|(drafts, ahead, rate, drawn)| (1, Some(Speculation::new(drafts, ahead, rate, drawn)))),
+    ];
+    let lora = (1..4u32, 0..3u32, 0..1u64 << 21, 0..1u64 << 22).prop_map(
+        |(max_loras, more, copy_ticks, read_ticks)| Lora {
+            max_loras,
+            max_cpu_loras: max_loras + more,
+            copy_ticks,
+            read_ticks,
+        },
+    );
+    (ways, prop::option::weighted(0.3, lora))
+        .prop_map(|((stages, speculative), lora)| (stages, speculative, lora))
+}
+
+/// The step function of an engine whose passes take `step`.
+fn timed(config: &EngineConfig, step: StepFunction) -> StepFunction {
+    let stages = config.pipeline_parallel_size as usize;
+    let timed = step.clone().with_stages(vec![step.clone(); stages - 1]);
+    match &config.speculative {
+        Some(speculation) => {
+            let passes = speculation.num_speculative_tokens.into();
+            timed.with_drafter(Drafter::ratio(&step, 0.1, passes).unwrap())
+        }
+        None => timed,
+    }
+}
+
+/// The same, of the kinds that came before vLLM: whole batches, or reserved memory, or both.
+fn earlier_config(scale: u32) -> impl Strategy<Value = EngineConfig> {
+    let delay = prop_oneof![Just(0u64), 1..20u64];
+    let batching = prop_oneof![
+        1 => Just(Batching::Continuous),
+        2 => Just(Batching::Static),
+        3 => (prop::collection::vec(1..8 * scale, 0..3), delay).prop_map(|(sizes, delay)| {
+            let preferred_batch_size = sizes.into_iter().filter_map(std::num::NonZeroU32::new).collect();
+            Batching::Dynamic(DynamicBatching { preferred_batch_size, max_queue_delay_microseconds: delay })
+        }),
+    ];
+    let reservation = prop::option::of(prop_oneof![
+        Just(Reservation::Max),
+        Just(Reservation::Pow2),
+        Just(Reservation::Oracle)
+    ]);
+    (config(scale), batching, reservation, 1..60 * scale).prop_map(
+        |(mut config, batching, reservation, most)| {
+            (config.pipeline_parallel_size, config.speculative, config.lora) = (1, None, None);
+            config.batching = batching;
+            if let Batching::Dynamic(dynamic) = &mut config.batching {
+                dynamic.preferred_batch_size.retain(|size| size.get() <= config.max_num_seqs);
+            }
+            if let Some(reservation) = reservation {
+                config.kv_allocation = KvAllocation::Contiguous(reservation);
+                config.max_model_len = Some(most.min(reservation::largest_run(&config) as u32));
+            }
+            config
         },
     )
 }
@@ -270,21 +348,34 @@ fn step() -> impl Strategy<Value = StepFunction> {
                 per_prefill_work,
                 host_base,
                 host_per_sequence: host,
+                per_adapter: per_context,
             };
             StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
         })
 }
 
-fn events(
+/// Full speed, any other, and what a GPU gives one of several that share it.
+fn pace() -> impl Strategy<Value = f64> {
+    let turns = |others: u32| f64::from(others + 1) * 1.05;
+    let rate = |units: u64| (1u64 << 32) as f64 / units as f64;
+    prop_oneof![Just(1.0), 0.3..5.0, (1u32..7).prop_map(turns), (1u64 << 20..1 << 32).prop_map(rate)]
+}
+
+fn events(prompt: u32, output: u32, count: usize, paces: u32) -> impl Strategy<Value = Vec<(u64, Event)>> {
+    events_with(false, prompt, output, count, paces)
+}
+
+fn events_with(
+    transfers: bool,
     prompt: u32,
     output: u32,
-    transfers: bool,
     count: usize,
+    paces: u32,
 ) -> impl Strategy<Value = Vec<(u64, Event)>> {
     let event = prop_oneof![
         60 => submission(prompt, output, transfers).prop_map(|(submission, transfer)| Event::Submit(submission, transfer)),
         12 => (0..64usize).prop_map(Event::Abort),
-        3 => prop_oneof![Just(1.0), 0.3..5.0].prop_map(Event::Pace),
+        paces => pace().prop_map(Event::Pace),
         1 => Just(Event::Crash),
         15 => Just(Event::Observe),
         5 => Just(Event::Settle),
@@ -301,7 +392,7 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn small_engines_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, false, 40)) {
+    fn small_engines_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40, 3)) {
         agree(&config, step, &events);
     }
 }
@@ -310,26 +401,60 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn large_engines_agree(config in config(12), step in step(), events in events(600, 200, false, 200)) {
+    fn large_engines_agree(config in config(12), step in step(), events in events(600, 200, 200, 3)) {
         agree(&config, step, &events);
     }
 }
 
-/// The same engine with a prefix cache and some blocks in the host's memory.
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// Engines on a GPU that they share: the pace changes more often than anything else.
+    #[test]
+    fn shared_engines_agree(config in config(2), step in step(), events in events(60, 60, 60, 150)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn small_engines_of_earlier_kinds_agree(config in earlier_config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, 40, 3)) {
+        agree(&config, step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn large_engines_of_earlier_kinds_agree(config in earlier_config(12), step in step(), events in events(600, 200, 200, 3)) {
+        agree(&config, step, &events);
+    }
+}
+
+/// The same engine as one of vLLM's plain ones, which alone transfer KV.
+fn plain(config: EngineConfig) -> EngineConfig {
+    let (speculative, lora) = (None, None);
+    EngineConfig { pipeline_parallel_size: 1, speculative, lora, ..config }
+}
+
+/// The same with a prefix cache and some blocks in the host's memory.
 fn offloading(config: EngineConfig, num_cpu_blocks: u32) -> EngineConfig {
-    EngineConfig { num_cpu_blocks, enable_prefix_caching: true, ..config }
+    EngineConfig { num_cpu_blocks, enable_prefix_caching: true, ..plain(config) }
 }
 
 proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn small_engines_that_transfer_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, true, 40)) {
-        agree(&config, step, &events);
+    fn small_engines_that_transfer_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events_with(true, 60, 30, 40, 3)) {
+        agree(&plain(config), step, &events);
     }
 
     #[test]
-    fn small_engines_that_offload_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events(60, 30, true, 40), blocks in 1..80u32) {
+    fn small_engines_that_offload_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events_with(true, 60, 30, 40, 3), blocks in 1..80u32) {
         agree(&offloading(config, blocks), step, &events);
     }
 }
@@ -338,7 +463,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn large_engines_that_offload_and_transfer_agree(config in config(12), step in step(), events in events(600, 200, true, 200), blocks in 1..2000u32) {
+    fn large_engines_that_offload_and_transfer_agree(config in config(12), step in step(), events in events_with(true, 600, 200, 200, 3), blocks in 1..2000u32) {
         agree(&offloading(config, blocks), step, &events);
     }
 }

@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::batching::Batching;
+use super::lora::Lora;
+use super::reservation::{self, KvAllocation, Reservation};
 use super::sequence::{Rejection, Submission};
+use super::speculation::Speculation;
 
 /// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
 ///
@@ -57,13 +61,27 @@ pub struct EngineConfig {
     /// KV blocks in the host's memory, to which all full blocks are written and from which they are loaded
     /// again; 0 (the default) for none. Needs prefix caching. It is what vLLM's `kv_offloading_size` makes.
     pub num_cpu_blocks: u32,
+    /// Stages that the layers are split over, each on GPUs of its own. Default 1. With more, as many steps are
+    /// underway, and no step is scheduled ahead of the tokens it needs, as in vLLM.
+    pub pipeline_parallel_size: u32,
+    /// Speculative decoding. Default: none. It schedules nothing ahead, as in vLLM for all methods but EAGLE.
+    pub speculative: Option<Speculation>,
+    /// LoRA adapters. Default: none.
+    pub lora: Option<Lora>,
+    /// How sequences are put together. Default: continuously. Other ways take a batch's prompts in one pass,
+    /// whatever `max_num_batched_tokens`.
+    pub batching: Batching,
+    /// Where keys and values are kept. Default: paged. Otherwise there is no prefix cache.
+    pub kv_allocation: KvAllocation,
 }
 
 /// How a replica is simulated. Both ways give the same results to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// In closed form from one change of the batch to the next: work per request, not per token.
+    /// In closed form from one change of the batch to the next: work per request, not per token. With speculative
+    /// decoding it jumps likewise, but a jump looks at every sequence in the batch; with drawn acceptance, and
+    /// with several stages, every step is taken.
     #[default]
     Fast,
     /// Every step and every sequence in it one by one: slow, and there to check the other.
@@ -85,13 +103,38 @@ impl EngineConfig {
             scheduler_reserve_full_isl: false,
             async_scheduling: true,
             num_cpu_blocks: 0,
+            pipeline_parallel_size: 1,
+            speculative: None,
+            lora: None,
+            batching: Batching::Continuous,
+            kv_allocation: KvAllocation::Paged,
         }
     }
 
-    /// By how many steps scheduling is ahead of the step that ends: a sequence that ends with step n has
-    /// left before step n + lag is scheduled.
+    /// The settings with what batching and allocation make of them.
+    pub(crate) fn effective(mut self) -> Self {
+        if self.batching.is_by_request() {
+            self.max_num_batched_tokens = MAX_BATCHED_TOKENS;
+        }
+        self.enable_prefix_caching &= self.kv_allocation == KvAllocation::Paged;
+        self
+    }
+
+    /// Whether steps are scheduled while tokens that they continue are underway.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.async_scheduling && self.pipeline_parallel_size == 1 && self.speculative.is_none()
+    }
+
+    /// The KV slots beyond its tokens that a sequence may have: of drafts that turn out wrong, and those in front.
+    fn slack(&self) -> u32 {
+        self.speculative
+            .as_ref()
+            .map_or(0, |speculation| speculation.num_speculative_tokens + speculation.num_lookahead_tokens)
+    }
+
+    /// The most steps underway: a sequence that ends with step n has left before step n + lag is scheduled.
     pub(super) fn lag(&self) -> u64 {
-        if self.async_scheduling { 2 } else { 1 }
+        if self.is_ahead() { 2 } else { self.pipeline_parallel_size.into() }
     }
 
     /// The place in line of a submission that is the `arrivals`-th.
@@ -110,9 +153,13 @@ impl EngineConfig {
             return Err(Rejection::ExceedsModel { tokens, max_model_len });
         }
         let capacity = u64::from(self.usable_blocks()) * u64::from(self.block_size);
-        if tokens - 1 > capacity {
-            return Err(Rejection::ExceedsCache { tokens: tokens - 1, capacity });
+        let slots = tokens - 1 + u64::from(self.slack());
+        // Slots beyond the model's context are not needed.
+        let slots = self.max_model_len.map_or(slots, |max| slots.min(u64::from(max)));
+        if slots > capacity {
+            return Err(Rejection::ExceedsCache { tokens: slots, capacity });
         }
+        reservation::check(self, prompt_tokens, output_tokens)?;
         let priority = match self.scheduling_policy {
             SchedulingPolicy::Fcfs => 0,
             SchedulingPolicy::Priority => submission.priority,
@@ -125,6 +172,36 @@ impl EngineConfig {
         self.num_blocks.saturating_sub(1)
     }
 
+    /// What is not modelled together. Engines that schedule whole requests or reserve memory had none of the others.
+    fn check_together(&self) -> Result<(), ConfigError> {
+        let as_before = self.batching != Batching::Continuous || self.kv_allocation != KvAllocation::Paged;
+        let stages = self.pipeline_parallel_size > 1;
+        let pairs = [
+            (stages, self.speculative.is_some(), "pipeline_parallel", "speculative decoding"),
+            (as_before, stages, "batching by requests or contiguous KV memory", "pipeline_parallel"),
+            (
+                as_before,
+                self.speculative.is_some(),
+                "batching by requests or contiguous KV memory",
+                "speculative decoding",
+            ),
+            (
+                as_before,
+                self.num_cpu_blocks > 0,
+                "batching by requests or contiguous KV memory",
+                "kv_offload",
+            ),
+            (stages, self.num_cpu_blocks > 0, "pipeline_parallel", "kv_offload"),
+            (self.speculative.is_some(), self.num_cpu_blocks > 0, "speculative decoding", "kv_offload"),
+            (self.lora.is_some(), self.num_cpu_blocks > 0, "lora", "kv_offload"),
+            (as_before, self.lora.is_some(), "batching by requests or contiguous KV memory", "lora"),
+        ];
+        match pairs.into_iter().find(|(one, other, ..)| *one && *other) {
+            Some((_, _, one, other)) => Err(ConfigError::NotTogether { one, other }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that an engine can run with these settings.
     ///
     /// # Errors
@@ -135,6 +212,9 @@ impl EngineConfig {
             ("max_num_seqs", self.max_num_seqs),
             ("block_size", self.block_size),
             ("max_model_len", self.max_model_len.unwrap_or(1)),
+            ("pipeline_parallel_size", self.pipeline_parallel_size),
+            ("num_speculative_tokens", self.speculative.as_ref().map_or(1, |s| s.num_speculative_tokens)),
+            ("max_loras", self.lora.map_or(1, |lora| lora.max_loras)),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero { parameter });
@@ -155,9 +235,25 @@ impl EngineConfig {
         if self.num_cpu_blocks > 0 && !self.enable_prefix_caching {
             return Err(ConfigError::OffloadWithoutCaching { num_cpu_blocks: self.num_cpu_blocks });
         }
+        if let Some(Lora { max_loras, max_cpu_loras, .. }) =
+            self.lora.filter(|l| l.max_cpu_loras < l.max_loras)
+        {
+            return Err(ConfigError::HostBelowGpu { max_loras, max_cpu_loras });
+        }
+        self.check_together()?;
         let tokens = u64::from(self.usable_blocks()) * u64::from(self.block_size);
         if tokens > MAX_KV_TOKENS {
             return Err(ConfigError::CacheTooLarge { tokens });
+        }
+        if let Some(size) = self.batching.preferred_beyond(self.max_num_seqs) {
+            return Err(ConfigError::PreferredTooLarge { size, max_num_seqs: self.max_num_seqs });
+        }
+        if self.kv_allocation == KvAllocation::Contiguous(Reservation::Max) {
+            let max_model_len = self.max_model_len.unwrap_or(u32::MAX);
+            let capacity = reservation::largest_run(self);
+            if u64::from(max_model_len) > capacity {
+                return Err(ConfigError::ReservationTooLarge { max_model_len, capacity });
+            }
         }
         Ok(())
     }
@@ -200,10 +296,45 @@ pub enum ConfigError {
         /// The blocks given.
         num_cpu_blocks: u32,
     },
+    /// The host must hold what the GPU holds.
+    #[error("max_cpu_loras is {max_cpu_loras}: expected at least max_loras, {max_loras}")]
+    HostBelowGpu {
+        /// Adapters on the GPU.
+        max_loras: u32,
+        /// Adapters on the host.
+        max_cpu_loras: u32,
+    },
+    /// What is not modelled together.
+    #[error("{other} together with {one}: expected one of the two")]
+    NotTogether {
+        /// A setting.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
     /// The KV cache is out of range.
     #[error("num_blocks and block_size make a KV cache of {tokens} tokens: expected at most {MAX_KV_TOKENS}")]
     CacheTooLarge {
         /// The KV cache's size, in tokens.
         tokens: u64,
+    },
+    /// A batch cannot reach a size that is preferred.
+    #[error("preferred_batch_size is {size}: expected at most max_num_seqs, {max_num_seqs}")]
+    PreferredTooLarge {
+        /// The size given.
+        size: u32,
+        /// The limit on sequences.
+        max_num_seqs: u32,
+    },
+    /// Nobody could ever be admitted.
+    #[error(
+        "the contiguous KV memory has no room for max_model_len, {max_model_len} tokens: expected at most \
+         {capacity}, the largest power of two blocks in it"
+    )]
+    ReservationTooLarge {
+        /// The tokens reserved for every sequence.
+        max_model_len: u32,
+        /// The largest run of memory, in tokens.
+        capacity: u64,
     },
 }

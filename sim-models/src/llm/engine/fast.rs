@@ -27,6 +27,7 @@
 //!   stepwise engine does it (`prefix.rs`).
 
 mod account;
+mod batch;
 mod cache;
 mod compose;
 mod connector;
@@ -44,6 +45,8 @@ use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
 use super::host::Host;
+use super::lora::Residency;
+use super::reservation::Arena;
 use super::tally::{Extras, Tally};
 use super::{ConfigError, EngineConfig, KvTransfer, Milestone, Output, Rejection, SeqId, Submission};
 use crate::hardware::timing::StepFunction;
@@ -68,6 +71,8 @@ struct Plan {
     sequences: u64,
     /// How many of them get a token in each step, right after the one in the step before.
     emit: u64,
+    /// Tokens that they have in the KV cache in the first step that is not counted yet.
+    tokens: u64,
     /// Steps counted already.
     done: u64,
     /// KV blocks in use in the first step that is not counted yet.
@@ -80,12 +85,34 @@ struct Plan {
 }
 
 /// A record that may be used again before it is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ending {
     step: u64,
     /// The order of the batch.
     joined: u64,
     id: SeqId,
+}
+
+impl Ending {
+    /// One number to compare, without branches that are hard to predict: each sequence joins alone.
+    #[inline]
+    fn order(&self) -> u128 {
+        u128::from(self.step) << 64 | u128::from(self.joined)
+    }
+}
+
+impl Ord for Ending {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Ending {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +125,7 @@ pub(super) struct Fast {
     records: Records,
     arrivals: u64,
     line: Line,
+    adapters: Option<Residency>,
     /// In the order of admission, those whose last token is underway and those aborted among them.
     batch: List,
     admissions: u64,
@@ -119,6 +147,12 @@ pub(super) struct Fast {
     /// Sequences that decode into blocks that others may ask for.
     conversations: Vec<u32>,
     cache: Cache,
+    /// Where in it memory is reserved, if it is.
+    arena: Option<Arena>,
+    /// The sequences that the batch may have: as many as there are until it is closed.
+    places: u32,
+    /// They have all their tokens and wait for their batch to end.
+    done: Vec<SeqId>,
     /// Blocks of the sequence at the head of the line that are in the cache.
     hits: Vec<u32>,
     /// The last step scheduled for which blocks were taken.
@@ -148,6 +182,8 @@ pub(super) struct Fast {
     kept: u32,
     /// The place in line of the one preempted last, under FCFS: before all others.
     front: i32,
+    /// Loads that ever began.
+    loads_begun: u64,
     /// Sequences waited when the last step ended, and ticks go on counting.
     paused: bool,
     draft: Draft,
@@ -164,7 +200,8 @@ impl Fast {
             clock: Clock::new(),
             records: Records::default(),
             arrivals: 0,
-            line: Line::new(config.scheduling_policy),
+            line: Line::new(&config),
+            adapters: config.lora.map(Residency::new),
             batch: List::new(),
             admissions: 0,
             decodes: 0,
@@ -177,6 +214,9 @@ impl Fast {
             landing: Vec::new(),
             conversations: Vec::new(),
             cache: Cache::new(config.usable_blocks()),
+            arena: Arena::new(&config),
+            places: config.max_num_seqs,
+            done: Vec::new(),
             hits: Vec::new(),
             composed: 0,
             ended: 0,
@@ -194,6 +234,7 @@ impl Fast {
             loading: 0,
             kept: 0,
             front: 0,
+            loads_begun: 0,
             paused: false,
             draft: Draft::default(),
             output: Output::default(),
@@ -210,7 +251,7 @@ impl Fast {
     }
 
     pub(super) fn running(&self) -> u32 {
-        self.batch.len
+        self.batch.len + self.done.len() as u32
     }
 
     pub(super) fn waiting(&self) -> u32 {
@@ -230,7 +271,7 @@ impl Fast {
     ) -> Result<SeqId, Rejection> {
         let order = self.config.place(submission, self.arrivals)?;
         self.arrivals += 1;
-        let index = self.records.insert(submission, order, transfer, &self.config);
+        let index = self.records.insert(now, submission, order, transfer, &self.config);
         if self.is_idle() {
             self.line.join(index, &mut self.records);
             return Ok(self.records.id(index));
@@ -238,7 +279,7 @@ impl Fast {
         let wall = self.clock.ticks(now);
         self.pass(wall, tally);
         self.line.join(index, &mut self.records);
-        if self.line.first() == Some(index) {
+        if self.adapters.is_some() || self.line.first() == Some(index) {
             self.head_of_line_changed(wall);
         }
         Ok(self.records.id(index))
@@ -253,7 +294,7 @@ impl Fast {
         let Some(record) = self.records.find(id) else { return false };
         match record.state {
             State::Waiting => {
-                let first = self.line.first() == Some(id.index);
+                let first = self.adapters.is_some() || self.line.first() == Some(id.index);
                 self.line.leave(id.index, &mut self.records);
                 if let Some(place) = self.landing.iter().position(|landing| *landing == id) {
                     self.landing.remove(place);
@@ -271,6 +312,10 @@ impl Fast {
                 }
             }
             State::Loading | State::Failed => self.abort_loading(id, wall, tally),
+            State::Done => {
+                self.done.retain(|done| *done != id);
+                self.records.remove(id.index);
+            }
             State::Freed => {
                 self.silence(id, wall, tally);
                 self.freed -= 1;
@@ -307,8 +352,12 @@ impl Fast {
         }
     }
 
-    /// Another sequence is at the head of the line: it may be admitted at the next boundary.
+    /// Another sequence is at the head of the line, or where it may be looked at with those before it passed
+    /// over: it may be admitted at the next boundary.
     fn head_of_line_changed(&mut self, wall: u64) {
+        if self.config.batching.is_by_request() {
+            return;
+        }
         // The places of those whose last token is underway will be free.
         if self.batch.len < self.config.max_num_seqs + self.ended_next.len() as u32 {
             self.cut(wall);
@@ -355,10 +404,16 @@ impl Fast {
         for (_, index, _) in &live {
             self.records[*index].blocks.clear();
             self.records[*index].own = NONE;
+            self.records[*index].span = None;
             self.records.remove(*index);
         }
         self.cache.reset();
+        self.arena.iter_mut().for_each(Arena::reset);
+        self.done.clear();
         self.line.clear();
+        if let Some(adapters) = &mut self.adapters {
+            adapters.reset();
+        }
         self.batch = List::new();
         (self.decodes, self.base_sum) = (0, 0);
         (self.freed, self.preemptions) = (0, 0);
@@ -379,21 +434,20 @@ impl Fast {
 
     /// The last step scheduled.
     fn planned(&self) -> u64 {
-        self.tail.or(self.head).map_or(self.ended, |plan| plan.last)
+        self.tail.as_ref().or(self.head.as_ref()).map_or(self.ended, |plan| plan.last)
     }
 
     /// The step at whose end something must be done.
     fn action(&self) -> Option<u64> {
-        let head = self.head.filter(|_| {
-            !(self.head_filled.is_empty()
+        if let Some(head) = &self.head
+            && !(self.head_filled.is_empty()
                 && self.ended_next.is_empty()
                 && self.aborted.is_empty()
                 && self.landing.is_empty())
-        });
-        if let Some(head) = head {
+        {
             return Some(head.last);
         }
-        let planned = self.tail.or(self.head)?.last;
+        let planned = self.tail.as_ref().or(self.head.as_ref())?.last;
         if !self.aborted.is_empty() {
             return Some(self.ended + 1);
         }
@@ -423,10 +477,10 @@ impl Fast {
     }
 
     pub(super) fn due(&self) -> Option<SimTime> {
-        let step = self.action()?;
+        let Some(step) = self.action() else { return self.batch_goes_at() };
         // The step after a plan that ends with its sequences' last tokens is scheduled in silence.
-        let seen = match self.tail {
-            Some(Plan { quiet: true, first, last, .. }) if step >= first && self.aborted.is_empty() => last,
+        let seen = match &self.tail {
+            Some(tail) if tail.quiet && step >= tail.first && self.aborted.is_empty() => tail.last,
             _ => step,
         };
         self.clock.instant(self.wall_end_of(seen)?)
@@ -444,7 +498,7 @@ impl Fast {
 
     /// Does what is to be done at the end of a step.
     fn act(&mut self, step: u64, tally: &mut Tally) {
-        let single = self.head.is_some_and(|head| head.last == step);
+        let single = self.head.as_ref().is_some_and(|head| head.last == step);
         self.count_through(step, tally);
         let filled = if single { &mut self.head_filled } else { &mut self.tail_filled };
         std::mem::swap(&mut self.filled, filled);
@@ -457,6 +511,7 @@ impl Fast {
         }
         self.report(step, tally);
         self.remove_aborted();
+        self.end_batch();
         self.fill();
         #[cfg(debug_assertions)]
         self.check_light();
@@ -464,6 +519,9 @@ impl Fast {
 
     /// Schedules as many steps as belong underway.
     fn fill(&mut self) {
+        if self.config.batching.is_by_request() && !self.open_batch() {
+            return;
+        }
         while self.planned() < self.ended + self.lag {
             let preemptions = self.preemptions;
             if self.compose() {
@@ -485,16 +543,20 @@ impl Fast {
 
     /// Takes the blocks of all steps of the plan, and makes what is left of it, one step at most, the head.
     fn commit(&mut self) {
-        let Some(tail) = self.tail.take() else { return };
-        if tail.last > tail.first {
-            self.cache.take(self.crossings(tail.first + 1, tail.last) as u32);
+        let Some(Plan { first, last, .. }) = self.tail else { return };
+        if last > first {
+            self.cache.take(self.crossings(first + 1, last) as u32);
         }
-        self.composed = tail.last;
-        if tail.last > self.ended {
-            debug_assert!(self.head.is_none() && tail.last == self.ended + 1);
-            self.head = Some(Plan { first: tail.last, begin: self.ended_work, run: None, done: 0, ..tail });
+        self.composed = last;
+        if last > self.ended {
+            debug_assert!(self.head.is_none() && last == self.ended + 1);
+            self.head = self.tail;
+            if let Some(head) = &mut self.head {
+                (head.first, head.begin, head.run, head.done) = (last, self.ended_work, None, 0);
+            }
             std::mem::swap(&mut self.head_filled, &mut self.tail_filled);
         }
+        self.tail = None;
     }
 
     /// Cuts the plan to the steps that are scheduled at a wall tick: what comes then may be seen.
@@ -530,7 +592,7 @@ impl Fast {
 
     /// Sequences that decode and need a block in steps `from` to `to`, counted once for each.
     fn crossings(&self, from: u64, to: u64) -> u64 {
-        if to < from {
+        if to < from || self.arena.is_some() {
             return 0;
         }
         let (steps, size) = (to + 1 - from, self.phases.len() as u64);
@@ -549,17 +611,44 @@ impl Fast {
 
     /// Reports the tokens of a step that has just ended.
     fn report(&mut self, step: u64, tally: &mut Tally) {
-        let now = self.ended_wall;
+        if !self.landing.is_empty() {
+            self.report_landing(step);
+        }
+        if !self.filled.is_empty() {
+            self.report_filled(tally);
+        }
+        if self.ended_next.is_empty() {
+            if let Some(tail) = &mut self.tail {
+                tail.freed = 0;
+            }
+        } else {
+            self.report_ended(step);
+        }
+        if self.marks.len() > 1 {
+            self.marks.sort_unstable_by_key(|(joined, _)| *joined);
+        }
+        if !self.marks.is_empty() {
+            self.output.milestones.extend(self.marks.drain(..).map(|(_, mark)| mark));
+        }
+    }
+
+    /// Tokens of those that no longer decode.
+    fn report_landing(&mut self, step: u64) {
         let mut landing = std::mem::take(&mut self.landing);
         for id in landing.drain(..) {
-            self.records[id.index].last_token = now;
+            self.records[id.index].last_token = self.ended_wall;
             if self.records[id.index].state == State::Single {
                 self.register_single(id.index, processed(step + 1));
             }
         }
         self.landing = landing;
-        let mut filled = std::mem::take(&mut self.filled);
-        for id in filled.drain(..) {
+    }
+
+    /// Tokens of those that completed a prefill.
+    fn report_filled(&mut self, tally: &mut Tally) {
+        let (now, by_request) = (self.ended_wall, self.config.batching.is_by_request());
+        for place in 0..self.filled.len() {
+            let id = self.filled[place];
             if self.records.find(id).is_none() {
                 continue;
             }
@@ -569,11 +658,16 @@ impl Fast {
                 tally.next_tokens(now - before, 1);
             } else {
                 tally.first_token();
-                let (key, last) = (record.key, record.output == 1);
+                let (key, last) = (record.key, record.output == 1 && !by_request);
                 self.marks.push((record.joined, Milestone { id, key, first: true, last }));
             }
         }
-        self.filled = filled;
+        self.filled.clear();
+    }
+
+    /// Last tokens.
+    fn report_ended(&mut self, step: u64) {
+        let by_request = self.config.batching.is_by_request();
         let used = self.cache.used();
         let mut ended = std::mem::take(&mut self.ended_next);
         if ended.len() > 1 {
@@ -582,7 +676,7 @@ impl Fast {
         for Ending { id, .. } in ended.drain(..) {
             let Some(record) = self.records.find(id) else { continue };
             debug_assert_eq!(record.finish, step);
-            if record.output > 1 {
+            if record.output > 1 && !by_request {
                 let mark = Milestone { id, key: record.key, first: false, last: true };
                 self.marks.push((record.joined, mark));
             }
@@ -597,15 +691,16 @@ impl Fast {
             } else {
                 self.freed -= 1;
             }
-            self.records.remove(id.index);
+            if by_request {
+                self.records[id.index].state = State::Done;
+                self.done.push(id);
+            } else {
+                self.records.remove(id.index);
+            }
         }
         if let Some(tail) = &mut self.tail {
             tail.freed = used - self.cache.used();
         }
         self.ended_next = ended;
-        if self.marks.len() > 1 {
-            self.marks.sort_unstable_by_key(|(joined, _)| *joined);
-        }
-        self.output.milestones.extend(self.marks.drain(..).map(|(_, mark)| mark));
     }
 }

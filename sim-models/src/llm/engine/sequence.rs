@@ -48,6 +48,26 @@ pub struct Submission {
     pub priority: i32,
     /// What the prompt shares.
     pub prefix: Prefix,
+    /// Its LoRA adapter, if it has one; ignored by an engine without [`lora`](super::EngineConfig::lora). Prompts
+    /// share nothing across adapters.
+    pub adapter: Option<u32>,
+    /// What draws of its drafts' acceptance are keyed by.
+    pub luck: u64,
+}
+
+impl Submission {
+    /// A sequence without priority, adapter or anything in common with others.
+    pub fn new(key: u64, prompt_tokens: u32, output_tokens: u32) -> Self {
+        Self {
+            key,
+            prompt_tokens,
+            output_tokens,
+            priority: 0,
+            prefix: Prefix::None,
+            adapter: None,
+            luck: key,
+        }
+    }
 }
 
 /// Why a sequence was not accepted: it could never be served.
@@ -77,6 +97,17 @@ pub enum Rejection {
         /// The most tokens it will have in the cache, in tokens.
         tokens: u64,
         /// The KV cache's size without the null block, in tokens.
+        capacity: u64,
+    },
+    /// The memory reserved for it is longer than any that could be free.
+    #[error(
+        "the KV memory to reserve is {tokens} tokens: expected at most {capacity}, the largest power of two \
+         blocks in the KV cache"
+    )]
+    ExceedsReservation {
+        /// What it would reserve, in tokens.
+        tokens: u64,
+        /// The largest run of memory, in tokens.
         capacity: u64,
     },
 }
@@ -130,17 +161,21 @@ fn key(parent: u64, child: u64) -> u64 {
 }
 
 impl Content {
-    pub(super) fn set(&mut self, prefix: &Prefix, prompt_tokens: u32) {
+    pub(super) fn set(&mut self, prefix: &Prefix, prompt_tokens: u32, adapter: Option<u32>) {
         self.chain.clear();
+        let of = |domain: Domain| match adapter {
+            None => domain as u64,
+            Some(adapter) => key(domain as u64, adapter.into()),
+        };
         (self.link_tokens, self.covered) = (1, 0);
         match prefix {
             Prefix::None => {}
             Prefix::Shared { id, tokens } => {
-                self.chain.push(key(Domain::Shared as u64, *id));
+                self.chain.push(key(of(Domain::Shared), *id));
                 (self.link_tokens, self.covered) = ((*tokens).max(1), *tokens);
             }
             Prefix::Blocks { ids, block_tokens } => {
-                self.chain.extend(ids.iter().scan(Domain::Blocks as u64, |parent, id| {
+                self.chain.extend(ids.iter().scan(of(Domain::Blocks), |parent, id| {
                     *parent = key(*parent, *id);
                     Some(*parent)
                 }));

@@ -2,6 +2,8 @@
 
 use sim_core::stats::Histogram;
 
+use super::lora::AdapterCounts;
+
 /// Sums over the steps of one engine or of several. Work is counted when its step ends. Times are in ticks
 /// of wall time, 1/1024 ns.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -14,7 +16,10 @@ pub struct Tally {
     pub sequence_ticks: u128,
     /// Sum of length times KV blocks that sequences refer to, those for the step's own tokens among them.
     pub block_ticks: u128,
-    /// The most such blocks in one step.
+    /// Sum of length times tokens that the step's sequences have in the KV cache, those of the step among them.
+    /// A token that several sequences share counts for each.
+    pub token_ticks: u128,
+    /// The most blocks in one step.
     pub blocks_max: u32,
     /// Time in steps that a crash cut short, which counts nowhere else.
     pub lost_ticks: u128,
@@ -28,7 +33,13 @@ pub struct Tally {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
-    /// Time between two tokens of a sequence, in ticks.
+    /// Drafted tokens that were verified.
+    pub draft_tokens: u64,
+    /// Drafted tokens that were accepted, with those behind a sequence's last token.
+    pub accepted_tokens: u64,
+    /// What admissions found of their LoRA adapters.
+    pub adapters: AdapterCounts,
+    /// Time between two tokens of a sequence, in ticks; of tokens that come together the first counts.
     pub itl: Histogram,
 }
 
@@ -39,6 +50,7 @@ pub(super) struct Extras {
     pub(super) prefix_hit_tokens: u64,
     pub(super) prefix_query_tokens: u64,
     pub(super) prompt_tokens: u64,
+    pub(super) adapters: AdapterCounts,
 }
 
 impl Tally {
@@ -48,6 +60,7 @@ impl Tally {
         self.ticks += other.ticks;
         self.sequence_ticks += other.sequence_ticks;
         self.block_ticks += other.block_ticks;
+        self.token_ticks += other.token_ticks;
         self.blocks_max = self.blocks_max.max(other.blocks_max);
         self.lost_ticks += other.lost_ticks;
         self.preemptions += other.preemptions;
@@ -55,16 +68,20 @@ impl Tally {
         self.prefix_query_tokens += other.prefix_query_tokens;
         self.prompt_tokens += other.prompt_tokens;
         self.output_tokens += other.output_tokens;
+        self.draft_tokens += other.draft_tokens;
+        self.accepted_tokens += other.accepted_tokens;
+        self.adapters.add(&other.adapters);
         self.itl.merge(&other.itl);
     }
 
-    /// A step of `ticks` with so many sequences and KV blocks has ended.
+    /// A step of `ticks` with so many sequences, KV blocks and tokens in them has ended.
     #[inline]
-    pub(super) fn step(&mut self, ticks: u64, sequences: u64, blocks: u32) {
+    pub(super) fn step(&mut self, ticks: u64, sequences: u64, blocks: u32, tokens: u64) {
         self.steps += 1;
         self.ticks += u128::from(ticks);
         self.sequence_ticks += u128::from(ticks) * u128::from(sequences);
         self.block_ticks += u128::from(ticks) * u128::from(blocks);
+        self.token_ticks += u128::from(ticks) * u128::from(tokens);
         self.blocks_max = self.blocks_max.max(blocks);
     }
 
@@ -72,6 +89,7 @@ impl Tally {
     pub(super) fn lose(&mut self, step: Underway) {
         self.lost_ticks += u128::from(step.ticks);
         self.block_ticks += u128::from(step.ticks) * u128::from(step.blocks);
+        self.token_ticks += u128::from(step.ticks) * u128::from(step.tokens);
         self.blocks_max = self.blocks_max.max(step.blocks);
     }
 
@@ -81,6 +99,7 @@ impl Tally {
         self.prefix_hit_tokens += extras.prefix_hit_tokens;
         self.prefix_query_tokens += extras.prefix_query_tokens;
         self.prompt_tokens += extras.prompt_tokens;
+        self.adapters.add(&extras.adapters);
     }
 
     /// A sequence's first token.
@@ -104,4 +123,6 @@ pub struct Underway {
     pub ticks: u64,
     /// KV blocks that sequences refer to in it.
     pub blocks: u32,
+    /// Tokens that its sequences have in the KV cache.
+    pub tokens: u64,
 }

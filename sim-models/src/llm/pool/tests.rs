@@ -1,5 +1,7 @@
 mod config;
+mod features;
 mod random;
+mod sharing;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -33,9 +35,11 @@ fn simulate_plan(work: &[Work], settings: &str, plan: &RunPlan) -> RunOutput {
 fn simulate_trace(trace: Trace, settings: &str, plan: &RunPlan) -> RunOutput {
     // Times are easier to tell without scheduling ahead.
     let ahead = if settings.contains("async_scheduling") { "" } else { "async_scheduling = false" };
+    let gpu = if settings.contains("device =") { "" } else { "gpu = \"h100-sxm\"" };
+    let model = if settings.contains("model =") { "" } else { "model = \"llama-3.1-8b\"" };
     let system = format!(
         "[traffic.web]\narrivals = {{ process = \"trace\", path = \"work\" }}\nentry = \"llm\"\n
-         [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{ahead}\n{settings}\n"
+         [components.llm]\nkind = \"llm\"\n{model}\n{gpu}\n{ahead}\n{settings}\n"
     );
     let config: SystemConfig = toml::from_str(&system).unwrap();
     let plan = RunPlan {
@@ -99,11 +103,11 @@ fn step_function() -> StepFunction {
 
 fn prefill(sequences: u64, chunk: u64, before: u64) -> Pass {
     let prefill_work = sequences * Pass::chunk_work(before, chunk);
-    Pass { sequences, new_tokens: sequences * chunk, decode_context: 0, prefill_work }
+    Pass { sequences, new_tokens: sequences * chunk, decode_context: 0, prefill_work, ..Pass::default() }
 }
 
 fn decode(sequences: u64, context: u64) -> Pass {
-    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, prefill_work: 0 }
+    Pass { sequences, new_tokens: sequences, decode_context: sequences * context, ..Pass::default() }
 }
 
 /// Ticks of each step of `sequences` equal sequences that run side by side.
@@ -177,6 +181,7 @@ fn who_comes_in_mid_step_waits_for_the_boundary() {
         new_tokens: 1001,
         decode_context: 1001,
         prefill_work: Pass::chunk_work(0, 1000),
+        ..Pass::default()
     };
     let second = step.ticks(&both);
     let meter = requests(&output);
@@ -238,6 +243,42 @@ fn a_crash_fails_its_calls_and_a_repair_brings_an_empty_replica() {
     let signals = output.component_windows.last().unwrap().signals;
     assert_eq!((signals.busy, signals.capacity, signals.kv_used, signals.kv_total), (0, 0, 0, 0));
     assert_eq!(output.costs[0].units, 2.0, "they are paid all the same");
+}
+
+#[test]
+fn a_replica_is_lost_with_any_of_its_gpus() {
+    let work: Vec<Work> = std::iter::repeat_n((0, 64, 1000), 6).collect();
+    let lost = |settings: &str, how: &str| {
+        let fault = format!("[[fault]]\nat = \"1s\"\ntarget = \"llm\"\nkind = \"crash\"\n{how}");
+        outcomes(&simulate(&work, &format!("{settings}\n{fault}")))[Outcome::Failed as usize]
+    };
+    let split = "tensor_parallel = 2\nreplicas = 3";
+    // Two calls in each replica, on GPUs 0 and 1, 2 and 3, 4 and 5.
+    assert_eq!([1, 2, 3, 4, 6].map(|gpus| lost(split, &format!("gpus = {gpus}"))), [2, 2, 4, 4, 6]);
+    assert_eq!(lost("replicas = 3", "gpus = 2"), 4);
+    // The replicas of a mixture of experts that share out its experts.
+    let shared = "replicas = 4\ndata_parallel_size = 2\nmodel = \"qwen3-30b-a3b\"";
+    assert_eq!(["gpus = 1", "gpus = 3", "replicas = 1"].map(|how| lost(shared, how)), [4, 6, 4]);
+    for (settings, how, part) in [
+        ("", "gpus = 1\nreplicas = 1", "keep one"),
+        ("", "gpus = 1\nkind = \"drain\"", "only a `crash`"),
+        (
+            "device = \"gpu0\"\n[devices.gpu0]\ngpu = \"h100-sxm\"\nsharing = \"mps\"",
+            "gpus = 1",
+            "GPUs of its own",
+        ),
+    ] {
+        let kind = if how.contains("kind") { "" } else { "kind = \"crash\"" };
+        let gpu = if settings.is_empty() { "gpu = \"h100-sxm\"" } else { "" };
+        let text = format!(
+            "[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"1/s\" }}\nentry = \"llm\"\n
+             [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\n{gpu}\n{settings}\n
+             [[fault]]\nat = \"1s\"\ntarget = \"llm\"\n{kind}\n{how}"
+        );
+        let error = build(&toml::from_str(&text).unwrap(), &RunPlan::default(), &Traces::new()).unwrap_err();
+        assert_eq!(error.path, ["fault", "0", "gpus"], "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -356,10 +397,11 @@ fn what_happens_before_the_measured_part_is_not_reported() {
     assert_eq!((report.steps, report.prompt_tokens, report.output_tokens), (20, 300, 20));
     assert_eq!((report.itl.count(), report.prefix_query_tokens), (19, 300));
     assert_eq!(calls(&output), [1]);
-    let replica = &report.replicas[0];
-    assert_eq!((replica.steps, replica.prefix_query_tokens, replica.preemptions), (20, 300, 0));
+    let replica = pool(&output).replicas[0].engine.as_ref().unwrap();
+    let kv = replica.kv.as_ref().unwrap();
+    assert_eq!((replica.steps, kv.prefix_query_tokens, kv.preemptions), (20, 300, 0));
     assert_eq!((replica.step_time_mean, replica.batch_mean), (report.step_time_mean, Some(1.0)));
-    assert_eq!((replica.kv_use_mean, replica.kv_use_max), (report.kv_use_mean, report.kv_use_max));
+    assert_eq!((kv.use_mean, kv.use_max), (report.kv_use_mean, report.kv_use_max));
     let busy = steps(1, 300, 20).iter().sum::<u64>() as f64 / 1024.0;
     assert!((report.gpu_busy * (output.end.as_nanos() - 5_000_000_000) as f64 / busy - 1.0).abs() < 1e-9);
 }

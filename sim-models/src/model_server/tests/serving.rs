@@ -13,34 +13,27 @@ fn a_batch_takes_a_plus_b_times_its_items() {
     let output = replay(&calls(&[0, 1, 2, 3, 15]), &settings);
     assert_eq!((outcomes(&output), end_ms(&output)), ([5, 0, 0, 0, 0], 29.0));
     assert_eq!(latency_ms(&output), 9.0 + 19.0 + 18.0 + 17.0 + 14.0);
-    let report = report(&output);
-    assert_eq!((report.executions, report.batch_size.max(), report.batch_size.sum()), (3, Some(3), 5));
-    assert_eq!(report.execution_time.sum(), (9 + 11 + 9) * 1_000_000);
+    assert_eq!((measure(&output, "executions"), measure(&output, "batch_size_max")), (3.0, 3.0));
+    assert!((measure(&output, "batch_size_mean") - 5.0 / 3.0).abs() < 1e-12);
+    assert!((measure(&output, "execution_time_mean_s") - (9.0 + 11.0 + 9.0) / 3e3).abs() < 1e-12);
     let meter = &db(&output).meter;
     assert_eq!(meter.wait.sum(), (8 + 7 + 6 + 5) * 1_000_000);
     assert_eq!(meter.busy.integral(output.end), 29_000_000);
     // Items of a call count like calls.
     let output = replay(&calls(&[0, 1, 2, 3]), &format!("{settings}\nitems_per_request = 4"));
     // 1 from 0 to 12; 2 and 3 fill a batch from 12 to 28; 4 from 28 to 40.
-    assert_eq!((end_ms(&output), report_sizes(&output)), (40.0, vec![4, 8, 4]));
+    assert_eq!((end_ms(&output), measure(&output, "batch_size_max")), (40.0, 8.0));
+    assert_eq!(measure(&output, "batch_size_mean"), (4.0 + 8.0 + 4.0) / 3.0);
     assert_eq!(
         outcomes(&replay(&calls(&[0]), &format!("{settings}\nitems_per_request = 9"))),
         [0, 0, 1, 0, 0]
     );
 }
 
-/// The sizes of up to three batches, from their histogram.
-fn report_sizes(output: &RunOutput) -> Vec<u64> {
-    let sizes = &report(output).batch_size;
-    let (min, max, count) = (sizes.min().unwrap(), sizes.max().unwrap(), report(output).executions);
-    let middle = sizes.sum() as u64 - min - max;
-    if count == 3 { vec![middle, max, min] } else { panic!("{count} batches") }
-}
-
 #[test]
 fn calls_of_one_instant_go_together() {
     let output = replay(&calls(&[5, 5, 5]), &format!("{DYNAMIC}max_batch_size = 4"));
-    assert_eq!((report(&output).executions, end_ms(&output)), (1, 16.0));
+    assert_eq!((measure(&output, "executions"), end_ms(&output)), (1.0, 16.0));
 }
 
 #[test]
@@ -54,7 +47,7 @@ fn the_delay_is_the_floor_of_latency_when_idle() {
     assert_eq!(latency_ms(&replay(&calls(&[0, 2]), &settings(2_500))), (2.5 + 10.0) + (0.5 + 10.0));
     // Four are the largest batch, which is the preferred size: they go at once.
     let output = replay(&calls(&[0, 1, 1, 2]), &settings(2_500));
-    assert_eq!((report(&output).executions, end_ms(&output)), (1, 14.0));
+    assert_eq!((measure(&output, "executions"), end_ms(&output)), (1.0, 14.0));
 }
 
 #[test]
@@ -79,7 +72,7 @@ fn instances_work_side_by_side() {
     assert!((end_ms(&output) - 20.0 / 1.1).abs() < 1e-5, "{}", end_ms(&output));
     // Two GPUs with two instances each: both first calls have one alone.
     let output = replay(&calls(&[0, 0]), &format!("{settings}\ngpus = 2"));
-    assert_eq!((end_ms(&output), report(&output).instances, report(&output).gpus), (10.0, 4, 2));
+    assert_eq!((end_ms(&output), measure(&output, "instances"), measure(&output, "gpus")), (10.0, 4.0, 2.0));
     let [line] = output.costs.as_slice() else { panic!("{:?}", output.costs) };
     assert_eq!((line.resource.as_str(), line.units), ("gpu l4", 2.0));
 }
@@ -93,8 +86,9 @@ fn too_many_or_too_long_waiting_are_rejected() {
     // 1 from 0 to 9. 2 and 3 wait; 4 finds the queue full; 2 and 3 are turned away at 5 and 6.
     let output = replay(&calls(&[0, 1, 2, 3, 7]), &settings);
     assert_eq!((outcomes(&output), end_ms(&output)), ([2, 0, 3, 0, 0], 18.0));
-    let refused = report(&output).refused;
-    assert_eq!((refused.queue_full, refused.timed_out, refused.exceeds_batch), (1, 2, 0));
+    let refused =
+        ["queue_full", "timed_out", "exceeds_batch"].map(|why| measure(&output, &format!("refused_{why}")));
+    assert_eq!(refused, [1.0, 2.0, 0.0]);
     // Turned away in the first nanosecond after their time.
     assert_eq!(db(&output).meter.queue.integral(output.end), (4 + 4 + 2) * 1_000_000 + 2);
 }
@@ -160,7 +154,7 @@ fn a_crash_fails_the_batch_and_the_waiting_survive() {
         // 1 is lost; 2 and 3 from 25 to 35; 4 from 35 to 44.
         assert_eq!((outcomes(&output), end_ms(&output)), ([3, 0, 0, 0, 1], 44.0));
         assert_eq!(db(&output).meter.capacity.integral(output.end), 24_000_000);
-        assert_eq!(report(&output).executions, 2);
+        assert_eq!(measure(&output, "executions"), 2.0);
     }
 }
 
@@ -179,7 +173,7 @@ fn who_gives_up_leaves_the_queue_but_not_a_batch() {
     assert_eq!(meter.outcomes, [0; 5]);
     // The first runs from 0 to 9, for nobody; the others leave at 6 and 7.
     assert_eq!(meter.queue.integral(output.end), 10_000_000);
-    assert_eq!(report(&output).executions, u64::from(output.end.as_nanos() >= 9_000_000));
+    assert_eq!(measure(&output, "executions"), f64::from(u8::from(output.end.as_nanos() >= 9_000_000)));
     assert_eq!(output.conservation.ended, [0, 0, 0, 3, 0]);
 }
 
@@ -208,10 +202,7 @@ fn padding_makes_every_item_as_long_as_the_longest() {
     // Compute-bound: 14,000 tokens of 32,000, and less attention.
     let ratio = time(&mixed, false) / time(&mixed, true);
     assert!((0.38..0.45).contains(&ratio), "{ratio}");
-    assert_eq!(
-        report(&replay(&mixed, &settings(true))).calibration.as_deref(),
-        Some("uncalibrated (datasheet)")
-    );
+    assert_eq!(calibration(&replay(&mixed, &settings(true))), Some("uncalibrated (datasheet)"));
 }
 
 /// Throughput of full batches is B / (a + b B), whatever the delay (B2 of the reference).
@@ -233,7 +224,7 @@ fn a_saturated_server_makes_full_batches() {
         let throughput = outcomes(&output)[0] as f64 / 60.0;
         let expected = f64::from(batch) / (0.008 + 0.001 * f64::from(batch));
         assert!((throughput / expected - 1.0).abs() < 2e-3, "B {batch}: {throughput} for {expected}");
-        assert_eq!(report(&output).batch_size.mean(), Some(f64::from(batch)));
+        assert_eq!(measure(&output, "batch_size_mean"), f64::from(batch));
     }
 }
 
@@ -277,8 +268,8 @@ fn the_ranking_scenario_serves_more_than_one_page_at_a_time() {
     let plan = RunPlan { duration: SimDuration::from_secs(30), ..RunPlan::default() };
     let output = run(build(&config, &plan, &Traces::new()).unwrap(), &plan).unwrap();
     let ranking = output.components.iter().find(|component| component.name == "ranking").unwrap();
-    let batches = &ranking.model_server.as_ref().unwrap().batch_size;
-    assert!(batches.mean().unwrap() > 1.8 && batches.max().unwrap() <= 16, "{:?}", batches.mean());
+    let [mean, most] = ["batch_size_mean", "batch_size_max"].map(|name| ranking.measure(name).unwrap());
+    assert!(mean > 1.8 && most <= 16.0, "{mean} {most}");
     assert_eq!(ranking.meter.outcomes[1..], [0; 4]);
     assert!(ranking.meter.latency.quantile(0.99).unwrap() < 25_000_000);
 }

@@ -22,6 +22,7 @@ fn request(key: u64) -> Request {
         difficulty: 0.0,
         entity: key % 1000,
         first_token: None,
+        answer: Default::default(),
         open_calls: 0,
         ended: false,
     }

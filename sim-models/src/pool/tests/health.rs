@@ -135,6 +135,25 @@ fn a_drained_replica_works_off_what_it_has() {
     assert_eq!((db(&output).meter.outcomes, report(&output).no_replica), ([150, 0, 50, 0, 0], 50));
 }
 
+/// Scaling in is no reason to panic: what drains is not in the pool any more.
+#[test]
+fn drained_replicas_are_no_reason_to_panic() {
+    let drained = fault("drain", "1050ms", "replicas = 6");
+    let crashed = fault("crash", "2050ms", "replicas = 3");
+    let health = "health = { active = { interval = \"1s\" }, panic_threshold = 0.5 }";
+    let service = format!("service_time = \"1ms\"\nreplicas = 10\n{health}\n{drained}");
+    let output = simulate(&pool(100, &service), 20, 1);
+    assert_eq!((report(&output).panic, db(&output).meter.outcomes), (0.0, [2000, 0, 0, 0, 0]));
+    // The crash takes the first three, which drain: nobody misses them.
+    let output = simulate(&pool(100, &format!("{service}{crashed}")), 20, 1);
+    assert_eq!((report(&output).panic, db(&output).meter.outcomes), (0.0, [2000, 0, 0, 0, 0]));
+    // Nine gone of ten: one of the four that are left is no panic short of three being known to be ill.
+    let output = simulate(&pool(100, &format!("{service}{}", crashed.replace("= 3", "= 9"))), 20, 1);
+    assert!(report(&output).panic > 0.5, "{}", report(&output).panic);
+    let taken = calls(&output);
+    assert!(taken[..6].iter().all(|calls| *calls <= 11) && taken[9] > 300, "{taken:?}");
+}
+
 /// A passed check lets an ejected replica back in (Envoy: `successful_active_health_check_uneject_host`).
 #[test]
 fn a_passed_check_ends_an_ejection() {

@@ -13,7 +13,7 @@ use sim_core::time::SimDuration;
 use super::diurnal::{Diurnal, Sine};
 use super::mmpp::Mmpp;
 use super::profile::{Piece, Profile, ProfilePoisson};
-use super::renewal::{Deterministic, GammaGaps, Poisson};
+use super::renewal::{Batches, Deterministic, GammaGaps, Poisson};
 use super::{ArrivalProcess, ArrivalsError};
 use crate::traffic::trace::TraceFormat;
 use crate::units::{Rate, Time, TimeDist};
@@ -38,6 +38,14 @@ pub enum ArrivalsConfig {
     Deterministic {
         /// Rate.
         rate: Rate,
+    },
+    /// Independent users who send several requests at once: Poisson batches of equal size (the M\[X\] of queueing
+    /// theory), `rate / size` of them a second.
+    Batch {
+        /// Mean rate of requests.
+        rate: Rate,
+        /// Requests of a batch.
+        size: NonZeroU32,
     },
     /// Markov-modulated Poisson: the rate jumps from state to state in the order of the list and around,
     /// and stays in each for an exponential time. Starts in its stationary distribution.
@@ -148,6 +156,7 @@ enum Process {
     Poisson,
     Gamma,
     Deterministic,
+    Batch,
     Mmpp,
     Diurnal,
     Ramp,
@@ -181,6 +190,7 @@ macro_rules! parameters {
 parameters! {
     rate: Rate,
     cv: f64,
+    size: NonZeroU32,
     states: Vec<MmppState>,
     peak_to_mean: f64,
     period: Time,
@@ -207,6 +217,7 @@ impl Process {
             Self::Poisson => "poisson arrivals take `rate`",
             Self::Gamma => "gamma arrivals take `rate` and `cv`",
             Self::Deterministic => "deterministic arrivals take `rate`",
+            Self::Batch => "batch arrivals take `rate` and `size`",
             Self::Mmpp => "mmpp arrivals take `states`",
             Self::Diurnal => "diurnal arrivals take `rate` and `peak_to_mean`, perhaps `period` and `phase`",
             Self::Ramp => "ramp arrivals take `from`, `to` and `over`, perhaps `at`",
@@ -240,6 +251,10 @@ fn take(raw: &mut Raw) -> Result<ArrivalsConfig, &'static str> {
             ArrivalsConfig::Gamma { rate: raw.rate.take().ok_or("rate")?, cv: raw.cv.take().ok_or("cv")? }
         }
         Process::Deterministic => ArrivalsConfig::Deterministic { rate: raw.rate.take().ok_or("rate")? },
+        Process::Batch => ArrivalsConfig::Batch {
+            rate: raw.rate.take().ok_or("rate")?,
+            size: raw.size.take().ok_or("size")?,
+        },
         Process::Mmpp => ArrivalsConfig::Mmpp { states: raw.states.take().ok_or("states")? },
         Process::Diurnal => ArrivalsConfig::Diurnal {
             rate: raw.rate.take().ok_or("rate")?,
@@ -348,6 +363,7 @@ impl ArrivalsConfig {
             Self::Poisson { rate }
             | Self::Gamma { rate, .. }
             | Self::Deterministic { rate }
+            | Self::Batch { rate, .. }
             | Self::Diurnal { rate, .. } => times(rate)?,
             Self::Mmpp { states } => states.iter_mut().try_for_each(|state| times(&mut state.rate))?,
             Self::Step { steps } => steps.iter_mut().try_for_each(|step| times(&mut step.rate))?,
@@ -376,9 +392,10 @@ impl ArrivalsConfig {
     /// states. `None` for `closed_loop` and `trace`, whose rates depend on replies and on a file.
     pub fn rate_at(&self, at: SimDuration) -> Option<f64> {
         match self {
-            Self::Poisson { rate } | Self::Gamma { rate, .. } | Self::Deterministic { rate } => {
-                Some(rate.per_second())
-            }
+            Self::Poisson { rate }
+            | Self::Gamma { rate, .. }
+            | Self::Deterministic { rate }
+            | Self::Batch { rate, .. } => Some(rate.per_second()),
             Self::Mmpp { states } => Some(mmpp_mean_rate(states)),
             Self::Diurnal { rate, peak_to_mean, period, phase } => {
                 let shape = Sine::new(*peak_to_mean - 1.0, period.get(), phase.get());
@@ -401,6 +418,7 @@ impl ArrivalsConfig {
             Self::Poisson { rate } => Box::new(Poisson::new(rate.per_second())),
             Self::Gamma { rate, cv } => Box::new(GammaGaps::new(rate.per_second(), *cv)?),
             Self::Deterministic { rate } => Box::new(Deterministic::new(rate.per_second())),
+            Self::Batch { rate, size } => Box::new(Batches::new(rate.per_second(), *size)),
             Self::Mmpp { states } => Box::new(Mmpp::new(states)),
             Self::Diurnal { rate, peak_to_mean, period, phase } => {
                 let shape = Sine::new(*peak_to_mean - 1.0, period.get(), phase.get());

@@ -1,5 +1,7 @@
 //! Processes with independent gaps of one law.
 
+use std::num::NonZeroU32;
+
 use sim_core::distribution::{Distribution, Gamma};
 use sim_core::random::Stream;
 use sim_core::time::SimTime;
@@ -83,5 +85,32 @@ impl ArrivalProcess for GammaGaps {
         let gap: f64 = self.gap.sample(rng);
         // Short gaps of a large cv underflow to 0: without this a rate of 0 would give 0 / 0.
         if self.rate == 0.0 { None } else { after(now, gap / self.rate) }
+    }
+}
+
+/// Batches of equal size, with exponential gaps between them.
+#[derive(Debug)]
+pub(super) struct Batches {
+    batches: Poisson,
+    size: u32,
+    /// How many of the batch that came last are still to come.
+    left: u32,
+}
+
+impl Batches {
+    /// `rate` requests per second; 0 for no arrivals.
+    pub(super) fn new(rate: f64, size: NonZeroU32) -> Self {
+        Self { batches: Poisson::new(rate / f64::from(size.get())), size: size.get(), left: 0 }
+    }
+}
+
+impl ArrivalProcess for Batches {
+    fn next(&mut self, now: SimTime, rng: &mut Stream) -> Option<SimTime> {
+        if self.left > 0 {
+            self.left -= 1;
+            return Some(now);
+        }
+        self.left = self.size - 1;
+        self.batches.next(now, rng)
     }
 }

@@ -77,6 +77,18 @@ fn deterministic_times_are_exact() {
 }
 
 #[test]
+fn batches_come_at_once_and_by_chance() {
+    let arrivals = run(&config(r#"{ process = "batch", rate = "100/s", size = 4 }"#), 2_000.0, 0);
+    let batches: Vec<f64> = arrivals.chunks(4).map(|batch| batch[0]).collect();
+    assert!(arrivals.chunks_exact(4).all(|batch| batch.iter().all(|at| *at == batch[0])));
+    assert_poisson(batches.len() as f64, 50_000.0);
+    let (_, cv) = gaps(&batches);
+    assert!((cv - 1.0).abs() <= 4.0 / 50_000f64.sqrt(), "{cv}");
+    let alone = config(r#"{ process = "batch", rate = "30/s", size = 1 }"#);
+    assert_eq!(run(&alone, 100.0, 3), run(&config(OPEN[0]), 100.0, 3));
+}
+
+#[test]
 fn gamma_gaps_have_the_rate_and_cv_asked_for() {
     for cv in [0.5, 2.0] {
         let arrivals =
@@ -188,10 +200,11 @@ fn within_a_ramp_arrivals_follow_its_line() {
     assert!(z.abs() <= 4.0, "{mean}");
 }
 
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 9] = [
     r#"{ process = "poisson", rate = "30/s" }"#,
     r#"{ process = "gamma", rate = "30/s", cv = 1.5 }"#,
     r#"{ process = "deterministic", rate = "30/s" }"#,
+    r#"{ process = "batch", rate = "30/s", size = 3 }"#,
     MMPP,
     r#"{ process = "diurnal", rate = "30/s", peak_to_mean = 2, period = "50s" }"#,
     r#"{ process = "ramp", from = "10/s", to = "50/s", over = "80s" }"#,
@@ -251,6 +264,7 @@ fn silence_ends() {
         r#"{ process = "poisson", rate = "0/s" }"#,
         r#"{ process = "gamma", rate = "0/s", cv = 1 }"#,
         r#"{ process = "deterministic", rate = "0/s" }"#,
+        r#"{ process = "batch", rate = "0/s", size = 2 }"#,
         r#"{ process = "mmpp", states = [{ rate = "0/s", mean = "1s" }, { rate = "0/s", mean = "1s" }] }"#,
         r#"{ process = "diurnal", rate = "0/s", peak_to_mean = 1.5 }"#,
         r#"{ process = "step", steps = [{ at = "5s", rate = "0/s" }] }"#,

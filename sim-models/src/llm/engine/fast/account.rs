@@ -1,8 +1,12 @@
 //! Counting steps that have ended, many at a time.
 
 use super::run::Run;
+use super::size::Size;
 use super::{Fast, Plan};
 use crate::llm::engine::tally::Tally;
+
+/// The most steps counted at once: squares of them, summed over 2^30 sequences, fit 64 bits.
+const SPAN: u64 = 1 << 10;
 
 impl Fast {
     /// Counts the steps that have ended at a wall tick.
@@ -16,98 +20,158 @@ impl Fast {
     /// Counts the steps up to `step`, which have ended.
     #[inline]
     pub(super) fn count_through(&mut self, step: u64, tally: &mut Tally) {
-        if let Some(head) = self.head.take() {
-            self.count_single(&head, head.end, tally);
-            self.ended = head.last;
+        if let Some(Plan { last, end, .. }) = self.head {
+            let gap = self.end_step(end);
+            count_single(&self.head, gap, tally);
+            self.ended = last;
+            self.head = None;
         }
         if step == self.ended {
             return;
         }
-        let Some(mut tail) = self.tail else { unreachable!("steps that end are underway") };
-        match tail.run {
-            None => self.count_single(&tail, tail.end, tally),
-            Some(run) => self.count_run(&mut tail, &run, step - self.ended, tally),
+        match self.tail {
+            Some(Plan { run: Some(run), .. }) => self.count_run(run, step - self.ended, tally),
+            Some(Plan { end, .. }) => {
+                let gap = self.end_step(end);
+                count_single(&self.tail, gap, tally);
+            }
+            None => unreachable!("steps that end are underway"),
         }
         self.ended = step;
-        self.tail = Some(tail);
     }
 
-    /// A step that ends at a tick of work, and whose extras count.
-    fn count_single(&mut self, plan: &Plan, end: u64, tally: &mut Tally) {
-        self.count_one(plan, end, tally);
-        tally.extras(&plan.extras);
+    /// A step ends at a tick of work: how many ticks of wall time after the one before.
+    fn end_step(&mut self, work: u64) -> u64 {
+        let wall = self.clock.wall_at(work).expect("a step that has ended ended in time");
+        let before = std::mem::replace(&mut self.ended_wall, wall);
+        self.ended_work = work;
+        wall - before
     }
 
-    fn count_one(&mut self, plan: &Plan, end: u64, tally: &mut Tally) {
-        let wall = self.clock.wall_at(end).expect("a step that has ended ended in time");
-        let gap = wall - self.ended_wall;
-        (self.ended_work, self.ended_wall) = (end, wall);
-        tally.step(gap, plan.sequences, plan.used);
-        tally.next_tokens(gap, plan.emit);
-    }
-
-    /// The next `steps` steps of a run.
-    fn count_run(&mut self, plan: &mut Plan, run: &Run, mut steps: u64, tally: &mut Tally) {
+    /// The next `steps` steps of the run that is underway.
+    fn count_run(&mut self, run: Run, mut steps: u64, tally: &mut Tally) {
         // One by one while the clock is slowed, or where its pace changed in the midst of a step.
-        while steps > 0
-            && (steps == 1 || plan.freed > 0 || !self.clock.along(self.ended_work, self.ended_wall))
-        {
-            let end = self.ended_work + run.ticks(plan.done);
-            self.count_one(plan, end, tally);
-            plan.done += 1;
+        while steps == 1 || steps > 0 && !self.clock.along(self.ended_work, self.ended_wall) {
+            let done = self.tail.as_ref().map_or(0, |plan| plan.done);
+            let gap = self.end_step(self.ended_work + run.ticks(done));
+            let Some(plan) = &mut self.tail else { return };
+            count_one(plan, gap, tally);
             steps -= 1;
+            plan.done += 1;
+            plan.tokens += plan.sequences;
             plan.used += self.phases[self.size.rest(plan.first + plan.done) as usize];
             plan.used -= std::mem::take(&mut plan.freed);
         }
-        while steps > 0 {
-            let (alike, ticks, growth) = run.piece(plan.done, steps);
-            self.count_ramp(plan, ticks, growth, alike, tally);
+        while let Some(plan) = &mut self.tail
+            && steps > 0
+        {
+            let (alike, ticks, growth) = run.piece(plan.done, steps.min(SPAN));
+            let total = count_ramp(plan, (ticks, growth, alike), &self.phases, self.size, tally);
+            self.ended_work += total;
+            self.ended_wall += total;
             steps -= alike;
         }
     }
+}
 
-    /// `steps` steps, the first of `ticks`, each `growth` longer than the one before.
-    fn count_ramp(&mut self, plan: &mut Plan, ticks: u64, growth: u64, steps: u64, tally: &mut Tally) {
-        let (size, n) = (self.phases.len() as u64, u128::from(steps));
-        let total = u128::from(ticks) * n + u128::from(growth) * (n * (n - 1) / 2);
-        tally.steps += steps;
-        tally.ticks += total;
-        tally.sequence_ticks += total * u128::from(plan.sequences);
-        tally.output_tokens += plan.emit * steps;
-        tally.itl.record_ramp(ticks, growth, steps, plan.emit);
-        // A block taken for the step `ahead` of the first is there for the rest of the time: all but the
-        // `ticks * ahead + growth * ahead (ahead - 1) / 2` before. Sums of that over the taken blocks, by phase:
-        // their number, their distances and the squares of these.
-        let (mut taken, mut distances, mut squares) = (0u64, 0u128, 0u128);
-        let start = plan.first + plan.done;
-        let (rounds, rest) = match steps - 1 {
-            few if few < size => (0, few),
-            many => (self.size.of(many), self.size.rest(many)),
-        };
-        let mut phase = self.size.rest(start) as usize;
-        for ahead in 1..=(steps - 1).min(size) {
-            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
-            let count = u64::from(self.phases[phase]);
-            if count == 0 {
-                continue;
+/// A plan of one step of so many ticks of wall time, and what it did besides decoding.
+#[inline]
+fn count_single(plan: &Option<Plan>, ticks: u64, tally: &mut Tally) {
+    if let Some(plan) = plan {
+        count_one(plan, ticks, tally);
+        tally.extras(&plan.extras);
+    }
+}
+
+/// A step of so many ticks of wall time.
+#[inline]
+fn count_one(plan: &Plan, ticks: u64, tally: &mut Tally) {
+    tally.step(ticks, plan.sequences, plan.used, plan.tokens);
+    tally.next_tokens(ticks, plan.emit);
+}
+
+/// So many `steps`, at most [`SPAN`], the first of `ticks`, each `growth` longer than the one before. Returns
+/// their ticks together.
+fn count_ramp(
+    plan: &mut Plan,
+    (ticks, growth, steps): (u64, u64, u64),
+    phases: &[u32],
+    size: Size,
+    tally: &mut Tally,
+) -> u64 {
+    // Pairs of steps, and the sum of the squares of 0 to `steps - 1`.
+    let pairs = steps * (steps - 1) / 2;
+    let squares = pairs * (2 * steps - 1) / 3;
+    let total = ticks * steps + growth * pairs;
+    tally.steps += steps;
+    tally.ticks += u128::from(total);
+    tally.sequence_ticks += product(total, plan.sequences);
+    // Each sequence has one token more in each step: the sum over the steps of their place times their ticks.
+    let later = product(ticks, pairs) + product(growth, squares);
+    tally.token_ticks += product(total, plan.tokens) + later * u128::from(plan.sequences);
+    plan.tokens += plan.sequences * steps;
+    tally.output_tokens += plan.emit * steps;
+    tally.itl.record_ramp(ticks, growth, steps, plan.emit);
+    // Blocks that are free from the second step on.
+    let freed = std::mem::take(&mut plan.freed);
+    tally.block_ticks += product(ticks, freed.into());
+    tally.blocks_max = tally.blocks_max.max(plan.used);
+    plan.used -= freed;
+    // A block taken for the step `ahead` of the first is there for the rest of the time: all but the
+    // `ticks * ahead + growth * ahead (ahead - 1) / 2` before.
+    let start = plan.first + plan.done;
+    let taken = Taken::behind(start, steps - 1, phases, size);
+    let before = product(ticks, taken.distances) + product(growth, (taken.squares - taken.distances) / 2);
+    tally.block_ticks += product(total, u64::from(plan.used) + taken.blocks) - before;
+    plan.used += taken.blocks as u32;
+    tally.blocks_max = tally.blocks_max.max(plan.used);
+    plan.used += phases[size.rest(start + steps) as usize];
+    plan.done += steps;
+    total
+}
+
+#[inline]
+fn product(a: u64, b: u64) -> u128 {
+    u128::from(a) * u128::from(b)
+}
+
+/// Blocks taken in the steps behind a step: how many, and the sums of the distances of these steps and of their
+/// squares.
+#[derive(Default)]
+struct Taken {
+    blocks: u64,
+    distances: u64,
+    squares: u64,
+}
+
+impl Taken {
+    /// In the `steps` steps behind step `start`, fewer than [`SPAN`].
+    #[inline]
+    fn behind(start: u64, steps: u64, phases: &[u32], size: Size) -> Self {
+        let mut taken = Self::default();
+        let cycle = phases.len() as u64;
+        let (now, later) = phases.split_at(size.rest(start + 1) as usize);
+        let ahead = (1..).zip(later.iter().chain(now).map(|count| u64::from(*count)));
+        if steps <= cycle {
+            for (ahead, count) in ahead.take(steps as usize) {
+                taken.blocks += count;
+                taken.distances += count * ahead;
+                taken.squares += count * ahead * ahead;
             }
-            // The steps that are `ahead`, `ahead + size`, ... behind the first. MAX_STEPS keeps all in 64 bits.
+            return taken;
+        }
+        let (rounds, rest) = (size.of(steps), size.rest(steps));
+        for (ahead, count) in ahead {
+            // The steps that are `ahead`, `ahead + cycle`, ... behind the first.
             let times = rounds + u64::from(ahead <= rest);
             let more = times - 1;
-            let sum = times * ahead + size * (more * times / 2);
             let square = times * ahead * ahead
-                + ahead * size * more * times
-                + size * size * (more * times * (more + times) / 6);
-            taken += count * times;
-            distances += u128::from(count) * u128::from(sum);
-            squares += u128::from(count) * u128::from(square);
+                + ahead * cycle * more * times
+                + cycle * cycle * (more * times * (more + times) / 6);
+            taken.blocks += count * times;
+            taken.distances += count * (times * ahead + cycle * (more * times / 2));
+            taken.squares += count * square;
         }
-        let before = u128::from(ticks) * distances + u128::from(growth) * ((squares - distances) / 2);
-        tally.block_ticks += total * (u128::from(plan.used) + u128::from(taken)) - before;
-        tally.blocks_max = tally.blocks_max.max(plan.used + taken as u32);
-        plan.done += steps;
-        plan.used += taken as u32 + self.phases[self.size.rest(start + steps) as usize];
-        self.ended_work += total as u64;
-        self.ended_wall += total as u64;
+        taken
     }
 }

@@ -8,6 +8,7 @@ use super::record::State;
 use super::run::Run;
 use super::{Ending, Fast, Plan};
 use crate::hardware::timing::Pass;
+use crate::llm::engine::lora::Residency;
 use crate::llm::engine::sequence::SeqId;
 use crate::llm::engine::tally::Extras;
 use crate::llm::engine::{KvTransfer, SchedulingPolicy};
@@ -26,6 +27,8 @@ pub(super) struct Draft {
     pub(super) filled: Vec<SeqId>,
     /// Whether the step is not one of decodes alone.
     pub(super) mixed: bool,
+    /// Tokens that the sequences in prefill have in the KV cache when it ends.
+    pub(super) prefilled: u64,
 }
 
 impl Fast {
@@ -40,6 +43,7 @@ impl Fast {
         self.draft.filled.clear();
         self.draft.work = Pass::default();
         (self.draft.decoding, self.draft.extras, self.draft.mixed) = (0, Extras::default(), false);
+        self.draft.prefilled = 0;
         let mut budget = u64::from(self.config.max_num_batched_tokens);
         let preemptions = self.preemptions;
         if !self.schedule_at_once(number, &mut budget) {
@@ -53,6 +57,7 @@ impl Fast {
         if self.draft.work.new_tokens == 0 {
             return false;
         }
+        self.draft.work.adapters = self.adapters.as_ref().map_or(0, Residency::active);
         self.draft.extras.preemptions = std::mem::take(&mut self.preemptions);
         self.plan(number);
         true
@@ -71,6 +76,7 @@ impl Fast {
             end: u64::MAX,
             sequences: draft.work.sequences,
             emit: draft.decoding,
+            tokens: draft.work.decode_context + draft.prefilled,
             done: 0,
             used: self.cache.used(),
             freed: 0,
@@ -87,12 +93,15 @@ impl Fast {
                 let run = Run::new(&self.step.decode_run(&self.draft.work), steps);
                 if let Some((run, ticks)) = run.filter(|(_, ticks)| begin.checked_add(*ticks).is_some()) {
                     plan.end = begin + ticks;
-                    (plan.last, plan.run, plan.quiet) = (number + steps - 1, Some(run), quiet);
+                    // Who ends returns an adapter that others may wait for.
+                    plan.quiet = quiet && (alone || self.adapters.is_none());
+                    (plan.last, plan.run) = (number + steps - 1, Some(run));
                 }
             }
         }
         if plan.run.is_none() {
-            plan.end = begin.saturating_add(self.step.ticks(&self.draft.work));
+            let loading = plan.extras.adapters.ticks;
+            plan.end = begin.saturating_add(self.step.ticks(&self.draft.work).saturating_add(loading));
         }
         self.tail = Some(plan);
         self.composed = number;
@@ -108,6 +117,9 @@ impl Fast {
             }
         };
         let steps = (finish + 1 - number).min(MAX_STEPS);
+        if self.arena.is_some() {
+            return (steps, steps == finish + 1 - number);
+        }
         let free = u64::from(self.cache.free());
         let size = self.phases.len() as u64;
         // All take a block in every `size` steps.
@@ -146,6 +158,7 @@ impl Fast {
                 self.leave_decodes(index);
             }
             self.records[index].state = State::Ending;
+            self.return_adapter(index);
             self.ended_next.push(ending);
         }
     }
@@ -228,6 +241,9 @@ impl Fast {
 
     /// The blocks that a sequence needs for `chunk` more tokens.
     pub(super) fn blocks_for(&self, index: u32, chunk: u32) -> u32 {
+        if self.arena.is_some() {
+            return 0;
+        }
         let computed = self.records[index].computed;
         self.size.blocks(computed + chunk) - self.size.blocks(computed)
     }
@@ -241,6 +257,7 @@ impl Fast {
         if record.computed < record.prefill_end {
             work.prefill_work += Pass::chunk_work(before, chunk.into());
             self.draft.extras.prompt_tokens += u64::from(chunk);
+            self.draft.prefilled += before + u64::from(chunk);
         } else {
             work.decode_context += before + 1;
         }
@@ -282,8 +299,10 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes += 1;
         self.base_sum += base;
-        let phase = self.phase(base);
-        self.phases[phase] += 1;
+        if self.arena.is_none() {
+            let phase = self.phase(base);
+            self.phases[phase] += 1;
+        }
     }
 
     /// Does not any more.
@@ -291,8 +310,10 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes -= 1;
         self.base_sum -= base;
-        let phase = self.phase(base);
-        self.phases[phase] -= 1;
+        if self.arena.is_none() {
+            let phase = self.phase(base);
+            self.phases[phase] -= 1;
+        }
     }
 
     /// The steps in which a sequence needs a block, modulo the block size.
@@ -342,6 +363,7 @@ impl Fast {
             _ => self.records[index].decoded,
         };
         self.batch.remove(index, &mut self.records);
+        self.return_adapter(index);
         let known = if decodes {
             let knowable = match scheduled {
                 true => self.records[index].before(number),
@@ -365,7 +387,7 @@ impl Fast {
         let record = &mut self.records[index];
         (record.computed, record.scheduled) = (0, 0);
         (record.state, record.resumed, record.recomputes) = (State::Waiting, true, true);
-        if self.config.scheduling_policy == SchedulingPolicy::Fcfs {
+        if self.config.scheduling_policy == SchedulingPolicy::Fcfs && self.loads_begun > 0 {
             self.front = self.front.saturating_sub(1);
             record.order.0 = self.front;
         }
@@ -374,8 +396,17 @@ impl Fast {
 
     /// Admits waiting sequences, in order, until one does not fit.
     fn admit(&mut self, number: u64, budget: &mut u64) {
-        while *budget > 0 && self.batch.len < self.config.max_num_seqs {
-            let Some(index) = self.line.first() else { return };
+        // The last in line that was passed over.
+        let mut passed = None;
+        while *budget > 0 && self.batch.len < self.places {
+            let next = passed.map_or_else(|| self.line.first(), |place| self.line.behind(place));
+            let Some(index) = next else { break };
+            if let (Some(adapters), Some(adapter)) = (&self.adapters, self.records[index].adapter)
+                && !adapters.admits(adapter)
+            {
+                passed = Some(self.records[index].order);
+                continue;
+            }
             if self.records[index].shared > 0 {
                 self.materialize(scheduled(number), u64::MAX);
             }
@@ -392,7 +423,7 @@ impl Fast {
                     if self.load(index, hit, reach) {
                         continue;
                     }
-                    return;
+                    break;
                 }
             }
             let known = self.records[index].known();
@@ -402,8 +433,10 @@ impl Fast {
             let has = self.hits.len() as u32 + self.size.blocks(loaded);
             let needed = |tokens: u32| self.size.blocks(tokens) - has + revived;
             let most = if self.config.scheduler_reserve_full_isl { known } else { hit + chunk };
-            if needed(most.max(hit + chunk)) > self.cache.free() {
-                return;
+            if self.arena.is_none() && needed(most.max(hit + chunk)) > self.cache.free()
+                || !self.reserve(index)
+            {
+                break;
             }
             self.line.leave(index, &mut self.records);
             self.batch.push_back(index, &mut self.records);
@@ -422,6 +455,10 @@ impl Fast {
             record.joined = self.admissions;
             (record.state, record.computed, record.prefill_end) = (State::Single, hit, known);
             let extras = &mut self.draft.extras;
+            if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter) {
+                adapters.enter(adapter, &mut extras.adapters);
+                record.holds_adapter = true;
+            }
             extras.prefix_hit_tokens += u64::from(found);
             extras.prefix_query_tokens += u64::from(known);
             if !record.resumed {
@@ -433,6 +470,17 @@ impl Fast {
             if !self.compute(index, chunk, number) {
                 self.singles.push(index);
             }
+        }
+        self.close_batch();
+    }
+
+    /// A sequence no longer needs its adapter.
+    pub(super) fn return_adapter(&mut self, index: u32) {
+        let record = &mut self.records[index];
+        if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter)
+            && std::mem::take(&mut record.holds_adapter)
+        {
+            adapters.leave(adapter, self.composed);
         }
     }
 
@@ -465,6 +513,7 @@ impl Fast {
             }
             self.materialize(scheduled(self.composed), u64::MAX);
             self.leave_conversation(index);
+            self.return_adapter(index);
             self.batch.remove(index, &mut self.records);
             self.release(index, tokens, None);
             self.records.remove(index);

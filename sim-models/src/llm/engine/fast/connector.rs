@@ -46,6 +46,7 @@ impl Fast {
         (record.state, record.computed) = (State::Loading, reach);
         let host = std::mem::take(&mut record.transfer) != KvTransfer::RemotePrefill;
         self.output.loads.push(Load { id, key: record.key, blocks, host });
+        self.loads_begun += 1;
         self.loading += 1;
         self.kept += 1;
         true
@@ -121,6 +122,7 @@ impl Fast {
     pub(super) fn keep_ended(&mut self, index: u32, step: u64) {
         self.materialize(processed(step + self.lag - 1), u64::MAX);
         self.leave_conversation(index);
+        self.return_adapter(index);
         self.records[index].state = State::Sending;
         self.kept += 1;
     }

@@ -25,7 +25,7 @@ impl Fast {
             }
         }
         EngineState {
-            running: self.batch.len,
+            running: self.running(),
             waiting: self.waiting(),
             used_blocks: used,
             total_blocks: self.config.usable_blocks(),
@@ -37,7 +37,11 @@ impl Fast {
     pub(in crate::llm::engine) fn underway(&self, now: SimTime) -> Underway {
         let Some(plan) = self.head.or(self.tail) else { return Underway::default() };
         let end = self.wall_end_of(self.ended + 1).unwrap_or(u64::MAX);
-        Underway { ticks: self.clock.ticks(now).min(end) - self.ended_wall, blocks: plan.used }
+        Underway {
+            ticks: self.clock.ticks(now).min(end) - self.ended_wall,
+            blocks: plan.used,
+            tokens: plan.tokens,
+        }
     }
 
     /// Invariants that cost O(1).
@@ -47,11 +51,8 @@ impl Fast {
         assert!(self.batch.len <= self.config.max_num_seqs);
         assert!(self.decodes + self.singles.len() as u64 <= u64::from(self.batch.len));
         if self.is_idle() && self.kept == 0 {
-            assert_eq!(
-                (self.batch.len, self.line.len(), self.cache.used()),
-                (0, 0, 0),
-                "all is freed at the end"
-            );
+            let left = if self.config.batching.waits() { 0 } else { self.line.len() };
+            assert_eq!((self.running(), left, self.cache.used()), (0, 0, 0), "all is freed at the end");
             assert_eq!((self.decodes, self.base_sum), (0, 0));
         }
     }
@@ -76,17 +77,22 @@ impl Fast {
                 state,
                 State::Loading | State::Failed | State::Doomed | State::Sending | State::Leaving
             );
-            running += u32::from(!keeps && !matches!(state, State::Waiting | State::Freed));
+            running += u32::from(!keeps && !matches!(state, State::Waiting | State::Freed | State::Done));
             waiting += u32::from(state == State::Waiting);
             kept += u32::from(keeps);
             if state == State::Decode && record.decodes_from <= record.finish {
                 decodes += 1;
                 base_sum += record.base;
-                phases[self.phase(record.base)] += 1;
+                phases[self.phase(record.base)] += u32::from(self.arena.is_none());
             }
-            if record.blocks.is_empty() {
+            if let Some(span) = record.span {
+                blocks += span.blocks();
+            } else if record.blocks.is_empty() {
                 blocks += self.held(index, state).div_ceil(size);
             }
+        }
+        if let Some(arena) = &self.arena {
+            arena.check(&self.config, self.records.iter().filter_map(|(_, record)| record.span));
         }
         assert_eq!((decodes, base_sum, &phases), (self.decodes, self.base_sum, &self.phases));
         assert_eq!((running, waiting, kept), (self.batch.len, self.line.len(), self.kept));

@@ -104,6 +104,9 @@ impl Fast {
     /// Returns all blocks of a sequence with `tokens` tokens, the last first. Who waits still finds its own
     /// blocks that `known` tokens fill.
     pub(super) fn release(&mut self, index: u32, tokens: u32, known: Option<u32>) {
+        if self.unreserve(index) {
+            return;
+        }
         let record = &mut self.records[index];
         let (all, registered) = (self.size.blocks(tokens), record.blocks.len() as u32);
         let own = match known {
@@ -127,7 +130,7 @@ impl Fast {
     pub(super) fn held(&self, index: u32, state: State) -> u32 {
         let record = &self.records[index];
         match state {
-            State::Vacant | State::Freed => 0,
+            State::Vacant | State::Freed | State::Done => 0,
             State::Decode if record.decodes_from <= record.finish => record.before(self.composed + 1),
             State::Ending | State::Decode | State::Sending => record.prompt + record.output - 1,
             // Who waits holds what was loaded.

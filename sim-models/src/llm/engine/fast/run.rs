@@ -16,8 +16,15 @@ pub(super) struct Run {
 impl Run {
     /// The first `steps` steps, and how long they take; none if that cannot be counted.
     pub(super) fn new(run: &DecodeRun, steps: u64) -> Option<(Self, u64)> {
-        let ticks = run.sum(steps)?;
         let narrow = |value: u128| u64::try_from(value).ok();
+        if run.host() <= run.first() && steps < 1 << 32 {
+            let (first, growth) = (narrow(run.first())?, narrow(run.growth())?);
+            growth.checked_mul(steps)?.checked_add(first)?;
+            let rise = growth.checked_mul(steps * steps.saturating_sub(1) / 2)?;
+            let ticks = first.checked_mul(steps)?.checked_add(rise)?;
+            return Some((Self { level: 0, host: 0, first, growth }, ticks));
+        }
+        let ticks = run.sum(steps)?;
         let level = run.host_bound_steps().min(steps);
         // No step takes longer than all, but the host's part counts only where it is the longer one.
         let host = if level > 0 { narrow(run.host())? } else { 0 };
@@ -105,7 +112,7 @@ mod tests {
             let coefficients = Coefficients { base, per_context, host_base, ..Default::default() };
             let step = StepFunction::new(coefficients, Calibration::Datasheet).unwrap();
             let (new_tokens, decode_context) = (sequences, sequences * context);
-            let run = step.decode_run(&Pass { sequences, new_tokens, decode_context, prefill_work: 0 });
+            let run = step.decode_run(&Pass { sequences, new_tokens, decode_context, ..Pass::default() });
             let (narrow, ticks) = Run::new(&run, steps).unwrap();
             prop_assert_eq!((narrow.sum(steps), run.sum(steps)), (ticks, Some(ticks)));
             let some = (part * steps as f64) as u64;

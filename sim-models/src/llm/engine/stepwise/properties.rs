@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::scheduler::Scheduler;
 use super::step::Token;
 use crate::llm::engine::sequence::Totals;
-use crate::llm::engine::{EngineConfig, Prefix, SchedulingPolicy, SeqId, Submission};
+use crate::llm::engine::{EngineConfig, Lora, Prefix, SchedulingPolicy, SeqId, Speculation, Submission};
 
 type Engine = Scheduler;
 
@@ -24,34 +24,51 @@ fn submission() -> impl Strategy<Value = Submission> {
         (proptest::collection::vec(0..3u64, 0..6), 1..12u32)
             .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
     ];
-    (1..60u32, 1..30u32, -2..3i32, prefix).prop_map(|(prompt_tokens, output_tokens, priority, prefix)| {
-        Submission { key: 0, prompt_tokens, output_tokens, priority, prefix }
-    })
+    let adapter = proptest::option::of(0..4u32);
+    (1..60u32, 1..30u32, -2..3i32, prefix, adapter).prop_map(
+        |(prompt_tokens, output_tokens, priority, prefix, adapter)| {
+            let submission = Submission::new(0, prompt_tokens, output_tokens);
+            Submission { priority, prefix, adapter, ..submission }
+        },
+    )
 }
 
 fn config() -> impl Strategy<Value = EngineConfig> {
-    (1..8u32, 0..40u32, 1..6u32, 2..40u32, prop_oneof![Just(0), 1..20u32], any::<[bool; 4]>()).prop_map(
-        |(
-            max_num_seqs,
-            more,
-            block_size,
-            num_blocks,
-            long_prefill_token_threshold,
-            [caching, by, gate, ahead],
-        )| {
-            EngineConfig {
-                max_num_batched_tokens: max_num_seqs + more,
+    let features = prop_oneof![
+        3 => Just((1, None, None)),
+        1 => (2..5u32).prop_map(|stages| (stages, None, None)),
+        1 => (1..5u32, 0..4u32).prop_map(|(k, ahead)| (1, Some(Speculation::new(k, ahead, 0.6, true)), None)),
+        1 => (1..3u32).prop_map(|max_loras| {
+            (1, None, Some(Lora { max_loras, max_cpu_loras: 3, copy_ticks: 1, read_ticks: 1 }))
+        }),
+    ];
+    (1..8u32, 0..40u32, 1..6u32, 2..40u32, prop_oneof![Just(0), 1..20u32], any::<[bool; 4]>(), features)
+        .prop_map(
+            |(
                 max_num_seqs,
+                more,
                 block_size,
+                num_blocks,
                 long_prefill_token_threshold,
-                enable_prefix_caching: caching,
-                scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
-                scheduler_reserve_full_isl: gate,
-                async_scheduling: ahead,
-                ..EngineConfig::new(num_blocks)
-            }
-        },
-    )
+                [caching, by, gate, ahead],
+                (pipeline_parallel_size, speculative, lora),
+            )| {
+                EngineConfig {
+                    max_num_batched_tokens: max_num_seqs + more,
+                    max_num_seqs,
+                    block_size,
+                    long_prefill_token_threshold,
+                    enable_prefix_caching: caching,
+                    scheduling_policy: if by { SchedulingPolicy::Priority } else { SchedulingPolicy::Fcfs },
+                    scheduler_reserve_full_isl: gate,
+                    async_scheduling: ahead,
+                    pipeline_parallel_size,
+                    speculative,
+                    lora,
+                    ..EngineConfig::new(num_blocks)
+                }
+            },
+        )
 }
 
 /// Events, each with the steps since the one before it and whether it comes in mid-step.
@@ -81,7 +98,9 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
     let happen = |engine: &mut Engine, fates: &mut Vec<Fate>, event: &Event| match event {
         Event::Submit(submission) => {
             let submission = Submission { key: fates.len() as u64, ..submission.clone() };
-            let longest = u64::from(submission.prompt_tokens + submission.output_tokens - 1);
+            let slack =
+                config.speculative.as_ref().map_or(0, |s| s.num_speculative_tokens + s.num_lookahead_tokens);
+            let longest = u64::from(submission.prompt_tokens + submission.output_tokens - 1 + slack);
             let capacity = u64::from(config.usable_blocks() * config.block_size);
             match engine.submit(&submission) {
                 Ok(id) => {
@@ -122,7 +141,7 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
         assert!(plan.running <= config.max_num_seqs && plan.used_blocks <= config.usable_blocks());
         assert_eq!(plan.work.sequences, u64::from(plan.prefills + plan.decodes));
         // Scheduling ahead, a step tells of preemptions when nothing could be scheduled, too.
-        let at_once = config.scheduling_policy == SchedulingPolicy::Fcfs && !config.async_scheduling;
+        let at_once = config.scheduling_policy == SchedulingPolicy::Fcfs && config.lag() == 1;
         if at_once && plan.preemptions > 0 {
             assert!(plan.admitted.is_empty() && plan.waiting >= plan.preemptions);
         }
@@ -136,7 +155,7 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
             happen(&mut engine, &mut fates, event);
         }
         now += 7 + plan.work.new_tokens;
-        computed += plan.work.new_tokens;
+        computed += plan.work.new_tokens - plan.work.drafts;
         let output = engine.finish_step(now).clone();
         for emission in &output.emissions {
             let fate = &mut fates[emission.key as usize];
@@ -145,7 +164,8 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
                 Token::First => assert_eq!(fate.emitted, 0),
                 Token::Next { gap } => assert_eq!(gap, now - fate.last_at),
             }
-            fate.emitted += 1;
+            fate.emitted += 1 + emission.more;
+            computed += u64::from(emission.more);
             fate.last_at = now;
             assert_eq!(emission.last, fate.emitted == fate.submission.output_tokens);
         }

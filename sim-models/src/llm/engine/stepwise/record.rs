@@ -1,6 +1,9 @@
 //! The scheduler's records of sequences.
 
+use sim_core::time::SimTime;
+
 use crate::llm::engine::KvTransfer;
+use crate::llm::engine::buddy::Span;
 use crate::llm::engine::sequence::{Content, SeqId, Submission, Totals};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub(super) enum State {
     Running,
     /// Preempted when nothing was left to schedule: its last token is underway.
     Ending,
+    /// It has all its tokens, and waits for its batch to end.
+    Done,
     /// Aborted in the middle of a step that computes it: gone for the caller, still in the batch.
     Aborted,
     /// Its KV is being loaded into its blocks.
@@ -35,6 +40,7 @@ pub(super) struct Sequence {
     pub(super) order: (i32, u64),
     pub(super) prompt: u32,
     pub(super) output: u32,
+    pub(super) arrived: SimTime,
     /// Tokens generated so far.
     pub(super) generated: u32,
     /// Tokens that steps scheduled but not ended will generate.
@@ -48,12 +54,19 @@ pub(super) struct Sequence {
     /// Full blocks whose content is known to the cache.
     pub(super) registered: u32,
     pub(super) blocks: Vec<u32>,
+    /// Where KV memory is reserved: what it holds instead of blocks.
+    pub(super) span: Option<Span>,
     /// When the last token was generated.
     pub(super) last_token: u64,
     pub(super) totals: Totals,
     pub(super) transfer: KvTransfer,
     /// Whether it lost its blocks, and loads no more.
     pub(super) recomputes: bool,
+    pub(super) adapter: Option<u32>,
+    /// Whether it has its adapter's place in the batch.
+    pub(super) holds_adapter: bool,
+    /// What draws of its drafts' acceptance are keyed by.
+    pub(super) luck: u64,
     content: Content,
 }
 
@@ -92,6 +105,7 @@ impl Sequences {
                 order,
                 prompt: 0,
                 output: 0,
+                arrived: SimTime::ZERO,
                 generated: 0,
                 underway: 0,
                 computed: 0,
@@ -99,16 +113,20 @@ impl Sequences {
                 scheduled: 0,
                 registered: 0,
                 blocks: Vec::new(),
+                span: None,
                 last_token: 0,
                 totals: Totals::default(),
                 transfer: KvTransfer::None,
                 recomputes: false,
+                adapter: None,
+                holds_adapter: false,
+                luck: 0,
                 content: Content::default(),
             });
             self.records.len() as u32 - 1
         });
         let record = &mut self.records[index as usize];
-        debug_assert!(record.state == State::Vacant && record.blocks.is_empty());
+        debug_assert!(record.state == State::Vacant && record.blocks.is_empty() && record.span.is_none());
         record.state = State::Waiting;
         record.key = submission.key;
         record.order = order;
@@ -117,7 +135,9 @@ impl Sequences {
         (record.computed, record.prefill_end, record.scheduled) = (0, 0, 0);
         record.totals = Totals::default();
         (record.transfer, record.recomputes) = (transfer, false);
-        record.content.set(&submission.prefix, submission.prompt_tokens);
+        (record.adapter, record.holds_adapter) = (submission.adapter, false);
+        record.luck = submission.luck;
+        record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         index
     }
 
@@ -135,7 +155,12 @@ impl Sequences {
             record.generation == id.generation
                 && matches!(
                     record.state,
-                    State::Waiting | State::Running | State::Ending | State::Loading | State::Failed
+                    State::Waiting
+                        | State::Running
+                        | State::Ending
+                        | State::Done
+                        | State::Loading
+                        | State::Failed
                 )
         })
     }

@@ -1,5 +1,7 @@
 //! Who computes how many tokens in the next step.
 
+use std::ops::Bound;
+
 use super::record::State;
 use super::scheduler::Scheduler;
 use super::step::{Admission, Step, StepPlan};
@@ -28,6 +30,8 @@ impl Scheduler {
     fn schedule_running(&mut self, budget: &mut u32) -> bool {
         let mut preempted = false;
         let mut place = 0;
+        let ahead = self.config.is_ahead();
+        let lookahead = self.config.speculative.as_ref().map_or(0, |s| s.num_lookahead_tokens);
         'running: while place < self.running.len() && *budget > 0 {
             let index = self.running[place];
             let sequence = &self.sequences[index];
@@ -36,8 +40,13 @@ impl Scheduler {
                 place += 1;
                 continue;
             }
-            let chunk = self.chunk(sequence.known() - sequence.computed, *budget);
-            while !self.grow(index, chunk) {
+            if sequence.underway > 0 && !ahead {
+                // In a pipeline it waits for the token that it goes on from.
+                place += 1;
+                continue;
+            }
+            let chunk = self.chunk(self.remaining(index), *budget);
+            while !self.grow(index, chunk, lookahead) {
                 preempted = true;
                 let victim_place = self.victim();
                 let victim = self.running.remove(victim_place);
@@ -60,8 +69,24 @@ impl Scheduler {
 
     /// Admits waiting sequences, in order, until one does not fit.
     fn schedule_waiting(&mut self, budget: &mut u32, plan: &mut StepPlan) {
-        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
-            let Some((_, &index)) = self.waiting.first_key_value() else { break };
+        // The last in line that was passed over.
+        let mut passed = None;
+        while *budget > 0 && self.running.len() < self.places as usize {
+            let next = match passed {
+                None => self.waiting.first_key_value(),
+                Some(place) => self.waiting.range((Bound::Excluded(place), Bound::Unbounded)).next(),
+            };
+            let Some((&place, &index)) = next else { break };
+            if let (Some(adapters), Some(adapter)) = (&self.adapters, self.sequences[index].adapter)
+                && !adapters.admits(adapter)
+            {
+                passed = Some(place);
+                continue;
+            }
+            if self.sequences[index].underway > 0 && !self.config.is_ahead() {
+                // Preempted in a pipeline: its token is underway.
+                break;
+            }
             let mut hit = self.sequences[index].computed;
             let loaded = hit > 0;
             if !loaded {
@@ -80,13 +105,22 @@ impl Scheduler {
             let sequence = &self.sequences[index];
             let known = sequence.known();
             let chunk = self.chunk(known - hit, *budget);
-            let full = self.config.scheduler_reserve_full_isl;
-            if !self.fits(index, hit + chunk) || (full && !self.fits(index, known)) {
-                break;
+            let (prompt, output) = (sequence.prompt, sequence.output);
+            let span = self.arena.as_mut().map(|arena| arena.reserve(&self.config, prompt, output));
+            match span {
+                Some(None) => break,
+                Some(_) => {}
+                None if !self.fits(index, hit + chunk)
+                    || (self.config.scheduler_reserve_full_isl && !self.fits(index, known)) =>
+                {
+                    break;
+                }
+                None => {}
             }
-            self.waiting.pop_first();
+            self.waiting.remove(&place);
             debug_assert!(
                 self.config.scheduling_policy != SchedulingPolicy::Fcfs
+                    || self.adapters.is_some()
                     || self.loads_begun > 0
                     || self
                         .running
@@ -104,6 +138,7 @@ impl Scheduler {
             }
             let sequence = &mut self.sequences[index];
             sequence.state = State::Running;
+            sequence.span = span.flatten();
             sequence.prefill_end = known;
             if sequence.transfer == KvTransfer::RemotePrefill {
                 sequence.transfer = KvTransfer::None;
@@ -117,10 +152,28 @@ impl Scheduler {
                 prefix_hit_tokens: found,
                 resumed: self.sequences[index].totals.preemptions > 0,
             });
-            let grown = self.grow(index, chunk);
+            if let (Some(adapters), Some(adapter)) = (&mut self.adapters, self.sequences[index].adapter) {
+                adapters.enter(adapter, &mut plan.adapters);
+                self.sequences[index].holds_adapter = true;
+            }
+            let grown = self.grow(index, chunk, 0);
             debug_assert!(grown, "what fits can be taken");
             self.sequences[index].scheduled = chunk;
             *budget -= chunk;
+        }
+        self.close_batch();
+    }
+
+    /// The tokens that a running sequence has to compute: those known, and drafts if it decodes.
+    fn remaining(&self, index: u32) -> u32 {
+        let sequence = &self.sequences[index];
+        let known = sequence.known() - sequence.computed;
+        match &self.config.speculative {
+            Some(speculation) if sequence.computed >= sequence.prefill_end => {
+                let model_len = self.config.max_model_len.unwrap_or(u32::MAX);
+                speculation.tokens().min((model_len - 1 - sequence.computed).max(known))
+            }
+            _ => known,
         }
     }
 
@@ -159,11 +212,16 @@ impl Scheduler {
     /// Takes the blocks for `chunk` more tokens of a running sequence, all or none, and makes those that get
     /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
     /// same step already finds them, as the pass writes each layer's keys and values before reading them.
-    pub(super) fn grow(&mut self, index: u32, chunk: u32) -> bool {
+    /// `lookahead` slots more are taken for drafts, within the model's context.
+    pub(super) fn grow(&mut self, index: u32, chunk: u32, lookahead: u32) -> bool {
+        if self.arena.is_some() {
+            return true;
+        }
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         let end = sequence.computed + chunk;
-        let new = (end.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
+        let slots = (end + lookahead).min(self.config.max_model_len.unwrap_or(u32::MAX)).max(end);
+        let new = (slots.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
         if new > self.pool.free_blocks() as usize {
             return false;
         }
@@ -204,6 +262,8 @@ impl Scheduler {
         }
         sequence.totals.preemptions += 1;
         self.preemptions += 1;
+        self.return_adapter(index);
+        let sequence = &mut self.sequences[index];
         if sequence.generated + sequence.underway == sequence.output {
             sequence.state = State::Ending;
             self.ending += 1;
@@ -213,7 +273,7 @@ impl Scheduler {
         (sequence.computed, sequence.scheduled, sequence.registered) = (0, 0, 0);
         sequence.state = State::Waiting;
         sequence.recomputes = true;
-        if self.config.scheduling_policy == SchedulingPolicy::Fcfs {
+        if self.config.scheduling_policy == SchedulingPolicy::Fcfs && self.loads_begun > 0 {
             self.front = self.front.saturating_sub(1);
             sequence.order.0 = self.front;
         }
@@ -225,6 +285,9 @@ impl Scheduler {
     /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live
     /// longest in the cache.
     pub(super) fn release_blocks(&mut self, index: u32) {
+        if let Some((arena, span)) = self.arena.as_mut().zip(self.sequences[index].span.take()) {
+            arena.release(span);
+        }
         while let Some(block) = self.sequences[index].blocks.pop() {
             self.pool.release(block);
         }

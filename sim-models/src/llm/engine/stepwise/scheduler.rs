@@ -1,13 +1,17 @@
 //! The scheduler as a data structure without a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use sim_core::time::SimTime;
 
 use super::blocks::BlockPool;
-use super::record::{Sequences, State};
-use super::step::{Emission, Finished, Step, StepOutput, StepPlan, Token};
+use super::record::{Sequence, Sequences, State};
+use super::step::{Emission, Finished, Part, Step, StepOutput, StepPlan, Token};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::connector::Load;
 use crate::llm::engine::host::Host;
+use crate::llm::engine::lora::Residency;
+use crate::llm::engine::reservation::Arena;
 use crate::llm::engine::{ConfigError, EngineConfig, EngineState, KvTransfer, Rejection, SeqId, Submission};
 
 /// The scheduler, its KV blocks and its sequences. The caller begins a step, works out from its [`Pass`] how
@@ -16,6 +20,8 @@ use crate::llm::engine::{ConfigError, EngineConfig, EngineState, KvTransfer, Rej
 pub(in crate::llm::engine) struct Scheduler {
     pub(super) config: EngineConfig,
     pub(super) pool: BlockPool,
+    /// The memory in place of the pool's where it is reserved.
+    pub(super) arena: Option<Arena>,
     pub(super) sequences: Sequences,
     /// By place in line. A preempted sequence keeps its place, so that under FCFS, where the places are the
     /// arrivals, it is in front of all that never ran.
@@ -24,13 +30,18 @@ pub(in crate::llm::engine) struct Scheduler {
     /// Aborted while a step that computes them was scheduled, or with blocks that others need no more: all
     /// whose blocks are free at the end of the step underway, in order.
     pub(super) aborted: Vec<u32>,
+    /// The sequences that the batch may have: as many as there are until it is closed.
+    pub(super) places: u32,
+    /// They have all their tokens and wait for their batch to end.
+    pub(super) done: Vec<u32>,
     arrivals: u64,
     /// Steps scheduled.
     pub(super) steps: u64,
-    /// The step underway.
-    underway: Option<Step>,
-    /// The step after it, where scheduling is ahead.
-    next: Option<Step>,
+    /// The step that ends next, if any is underway, and those scheduled behind it.
+    pub(super) queue: VecDeque<Step>,
+    /// Whether the first of them has begun.
+    begun: bool,
+    pub(super) adapters: Option<Residency>,
     /// How many were preempted when their last token was underway: they wait for it.
     pub(super) ending: u32,
     /// Preemptions that no step has told of yet.
@@ -64,6 +75,10 @@ impl Scheduler {
             loading: 0,
             kept: 0,
             front: 0,
+            adapters: config.lora.map(Residency::new),
+            arena: Arena::new(&config),
+            places: config.max_num_seqs,
+            done: Vec::new(),
             config,
             sequences: Sequences::default(),
             waiting: BTreeMap::new(),
@@ -71,8 +86,8 @@ impl Scheduler {
             aborted: Vec::new(),
             arrivals: 0,
             steps: 0,
-            underway: None,
-            next: None,
+            queue: VecDeque::new(),
+            begun: false,
             ending: 0,
             preemptions: 0,
             output: StepOutput::default(),
@@ -126,10 +141,14 @@ impl Scheduler {
                 self.ending -= 1;
                 self.sequences.remove(id.index);
             }
+            State::Done => {
+                self.done.retain(|index| *index != id.index);
+                self.sequences.remove(id.index);
+            }
             _ => {
                 self.sequences[id.index].state = State::Aborted;
                 self.aborted.push(id.index);
-                if self.underway.is_none() {
+                if !self.begun {
                     self.remove_aborted();
                 }
             }
@@ -137,21 +156,18 @@ impl Scheduler {
         true
     }
 
-    /// Begins the next step, and schedules as many as the lag asks for; none if there is no work.
+    /// Begins the next step, and schedules as many as may be underway; none if there is no work.
     /// O(batch), and O(blocks) for an admission.
-    ///
-    /// # Panics
-    /// If a step is underway.
     pub(super) fn begin_step(&mut self) -> Option<&StepPlan> {
-        assert!(self.underway.is_none(), "a step ends before the next one begins");
-        let step = match self.next.take() {
-            Some(step) => step,
-            None => self.schedule_some()?,
-        };
-        if self.config.async_scheduling {
-            self.next = self.schedule();
+        if self.queue.is_empty() {
+            let step = self.schedule_some()?;
+            self.queue.push_back(step);
         }
-        self.underway = Some(step);
+        while (self.queue.len() as u64) < self.config.lag() {
+            let Some(step) = self.schedule() else { break };
+            self.queue.push_back(step);
+        }
+        self.begun = true;
         self.plan()
     }
 
@@ -178,39 +194,46 @@ impl Scheduler {
     /// If no step is underway, or if `now` is before an earlier token of a sequence in the batch: ticks may
     /// start anew only while no sequence is there.
     pub(super) fn finish_step(&mut self, now: u64) -> &StepOutput {
-        let step = self.underway.take().expect("a step begins before it ends");
+        let step = self.queue.pop_front().expect("a step begins before it ends");
+        self.begun = false;
         self.output.restart(step.plan.step);
         for part in step.parts.iter().filter(|part| part.emits) {
             if self.sequences.find(part.id).is_some() {
-                self.emit(part.id, now);
+                self.emit(part, now);
             }
         }
-        if !self.output.finished.is_empty() {
+        if !self.output.finished.is_empty() || !self.done.is_empty() {
             let sequences = &self.sequences;
             self.running.retain(|index| matches!(sequences[*index].state, State::Running | State::Aborted));
         }
         self.remove_aborted();
+        self.end_batch();
         &self.output
     }
 
-    /// The plan of the step underway.
+    /// The plan of the step underway that ends next.
     pub(super) fn plan(&self) -> Option<&StepPlan> {
-        self.underway.as_ref().map(|step| &step.plan)
+        self.queue.front().filter(|_| self.begun).map(|step| &step.plan)
     }
 
-    /// The plan of the step after that, if it is scheduled already.
-    pub(super) fn next_plan(&self) -> Option<&StepPlan> {
-        self.next.as_ref().map(|step| &step.plan)
+    /// The plans of the steps behind step `step` that are scheduled already.
+    pub(super) fn plans_behind(&self, step: u64) -> impl Iterator<Item = &StepPlan> {
+        self.queue.iter().map(|step| &step.plan).filter(move |plan| plan.step > step)
+    }
+
+    /// The last step scheduled.
+    pub(super) fn scheduled(&self) -> u64 {
+        self.steps
     }
 
     /// The load at this moment. O(1).
     pub(super) fn observe(&self) -> EngineState {
         EngineState {
-            running: self.running.len() as u32,
+            running: (self.running.len() + self.done.len()) as u32,
             waiting: self.waiting.len() as u32 + self.ending + self.loading,
-            used_blocks: self.pool.used_blocks(),
+            used_blocks: self.used_blocks(),
             total_blocks: self.config.usable_blocks(),
-            stepping: self.underway.is_some(),
+            stepping: self.begun,
         }
     }
 
@@ -228,22 +251,31 @@ impl Scheduler {
         live.sort_unstable();
         for (_, index, _) in &live {
             self.sequences[*index].blocks.clear();
+            self.sequences[*index].span = None;
             self.sequences.remove(*index);
         }
         self.pool.reset();
+        self.arena.iter_mut().for_each(Arena::reset);
+        self.done.clear();
         self.waiting.clear();
         self.running.clear();
         self.aborted.clear();
-        (self.underway, self.next) = (None, None);
+        self.queue.clear();
+        self.begun = false;
+        if let Some(adapters) = &mut self.adapters {
+            adapters.reset();
+        }
         (self.ending, self.preemptions) = (0, 0);
         self.lose_connector();
         live.into_iter().filter_map(|(_, _, key)| key).collect()
     }
 
-    /// Generates a sequence's next token.
-    fn emit(&mut self, id: SeqId, now: u64) {
+    /// Generates a sequence's next token, and those of its drafts that are accepted.
+    fn emit(&mut self, part: &Part, now: u64) {
+        let Part { id, drafts, .. } = *part;
         let SeqId { index, .. } = id;
         let block_size = self.config.block_size;
+        let more = self.accept(index, drafts);
         let sequence = &mut self.sequences[index];
         let at = std::mem::replace(&mut sequence.last_token, now);
         let token = if sequence.generated == 0 {
@@ -251,8 +283,10 @@ impl Scheduler {
         } else {
             Token::Next { gap: now.checked_sub(at).expect("steps end in the order of time") }
         };
-        sequence.generated += 1;
+        sequence.generated += 1 + more;
         sequence.underway -= 1;
+        sequence.computed += more;
+        sequence.totals.computed += u64::from(more);
         let last = sequence.generated == sequence.output;
         let (key, totals, state) = (sequence.key, sequence.totals, sequence.state);
         debug_assert!(
@@ -261,21 +295,29 @@ impl Scheduler {
                     == u64::from(sequence.landed()) - 1 + totals.discarded,
             "work is conserved"
         );
-        self.output.emissions.push(Emission { id, key, token, last });
+        let returns = last && !self.config.batching.is_by_request();
+        self.output.emissions.push(Emission { id, key, token, last: returns, more });
         if state == State::Running {
             let full = (sequence.computed - sequence.underway) / block_size;
             self.register(index, full);
         }
         if last {
-            self.output.finished.push(Finished { id, key, totals });
             self.ending -= u32::from(state == State::Ending);
+            self.return_adapter(index);
             if state == State::Running && self.sequences[index].transfer == KvTransfer::RemoteDecode {
                 self.sequences[index].state = State::Sending;
                 self.kept += 1;
+                self.output.finished.push(Finished { id, key, totals });
                 return;
             }
             self.release_blocks(index);
-            self.sequences.remove(index);
+            if returns {
+                self.output.finished.push(Finished { id, key, totals });
+                self.sequences.remove(index);
+            } else {
+                self.sequences[index].state = State::Done;
+                self.done.push(index);
+            }
         }
     }
 
@@ -287,6 +329,7 @@ impl Scheduler {
         self.running.retain(|index| self.sequences[*index].state != State::Aborted);
         let mut aborted = std::mem::take(&mut self.aborted);
         for index in aborted.drain(..) {
+            self.return_adapter(index);
             self.release_blocks(index);
             match self.sequences[index].state {
                 State::Aborted => self.sequences.remove(index),
@@ -294,6 +337,28 @@ impl Scheduler {
             }
         }
         self.aborted = aborted;
+    }
+
+    /// How many of a sequence's drafts are accepted and still belong to it.
+    fn accept(&mut self, index: u32, drafts: u32) -> u32 {
+        let Some(speculation) = &self.config.speculative else { return 0 };
+        if drafts == 0 {
+            return 0;
+        }
+        let Sequence { luck, generated, output, .. } = self.sequences[index];
+        let accepted = speculation.accepted(self.output.step, luck, generated).min(drafts);
+        self.output.accepted += u64::from(accepted);
+        accepted.min(output - generated - 1)
+    }
+
+    /// A sequence no longer needs its adapter.
+    pub(super) fn return_adapter(&mut self, index: u32) {
+        let sequence = &mut self.sequences[index];
+        if let (Some(adapters), Some(adapter)) = (&mut self.adapters, sequence.adapter)
+            && std::mem::take(&mut sequence.holds_adapter)
+        {
+            adapters.leave(adapter, self.steps);
+        }
     }
 
     /// Makes a sequence's first `full` blocks known to the prefix cache.
@@ -316,9 +381,11 @@ impl Scheduler {
     /// Fills in what a step's plan says of it as a whole, and moves its sequences on.
     pub(super) fn close(&mut self, step: &mut Step) {
         let plan = &mut step.plan;
-        for index in &self.running {
-            let id = self.sequences.id(*index);
-            let sequence = &mut self.sequences[*index];
+        plan.work.adapters = self.adapters.as_ref().map_or(0, Residency::active);
+        for place in 0..self.running.len() {
+            let index = self.running[place];
+            let id = self.sequences.id(index);
+            let sequence = &mut self.sequences[index];
             let chunk = std::mem::take(&mut sequence.scheduled);
             if chunk == 0 {
                 continue;
@@ -326,46 +393,139 @@ impl Scheduler {
             plan.work.sequences += 1;
             plan.work.new_tokens += u64::from(chunk);
             let before = u64::from(sequence.computed);
+            let mut drafts = 0;
             if sequence.computed < sequence.prefill_end {
                 plan.prefills += 1;
                 plan.work.prefill_work += Pass::chunk_work(before, chunk.into());
             } else {
-                debug_assert!(chunk == 1 && sequence.computed + 1 == sequence.known());
+                debug_assert!(sequence.computed + 1 == sequence.known());
+                drafts = chunk - 1;
                 plan.decodes += 1;
-                plan.work.decode_context += before + 1;
+                plan.work.drafts += u64::from(drafts);
+                plan.work.decode_context += before + u64::from(chunk);
             }
-            sequence.computed += chunk;
-            sequence.totals.computed += u64::from(chunk);
+            // Drafts count when they are accepted.
+            sequence.computed += chunk - drafts;
+            plan.kv_tokens += u64::from(sequence.computed);
+            sequence.totals.computed += u64::from(chunk - drafts);
             let emits = sequence.computed == sequence.known();
             sequence.underway += u32::from(emits);
-            step.parts.push(super::step::Part { id, emits });
+            step.parts.push(Part { id, emits, drafts });
+            if sequence.generated + sequence.underway == sequence.output {
+                self.return_adapter(index);
+            }
         }
         plan.running = self.running.len() as u32;
         plan.waiting = self.waiting.len() as u32;
-        plan.used_blocks = self.pool.used_blocks();
+        plan.used_blocks = self.used_blocks();
         debug_assert!(plan.work.new_tokens <= u64::from(self.config.max_num_batched_tokens));
         debug_assert!(plan.running <= self.config.max_num_seqs);
     }
 
+    /// Blocks that sequences have.
+    fn used_blocks(&self) -> u32 {
+        self.arena.as_ref().map_or(self.pool.used_blocks(), Arena::used)
+    }
+}
+
+/// Batches that end as a whole.
+impl Scheduler {
+    /// Before a step with nothing else underway: whether there may be one `now`.
+    pub(super) fn open_batch(&mut self, now: SimTime) -> bool {
+        let batching = &self.config.batching;
+        if !batching.is_by_request() || !self.queue.is_empty() {
+            return true;
+        }
+        if !self.running.is_empty() || self.waiting.is_empty() {
+            return true;
+        }
+        let (waiting, most) = (self.waiting.len() as u32, self.config.max_num_seqs);
+        match batching.form(waiting, self.oldest(), now, most) {
+            Some(places) => self.places = places,
+            None => return false,
+        }
+        true
+    }
+
+    /// Notes when a sequence came.
+    pub(super) fn note_arrival(&mut self, id: SeqId, now: SimTime) {
+        self.sequences[id.index].arrived = now;
+    }
+
+    /// When an idle engine begins a batch at the latest, if it waits for others.
+    pub(super) fn batch_goes_at(&self) -> Option<SimTime> {
+        self.config.batching.goes_at(self.oldest()?)
+    }
+
+    /// When the first of those came who wait; none if one of them was preempted.
+    fn oldest(&self) -> Option<SimTime> {
+        let waiting = || self.waiting.values().map(|index| &self.sequences[*index]);
+        if waiting().any(|sequence| sequence.totals.preemptions > 0) {
+            return None;
+        }
+        waiting().map(|sequence| sequence.arrived).min()
+    }
+
+    /// Nobody joins a batch that has begun.
+    pub(super) fn close_batch(&mut self) {
+        if self.config.batching.is_by_request() && !self.running.is_empty() {
+            self.places = 0;
+        }
+    }
+
+    /// Ends all of a batch when its last sequence has all its tokens.
+    fn end_batch(&mut self) {
+        if self.done.is_empty() || !self.running.is_empty() || self.ending > 0 {
+            return;
+        }
+        for index in std::mem::take(&mut self.done) {
+            let Sequence { key, totals, .. } = self.sequences[index];
+            let id = self.sequences.id(index);
+            self.output.returned.push(Finished { id, key, totals });
+            self.sequences.remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Scheduler {
     /// Checks the pool against the sequences: O(blocks).
-    #[cfg(test)]
     pub(super) fn check(&self) {
         self.pool.check(self.sequences.iter().map(|(_, sequence)| sequence.blocks.as_slice()));
+        if let Some(arena) = &self.arena {
+            arena.check(&self.config, self.sequences.iter().filter_map(|(_, sequence)| sequence.span));
+        }
         let (mut ending, mut loading, mut kept) = (0, 0, 0);
         for (index, sequence) in self.sequences.iter() {
             let waits = self.waiting.get(&sequence.order) == Some(&index);
             assert_eq!(waits, sequence.state == State::Waiting);
+            if sequence.state == State::Done {
+                assert!(self.done.contains(&index) && sequence.blocks.is_empty() && sequence.span.is_none());
+                continue;
+            }
             let runs = matches!(sequence.state, State::Running | State::Aborted);
             assert_eq!(self.running.iter().filter(|other| **other == index).count(), usize::from(runs));
             ending += usize::from(sequence.state == State::Ending);
             loading += u32::from(matches!(sequence.state, State::Loading | State::Failed));
             kept += usize::from(!waits && !runs && sequence.state != State::Ending);
-            let tokens = if sequence.state == State::Ending { 0 } else { sequence.computed };
-            assert_eq!(sequence.blocks.len() as u32, tokens.div_ceil(self.config.block_size));
+            assert_eq!(sequence.span.is_some(), self.arena.is_some() && runs);
+            let paged = self.arena.is_none() && sequence.state != State::Ending;
+            let tokens = if paged { sequence.computed } else { 0 };
+            let blocks = tokens.div_ceil(self.config.block_size);
+            match &self.config.speculative {
+                None => assert_eq!(sequence.blocks.len() as u32, blocks),
+                Some(_) => assert!(sequence.blocks.len() as u32 >= blocks),
+            }
         }
+        if let Some(adapters) = &self.adapters {
+            let holders = self.sequences.iter().filter(|(_, sequence)| sequence.holds_adapter);
+            adapters.check(holders.filter_map(|(_, sequence)| sequence.adapter));
+        }
+        let all = self.waiting.len() + self.running.len() + ending + kept + self.done.len();
         assert_eq!((loading, kept), (self.loading, self.kept as usize));
-        assert_eq!(self.sequences.iter().count(), self.waiting.len() + self.running.len() + ending + kept);
+        assert_eq!(self.sequences.iter().count(), all);
         if self.config.scheduling_policy == crate::llm::engine::SchedulingPolicy::Fcfs
+            && self.adapters.is_none()
             && self.loads_begun == 0
         {
             let line: Vec<_> = self.running.iter().chain(self.waiting.values()).collect();

@@ -1,6 +1,7 @@
 //! What a step does, and what comes of it.
 
 use crate::hardware::timing::Pass;
+use crate::llm::engine::lora::AdapterCounts;
 use crate::llm::engine::sequence::{SeqId, Totals};
 
 /// A sequence that entered the batch.
@@ -39,6 +40,10 @@ pub(in crate::llm::engine) struct StepPlan {
     pub waiting: u32,
     /// KV blocks that sequences refer to, with those for this step's tokens.
     pub used_blocks: u32,
+    /// What the admitted sequences found of their LoRA adapters.
+    pub adapters: AdapterCounts,
+    /// Tokens that the sequences in the pass have in the KV cache, this step's among them.
+    pub kv_tokens: u64,
     /// Sequences admitted to this step, in order.
     pub admitted: Vec<Admission>,
 }
@@ -57,6 +62,8 @@ pub(super) struct Part {
     pub(super) id: SeqId,
     /// Whether it gets a token.
     pub(super) emits: bool,
+    /// Drafted tokens that are verified.
+    pub(super) drafts: u32,
 }
 
 /// Which token of its sequence a token is.
@@ -80,8 +87,10 @@ pub(in crate::llm::engine) struct Emission {
     pub key: u64,
     /// Which of its tokens this is.
     pub token: Token,
-    /// Whether it is the sequence's last token.
+    /// Whether the sequence ends with it: it is the last, and no batch has to end as a whole.
     pub last: bool,
+    /// Further tokens that come with it: accepted drafts.
+    pub more: u32,
 }
 
 /// A sequence that has all its tokens.
@@ -104,13 +113,19 @@ pub(in crate::llm::engine) struct StepOutput {
     pub emissions: Vec<Emission>,
     /// The sequences that finished.
     pub finished: Vec<Finished>,
+    /// Drafted tokens that were accepted, with those behind a sequence's last token.
+    pub accepted: u64,
+    /// The sequences that end with their batch, in the order in which they got their last tokens.
+    pub returned: Vec<Finished>,
 }
 
 impl StepOutput {
     /// An empty output that keeps its buffers.
     pub(super) fn restart(&mut self, step: u64) {
         self.step = step;
+        self.accepted = 0;
         self.emissions.clear();
         self.finished.clear();
+        self.returned.clear();
     }
 }

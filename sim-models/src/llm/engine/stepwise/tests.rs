@@ -2,6 +2,7 @@
 
 mod ahead;
 mod ends;
+mod features;
 
 use super::scheduler::Scheduler;
 use super::step::{StepOutput, Token};
@@ -25,7 +26,7 @@ fn engine(usable_blocks: u32, budget: u32, change: impl FnOnce(&mut EngineConfig
 }
 
 fn request(key: u64, prompt_tokens: u32, output_tokens: u32) -> Submission {
-    Submission { key, prompt_tokens, output_tokens, priority: 0, prefix: Prefix::None }
+    Submission::new(key, prompt_tokens, output_tokens)
 }
 
 fn shared(key: u64, prompt_tokens: u32, id: u64, tokens: u32) -> Submission {
@@ -63,7 +64,7 @@ fn finish(engine: &mut Engine) -> StepOutput {
 fn step(engine: &mut Engine) -> Row {
     let plan = engine.begin_step().expect("there is work").clone();
     engine.check();
-    let Pass { sequences, new_tokens, decode_context, prefill_work } = plan.work;
+    let Pass { sequences, new_tokens, decode_context, prefill_work, .. } = plan.work;
     let output = finish(engine);
     let lasts: Vec<u64> = output.emissions.iter().filter(|token| token.last).map(|token| token.key).collect();
     let ends: Vec<u64> = output.finished.iter().map(|finished| finished.key).collect();
@@ -163,7 +164,10 @@ fn the_last_to_come_is_preempted_and_recomputes_prompt_and_output() {
         ],
     );
     let plan = engine.begin_step().unwrap();
-    assert_eq!(plan.work, Pass { sequences: 2, new_tokens: 13, decode_context: 0, prefill_work: 97 });
+    assert_eq!(
+        plan.work,
+        Pass { sequences: 2, new_tokens: 13, decode_context: 0, prefill_work: 97, ..Pass::default() }
+    );
     assert_eq!((plan.prefills, plan.decodes, plan.used_blocks), (2, 0, 4));
     let admitted: Vec<_> = plan.admitted.iter().map(|a| (a.key, a.prefix_hit_tokens, a.resumed)).collect();
     assert_eq!(admitted, [(2, 0, true), (3, 0, false)]);
@@ -260,7 +264,10 @@ fn a_resumed_sequence_finds_its_own_blocks() {
     // 1 took the later one of 2's two full blocks, as the last is freed first; 5 of 9 tokens are left.
     let plan = engine.begin_step().unwrap();
     assert_eq!((plan.prefix_hit_tokens, plan.prefix_query_tokens), (4, 9));
-    assert_eq!(plan.work, Pass { sequences: 1, new_tokens: 5, decode_context: 0, prefill_work: 5 * 13 });
+    assert_eq!(
+        plan.work,
+        Pass { sequences: 1, new_tokens: 5, decode_context: 0, prefill_work: 5 * 13, ..Pass::default() }
+    );
     let totals = Totals { computed: 7 + 1 + 5, prefix_hits: 4, discarded: 8, preemptions: 1 };
     assert_eq!(finish(&mut engine).finished[0].totals, totals);
 }

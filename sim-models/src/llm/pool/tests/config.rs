@@ -72,6 +72,13 @@ fn every_error_names_its_key() {
         ("max_model_len = 0", "max_model_len"),
         ("max_model_len = 1000000", "max_model_len"),
         ("replicas = 100000", "replicas"),
+        ("dynamic_batching = {}", "dynamic_batching"),
+        ("reservation = \"oracle\"", "reservation"),
+        (
+            "batching = \"dynamic\"\ndynamic_batching = { preferred_batch_size = [300] }",
+            "dynamic_batching.preferred_batch_size",
+        ),
+        ("kv_blocks = 5000\nkv_allocation = \"contiguous\"", "max_model_len"),
         ("timing = { efficiency = { weight_bandwidth = 1.5 } }", "timing.efficiency.weight_bandwidth"),
         ("timing = { efficiency = { decode_attention_bandwidth = 1e-12 } }", "timing.efficiency"),
         ("timing = { efficiency = { decode_attention_bandwidth = 1e-10 } }", "timing.efficiency"),
@@ -179,7 +186,7 @@ fn gpus_are_on_the_bill() {
     assert_eq!((line.resource.as_str(), line.units), ("gpu h100-sxm", 6.0));
     assert_eq!(line.usd_per_hour, 6.0 * gpu.price_per_hour);
     assert_eq!(line.source, gpu.price_source);
-    assert_eq!((report(&output).gpus, report(&output).replicas.len()), (6, 3));
+    assert_eq!((report(&output).gpus, pool(&output).replicas.len()), (6, 3));
     let output = simulate(&[(0, 10, 1)], "price_per_gpu_hour = \"$2.50/h\"");
     assert_eq!((output.costs[0].usd_per_hour, output.costs[0].source.as_str()), (2.5, "the scenario"));
 }

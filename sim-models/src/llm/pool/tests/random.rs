@@ -19,6 +19,26 @@ fn work() -> impl Strategy<Value = Vec<Work>> {
     })
 }
 
+/// A GPU that the pool shares with a server whose executions come and go at any nanosecond.
+fn device() -> impl Strategy<Value = String> {
+    let sharing = prop::sample::select(
+        &[
+            "time_slicing\"\ntime_slice = \"700us",
+            "time_slicing\"\ncontext_switch = \"0s",
+            "mps",
+            "mps\"\noverlap_gain = 1 #",
+        ][..],
+    );
+    (sharing, 1u32..400, 1u32..40).prop_map(|(sharing, rate, millis)| {
+        format!(
+            "[devices.gpu0]\ngpu = \"h100-sxm\"\nsharing = \"{sharing}\"\n\
+             [components.other]\nkind = \"model_server\"\ndevice = \"gpu0\"\n\
+             execution = {{ fixed = {{ exponential = {{ mean = \"{millis}ms\" }} }} }}\nqueue_cap = 5\n\
+             [traffic.others]\nentry = \"other\"\narrivals = {{ process = \"poisson\", rate = \"{rate}/s\" }}\n"
+        )
+    })
+}
+
 #[derive(Debug, Clone)]
 struct Settings {
     text: String,
@@ -44,13 +64,26 @@ fn settings() -> impl Strategy<Value = Settings> {
     let crash = prop::option::of((breaks, 0u64..3_000, 1u32..3, 1u64..2_000));
     let slow = prop::option::of((0u64..3_000, 0.3..8.0, 1u64..2_000));
     let timeout = prop::option::of((1u64..4_000, any::<bool>()));
-    (engine, balancer, policy, crash, slow, timeout).prop_map(
-        |((replicas, blocks, seqs, budget, [caching, reserve, ahead]), balancer, policy, crash, slow, timeout)| {
+    // A run of 128 blocks has room for every sequence.
+    let kind = prop::sample::select(
+        &[
+            (0, ""),
+            (0, ""),
+            (0, "batching = \"static\"\n"),
+            (0, "batching = \"dynamic\"\ndynamic_batching.max_queue_delay_microseconds = 40000\n"),
+            (60, "kv_allocation = \"contiguous\"\nreservation = \"pow2\"\n"),
+            (60, "batching = \"static\"\nkv_allocation = \"contiguous\"\nreservation = \"oracle\"\n"),
+        ][..],
+    );
+    (engine, balancer, policy, crash, slow, timeout, kind).prop_map(
+        |(engine, balancer, policy, crash, slow, timeout, (more, kind))| {
+            let (replicas, blocks, seqs, budget, [caching, reserve, ahead]) = engine;
+            let blocks = blocks + more;
             let mut text = format!(
                 "replicas = {replicas}\nkv_blocks = {blocks}\nmax_num_seqs = {seqs}\n\
                  max_num_batched_tokens = {budget}\nenable_prefix_caching = {caching}\n\
                  scheduler_reserve_full_isl = {reserve}\nasync_scheduling = {ahead}\nbalancer = \"{balancer}\"\n\
-                 scheduling_policy = \"{policy}\"\n"
+                 scheduling_policy = \"{policy}\"\n{kind}"
             );
             if let Some((timeout, cancel)) = timeout {
                 let link = format!("timeout = \"{timeout}ms\"\ncancel_on_timeout = {cancel}");
@@ -111,9 +144,16 @@ proptest! {
 
     /// The engines differ in how many events they take, and in nothing that can be seen.
     #[test]
-    fn both_engines_give_the_same(work in work(), settings in settings(), warmup in 0u64..2_000) {
+    fn both_engines_give_the_same(
+        work in work(), settings in settings(), device in prop::option::weighted(0.4, device()), warmup in 0u64..2_000,
+    ) {
         let plan = RunPlan { windows: 500, warmup: SimDuration::from_millis(warmup), ..RunPlan::default() };
-        let run = |engine: &str| simulate_plan(&work, &format!("engine = \"{engine}\"\n{}", settings.text), &plan);
+        let place = if device.is_some() { "device = \"gpu0\"\n" } else { "" };
+        let shared = device.unwrap_or_default();
+        let run = |engine: &str| {
+            let settings = format!("engine = \"{engine}\"\n{place}{}{shared}", settings.text);
+            simulate_plan(&work, &settings, &plan)
+        };
         let (fast, stepwise) = (run("fast"), run("stepwise"));
         prop_assert_eq!(fast.outcome_hash, stepwise.outcome_hash);
         prop_assert_eq!(report(&fast), report(&stepwise));

@@ -1,13 +1,13 @@
-//! Calls that wait.
+//! The lines in which calls wait for service.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Discipline;
 use crate::slab::Key;
 
-/// A waiting line. Every call stands in it by a rank, the least first, and the number of its arrival.
+/// A waiting line of which nothing is asked but its order. Every call stands in it by a rank, the least
+/// first, and the number of its arrival.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// In order of arrival, whatever the rank.
     Arrival {
         /// Numbers increase.
@@ -20,17 +20,18 @@ pub(super) enum Line {
 }
 
 impl Line {
-    pub(super) fn new(discipline: Discipline) -> Self {
-        match discipline {
-            Discipline::Fcfs | Discipline::Lifo => {
-                Self::Arrival { calls: VecDeque::new(), newest_first: discipline == Discipline::Lifo }
-            }
-            _ => Self::Rank(BTreeMap::new()),
-        }
+    /// In order of arrival.
+    pub(crate) fn by_arrival(newest_first: bool) -> Self {
+        Self::Arrival { calls: VecDeque::new(), newest_first }
+    }
+
+    /// By rank.
+    pub(crate) fn by_rank() -> Self {
+        Self::Rank(BTreeMap::new())
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Arrival { calls, .. } => calls.len(),
             Self::Rank(calls) => calls.len(),
@@ -39,7 +40,7 @@ impl Line {
 
     /// Adds a call. In a line by arrival, numbers must come in order.
     #[inline]
-    pub(super) fn push(&mut self, rank: u64, number: u64, key: Key) {
+    pub(crate) fn push(&mut self, rank: u64, number: u64, key: Key) {
         match self {
             Self::Arrival { calls, .. } => calls.push_back((number, key)),
             Self::Rank(calls) => {
@@ -50,7 +51,7 @@ impl Line {
 
     /// Takes out the next call to be served.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Key> {
+    pub(crate) fn pop(&mut self) -> Option<Key> {
         match self {
             Self::Arrival { calls, newest_first: false } => calls.pop_front().map(|(_, key)| key),
             Self::Arrival { calls, newest_first: true } => calls.pop_back().map(|(_, key)| key),
@@ -60,7 +61,7 @@ impl Line {
 
     /// Takes out a call that gave up. In a line by arrival this is cheap near either end, where calls
     /// that lose patience stand.
-    pub(super) fn remove(&mut self, rank: u64, number: u64) {
+    pub(crate) fn remove(&mut self, rank: u64, number: u64) {
         match self {
             Self::Arrival { calls, .. } => {
                 if let Ok(place) = calls.binary_search_by_key(&number, |(number, _)| *number) {

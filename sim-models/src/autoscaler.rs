@@ -1,0 +1,241 @@
+//! Autoscalers: how many replicas a pool is to have, decided as the real controllers decide it.
+//!
+//! A controller sees averages of the time since its last measurement, and nothing else: no controller here
+//! knows how many replicas would be right. Calls that wait for a replica to start count as calls, as in
+//! Knative's activator, which is why a slow start makes it ask for far too many.
+
+mod hpa;
+mod keda;
+mod knative;
+mod ray_serve;
+mod schedule;
+mod target_tracking;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sim_core::time::{SimDuration, SimTime};
+
+use crate::error::ConfigError;
+pub use hpa::{Hpa, ScalingPolicy, ScalingRules};
+pub use keda::{Keda, Trigger};
+pub use knative::{Knative, KnativeMetric};
+pub use ray_serve::RayServe;
+pub use schedule::{Entry, Schedule};
+pub use target_tracking::TargetTracking;
+
+/// What a controller keeps at its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Calls in the pool, waiting and in service.
+    #[default]
+    Concurrency,
+    /// Calls that wait (`vllm:num_requests_waiting`).
+    Queue,
+    /// Calls that arrive, per second.
+    Rps,
+    /// Share of what replicas work on at once that is in use.
+    Utilization,
+    /// Share of the KV cache that is in use (`vllm:kv_cache_usage_perc`).
+    KvUsage,
+}
+
+/// What was measured since the last time, over the whole pool.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Sample {
+    /// Calls waiting and in service, on average.
+    pub concurrency: f64,
+    /// Calls waiting, on average.
+    pub queue: f64,
+    /// Calls that arrived, per second.
+    pub arrivals_per_s: f64,
+    /// Share of the capacity of ready replicas in use, on average.
+    pub utilization: f64,
+    /// Share of the KV caches in use, on average.
+    pub kv_usage: f64,
+    /// Replicas that were ready.
+    pub ready: u32,
+}
+
+impl Sample {
+    /// A metric summed over the ready replicas.
+    fn total(&self, metric: Metric) -> f64 {
+        let ready = f64::from(self.ready);
+        match metric {
+            Metric::Concurrency => self.concurrency,
+            Metric::Queue => self.queue,
+            Metric::Rps => self.arrivals_per_s,
+            Metric::Utilization => self.utilization * ready,
+            Metric::KvUsage => self.kv_usage * ready,
+        }
+    }
+}
+
+/// The replicas of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// Those that take calls.
+    pub ready: u32,
+    /// Those that were asked for last: ready or starting.
+    pub target: u32,
+}
+
+/// Who decides how many replicas a pool has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum AutoscalerConfig {
+    /// Knative's pod autoscaler.
+    Knative(Knative),
+    /// The horizontal pod autoscaler of Kubernetes.
+    Hpa(Hpa),
+    /// KEDA, with the horizontal pod autoscaler.
+    Keda(Keda),
+    /// Ray Serve.
+    RayServe(RayServe),
+    /// Target tracking of cloud providers.
+    TargetTracking(TargetTracking),
+    /// By the clock.
+    Schedule(Schedule),
+}
+
+impl AutoscalerConfig {
+    /// # Errors
+    /// What of it cannot be; the path starts at the autoscaler.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Knative(config) => config.check(),
+            Self::Hpa(config) => config.check(),
+            Self::Keda(config) => config.check(),
+            Self::RayServe(config) => config.check(),
+            Self::TargetTracking(config) => config.check(),
+            Self::Schedule(config) => config.check(),
+        }
+    }
+
+    /// The most replicas it ever asks for; none where it has no bound of its own.
+    pub(crate) fn most(&self) -> Option<u32> {
+        match self {
+            Self::Knative(config) => (config.max_scale > 0).then_some(config.max_scale),
+            Self::Hpa(config) => Some(config.max_replicas),
+            Self::Keda(config) => Some(config.max_replica_count),
+            Self::RayServe(config) => Some(config.max_replicas),
+            Self::TargetTracking(config) => Some(config.max_capacity),
+            Self::Schedule(config) => Some(config.most()),
+        }
+    }
+
+    /// Replicas at the start of a run; `replicas` is what the pool says.
+    pub(crate) fn initial(&self, replicas: u32) -> u32 {
+        match self {
+            Self::Knative(config) => config.initial_scale.max(config.min_scale),
+            Self::Hpa(config) => replicas.clamp(config.min_replicas, config.max_replicas),
+            Self::Keda(config) => replicas.clamp(config.min_replica_count, config.max_replica_count),
+            Self::RayServe(config) => config.initial_replicas.unwrap_or(config.min_replicas),
+            Self::TargetTracking(config) => replicas.clamp(config.min_capacity, config.max_capacity),
+            Self::Schedule(config) => config.replicas(SimTime::ZERO),
+        }
+    }
+
+    /// The controller at work. `concurrency` is what a replica works on at once.
+    pub(crate) fn controller(&self, concurrency: f64) -> Controller {
+        let state = match self {
+            Self::Knative(config) => State::Knative(knative::KnativeState::new(config, concurrency)),
+            Self::Hpa(config) => State::Hpa(hpa::HpaState::new(config)),
+            Self::Keda(config) => State::Keda(keda::KedaState::new(config)),
+            Self::RayServe(config) => State::RayServe(ray_serve::RayServeState::new(config)),
+            Self::TargetTracking(config) => {
+                State::TargetTracking(target_tracking::TargetTrackingState::new(config))
+            }
+            Self::Schedule(config) => State::Schedule(config.clone()),
+        };
+        Controller { config: self.clone(), state }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Knative(knative::KnativeState),
+    Hpa(hpa::HpaState),
+    Keda(keda::KedaState),
+    RayServe(ray_serve::RayServeState),
+    TargetTracking(target_tracking::TargetTrackingState),
+    Schedule(Schedule),
+}
+
+/// An autoscaler at work.
+#[derive(Debug, Clone)]
+pub(crate) struct Controller {
+    config: AutoscalerConfig,
+    state: State,
+}
+
+impl Controller {
+    /// Time between measurements; none for who does not measure.
+    pub(crate) fn metrics_period(&self) -> Option<SimDuration> {
+        match &self.config {
+            AutoscalerConfig::Knative(_) => Some(knative::SAMPLE),
+            AutoscalerConfig::Hpa(config) => Some(config.metrics_period.get()),
+            AutoscalerConfig::Keda(config) => Some(config.polling_interval.get()),
+            AutoscalerConfig::RayServe(config) => Some(config.metrics_interval_s.get()),
+            AutoscalerConfig::TargetTracking(config) => Some(config.period.get()),
+            AutoscalerConfig::Schedule(_) => None,
+        }
+    }
+
+    /// Time to its next decision.
+    pub(crate) fn wait(&self, now: SimTime) -> SimDuration {
+        match &self.config {
+            AutoscalerConfig::Knative(config) => config.tick_interval.get(),
+            AutoscalerConfig::Hpa(config) => config.sync_period.get(),
+            AutoscalerConfig::Keda(config) => {
+                config.polling_interval.get().min(Hpa::default().sync_period.get())
+            }
+            AutoscalerConfig::RayServe(_) => ray_serve::CONTROL_LOOP_INTERVAL,
+            AutoscalerConfig::TargetTracking(config) => config.period.get(),
+            AutoscalerConfig::Schedule(config) => config.next(now).since(now),
+        }
+    }
+
+    /// A measurement.
+    pub(crate) fn sample(&mut self, sample: &Sample) {
+        match &mut self.state {
+            State::Knative(state) => state.sample(sample),
+            State::Hpa(state) => state.sample(sample),
+            State::Keda(state) => state.sample(sample),
+            State::RayServe(state) => state.sample(sample),
+            State::TargetTracking(state) => state.sample(sample),
+            State::Schedule(_) => {}
+        }
+    }
+
+    /// How many replicas there are to be from now on.
+    pub(crate) fn desired(&mut self, now: SimTime, replicas: Replicas) -> u32 {
+        match &mut self.state {
+            State::Knative(state) => state.desired(now, replicas),
+            State::Hpa(state) => state.desired(now, replicas),
+            State::Keda(state) => state.desired(now, replicas),
+            State::RayServe(state) => state.desired(replicas),
+            State::TargetTracking(state) => state.desired(now, replicas),
+            State::Schedule(schedule) => schedule.replicas(now),
+        }
+    }
+}
+
+/// A count from a number that may lie beyond its range.
+fn whole(count: f64) -> u32 {
+    count.clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+fn positive(key: &str, value: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(ConfigError::new([key], format!("{key} is {value}")).help("expected a number above 0"))
+}
+
+fn at_least(key: &str, value: f64, least: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    Err(ConfigError::new([key], format!("{key} is {value}")).help(format!("expected at least {least}")))
+}
