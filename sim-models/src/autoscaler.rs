@@ -4,6 +4,7 @@
 //! knows how many replicas would be right. Calls that wait for a replica to start count as calls, as in
 //! Knative's activator, which is why a slow start makes it ask for far too many.
 
+mod cold_start;
 mod hpa;
 mod keda;
 mod knative;
@@ -11,11 +12,16 @@ mod ray_serve;
 mod schedule;
 mod target_tracking;
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::error::ConfigError;
+use crate::pool::Scaling;
+pub use cold_start::{ColdStart, StorageTier};
+pub(crate) use cold_start::{Stages, Taken};
 pub use hpa::{Hpa, ScalingPolicy, ScalingRules};
 pub use keda::{Keda, Trigger};
 pub use knative::{Knative, KnativeMetric};
@@ -101,7 +107,7 @@ pub enum AutoscalerConfig {
 impl AutoscalerConfig {
     /// # Errors
     /// What of it cannot be; the path starts at the autoscaler.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), ConfigError> {
         match self {
             Self::Knative(config) => config.check(),
             Self::Hpa(config) => config.check(),
@@ -113,7 +119,7 @@ impl AutoscalerConfig {
     }
 
     /// The most replicas it ever asks for; none where it has no bound of its own.
-    pub(crate) fn most(&self) -> Option<u32> {
+    fn most(&self) -> Option<u32> {
         match self {
             Self::Knative(config) => (config.max_scale > 0).then_some(config.max_scale),
             Self::Hpa(config) => Some(config.max_replicas),
@@ -125,7 +131,7 @@ impl AutoscalerConfig {
     }
 
     /// Replicas at the start of a run; `replicas` is what the pool says.
-    pub(crate) fn initial(&self, replicas: u32) -> u32 {
+    fn initial(&self, replicas: u32) -> u32 {
         match self {
             Self::Knative(config) => config.initial_scale.max(config.min_scale),
             Self::Hpa(config) => replicas.clamp(config.min_replicas, config.max_replicas),
@@ -136,8 +142,17 @@ impl AutoscalerConfig {
         }
     }
 
+    /// The most calls of a replica that works on `concurrency` at once; others wait in front. None: no bound.
+    fn most_calls(&self, concurrency: u32) -> Option<u32> {
+        match self {
+            Self::Knative(config) => config.most_calls(concurrency),
+            Self::RayServe(config) => Some(config.max_ongoing_requests.get()),
+            Self::Hpa(_) | Self::Keda(_) | Self::TargetTracking(_) | Self::Schedule(_) => None,
+        }
+    }
+
     /// The controller at work. `concurrency` is what a replica works on at once.
-    pub(crate) fn controller(&self, concurrency: f64) -> Controller {
+    fn controller(&self, concurrency: u32) -> Controller {
         let state = match self {
             Self::Knative(config) => State::Knative(knative::KnativeState::new(config, concurrency)),
             Self::Hpa(config) => State::Hpa(hpa::HpaState::new(config)),
@@ -197,9 +212,9 @@ impl Controller {
     }
 
     /// A measurement.
-    pub(crate) fn sample(&mut self, sample: &Sample) {
+    pub(crate) fn sample(&mut self, now: SimTime, sample: &Sample) {
         match &mut self.state {
-            State::Knative(state) => state.sample(sample),
+            State::Knative(state) => state.sample(now, sample),
             State::Hpa(state) => state.sample(sample),
             State::Keda(state) => state.sample(sample),
             State::RayServe(state) => state.sample(sample),
@@ -218,6 +233,57 @@ impl Controller {
             State::TargetTracking(state) => state.desired(now, replicas),
             State::Schedule(schedule) => schedule.replicas(now),
         }
+    }
+}
+
+/// What a pool's configuration says of replicas that come and go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolScaling<'a> {
+    pub autoscaler: Option<&'a AutoscalerConfig>,
+    pub cold_start: Option<&'a ColdStart>,
+    pub quota: Option<NonZeroU32>,
+    /// Replicas that the pool says it has.
+    pub replicas: u32,
+    /// Calls that a replica works on at once.
+    pub concurrency: u32,
+    /// Bytes of the weights of a replica's model.
+    pub weights: Option<u64>,
+}
+
+/// The most replicas that a pool without a bound can get (assumption: a quota of a cloud).
+pub(crate) const QUOTA: u32 = 1000;
+
+impl PoolScaling<'_> {
+    /// What the pool's front needs, and the most replicas there can ever be; none without an autoscaler.
+    ///
+    /// # Errors
+    /// What of it cannot be; the path starts at the pool.
+    pub(crate) fn build(&self) -> Result<Option<(Scaling, u32)>, ConfigError> {
+        let Some(autoscaler) = self.autoscaler else {
+            let given = [("cold_start", self.cold_start.is_some()), ("replica_quota", self.quota.is_some())];
+            return match given.into_iter().find(|(_, given)| *given) {
+                Some((key, _)) => Err(ConfigError::new([key], format!("`{key}` needs an autoscaler"))
+                    .help("expected `autoscaler` beside it, such as { kind = \"hpa\" }")),
+                None => Ok(None),
+            };
+        };
+        autoscaler.check().map_err(|error| error.within("autoscaler"))?;
+        let quota = self.quota.map_or(QUOTA, NonZeroU32::get);
+        let initial = autoscaler.initial(self.replicas);
+        if initial > quota {
+            return Err(ConfigError::new(["replica_quota"], format!("replica_quota is {quota}"))
+                .help(format!("expected at least the {initial} replicas at the start")));
+        }
+        let cold_start = self.cold_start.cloned().unwrap_or_default();
+        let stages = cold_start.stages(self.weights).map_err(|error| error.within("cold_start"))?;
+        let scaling = Scaling {
+            controller: autoscaler.controller(self.concurrency),
+            cold_start: stages,
+            initial,
+            most_calls: autoscaler.most_calls(self.concurrency),
+        };
+        let most = autoscaler.most().map_or(quota, |most| most.min(quota)).max(initial);
+        Ok(Some((scaling, most)))
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a component may do: the state it shares with the others, and the ways to reach them.
 
+mod background;
+mod doors;
+
 use std::collections::BTreeMap;
 
 use sim_core::event::{EventHandle, Phase};
@@ -211,26 +214,6 @@ impl Ctx<'_> {
         self.dispatch(request, CallId::NONE, callee, 0, 0)
     }
 
-    /// Keeps a copy of a call's request for work in the background, which goes on when the request has ended and
-    /// its user waits no more. It counts as no request.
-    pub fn keep(&mut self, call: CallId) -> RequestId {
-        let kept =
-            Request { deadline: SimTime::MAX, open_calls: 1, ended: true, ..self.request(call).clone() };
-        self.core.kept += 1;
-        self.core.requests.insert(kept)
-    }
-
-    /// There is nothing more to do for a request that was kept, but for calls that are still under way.
-    pub fn release(&mut self, request: RequestId) {
-        self.core.kept -= 1;
-        self.core.leave_request(request);
-    }
-
-    /// Calls `callee` for a request that was kept. `hop` and `tag` key its draws.
-    pub fn send_background(&mut self, request: RequestId, hop: u32, callee: ComponentId, tag: u32) -> CallId {
-        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag))
-    }
-
     fn dispatch(
         &mut self,
         request: RequestId,
@@ -316,52 +299,6 @@ impl Ctx<'_> {
         let Some(latency) = &link.latency else { return SimDuration::ZERO };
         let request = self.core.requests.get(call.request).expect("a request outlives its calls");
         latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
-    }
-
-    /// A call of mine begins to be served: how long it has waited goes into the meter.
-    #[inline]
-    pub fn began(&mut self, id: CallId) {
-        let waited = self.now().since(self.call(id).arrived_at);
-        self.meter().wait.record(waited.as_nanos());
-        if let Some(door) = &mut self.core.doors[self.me.index()] {
-            door.began(waited);
-        }
-    }
-
-    /// Calls that wait in front of my door.
-    pub fn waiting_in_front(&self) -> u64 {
-        self.core.doors[self.me.index()].as_ref().map_or(0, |door| door.waiting())
-    }
-
-    /// Does something at my door, if there is one.
-    #[inline]
-    fn at_door<T>(&mut self, act: impl FnOnce(&mut Door, &mut Self) -> T) -> Option<T> {
-        let mut door = self.core.doors[self.me.index()].take()?;
-        let result = act(&mut door, self);
-        self.core.doors[self.me.index()] = Some(door);
-        Some(result)
-    }
-
-    /// Whether a call that has just reached me goes on to my work at once.
-    #[inline]
-    pub(crate) fn knock(&mut self, id: CallId) -> bool {
-        self.at_door(|door, ctx| door.knock(id, ctx)).unwrap_or(true)
-    }
-
-    /// Has a call that waited at my door come in.
-    pub(crate) fn let_in(&mut self, id: CallId) {
-        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
-    }
-
-    /// Whether a call that may come in still wants to.
-    pub(crate) fn goes_in(&mut self, id: CallId) -> bool {
-        self.at_door(|door, _| door.goes_in(id)).unwrap_or(false)
-    }
-
-    /// Whether a call that was cancelled was still at my door, and is over with that.
-    #[inline]
-    pub(crate) fn cancel_at_door(&mut self, id: CallId) -> bool {
-        self.at_door(|door, ctx| door.cancel(id, ctx)).unwrap_or(false)
     }
 
     /// Ends a call that I serve.

@@ -318,7 +318,9 @@ impl Component for Api {
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
         let Some(run) = self.close(key, ctx) else { return };
-        run.timer.map(|timer| ctx.cancel_timer(timer));
+        if let Some(timer) = run.timer {
+            ctx.cancel_timer(timer);
+        }
         let generated = run.first.map_or(0, |first| {
             let gaps = ctx.now().since(first).as_nanos().checked_div(run.gap).unwrap_or(0);
             u32::try_from(gaps).unwrap_or(u32::MAX).saturating_add(1)
@@ -337,7 +339,9 @@ impl Component for Api {
                 let mut lost = Vec::with_capacity(self.runs.len());
                 self.runs.for_each(|run| lost.push((run.call, run.timer)));
                 for (call, timer) in lost {
-                    timer.map(|timer| ctx.cancel_timer(timer));
+                    if let Some(timer) = timer {
+                        ctx.cancel_timer(timer);
+                    }
                     self.close(Key::from_bits(ctx.call(call).scratch), ctx);
                     ctx.reply(call, Reply::FAILED);
                 }

@@ -24,6 +24,7 @@ mod affinity;
 mod balance;
 mod balancer;
 mod checks;
+mod fleet;
 mod hashing;
 mod health;
 pub(crate) mod notation;
@@ -52,6 +53,8 @@ pub use balancer::{
     Balancer, ConsistentHash, HashAlgorithm, HashKey, LeastRequest, PrefixAware, VllmDataParallel,
 };
 use checks::Checks;
+pub(crate) use fleet::Scaling;
+use fleet::{Change, Fleet};
 pub use health::{ActiveCheck, HealthConfig, Pace};
 pub use outlier::OutlierDetection;
 use outlier::Outliers;
@@ -66,6 +69,10 @@ mod timer {
     pub(super) const CHECK_TIMEOUT: u16 = CHECK + 1;
     pub(super) const SWEEP: u16 = CHECK + 2;
     pub(super) const SCRAPE: u16 = CHECK + 3;
+    pub(super) const SAMPLE: u16 = CHECK + 4;
+    pub(super) const DECIDE: u16 = CHECK + 5;
+    pub(super) const READY: u16 = CHECK + 6;
+    pub(super) const ADMIT: u16 = CHECK + 7;
 }
 
 /// What a replica is like, whether or not anybody knows.
@@ -77,10 +84,12 @@ pub(crate) enum Condition {
     Crashed,
     /// It accepts calls and does nothing.
     Hung,
+    /// It is not there: not started yet, or gone.
+    Absent,
 }
 
 /// What the front of a pool is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct FrontSetup<'a> {
     pub(crate) replicas: u32,
     /// Calls that a replica serves at once.
@@ -89,12 +98,16 @@ pub(crate) struct FrontSetup<'a> {
     pub(crate) health: &'a HealthConfig,
     /// Tokens that the prefix cache of a replica holds; none for replicas without one.
     pub(crate) prefix_room: Option<u64>,
+    /// For a pool whose replicas come and go.
+    pub(crate) scaling: Option<Scaling>,
 }
 
 /// A replica as the front counts it.
 #[derive(Debug)]
 struct Member {
     condition: Condition,
+    /// Whether an autoscaler takes it away, when its calls have ended.
+    is_leaving: bool,
     drained: bool,
     /// Calls in it while it hangs.
     held: BTreeSet<CallId>,
@@ -128,6 +141,7 @@ pub(crate) struct Front {
     draws: Option<Draws>,
     no_replica: u64,
     capacity: u64,
+    fleet: Option<Box<Fleet>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +154,7 @@ impl Front {
     /// # Errors
     /// What of the balancer or the health checks cannot be; the path starts at the pool.
     pub(crate) fn new(setup: FrontSetup) -> Result<Self, ConfigError> {
-        let FrontSetup { replicas, capacity, balancer, health, prefix_room } = setup;
+        let FrontSetup { replicas, capacity, balancer, health, prefix_room, scaling } = setup;
         if replicas > MAX_REPLICAS {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected at most {MAX_REPLICAS}")));
@@ -152,8 +166,10 @@ impl Front {
                 .help("expected another balancer, such as \"consistent_hash\""));
         }
         let level = |level| TimeWeighted::new(SimTime::ZERO, level);
-        let member = |_| Member {
-            condition: Condition::Up,
+        let present = scaling.as_ref().map_or(replicas, |scaling| scaling.initial.min(replicas));
+        let member = |replica| Member {
+            condition: if replica < present { Condition::Up } else { Condition::Absent },
+            is_leaving: false,
             drained: false,
             held: BTreeSet::new(),
             calls: 0,
@@ -161,9 +177,10 @@ impl Front {
             refused: 0,
             queue: level(0),
             busy: level(0),
-            available: level(1),
+            available: level((replica < present).into()),
         };
-        Ok(Self {
+        let fleet = scaling.map(|scaling| Box::new(Fleet::new(scaling, replicas as usize)));
+        let mut front = Self {
             balance: Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)),
             scrape_period: balancer.scrape_period(),
             config: health.clone(),
@@ -172,13 +189,25 @@ impl Front {
             held: 0,
             checks: None,
             outliers: health.outlier_detection.map(|config| Outliers::new(config, replicas)),
-            candidates: (0..replicas).collect(),
+            candidates: (0..present).collect(),
             version: 0,
             panic: level(0),
             draws: None,
             no_replica: 0,
             capacity,
-        })
+            fleet,
+        };
+        if let Some(fleet) = &mut front.fleet {
+            fleet.set_room(&front.candidates, &front.active);
+        }
+        Ok(front)
+    }
+
+    /// Where a pool whose replicas come and go is on the bill, and how many units of it a replica is.
+    pub(crate) fn set_bill(&mut self, item: usize, units: u64) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.set_bill(item, units);
+        }
     }
 
     /// Before the first event.
@@ -195,6 +224,10 @@ impl Front {
         if !self.scrape_period.is_zero() {
             ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
         }
+        if let Some(fleet) = &mut self.fleet {
+            fleet.start(ctx);
+        }
+        self.note_capacity(ctx);
     }
 
     /// Whether a timer of the component is the front's.
@@ -202,10 +235,20 @@ impl Front {
         timer.kind >= timer::CHECK
     }
 
-    /// A timer of the front has run out. `signal` reads a replica's load.
-    pub(crate) fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) {
+    /// A timer of the front has run out. `signal` reads a replica's load. Gives what the component now has to
+    /// do.
+    pub(crate) fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) -> Due {
         let replica = timer.data as usize;
         match timer.kind {
+            timer::SAMPLE => self.sample(ctx, signal),
+            timer::DECIDE => return self.decide(ctx),
+            timer::READY => self.started(timer.data, ctx),
+            timer::ADMIT => {
+                let call = CallId::from_bits(timer.data);
+                if self.fleet.as_ref().is_some_and(|fleet| fleet.is_admitted(call)) {
+                    return Due::Route(call);
+                }
+            }
             timer::CHECK => {
                 let condition = self.members[replica].condition;
                 let checks = self.checks.as_mut();
@@ -221,6 +264,76 @@ impl Front {
                 }
                 ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
             }
+        }
+        Due::Nothing
+    }
+
+    /// Measures for the autoscaler.
+    fn sample(&mut self, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) {
+        let Some(fleet) = &mut self.fleet else { return };
+        let up = self.members.iter().enumerate().filter(|(_, member)| member.condition == Condition::Up);
+        let (sum, count) =
+            up.fold((0.0, 0), |(sum, n), (replica, _)| (sum + signal(replica).kv_usage, n + 1));
+        fleet.sample(if count > 0 { sum / f64::from(count) } else { 0.0 }, self.capacity, ctx);
+    }
+
+    /// The autoscaler decides.
+    fn decide(&mut self, ctx: &mut Ctx) -> Due {
+        let Some(fleet) = &mut self.fleet else { return Due::Nothing };
+        let changes = fleet.decide(ctx);
+        if changes.is_empty() {
+            return Due::Nothing;
+        }
+        for change in changes {
+            let Change::Leave(slot) = change else { continue };
+            let member = &mut self.members[slot];
+            if member.condition == Condition::Absent || self.active[slot] == 0 {
+                fleet.left(slot, ctx);
+            } else {
+                member.is_leaving = true;
+            }
+        }
+        self.remove_gone(ctx);
+        self.choose_candidates(ctx.now());
+        self.note_capacity(ctx);
+        Due::Empty
+    }
+
+    /// Those that are gone are absent.
+    fn remove_gone(&mut self, ctx: &mut Ctx) {
+        let Some(fleet) = &mut self.fleet else { return };
+        let mut any = false;
+        for slot in &fleet.gone {
+            let member = &mut self.members[*slot];
+            any |= member.condition != Condition::Absent;
+            (member.condition, member.is_leaving) = (Condition::Absent, false);
+        }
+        if any {
+            self.note_capacity(ctx);
+        }
+    }
+
+    fn started(&mut self, data: u64, ctx: &mut Ctx) {
+        let Some(fleet) = &mut self.fleet else { return };
+        let Some(slot) = fleet.started(data, ctx) else { return };
+        self.members[slot].condition = Condition::Up;
+        self.choose_candidates(ctx.now());
+        self.note_capacity(ctx);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.release(&self.candidates, ctx);
+        }
+    }
+
+    /// Replicas that have gone: the component forgets what it knows of them.
+    pub(crate) fn take_gone(&mut self) -> Vec<usize> {
+        self.fleet.as_mut().map(|fleet| std::mem::take(&mut fleet.gone)).unwrap_or_default()
+    }
+
+    /// What a pool whose replicas come and go can work on at once.
+    fn note_capacity(&self, ctx: &mut Ctx) {
+        if self.fleet.is_some() {
+            let (now, capacity) = (ctx.now(), self.up() * self.capacity);
+            ctx.meter().capacity.set(now, capacity);
         }
     }
 
@@ -284,7 +397,7 @@ impl Front {
                 && self.outliers.as_ref().is_none_or(|outliers| !outliers.is_out(replica))
         };
         let members = self.members.iter().zip(0u32..);
-        let present: Vec<u32> = members.filter(|(member, _)| !member.drained).map(|(_, n)| n).collect();
+        let present: Vec<u32> = members.filter(|(member, _)| member.is_present()).map(|(_, n)| n).collect();
         let well: Vec<u32> = present.iter().copied().filter(is_well).collect();
         for (replica, member) in self.members.iter_mut().enumerate() {
             let available = well.binary_search(&(replica as u32)).is_ok();
@@ -302,12 +415,20 @@ impl Front {
             (true, true) => Vec::new(),
         };
         self.version += 1;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.set_room(&self.candidates, &self.active);
+        }
     }
 
     /// Sends a call to a replica: the replica, where the component now has to work on it. Otherwise the
     /// call has been answered or is held.
     #[inline]
     pub(crate) fn route(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
+        if let Some(fleet) = &mut self.fleet
+            && !fleet.admits(call, &self.candidates, ctx)
+        {
+            return None;
+        }
         let Some(replica) = self.pick(call, ctx) else {
             self.no_replica += 1;
             ctx.reply(call, Reply::REJECTED);
@@ -315,13 +436,16 @@ impl Front {
         };
         ctx.call_mut(call).replica = Some(replica as u16);
         self.active[replica] += 1;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.entered(replica, self.active[replica], &self.candidates);
+        }
         let member = &mut self.members[replica];
         match member.condition {
             Condition::Up => {
                 member.calls += 1;
                 Some(replica)
             }
-            Condition::Crashed => {
+            Condition::Crashed | Condition::Absent => {
                 member.refused += 1;
                 self.leave(replica, Some(false), ctx);
                 ctx.reply(call, Reply::FAILED);
@@ -337,6 +461,9 @@ impl Front {
 
     #[inline]
     fn pick(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
+        if let Some(fleet) = self.fleet.as_mut().filter(|fleet| fleet.is_bounded()) {
+            return fleet.in_turn().map(|replica| replica as usize);
+        }
         if let [only] = self.candidates[..] {
             return Some(only as usize);
         }
@@ -378,6 +505,12 @@ impl Front {
 
     /// A caller gave up: the replica, where the component has to give up the call and [`Front::abandon`] it.
     pub(crate) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
+        if let Some(fleet) = &mut self.fleet
+            && fleet.cancel(call, ctx)
+        {
+            ctx.reply(call, Reply::FAILED);
+            return None;
+        }
         let replica = replica_of(call, ctx);
         if !self.members[replica].held.remove(&call) {
             return Some(replica);
@@ -391,6 +524,10 @@ impl Front {
     #[inline]
     fn leave(&mut self, replica: usize, ok: Option<bool>, ctx: &mut Ctx) {
         self.active[replica] -= 1;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.exited(replica, self.active[replica], &self.candidates, ctx);
+            self.remove_gone(ctx);
+        }
         let (Some(outliers), Some(ok), Some(draws)) = (&mut self.outliers, ok, self.draws) else { return };
         let (now, before) = (ctx.now(), outliers.ejections);
         if outliers
@@ -464,6 +601,7 @@ impl Front {
                 Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
                 Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
                 Condition::Up => self.release(replica, ctx),
+                Condition::Absent => unreachable!("faults break or mend"),
             }
             self.wake_checks(replica, ctx);
         }
@@ -475,9 +613,10 @@ impl Front {
         self.members.iter().filter(|member| member.condition == Condition::Up).count() as u64
     }
 
-    /// Calls held by hung replicas. They are among those waiting in the component's meter.
+    /// Calls held by hung replicas, and those that wait for a replica. They are among those waiting in the
+    /// component's meter.
     pub(crate) fn held(&self) -> u64 {
-        self.held
+        self.held + self.fleet.as_ref().map_or(0, |fleet| fleet.waiting())
     }
 
     /// Takes note of the calls in a replica; held ones, which the replica has lost, are not among them.
@@ -486,6 +625,9 @@ impl Front {
         let member = &mut self.members[replica];
         let queue = queue + member.held.len() as u64;
         if (queue, busy) != (member.queue.level(), member.busy.level()) {
+            if let Some(fleet) = &mut self.fleet {
+                fleet.note_busy(busy as i64 - member.busy.level() as i64, now);
+            }
             member.queue.set(now, queue);
             member.busy.set(now, busy);
         }
@@ -500,6 +642,9 @@ impl Front {
         }
         self.panic.reset(now);
         self.no_replica = 0;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.reset_measurements(now);
+        }
         if let Some(outliers) = &mut self.outliers {
             outliers.reset_measurements();
         }
@@ -531,7 +676,7 @@ impl Front {
     /// What the front itself measured, in results.
     pub(crate) fn measures(&self, now: SimTime) -> Vec<Measure> {
         let PoolReport { no_replica, ejections, panic, .. } = self.report(now);
-        vec![
+        let mut list = vec![
             Measure::count("no_replica", no_replica, "Calls rejected because no replica could be picked"),
             Measure::count("ejections", ejections, "Ejections of replicas by outlier detection"),
             Measure::new(
@@ -539,7 +684,27 @@ impl Front {
                 panic,
                 "Share of the time in a panic: too few replicas known to be well",
             ),
-        ]
+        ];
+        list.extend(self.fleet.iter().flat_map(|fleet| fleet.measures(now)));
+        list
+    }
+}
+
+/// What a component has to do after a timer of the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// To [`Front::route`] a call that has waited in front.
+    Route(CallId),
+    /// To forget what it knows of replicas that are [gone](Front::take_gone).
+    Empty,
+}
+
+impl Member {
+    /// Whether it is in the pool and stays.
+    fn is_present(&self) -> bool {
+        self.condition != Condition::Absent && !self.is_leaving && !self.drained
     }
 }
 

@@ -29,13 +29,14 @@ use sim_core::random::{KeyedDraws, Purpose, unit};
 use sim_core::time::SimTime;
 
 use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan};
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::cost::Price;
 use crate::error::ConfigError;
 use crate::measure::Measure;
-use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, PoolReport, Signal};
+use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
 use sharing::Sharing;
@@ -60,6 +61,15 @@ pub struct ServiceConfig {
     /// How it is learnt which replicas are well. Default: kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
+    /// Who decides how many replicas there are. Default: nobody, there are always as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Box<AutoscalerConfig>>,
+    /// How long a new replica takes. Default: no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<Box<ColdStart>>,
+    /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_quota: Option<NonZeroU32>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
@@ -129,7 +139,8 @@ impl ServiceConfig {
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let law = self.service_time.build();
         let law = Arc::new(law.map_err(|error| ConfigError::new(["service_time"], error.to_string()))?);
-        if self.replicas.is_none() {
+        let is_pool = self.replicas.is_some() || self.autoscaler.is_some();
+        if !is_pool {
             let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
@@ -137,17 +148,28 @@ impl ServiceConfig {
             }
         }
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
+        let scaling = PoolScaling {
+            autoscaler: self.autoscaler.as_deref(),
+            cold_start: self.cold_start.as_deref(),
+            quota: self.replica_quota,
+            replicas,
+            concurrency: self.servers.get(),
+            weights: None,
+        };
+        let (scaling, replicas) = scaling.build()?.map_or((None, replicas), |(s, most)| (Some(s), most));
+        let present = scaling.as_ref().map_or(replicas, |scaling| scaling.initial);
         let health = match &self.health {
             Some(health) => health.clone(),
-            None if self.replicas.is_some() => HealthConfig::kubernetes(),
+            None if is_pool => HealthConfig::kubernetes(),
             None => HealthConfig::none(),
         };
-        let front = Front::new(FrontSetup {
+        let mut front = Front::new(FrontSetup {
             replicas,
             capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
+            scaling,
         })?;
         let line = LinePlan::of_service(self, scope.labels())?;
         let servers = |replica: u32| Servers {
@@ -160,13 +182,13 @@ impl ServiceConfig {
             crashes: 0,
             timer: replica as u16,
         };
-        let capacity = u64::from(self.servers.get()) * u64::from(replicas);
+        let capacity = u64::from(self.servers.get()) * u64::from(present);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
         if let Some(price) = self.price_per_hour {
             let (cost, me) = scope.cost();
-            cost.add(me, "server", Price::PerHour(price.per_hour()), "scenario", capacity);
+            let line = cost.add(me, "server", Price::PerHour(price.per_hour()), "scenario", capacity);
+            front.set_bill(line, self.servers.get().into());
         }
-        let is_pool = self.replicas.is_some();
         Ok(match self.discipline {
             Discipline::ProcessorSharing => {
                 let replicas = (0..replicas).map(|replica| Sharing::new(servers(replica)));
@@ -279,6 +301,15 @@ impl<R: Replica> Service<R> {
         Self { replicas, front, is_pool, noted, capacity }
     }
 
+    /// Sends a call to a replica.
+    #[inline]
+    fn hand_in(&mut self, call: CallId, ctx: &mut Ctx) {
+        if let Some(replica) = self.front.route(call, ctx) {
+            self.replicas[replica].arrive(call, &mut self.front, ctx);
+            self.note(replica, ctx);
+        }
+    }
+
     /// Takes note of a replica's load after something has changed.
     #[inline]
     fn note(&mut self, replica: usize, ctx: &mut Ctx) {
@@ -304,19 +335,22 @@ impl<R: Replica> Component for Service<R> {
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        if let Some(replica) = self.front.route(call, ctx) {
-            self.replicas[replica].arrive(call, &mut self.front, ctx);
-            self.note(replica, ctx);
-        }
+        self.hand_in(call, ctx);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         if self.front.owns(timer) {
             let signal = |replica: usize| {
                 let (waiting, running) = self.noted[replica];
-                Signal { waiting, running }
+                Signal { waiting, running, kv_usage: 0.0 }
             };
-            return self.front.on_timer(timer, ctx, signal);
+            match self.front.on_timer(timer, ctx, signal) {
+                Due::Nothing => {}
+                Due::Route(call) => self.hand_in(call, ctx),
+                Due::Empty => drop(self.front.take_gone()),
+            }
+            self.capacity = ctx.meter().capacity.level();
+            return;
         }
         let replica = usize::from(timer.kind);
         self.replicas[replica].on_timer(timer.data, &mut self.front, ctx);

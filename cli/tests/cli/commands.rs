@@ -53,7 +53,7 @@ fn frames_are_written_whole() {
             .collect();
         names.sort_unstable();
         let mut expected: Vec<String> =
-            ["components", "costs", "measures", "outcomes", "series", "summary", "verdicts"]
+            ["components", "costs", "measures", "outcomes", "replicas", "series", "summary", "verdicts"]
                 .map(|name| format!("{name}.{format}"))
                 .into();
         expected.push("provenance.json".to_owned());

@@ -140,9 +140,13 @@ fn every_library_scenario_can_be_simulated_and_round_trips() {
 
 #[test]
 fn every_library_scenario_holds_today_and_breaks_at_ten_times_the_load() {
-    let sets = ["run.duration=2m", "run.replications=1", "run.warmup=10s"].map(str::to_owned);
+    let sets = ["run.replications=1", "run.duration=2m", "run.warmup=10s"].map(str::to_owned);
     for LibraryScenario { id, text } in library() {
-        let loaded = parse(text, id, Path::new("."), &sets).unwrap();
+        let mut loaded = parse(text, id, Path::new("."), &sets).unwrap();
+        if !loaded.scenario.fault.is_empty() {
+            // What breaks has its time.
+            loaded = parse(text, id, Path::new("."), &sets[..1]).unwrap();
+        }
         let holds = |scale: f64| {
             let options = RunOptions { scale, threads: Some(1), ..RunOptions::default() };
             let result = run_scenario(

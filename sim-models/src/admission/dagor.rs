@@ -7,6 +7,9 @@
 //! alpha fewer calls than it let in would have got in; otherwise it goes up to where as many more would have as
 //! beta of all that came. A histogram of what came in the window tells the level.
 //!
+//! That beta is of all that came, and not of those let in, is an assumption: otherwise a component that lets in
+//! fewer than a hundred levels would never find the next.
+//!
 //! The user of a call is its entity; without entities, every request is a user of its own. Levels are not
 //! passed on to callers (no collaborative admission).
 

@@ -30,8 +30,12 @@ pub enum KnativeMetric {
 pub struct Knative {
     /// What is kept at its target. Default: `concurrency`.
     pub metric: KnativeMetric,
-    /// Calls of a replica (or calls a second, by `metric`) at 100%. Default: what a replica works on at once,
-    /// as `containerConcurrency` is; 200 a second by `rps`.
+    /// The most calls that are in a replica at once; others wait in front (the activator). 0 for no bound, as
+    /// is Knative's own default. Default: what a replica works on at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_concurrency: Option<u32>,
+    /// Calls of a replica (or calls a second, by `metric`) at 100%. Default: `container_concurrency`, or 100
+    /// without a bound; 200 a second by `rps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
     /// How full replicas are meant to be, in percent. Default: 70.
@@ -66,6 +70,7 @@ impl Default for Knative {
         let seconds = |seconds| Time::new(SimDuration::from_secs(seconds));
         Self {
             metric: KnativeMetric::Concurrency,
+            container_concurrency: None,
             target: None,
             target_utilization_percentage: 70.0,
             tick_interval: seconds(2),
@@ -84,6 +89,11 @@ impl Default for Knative {
 }
 
 impl Knative {
+    /// The most calls of a replica, which works on so many at once.
+    pub(super) fn most_calls(&self, concurrency: u32) -> Option<u32> {
+        Some(self.container_concurrency.unwrap_or(concurrency)).filter(|most| *most > 0)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(target) = self.target {
             positive("target", target)?;
@@ -117,29 +127,31 @@ impl Knative {
 /// Granularity of the windows: one scrape a second.
 pub(super) const SAMPLE: SimDuration = SimDuration::from_secs(1);
 
-/// Averages of the last so many samples.
+/// An average over the last seconds (`pkg/autoscaler/aggregation/bucketing.go`). After a silence as long as the window
+/// it begins anew, and is the average of what there is.
 #[derive(Debug, Clone)]
 struct Window {
-    samples: VecDeque<f64>,
-    room: usize,
+    /// By when they were taken.
+    samples: VecDeque<(SimTime, f64)>,
+    length: SimDuration,
 }
 
 impl Window {
     fn new(length: SimDuration) -> Self {
-        let room = (length.as_nanos() / SAMPLE.as_nanos()).max(1) as usize;
-        Self { samples: VecDeque::with_capacity(room), room }
+        Self { samples: VecDeque::new(), length: length.max(SAMPLE) }
     }
 
-    fn push(&mut self, value: f64) {
-        if self.samples.len() == self.room {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(value);
+    fn push(&mut self, now: SimTime, value: f64) {
+        self.samples.retain(|(at, _)| now.since(*at) < self.length);
+        self.samples.push_back((now, value));
     }
 
-    fn average(&self) -> f64 {
-        let count = self.samples.len().max(1) as f64;
-        self.samples.iter().sum::<f64>() / count
+    fn average(&self, now: SimTime) -> f64 {
+        let within = self.samples.iter().filter(|(at, _)| now.since(*at) < self.length);
+        let (sum, first) =
+            within.fold((0.0, None), |(sum, first), (at, value)| (sum + value, first.or(Some(*at))));
+        // Seconds without a sample since the first count as 0.
+        first.map_or(0.0, |first| sum / (now.since(first).as_nanos() / SAMPLE.as_nanos() + 1) as f64)
     }
 }
 
@@ -162,10 +174,11 @@ pub(super) struct KnativeState {
 
 impl KnativeState {
     /// `concurrency` is what a replica works on at once.
-    pub fn new(config: &Knative, concurrency: f64) -> Self {
-        let total = config.target.unwrap_or(match config.metric {
-            KnativeMetric::Concurrency => concurrency,
-            KnativeMetric::Rps => 200.0,
+    pub fn new(config: &Knative, concurrency: u32) -> Self {
+        let total = config.target.unwrap_or(match (config.metric, config.most_calls(concurrency)) {
+            (KnativeMetric::Rps, _) => 200.0,
+            (KnativeMetric::Concurrency, Some(most)) => most.into(),
+            (KnativeMetric::Concurrency, None) => 100.0,
         });
         let stable = config.stable_window.get();
         let panic = stable.as_nanos() as f64 * config.panic_window_percentage / 100.0;
@@ -181,13 +194,17 @@ impl KnativeState {
         }
     }
 
-    pub fn sample(&mut self, sample: &Sample) {
+    pub fn sample(&mut self, now: SimTime, sample: &Sample) {
+        // Without a pod and without a call nobody reports.
+        if sample.ready == 0 && sample.concurrency == 0.0 {
+            return;
+        }
         let value = match self.config.metric {
             KnativeMetric::Concurrency => sample.concurrency,
             KnativeMetric::Rps => sample.arrivals_per_s,
         };
-        self.stable.push(value);
-        self.panic.push(value);
+        self.stable.push(now, value);
+        self.panic.push(now, value);
     }
 
     pub fn desired(&mut self, now: SimTime, replicas: Replicas) -> u32 {
@@ -196,7 +213,7 @@ impl KnativeState {
         let most = (config.max_scale_up_rate * ready).ceil();
         let fewest = (ready / config.max_scale_down_rate).floor();
         let wanted = |average: f64| (average / self.target).ceil();
-        let (stable, panic) = (wanted(self.stable.average()), wanted(self.panic.average()));
+        let (stable, panic) = (wanted(self.stable.average(now)), wanted(self.panic.average(now)));
         let bounded = |wanted: f64| whole(wanted.max(fewest).min(most));
         let is_over = panic / ready >= config.panic_threshold_percentage / 100.0;
         let window = config.stable_window.get();
@@ -224,11 +241,11 @@ impl KnativeState {
             desired = desired.min(config.max_scale);
         }
         desired = desired.max(config.min_scale);
-        self.to_zero(now, desired, replicas)
+        self.unless_graced(now, desired, replicas)
     }
 
     /// The last replica stays until nobody has wanted one for the grace period.
-    fn to_zero(&mut self, now: SimTime, desired: u32, replicas: Replicas) -> u32 {
+    fn unless_graced(&mut self, now: SimTime, desired: u32, replicas: Replicas) -> u32 {
         if desired > 0 {
             self.idle_since = None;
             return desired;
@@ -252,12 +269,13 @@ mod tests {
     }
 
     fn state(config: Knative) -> KnativeState {
-        KnativeState::new(&config, 10.0)
+        KnativeState::new(&config, 10)
     }
 
-    fn feed(state: &mut KnativeState, seconds: u64, concurrency: f64) {
-        for _ in 0..seconds {
-            state.sample(&Sample { concurrency, ..Sample::default() });
+    /// Samples of seconds until `to`, with that.
+    fn feed(state: &mut KnativeState, seconds: u64, to: u64, concurrency: f64) {
+        for second in to - seconds + 1..=to {
+            state.sample(at(second), &Sample { concurrency, ready: 1, ..Sample::default() });
         }
     }
 
@@ -265,18 +283,18 @@ mod tests {
     #[test]
     fn steps_by_hand() {
         let mut kpa = state(Knative::default());
-        feed(&mut kpa, 60, 7.0);
+        feed(&mut kpa, 60, 60, 7.0);
         assert_eq!(kpa.desired(at(60), replicas(1, 1)), 1);
         // Stable (58 x 7 + 2 x 70) / 60 = 9.1: 2. Panic (4 x 7 + 2 x 70) / 6 = 28: 4, at least twice of 1.
-        feed(&mut kpa, 2, 70.0);
+        feed(&mut kpa, 2, 62, 70.0);
         assert_eq!(kpa.desired(at(62), replicas(1, 1)), 4);
         // With 4 ready the short window of 70 asks for 10, which is 2.5 times as many.
-        feed(&mut kpa, 4, 70.0);
+        feed(&mut kpa, 4, 66, 70.0);
         assert_eq!(kpa.desired(at(66), replicas(4, 4)), 10);
         // It never goes down in a panic, which lasts a stable window after the last time over the threshold.
-        feed(&mut kpa, 6, 7.0);
+        feed(&mut kpa, 6, 72, 7.0);
         assert_eq!(kpa.desired(at(72), replicas(10, 10)), 10);
-        feed(&mut kpa, 54, 7.0);
+        feed(&mut kpa, 59, 131, 7.0);
         assert_eq!(kpa.desired(at(126), replicas(10, 10)), 10);
         // Then at most by half.
         assert_eq!(kpa.desired(at(127), replicas(10, 10)), 5);
@@ -287,38 +305,39 @@ mod tests {
     #[test]
     fn zero_comes_after_the_grace_period() {
         let mut kpa = state(Knative::default());
-        feed(&mut kpa, 60, 0.0);
+        feed(&mut kpa, 90, 90, 0.0);
         assert_eq!(kpa.desired(at(60), replicas(1, 1)), 1);
         assert_eq!(kpa.desired(at(88), replicas(1, 1)), 1);
         assert_eq!(kpa.desired(at(90), replicas(1, 1)), 0);
-        // From nothing the first call is a panic: one call of a second in the short window.
-        feed(&mut kpa, 1, 1.0);
-        assert_eq!(kpa.desired(at(92), replicas(0, 0)), 1);
+        // From nothing the first calls are a panic: after the silence their second is the whole window.
+        kpa.sample(at(200), &Sample { concurrency: 20.0, ..Sample::default() });
+        assert_eq!(kpa.desired(at(200), replicas(0, 0)), 3);
+        assert_eq!(kpa.desired(at(202), replicas(0, 3)), 3);
     }
 
     #[test]
     fn rates_delays_and_bounds() {
         let mut kpa = state(Knative { max_scale_up_rate: 2.0, ..Knative::default() });
-        feed(&mut kpa, 60, 700.0);
+        feed(&mut kpa, 60, 60, 700.0);
         assert_eq!(kpa.desired(at(60), replicas(3, 3)), 6);
         let mut kpa = state(Knative { max_scale: 20, min_scale: 2, ..Knative::default() });
-        feed(&mut kpa, 60, 700.0);
+        feed(&mut kpa, 60, 60, 700.0);
         assert_eq!(kpa.desired(at(60), replicas(3, 3)), 20);
         let delay = Time::new(SimDuration::from_secs(10));
         let config = Knative { scale_down_delay: delay, min_scale: 1, ..Knative::default() };
         let mut kpa = state(Knative { panic_threshold_percentage: 1000.0, ..config });
-        feed(&mut kpa, 60, 14.0);
+        feed(&mut kpa, 60, 60, 14.0);
         assert_eq!(kpa.desired(at(60), replicas(2, 2)), 2);
-        feed(&mut kpa, 60, 7.0);
-        assert_eq!(kpa.desired(at(68), replicas(2, 2)), 2);
+        feed(&mut kpa, 60, 120, 7.0);
+        assert_eq!(kpa.desired(at(120), replicas(2, 2)), 2);
         assert_eq!(kpa.desired(at(70), replicas(2, 2)), 1);
     }
 
     #[test]
     fn requests_per_second() {
         let mut kpa = state(Knative { metric: KnativeMetric::Rps, ..Knative::default() });
-        for _ in 0..60 {
-            kpa.sample(&Sample { arrivals_per_s: 280.0, ..Sample::default() });
+        for second in 1..=60 {
+            kpa.sample(at(second), &Sample { arrivals_per_s: 280.0, ready: 2, ..Sample::default() });
         }
         assert_eq!(kpa.desired(at(60), replicas(2, 2)), 2);
     }

@@ -4,6 +4,7 @@
 //! October 2025).
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct RayServe {
     pub initial_replicas: Option<u32>,
     /// Calls that a replica is meant to have, waiting and in service. Default: 2.
     pub target_ongoing_requests: f64,
+    /// The most calls that are in a replica at once; others wait in front. Default: 5.
+    pub max_ongoing_requests: NonZeroU32,
     /// Time between measurements. Default: 10 s.
     pub metrics_interval_s: Time,
     /// Over how long measurements are averaged. Default: 30 s.
@@ -48,6 +51,7 @@ impl Default for RayServe {
             max_replicas: 1,
             initial_replicas: None,
             target_ongoing_requests: 2.0,
+            max_ongoing_requests: NonZeroU32::new(5).expect("not zero"),
             metrics_interval_s: seconds(10),
             look_back_period_s: seconds(30),
             upscale_delay_s: seconds(30),

@@ -156,7 +156,7 @@ impl Ctx<'_> {
             }
             self.drop_losers(id);
             let outcome = if stage > 0 { Outcome::Degraded } else { reply.outcome };
-            return Some(self.settle(id, Reply { outcome, ..reply }));
+            return Some(self.settle(id, Reply { outcome }));
         }
         if let Some(Policies { retry: Some(retry), clients, .. }) = self.policies(link)
             && retry.is_on(reply.outcome, false)

@@ -47,10 +47,10 @@ const NAMES: &[&str] = &["resilience4j", "hystrix", "envoy", "adaptive_throttle"
 impl BreakerConfig {
     pub(super) fn build(&self) -> Result<Breaker, ConfigError> {
         let built = match self {
-            Self::Resilience4j(config) => config.build().map(Breaker::Resilience4j),
-            Self::Hystrix(config) => config.build().map(Breaker::Hystrix),
+            Self::Resilience4j(config) => config.build().map(Box::new).map(Breaker::Resilience4j),
+            Self::Hystrix(config) => config.build().map(Box::new).map(Breaker::Hystrix),
             Self::Envoy(config) => Ok(Breaker::Envoy(*config)),
-            Self::AdaptiveThrottle(config) => config.build().map(Breaker::AdaptiveThrottle),
+            Self::AdaptiveThrottle(config) => config.build().map(Box::new).map(Breaker::AdaptiveThrottle),
         };
         built.map_err(|error| error.within(self.name()))
     }
@@ -183,10 +183,10 @@ pub(super) enum State {
 /// The breaker of one client process.
 #[derive(Debug, Clone)]
 pub(super) enum Breaker {
-    Resilience4j(Resilience4j),
-    Hystrix(Hystrix),
+    Resilience4j(Box<Resilience4j>),
+    Hystrix(Box<Hystrix>),
     Envoy(EnvoyConfig),
-    AdaptiveThrottle(AdaptiveThrottle),
+    AdaptiveThrottle(Box<AdaptiveThrottle>),
 }
 
 impl Breaker {

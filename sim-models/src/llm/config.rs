@@ -17,6 +17,7 @@ use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
 use crate::cost::Price;
 use crate::error::ConfigError;
@@ -145,6 +146,15 @@ pub struct LlmConfig {
     /// result. Default: fast.
     #[serde(default)]
     pub engine: EngineKind,
+    /// Who decides how many replicas there are. Default: nobody, there are always as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Box<AutoscalerConfig>>,
+    /// How long a new replica takes. Default: no more than to load the model's weights, from the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<Box<ColdStart>>,
+    /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_quota: Option<NonZeroU32>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -217,6 +227,9 @@ impl LlmConfig {
             precision: None,
             kv_precision: None,
             replicas: one_replica(),
+            autoscaler: None,
+            cold_start: None,
+            replica_quota: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -389,6 +402,11 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
+        if self.autoscaler.is_some() && (self.device.is_some() || self.data_parallel_size > 1) {
+            let message = "replicas on a shared device, or of a data-parallel group, do not come and go";
+            return Err(ConfigError::new(["autoscaler"], message)
+                .help("expected no `device` and no `data_parallel_size`"));
+        }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
         let config = self.engine_config_with(&memory, &place.gpu)?;
@@ -400,12 +418,23 @@ impl LlmConfig {
         }
         check_longest_step(&config, &step, self.timing.figures())?;
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-        let front = Front::new(FrontSetup {
+        let scaling = PoolScaling {
+            autoscaler: self.autoscaler.as_deref(),
+            cold_start: self.cold_start.as_deref(),
+            quota: self.replica_quota,
+            replicas,
+            concurrency: self.max_num_seqs,
+            weights: Some(memory.weights_bytes * self.gpus_of_replica()),
+        };
+        let (scaling, replicas) = scaling.build()?.map_or((None, replicas), |(s, most)| (Some(s), most));
+        let present = scaling.as_ref().map_or(replicas, |scaling| scaling.initial);
+        let mut front = Front::new(FrontSetup {
             replicas,
             capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
             prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
+            scaling,
         })?;
         let adapters = self.lora.as_ref().map(LoraConfig::choice).transpose();
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
@@ -413,11 +442,13 @@ impl LlmConfig {
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
         let gpus = match self.device {
             Some(_) => 1,
-            None => u64::from(replicas) * u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel),
+            None => u64::from(present) * self.gpus_of_replica(),
         };
-        let capacity = u64::from(replicas) * u64::from(self.max_num_seqs);
+        let capacity = u64::from(present) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        self.put_on_the_bill(&place.gpu, gpus, scope);
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope) {
+            front.set_bill(line, self.gpus_of_replica());
+        }
         Ok(Box::new(Pool::new(Setup {
             engine,
             step,
@@ -432,10 +463,14 @@ impl LlmConfig {
         })))
     }
 
-    /// GPUs of its own; a device puts itself on the bill.
-    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) {
+    fn gpus_of_replica(&self) -> u64 {
+        u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel)
+    }
+
+    /// GPUs of its own: their line on the bill. A device puts itself there.
+    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Option<usize> {
         if self.device.is_some() {
-            return;
+            return None;
         }
         let (price, source) = match self.price_per_gpu_hour {
             Some(price) => (price.per_hour(), "the scenario"),
@@ -443,7 +478,7 @@ impl LlmConfig {
         };
         let (cost, me) = scope.cost();
         let kind = if gpu.is_host() { "host" } else { "gpu" };
-        cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
+        Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
     }
 }
 

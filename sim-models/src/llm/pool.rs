@@ -39,7 +39,7 @@ use crate::context::Ctx;
 use crate::device::ClientId;
 use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
-use crate::pool::{EngineFigures, Front, PoolReport, Signal};
+use crate::pool::{Due, EngineFigures, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -153,6 +153,15 @@ impl Pool {
         let meter = ctx.meter();
         meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
         meter.busy.set(now, self.load.running);
+    }
+
+    /// A replica that comes back has nothing in its prefix cache.
+    fn forget_gone(&mut self, ctx: &mut Ctx) {
+        for index in self.front.take_gone() {
+            let lost = self.replicas[index].crash(ctx.now(), &mut self.measures.tallies[index]);
+            debug_assert!(lost.is_empty(), "a replica leaves when it is empty");
+            self.note(index, ctx);
+        }
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
@@ -306,11 +315,18 @@ impl Component for Pool {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         if self.front.owns(timer) {
+            let now = ctx.now();
             let signal = |index: usize| {
                 let engine = &self.replicas[index].engine;
-                Signal { waiting: engine.waiting().into(), running: engine.running().into() }
+                let blocks = self.facts.usable_blocks.max(1);
+                let kv_usage = f64::from(engine.observe(now).used_blocks) / f64::from(blocks);
+                Signal { waiting: engine.waiting().into(), running: engine.running().into(), kv_usage }
             };
-            return self.front.on_timer(timer, ctx, signal);
+            return match self.front.on_timer(timer, ctx, signal) {
+                Due::Nothing => {}
+                Due::Route(call) => self.admit(call, ctx),
+                Due::Empty => self.forget_gone(ctx),
+            };
         }
         if timer.kind == FRONT_END {
             let call = CallId::from_bits(timer.data);

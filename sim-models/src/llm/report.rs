@@ -95,9 +95,10 @@ pub(super) fn of_features(config: &EngineConfig, tally: &Tally) -> Vec<Measure> 
         ));
         all.push(Measure::count("draft_tokens", draft_tokens, "drafted tokens that were verified"));
     }
-    if config.lora.is_some() {
-        let AdapterCounts { hits, copies, reads, ticks } = tally.adapters;
-        let seconds = ticks as f64 / (TICKS_PER_NANO as f64 * 1e9);
+    if let Some(lora) = &config.lora {
+        let AdapterCounts { hits, copies, reads } = tally.adapters;
+        let ticks = copies as f64 * lora.copy_ticks as f64 + reads as f64 * lora.read_ticks as f64;
+        let seconds = ticks / (TICKS_PER_NANO as f64 * 1e9);
         all.extend([
             Measure::share(
                 "adapter_hit_ratio",
@@ -107,7 +108,7 @@ pub(super) fn of_features(config: &EngineConfig, tally: &Tally) -> Vec<Measure> 
             ),
             Measure::count("adapter_loads", copies, "adapters copied to the GPU"),
             Measure::count("adapter_reads", reads, "adapters read from disk"),
-            Measure::new("adapter_wait_s", seconds, "time that steps waited for adapters"),
+            Measure::new("adapter_wait_s", seconds, "time that steps waited for adapters, at full pace"),
         ]);
     }
     all
@@ -174,7 +175,9 @@ fn batch_mean(tally: &Tally) -> Option<f64> {
 }
 
 fn step_tokens_mean(tally: &Tally) -> Option<f64> {
-    (tally.steps > 0).then(|| (tally.prompt_tokens + tally.output_tokens) as f64 / tally.steps as f64)
+    let rejected = tally.draft_tokens - tally.accepted_tokens;
+    let tokens = tally.prompt_tokens + tally.output_tokens + rejected;
+    (tally.steps > 0).then(|| tokens as f64 / tally.steps as f64)
 }
 
 impl Measures {

@@ -102,12 +102,7 @@ impl SpeculativeConfig {
         if !(0.0..=1.0).contains(acceptance_rate) {
             return Err(out_of_range("acceptance_rate", *acceptance_rate, "a probability from 0 to 1"));
         }
-        match self.draft.as_ref().and_then(|draft| draft.cost) {
-            Some(cost) if !(0.0..=1.0).contains(&cost) => {
-                Err(out_of_range("cost", cost, "a share of the model's time, from 0 to 1"))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The engine's part.
@@ -131,6 +126,9 @@ impl SpeculativeConfig {
             }
             (Some(DraftConfig { model: Some(model), .. }), _) => {
                 Ok(Draft::Model(Box::new(find_model(model)?.into_owned())))
+            }
+            (Some(DraftConfig { cost: Some(cost), .. }), _) if !(0.0..=1.0).contains(cost) => {
+                return Err(out_of_range("cost", *cost, "a share of the model's time, from 0 to 1"));
             }
             (Some(DraftConfig { cost: Some(cost), .. }), _) => Ok(Draft::Cost(*cost)),
             (None, Method::Ngram) => Ok(Draft::Cost(0.0)),

@@ -274,6 +274,7 @@ impl ModelServerConfig {
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
+            scaling: None,
         })
     }
 

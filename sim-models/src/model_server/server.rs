@@ -8,7 +8,7 @@ use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
 use crate::measure::Measure;
-use crate::pool::{Front, PoolReport, Signal};
+use crate::pool::{Due, Front, PoolReport, Signal};
 use crate::slab::Key;
 
 /// One replica, or a pool of them.
@@ -31,6 +31,14 @@ impl Server {
         self.front.note(replica, queue, busy, ctx.now());
     }
 
+    /// Sends a call to a replica.
+    fn hand_in(&mut self, call: CallId, ctx: &mut Ctx) {
+        if let Some(replica) = self.front.route(call, ctx) {
+            self.replicas[replica].arrive(call, &mut self.shared, &mut self.front, ctx);
+            self.note(replica, ctx);
+        }
+    }
+
     /// Instances that are up.
     fn capacity(&self) -> u64 {
         let (.., up) = self.replicas[0].load();
@@ -44,10 +52,7 @@ impl Component for Server {
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        if let Some(replica) = self.front.route(call, ctx) {
-            self.replicas[replica].arrive(call, &mut self.shared, &mut self.front, ctx);
-            self.note(replica, ctx);
-        }
+        self.hand_in(call, ctx);
     }
 
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
@@ -62,9 +67,14 @@ impl Component for Server {
         if front.owns(timer) {
             let signal = |replica: usize| {
                 let (waiting, running, _) = replicas[replica].load();
-                Signal { waiting, running }
+                Signal { waiting, running, kv_usage: 0.0 }
             };
-            return front.on_timer(timer, ctx, signal);
+            match front.on_timer(timer, ctx, signal) {
+                Due::Nothing => {}
+                Due::Route(call) => self.hand_in(call, ctx),
+                Due::Empty => drop(front.take_gone()),
+            }
+            return;
         }
         let replica = if timer.kind == BATCH_END {
             let key = Key::from_bits(timer.data);

@@ -10,10 +10,12 @@ use crate::llm::engine::Prefix;
 use crate::request::Request;
 
 /// Calls in a replica, as last read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Signal {
     pub(crate) waiting: u64,
     pub(crate) running: u64,
+    /// Share of its KV cache in use, if it has one.
+    pub(crate) kv_usage: f64,
 }
 
 /// The replicas that may be picked.
@@ -140,7 +142,7 @@ impl Balance {
             }
             Balancer::VllmDataParallel(_) => {
                 let score = |replica: &u32| {
-                    let Signal { waiting, running } = self.signals[*replica as usize];
+                    let Signal { waiting, running, .. } = self.signals[*replica as usize];
                     4 * waiting + running
                 };
                 let picked = list.iter().copied().min_by_key(score).unwrap_or(first);
@@ -183,7 +185,7 @@ impl Balance {
     ) -> u32 {
         let load = |replica: u32| match (scrape_period.get().is_zero(), self.signals[replica as usize]) {
             (true, _) => f64::from(active[replica as usize]),
-            (false, Signal { waiting, running }) => (waiting + running) as f64,
+            (false, Signal { waiting, running, .. }) => (waiting + running) as f64,
         };
         let mean = list.iter().map(|replica| load(*replica)).sum::<f64>() / list.len() as f64;
         let pieces = pieces(request);

@@ -65,7 +65,7 @@ impl Checks {
     pub(super) fn begin(&mut self, replica: usize, condition: Condition, ctx: &mut Ctx) -> Option<bool> {
         match condition {
             Condition::Up => Some(true),
-            Condition::Crashed => Some(false),
+            Condition::Crashed | Condition::Absent => Some(false),
             Condition::Hung => {
                 ctx.schedule(self.config.timeout.get(), Phase::Timer, timer::CHECK_TIMEOUT, replica as u64);
                 None

@@ -142,9 +142,9 @@ impl Broker {
             (self.oldest, self.oldest_since) = (oldest, now);
         }
         self.depth.set(now, self.stored.len() as u64);
-        let (visible, busy) = (self.visible, self.under_way.len() as u64);
+        let (waiting, busy) = (self.visible + ctx.waiting_in_front(), self.under_way.len() as u64);
         let meter = ctx.meter();
-        meter.queue.set(now, visible);
+        meter.queue.set(now, waiting);
         meter.busy.set(now, busy);
     }
 

@@ -81,7 +81,7 @@ pub enum ComponentConfig {
     /// Reads features of an entity from an online store.
     FeatureStore(Box<FeatureStoreConfig>),
     /// Sends each request to one of several components.
-    Router(RouterConfig),
+    Router(Box<RouterConfig>),
     /// A pool of LLM engine replicas on GPUs.
     Llm(Box<LlmConfig>),
     /// Runs a model that is no LLM, in batches, on GPUs or CPUs.
@@ -139,7 +139,7 @@ impl ComponentConfig {
     pub fn is_pool(&self) -> bool {
         match self {
             Self::Llm(_) => true,
-            Self::Service(config) => config.replicas.is_some(),
+            Self::Service(config) => config.replicas.is_some() || config.autoscaler.is_some(),
             Self::ModelServer(config) => config.replicas.is_some(),
             Self::Flow(_)
             | Self::FeatureStore(_)

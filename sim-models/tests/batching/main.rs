@@ -2,6 +2,7 @@
 
 mod memory;
 mod policies;
+mod pools;
 
 use sim_core::distribution::{Dist, LogNormal};
 use sim_core::random::{Purpose, Stream, Streams, unit};
@@ -57,6 +58,8 @@ pub(crate) fn serve(config: &EngineConfig, step: StepFunction, requests: &[Reque
                         output_tokens: request.output,
                         priority: 0,
                         prefix: Prefix::None,
+                        adapter: None,
+                        luck: 0,
                     };
                     engine.submit(arrival, &submission, &mut tally).unwrap();
                 }

@@ -20,6 +20,7 @@ enum Kind {
     Cache { behind: usize, latency: Option<&'static str>, size: u32, ttl: bool },
     Api { ttft: &'static str, requests: Option<u32>, most: Option<u32>, errors: f64 },
     Guess { targets: [usize; 2], latency: &'static str, errors: f64, timeout: bool },
+    Queue(usize, &'static str),
     Service { time: &'static str, servers: u32, discipline: &'static str, cap: Option<u32>, errors: f64 },
 }
 
@@ -35,8 +36,23 @@ fn time() -> impl Strategy<Value = &'static str> {
 
 fn kind() -> impl Strategy<Value = Kind> {
     let step = (prop::collection::vec(any::<usize>(), 1..4), 1..3u32, prop::bool::weighted(0.2));
-    let disciplines =
-        ["fcfs", "lifo", "priority", "preemptive_priority", "processor_sharing", "sjf", "srpt"].to_vec();
+    let disciplines = [
+        "fcfs",
+        "lifo",
+        "priority",
+        "preemptive_priority",
+        "processor_sharing",
+        "sjf",
+        "srpt",
+        "fair",
+        "adaptive_lifo\"\nlifo_threshold = 1 #\"",
+    ];
+    let queues = [
+        "",
+        "visibility_timeout = \"100ms\"\nmax_receives = 3\nconsumers = 2",
+        "max_length = 2\noverflow = \"drop_head\"\npartitions = 2\nvisibility_timeout = \"300ms\"",
+        "max_length = 3\nstore_time = { exponential = { mean = \"20ms\" } }\nretention = \"50ms\"\nconcurrency = 9",
+    ];
     let conditions = [
         "prompt_tokens_above = 100",
         "difficulty_below = 0.5",
@@ -69,10 +85,11 @@ fn kind() -> impl Strategy<Value = Kind> {
             }),
         1 => (1..3u32).prop_map(Kind::Llm),
         1 => routed(),
+        1 => (any::<usize>(), prop::sample::select(queues.to_vec())).prop_map(|(a, more)| Kind::Queue(a, more)),
         3 => (
             time(),
             1..5u32,
-            prop::sample::select(disciplines),
+            prop::sample::select(disciplines.to_vec()),
             prop::option::of(0..5u32),
             prop::sample::select(vec![0.0, 0.1, 1.0]),
         )
@@ -160,6 +177,8 @@ fn wire() -> impl Strategy<Value = Wire> {
 struct Architecture {
     sources: Vec<(&'static str, usize, Option<u32>)>,
     kinds: Vec<Kind>,
+    /// What each lets in.
+    doors: Vec<usize>,
     wires: Vec<Wire>,
     faults: Vec<(u32, usize, &'static str, Option<u32>)>,
 }
@@ -180,10 +199,63 @@ fn architecture() -> impl Strategy<Value = Architecture> {
     (
         prop::collection::vec(source, 1..3),
         prop::collection::vec(kind(), 1..9),
+        prop::collection::vec(any::<usize>(), 1..9),
         prop::collection::vec(wire(), 1..12),
         prop::collection::vec(fault, 0..4),
     )
-        .prop_map(|(sources, kinds, wires, faults)| Architecture { sources, kinds, wires, faults })
+        .prop_map(|(sources, kinds, doors, wires, faults)| Architecture {
+            sources,
+            kinds,
+            doors,
+            wires,
+            faults,
+        })
+}
+
+/// Admission for a component of any kind.
+const DOORS: [&str; 4] = [
+    "rate_limit = { rate = \"20/s\", burst = 2, per = \"class\" }",
+    "concurrency = { aimd = { min_limit = 1, initial_limit = 2, timeout = \"20ms\" } }",
+    "concurrency = { vegas = { initial_limit = 2 } }",
+    "concurrency = { gradient2 = { min_limit = 1, initial_limit = 1 } }, partitions = { by = \"class\", shares = { high = 0.5 } }",
+];
+/// Admission for a line, in front or of a service.
+const LINES: [&str; 4] = [
+    "drop_expired = true",
+    "codel = { target = \"1ms\", interval = \"5ms\" }",
+    "controlled_delay = { interval = \"20ms\" }, drop_expired = true",
+    "push_out = true",
+];
+const IN_FRONT: [&str; 4] = [
+    "max_queue = 3",
+    "max_queue = 2, discipline = \"priority\"",
+    "max_queue = 4, discipline = \"fair\", fair = { by = \"class\", weights = { high = 3 } }",
+    "max_queue = 5, discipline = \"adaptive_lifo\"",
+];
+
+/// The admission of a component with this table.
+fn admission(table: &str, pick: usize) -> String {
+    let of = |list: [&'static str; 4]| list[pick / 4 % 4];
+    let is = |kind: &str| table.contains(&format!("kind = \"{kind}\""));
+    let has_line =
+        is("service") && !["preemptive", "sharing", "srpt"].iter().any(|name| table.contains(name));
+    let settings = if has_line
+        && pick.is_multiple_of(4)
+        && (of(LINES) != "push_out = true" || table.contains("queue_cap"))
+    {
+        format!("{}, dagor = {{ window = \"200ms\" }}", of(LINES))
+    } else if is("service") && pick % 4 == 1 {
+        of(DOORS).to_owned()
+    } else if is("flow") || is("llm") || is("queue") {
+        match pick % 4 {
+            0 => return String::new(),
+            1 => of(DOORS).to_owned(),
+            _ => format!("concurrency = {{ fixed = 2 }}, {}, {}", IN_FRONT[pick / 16 % 4], of(LINES)),
+        }
+    } else {
+        return String::new();
+    };
+    format!("admission = {{ {settings} }}\n")
 }
 
 /// A flow makes at most so many calls a request, all told: chains of flows multiply.
@@ -216,7 +288,8 @@ impl Architecture {
             let (table, callees, weight) = component(index, kind, &weights);
             weights[index] = weight;
             calls.extend(callees.into_iter().map(|callee| (format!("c{index}"), format!("c{callee}"))));
-            tables.push(format!("[components.c{index}]\n{table}\n"));
+            let door = admission(&table, self.doors[index % self.doors.len()]);
+            tables.push(format!("[components.c{index}]\n{table}\n{door}"));
         }
         calls.sort();
         calls.dedup();
@@ -258,6 +331,7 @@ fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize
         Kind::Flow(_)
         | Kind::Dice(..)
         | Kind::Rules(..)
+        | Kind::Queue(..)
         | Kind::Cascade { .. }
         | Kind::Cache { .. }
         | Kind::Guess { .. }
@@ -365,6 +439,10 @@ fn component(index: usize, kind: &Kind, weights: &[usize]) -> (String, Vec<usize
                 table.push_str("read_timeout = \"10ms\"\n");
             }
             (table, Vec::new(), 1)
+        }
+        Kind::Queue(target, more) => {
+            let target = nth(*target);
+            (format!("kind = \"queue\"\ntarget = \"c{target}\"\n{more}"), vec![target], 1 + weights[target])
         }
         Kind::Llm(replicas) => {
             let table = format!(

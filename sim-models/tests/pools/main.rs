@@ -3,6 +3,7 @@
 //! References: simulations and closed forms in the literature on balancers, collected in the documentation
 //! of each table. `cargo test -p sim-models --test pools -- --nocapture` prints the tables.
 
+mod autoscaling;
 mod balancers;
 mod failures;
 mod prefixes;

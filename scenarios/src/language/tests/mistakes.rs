@@ -32,8 +32,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top =
-        "expected one of name, description, run, slo, traffic, components, devices, links, fault, variant";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, fault, variant";
     assert_error(
         "[run]",
         "[runs]",
@@ -55,7 +54,7 @@ fn misspelt_keys() {
         "timout",
         "timout",
         "unknown key `timout` in links.\"edge -> stock\" (did you mean `timeout`? expected one of latency, timeout, \
-         cancel_on_timeout)",
+         per_try_timeout, cancel_on_timeout, retry, circuit_breaker, hedge, fallback, client_instances)",
     );
     assert_error(
         "cv = 1.2",
@@ -149,15 +148,14 @@ fn unknown_names() {
     let kinds = kinds().join(", ");
     let flo = format!("unknown kind `flo` (did you mean `flow`? expected one of {kinds})");
     assert_error("kind = \"flow\"", "kind = \"flo\"", "\"flo\"", &flo);
-    let processes =
-        "expected one of poisson, gamma, deterministic, mmpp, diurnal, ramp, step, spike, closed_loop, trace";
+    let processes = "expected one of poisson, gamma, deterministic, batch, mmpp, diurnal, ramp, step, spike, closed_loop, trace";
     let poison = format!("unknown process `poison` (did you mean `poisson`? {processes})");
     assert_error("\"poisson\"", "\"poison\"", "\"poison\"", &poison);
     assert_error(
         "\"crash\"",
         "\"crush\"",
         "\"crush\"",
-        "unknown kind `crush` (did you mean `crash`? expected one of crash, hang, drain, slow)",
+        "unknown kind `crush` (did you mean `crash`? expected one of crash, hang, drain, slow, error_rate)",
     );
     let components = "expected one of edge, stock, prices";
     let edgy = format!("unknown component `edgy` (did you mean `edge`? {components})");
@@ -291,7 +289,7 @@ fn overrides_are_shown_instead_of_the_file() {
     assert_set_error(
         "components.edge.stepz.0=1",
         "stepz",
-        "unknown key `stepz` in components.edge (did you mean `steps`?)",
+        "unknown key `stepz` in components.edge (did you mean `steps`? expected one of steps, admission)",
     );
     assert_set_error(
         "components.edge.steps.7=stock",

@@ -120,6 +120,24 @@ fn adaptive_limits_hold_goodput_under_overload() {
     }
 }
 
+/// An LLM pool gets a waiting queue in front of it: of a hundred calls in a tenth of a second four go in, two wait,
+/// and the rest come too late. Of those inside three wait in the engine for its next step.
+#[test]
+fn a_pool_of_engines_has_a_door_too() {
+    let text = "[traffic.web]\narrivals = { process = \"deterministic\", rate = \"1k/s\" }\nentry = \"llm\"\n\
+        prompt_tokens = 100\noutput_tokens = 200\n\
+        [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n\
+        admission = { concurrency = { fixed = 4 }, max_queue = 2, dagor = {} }\n";
+    let plan =
+        crate::system::RunPlan { duration: sim_core::time::SimDuration::from_millis(100), ..plan(0, 1) };
+    let output = simulate_with(text, &plan);
+    assert_eq!(outcomes(&output), [6, 0, 94, 0, 0]);
+    let meter = &output.components[1].meter;
+    assert_eq!((meter.busy.max(), meter.queue.level(), meter.wait.count()), (4, 0, 6));
+    assert_eq!(meter.queue.max(), 5);
+    assert_eq!(measure(&output, "llm", "refused_queue_full"), 94.0);
+}
+
 /// Netflix's prefetch experiment in small: a spike of one class leaves the other what it is sure of.
 #[test]
 fn partitions_keep_a_share() {

@@ -117,8 +117,10 @@ impl StepFunction {
         let dense = series(gemm, &products);
         let experts = mixture.then(|| profile.experts_of(gemm, model, precision, tensor_parallel));
         // The output layer stays in 16 bits.
+        // A pipeline's stages but the last have none.
+        let outputs = if model.vocab > 0 { 1.0 } else { 0.0 };
         let head_table = profile.gemm_in(sixteen_bits(Precision::Bf16)).unwrap_or(gemm);
-        let head = series(head_table, &[(1.0, model.vocab as f64 / gpus, hidden)]);
+        let head = series(head_table, &[(outputs, model.vocab as f64 / gpus, hidden)]);
 
         // What moves for each token: element-wise kernels, and all-reduces.
         let values = layers * (8.0 * hidden + 4.0 * model.qkv_width() as f64 / gpus)

@@ -87,7 +87,7 @@ fn speculation_speeds_decoding_up_by_the_formula() {
             let timed = step(10 * MS, 0).with_drafter(drafter);
             let (taken, tally) =
                 finish(EngineConfig { speculative, ..alone.clone() }, timed, &[(64, output)]);
-            let per_step = (1.0 - f64::powi(rate, drafts as i32 + 1)) / (1.0 - rate);
+            let per_step = (1.0 - libm::pow(rate, f64::from(drafts + 1))) / (1.0 - rate);
             let expected = per_step / (f64::from(drafts) * cost + 1.0);
             let speed_up = plain / taken as f64;
             let tokens = f64::from(output - 1) / (tally.steps - 1) as f64;

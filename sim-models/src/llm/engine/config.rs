@@ -114,7 +114,10 @@ impl EngineConfig {
     /// The settings with what batching and allocation make of them.
     pub(crate) fn effective(mut self) -> Self {
         if self.batching.is_by_request() {
-            self.max_num_batched_tokens = MAX_BATCHED_TOKENS;
+            // No batch has more tokens than the cache has room for.
+            let cache = u64::from(self.usable_blocks()) * u64::from(self.block_size);
+            let most = u32::try_from(cache).unwrap_or(u32::MAX).min(MAX_BATCHED_TOKENS);
+            self.max_num_batched_tokens = most.max(self.max_num_seqs);
         }
         self.enable_prefix_caching &= self.kv_allocation == KvAllocation::Paged;
         self

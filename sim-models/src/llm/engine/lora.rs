@@ -34,8 +34,6 @@ pub struct AdapterCounts {
     pub copies: u64,
     /// Adapters read from disk.
     pub reads: u64,
-    /// Time that steps waited for adapters, in ticks of 1/1024 ns at full pace.
-    pub ticks: u64,
 }
 
 impl AdapterCounts {
@@ -43,7 +41,28 @@ impl AdapterCounts {
         self.hits += other.hits;
         self.copies += other.copies;
         self.reads += other.reads;
-        self.ticks += other.ticks;
+    }
+
+    pub(super) fn step(&mut self, loads: &Loads) {
+        self.hits += u64::from(loads.hits);
+        self.copies += u64::from(loads.copies);
+        self.reads += u64::from(loads.reads);
+    }
+}
+
+/// The same in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Loads {
+    pub(super) hits: u32,
+    pub(super) copies: u32,
+    pub(super) reads: u32,
+}
+
+impl Lora {
+    /// How long a step waits for its adapters, in ticks of 1/1024 ns.
+    pub(super) fn ticks(&self, loads: &Loads) -> u64 {
+        let of = |count: u32, ticks: u64| u64::from(count).saturating_mul(ticks);
+        of(loads.copies, self.copy_ticks).saturating_add(of(loads.reads, self.read_ticks))
     }
 }
 
@@ -98,7 +117,7 @@ impl Residency {
     }
 
     /// A sequence with `adapter` joins the batch.
-    pub(super) fn enter(&mut self, adapter: u32, counts: &mut AdapterCounts) {
+    pub(super) fn enter(&mut self, adapter: u32, loads: &mut Loads) {
         debug_assert!(self.admits(adapter));
         let index = adapter as usize;
         if self.adapters.len() <= index {
@@ -112,12 +131,11 @@ impl Residency {
             self.host.idle.remove(&(used, adapter));
         }
         if on_gpu {
-            counts.hits += 1;
+            loads.hits += 1;
             return;
         }
         if !on_host {
-            counts.reads += 1;
-            counts.ticks += self.lora.read_ticks;
+            loads.reads += 1;
             if self.host.held == self.lora.max_cpu_loras {
                 let (used, oldest) = self.host.idle.pop_first().expect("more places than adapters in use");
                 self.host.held -= 1;
@@ -131,8 +149,7 @@ impl Residency {
             self.host.held += 1;
             self.adapters[index].on_host = true;
         }
-        counts.copies += 1;
-        counts.ticks += self.lora.copy_ticks;
+        loads.copies += 1;
         if self.gpu.held == self.lora.max_loras {
             let (_, oldest) = self.gpu.idle.pop_first().expect("more places than adapters in use");
             self.gpu.held -= 1;
@@ -185,11 +202,11 @@ mod tests {
         let lora = Lora { max_loras: 2, max_cpu_loras: 3, copy_ticks: 10, read_ticks: 100 };
         let mut residency = Residency::new(lora);
         let mut use_once = |adapter: u32, step: u64| {
-            let mut counts = AdapterCounts::default();
-            residency.enter(adapter, &mut counts);
+            let mut loads = Loads::default();
+            residency.enter(adapter, &mut loads);
             residency.leave(adapter, step);
             residency.check(std::iter::empty());
-            (counts.hits, counts.copies, counts.reads, counts.ticks)
+            (loads.hits, loads.copies, loads.reads, lora.ticks(&loads))
         };
         let (hit, copy, read) = ((1, 0, 0, 0), (0, 1, 0, 10), (0, 1, 1, 110));
         assert_eq!([use_once(0, 1), use_once(1, 2), use_once(0, 3)], [read, read, hit]);
@@ -203,15 +220,15 @@ mod tests {
     fn a_batch_holds_no_more_than_it_may() {
         let lora = Lora { max_loras: 1, max_cpu_loras: 1, copy_ticks: 1, read_ticks: 1 };
         let mut residency = Residency::new(lora);
-        let mut counts = AdapterCounts::default();
-        residency.enter(4, &mut counts);
+        let mut loads = Loads::default();
+        residency.enter(4, &mut loads);
         assert!(residency.admits(4) && !residency.admits(0));
-        residency.enter(4, &mut counts);
+        residency.enter(4, &mut loads);
         residency.leave(4, 1);
         assert!(!residency.admits(0));
         residency.check([4].into_iter());
         residency.leave(4, 2);
         assert!(residency.admits(0) && residency.active() == 0);
-        assert_eq!((counts.hits, counts.copies, counts.reads), (1, 1, 1));
+        assert_eq!((loads.hits, loads.copies, loads.reads), (1, 1, 1));
     }
 }

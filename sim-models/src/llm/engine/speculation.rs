@@ -31,6 +31,9 @@ enum Acceptance {
     Drawn(Vec<u64>),
 }
 
+/// 2^64.
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
+
 impl Speculation {
     /// Drafts of which each is accepted with probability `rate` if all before it were. In place of luck the
     /// expected number can be carried over from step to step, whole drafts being accepted when they are due, of
@@ -47,10 +50,10 @@ impl Speculation {
         }
         let acceptance = if drawn {
             // A float of 2^64 becomes the largest integer: one draw in 2^64 is wrong.
-            Acceptance::Drawn(powers.iter().map(|power| (power * 2f64.powi(64)) as u64).collect())
+            Acceptance::Drawn(powers.iter().map(|power| (power * TWO_TO_64) as u64).collect())
         } else {
             let expected: f64 = powers.iter().sum();
-            Acceptance::Carried((expected * f64::from(2u32.pow(DIGITS / 2)).powi(2)).round() as u64)
+            Acceptance::Carried((expected * (1u64 << DIGITS) as f64).round() as u64)
         };
         Self { num_speculative_tokens, num_lookahead_tokens, acceptance }
     }
@@ -98,7 +101,7 @@ mod tests {
         if rate == 1.0 {
             return f64::from(drafts + 1);
         }
-        (1.0 - rate.powi(drafts as i32 + 1)) / (1.0 - rate)
+        (1.0 - libm::pow(rate, f64::from(drafts + 1))) / (1.0 - rate)
     }
 
     #[test]

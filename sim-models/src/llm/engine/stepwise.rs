@@ -207,7 +207,7 @@ impl Stepwise {
         for plan in self.scheduler.plans_behind(scheduled) {
             // Its adapters are loaded, then it passes through the stages, each of which takes one step at a time.
             let mut at = self.ended_work;
-            let mut loading = plan.adapters.ticks;
+            let mut loading = self.scheduler.config().lora.map_or(0, |lora| lora.ticks(&plan.adapters));
             for (stage, free) in self.step.stages().zip(&mut self.free) {
                 let ticks = stage.ticks(&plan.work).saturating_add(std::mem::take(&mut loading));
                 at = at.max(*free).saturating_add(ticks);

@@ -2,7 +2,7 @@
 
 use sim_core::stats::Histogram;
 
-use super::lora::AdapterCounts;
+use super::lora::{AdapterCounts, Loads};
 
 /// Sums over the steps of one engine or of several. Work is counted when its step ends. Times are in ticks
 /// of wall time, 1/1024 ns.
@@ -50,7 +50,7 @@ pub(super) struct Extras {
     pub(super) prefix_hit_tokens: u64,
     pub(super) prefix_query_tokens: u64,
     pub(super) prompt_tokens: u64,
-    pub(super) adapters: AdapterCounts,
+    pub(super) adapters: Loads,
 }
 
 impl Tally {
@@ -99,7 +99,7 @@ impl Tally {
         self.prefix_hit_tokens += extras.prefix_hit_tokens;
         self.prefix_query_tokens += extras.prefix_query_tokens;
         self.prompt_tokens += extras.prompt_tokens;
-        self.adapters.add(&extras.adapters);
+        self.adapters.step(&extras.adapters);
     }
 
     /// A sequence's first token.

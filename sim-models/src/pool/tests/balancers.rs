@@ -135,7 +135,7 @@ fn choices_have_their_probabilities() {
 #[test]
 fn vllm_weighs_waiting_four_times_and_counts_what_it_sent() {
     let mut bench = Bench::new("\"vllm_data_parallel\"", 3);
-    let signal = |waiting, running| Signal { waiting, running };
+    let signal = |waiting, running| Signal { waiting, running, kv_usage: 0.0 };
     bench.balance.signals = vec![signal(1, 5), signal(0, 8), signal(2, 0)];
     // 9, 8, 8; then 9, 12, 8; 9, 12, 12; 13, 12, 12.
     let picked: Vec<_> = (0..4).map(|key| bench.pick(&request(key), None).unwrap()).collect();
@@ -230,7 +230,7 @@ fn prefix_aware_trades_hits_for_load() {
     let first = bench.pick(&request(1), None).unwrap();
     bench.active[first as usize] = 8;
     assert_eq!(bench.pick(&request(101), None), Some(first));
-    bench.balance.signals[first as usize] = Signal { waiting: 5, running: 3 };
+    bench.balance.signals[first as usize] = Signal { waiting: 5, running: 3, kv_usage: 0.0 };
     assert_ne!(bench.pick(&request(101), None), Some(first));
 }
 

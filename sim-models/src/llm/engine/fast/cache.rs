@@ -84,8 +84,16 @@ impl Cache {
     /// # Panics
     /// If so many are not free.
     #[inline]
-    pub(super) fn take(&mut self, mut count: u32) {
+    pub(super) fn take(&mut self, count: u32) {
         self.free = self.free.checked_sub(count).expect("no free KV block: the caller compares first");
+        match self.nodes.get_mut(self.head as usize) {
+            Some(Node { kind: Kind::Anonymous(run), .. }) if *run > count => *run -= count,
+            _ => self.take_several(count),
+        }
+    }
+
+    /// Takes blocks from the head of the queue that may be of several kinds.
+    fn take_several(&mut self, mut count: u32) {
         while count > 0 {
             let head = self.head;
             match &mut self.nodes[head as usize].kind {

@@ -100,7 +100,7 @@ impl Fast {
             }
         }
         if plan.run.is_none() {
-            let loading = plan.extras.adapters.ticks;
+            let loading = self.config.lora.map_or(0, |lora| lora.ticks(&plan.extras.adapters));
             plan.end = begin.saturating_add(self.step.ticks(&self.draft.work).saturating_add(loading));
         }
         self.tail = Some(plan);

