@@ -164,8 +164,10 @@ fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[
             driver.advance(at);
         }
     }
-    let mut last = now;
+    let (mut last, mut rounds) = (now, 0);
     loop {
+        rounds += 1;
+        assert!(rounds < 100_000, "they never come to an end");
         let way = driver.underway.keys().next().map(|(at, _)| SimTime::from_nanos(*at));
         let Some(next) = driver.engine.due().into_iter().chain(way).min() else { break };
         last = next.as_nanos();

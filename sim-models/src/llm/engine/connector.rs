@@ -19,8 +19,9 @@
 //!   prefix cache does not hold is fetched in whole blocks. (vLLM takes a block for the last token, too.)
 //! * A sequence that was aborted while it loads keeps its blocks until the KV has come: what writes into them
 //!   cannot be recalled.
-//! * When nothing can run as those that wait keep one another's blocks, the last of them in line loses its
-//!   own, and is computed here. vLLM would hang.
+//! * When nothing can run as those that wait keep one another's blocks, or those that the only sequence in the
+//!   batch needs to go on, the last of them in line loses its own, and is computed here. vLLM would hang, or
+//!   preempt the only one and admit it again for ever.
 //! * Who has lost its blocks, so or to a preemption, computes what the prefix cache no longer holds, and loads
 //!   no more: loads that take each other's blocks in turn would go on for ever.
 //! * What was loaded is known to the prefix cache from the admission on.

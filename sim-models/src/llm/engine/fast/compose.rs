@@ -213,6 +213,9 @@ impl Fast {
     /// after the other finding none free, as under FCFS the last is always the victim.
     fn preempt_last(&mut self, number: u64, mut need: u64, limit: u32) {
         while need > u64::from(self.cache.free()) {
+            if self.batch.len == 1 && self.take_from_waiting() {
+                continue;
+            }
             let victim = self.batch.last;
             let record = &self.records[victim];
             need -= match record.state {

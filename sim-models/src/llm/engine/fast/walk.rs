@@ -21,6 +21,9 @@ impl Fast {
             let chunk = self.demand(index, (*budget).min(u64::from(u32::MAX)) as u32);
             let need = self.blocks_for(index, chunk);
             while need > self.cache.free() {
+                if self.batch.len == 1 && self.take_from_waiting() {
+                    continue;
+                }
                 let victim = self.victim();
                 let given = self.unschedule(victim);
                 *budget += u64::from(given);

@@ -48,6 +48,9 @@ impl Scheduler {
             let chunk = self.chunk(self.remaining(index), *budget);
             while !self.grow(index, chunk, lookahead) {
                 preempted = true;
+                if self.running.len() == 1 && self.take_from_waiting() {
+                    continue;
+                }
                 let victim_place = self.victim();
                 let victim = self.running.remove(victim_place);
                 // One that comes earlier in the batch has its tokens of this step already.
