@@ -12,7 +12,9 @@ use scenarios::{Loaded, ScenarioError};
 /// what that costs.
 #[derive(Debug, Parser)]
 #[command(name = "tenfold", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 an SLO was missed, 2 bad input, 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 an SLO or a prediction was missed, 2 bad input, 3 something is missing on this machine, 130 interrupted."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -41,6 +43,8 @@ pub enum Command {
     Profile(ProfileCommand),
     /// Time this machine: simulated requests per second of CPU time
     Bench(BenchArgs),
+    /// Check predictions against measurements of real systems on this machine
+    Validate(ValidateArgs),
     /// Open the desktop app
     Gui,
 }
@@ -181,6 +185,22 @@ pub struct BenchArgs {
     /// Print JSON, not a table
     #[arg(long)]
     pub json: bool,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Start a Redis on loopback, and predict reads of 50 and 100 features from those of 1 and 10
+    #[arg(long, required = true)]
+    pub redis: bool,
+    /// The server program
+    #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
+    pub redis_server: String,
+    /// Rounds in which all reads take turns
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
     /// No progress on stderr
     #[arg(long, short)]
     pub quiet: bool,

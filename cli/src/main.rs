@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod run;
 mod tables;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Profile(ProfileCommand::Import(args)) => calibrate::import(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Validate(args) => validate::validate(&args),
         Command::Gui => gui(),
     };
     result.unwrap_or_else(|failure| failure.report())

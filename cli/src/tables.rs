@@ -6,6 +6,7 @@ use scenarios::bench::Figure;
 use scenarios::calibrate::{Calibrated, Errors};
 use scenarios::language::BASE;
 use scenarios::results::{Average, AverageRow, RunResult};
+use validation::redis::{RedisReport, TOLERANCE};
 
 /// Everything, ready to print.
 pub fn report(result: &RunResult) -> String {
@@ -67,6 +68,25 @@ pub fn calibration(calibrated: &Calibrated) -> String {
         row("held back", fit.held_back, errors);
     }
     section("Errors", "predicted over measured, less one", &table)
+}
+
+/// Reads of a real Redis, predicted beside measured.
+pub fn redis(report: &RedisReport) -> String {
+    let mut table = table(1, &["read", "features", "predicted", "measured", "error", ""]);
+    for row in &report.rows {
+        let verdict =
+            row.error().map_or("fitted", |error| if error.abs() <= TOLERANCE { "pass" } else { "FAIL" });
+        table.add_row([
+            row.way.name().to_owned(),
+            row.features.to_string(),
+            optional(row.predicted_s, seconds),
+            seconds(row.measured_s),
+            row.error().map_or_else(|| "-".to_owned(), |error| format!("{:+.1}%", 100.0 * error)),
+            verdict.to_owned(),
+        ]);
+    }
+    let note = format!("{} on loopback: mean time of a read, median of the rounds", report.version);
+    section("Redis", &note, &table)
 }
 
 fn heading(result: &RunResult) -> String {
@@ -285,7 +305,7 @@ fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
             line.keys[0].clone(),
             line.keys[1].clone(),
             figure("units", rate),
-            format!("{}/h", figure("unit_usd_per_hour", usd)),
+            optional(line.mean("unit_usd_per_hour"), unit_price),
             figure("usd_per_hour", usd),
             figure("usd_per_month", usd),
         ]);
@@ -304,6 +324,11 @@ fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
         }
     }
     table
+}
+
+/// Of what is paid by use, a unit is too cheap to be shown.
+fn unit_price(price: f64) -> String {
+    if price > 0.0 && price < 1e-3 { format!("{}/M", usd(1e6 * price)) } else { format!("{}/h", usd(price)) }
 }
 
 fn slo(result: &RunResult) -> Table {

@@ -1,4 +1,4 @@
-//! A replica sized for 100 requests a second collapses at 1,000, and the report says why.
+//! What breaks at ten times the load, why, and what holds.
 
 use std::path::Path;
 
@@ -117,4 +117,35 @@ fn the_sharing_scenario_does_what_it_says() {
     assert!((mig.0 / 20.0 - 1.0).abs() < 0.25, "{mig:?}");
     assert_eq!(run("burst with mig").1, mig.1);
     assert!(run("burst with time_slicing").1 > 1.3 * turns.1);
+}
+
+/// The whole of it: as it is written it fails at ten times the load; with the patterns it holds, and a good answer
+/// costs less than today.
+#[test]
+fn ten_times_breaks_without_the_patterns_and_holds_with_them() {
+    let library = scenarios::library().iter().find(|scenario| scenario.id == "ten-times").unwrap();
+    let base = scenarios::parse(library.text, "ten-times.toml", Path::new("."), &[]).unwrap();
+    let run = |variant: &str, scale: f64| {
+        let mut loaded = base.variant(variant).unwrap();
+        loaded.scenario.run.replications = 1.try_into().unwrap();
+        let options = RunOptions { scale, ..RunOptions::default() };
+        let result = scenarios::run(&loaded, &options, &RunProgress::new()).unwrap();
+        println!("{variant} at {scale}x: {} {:?}", result.findings[0], result.verdicts);
+        result
+    };
+    assert_eq!(run("before", 1.0).passed(), Some(true));
+    let broken = run("before", 10.0);
+    assert_eq!(broken.passed(), Some(false));
+    assert!(broken.findings[0].contains("is overloaded"), "{:?}", broken.findings);
+    assert!(mean(&broken, "goodput_per_s") < 1.0);
+
+    let [today, tenfold] = [1.0, 10.0].map(|scale| run("after", scale));
+    for result in [&today, &tenfold] {
+        assert_eq!(result.passed(), Some(true), "{:?}", result.verdicts);
+        let good = mean(result, "slo_attainment");
+        assert!(good >= 0.99, "{good}");
+    }
+    let [before, after] = [&today, &tenfold].map(|result| mean(result, "cost_usd_per_1k_good"));
+    println!("${before:.2} and ${after:.2} per 1,000 good answers");
+    assert!(after < 0.5 * before, "{before} and {after}");
 }

@@ -1,2 +1,9 @@
-//! Measurements on real hardware and checks of the models against them. Nothing is here yet: GPU times come
-//! from datasheets, and every result says so.
+//! Measurements on real systems and checks of the models against them: what is predicted stands beside what is
+//! measured.
+//!
+//! * [`redis`]: reads of features from a real Redis on this machine.
+//!
+//! No GPU has been measured here yet: GPU times come from imported kernel profiles and datasheets, and every
+//! result says so.
+
+pub mod redis;

@@ -89,6 +89,6 @@ fn files_that_cannot_be_read() {
     refused(&["run", "ok.toml", "--format", "parquet"], &["--out"]);
     refused(&["run", "ok.toml", "--out", "ok.toml/results"], &["ok.toml/results"]);
     refused(&["new", "ok.toml"], &["exists"]);
-    refused(&["new", "fresh.toml", "--from", "nothing"], &["nothing", "support-assistant"]);
+    refused(&["new", "fresh.toml", "--from", "nothing"], &["nothing", "recommender"]);
     assert!(!scratch.path("fresh.toml").exists());
 }

@@ -34,6 +34,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "model-routing",
         "cascade",
         "semantic-cache",
-        "support-assistant"
+        "support-assistant",
+        "ten-times"
     ]
 }

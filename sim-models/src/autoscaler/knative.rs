@@ -294,21 +294,22 @@ mod tests {
         // It never goes down in a panic, which lasts a stable window after the last time over the threshold.
         feed(&mut kpa, 6, 72, 7.0);
         assert_eq!(kpa.desired(at(72), replicas(10, 10)), 10);
-        feed(&mut kpa, 59, 131, 7.0);
+        feed(&mut kpa, 54, 126, 7.0);
         assert_eq!(kpa.desired(at(126), replicas(10, 10)), 10);
         // Then at most by half.
-        assert_eq!(kpa.desired(at(127), replicas(10, 10)), 5);
-        assert_eq!(kpa.desired(at(129), replicas(5, 5)), 2);
-        assert_eq!(kpa.desired(at(131), replicas(2, 2)), 1);
+        for (seconds, to, ready, desired) in [(1, 127, 10, 5), (2, 129, 5, 2), (2, 131, 2, 1)] {
+            feed(&mut kpa, seconds, to, 7.0);
+            assert_eq!(kpa.desired(at(to), replicas(ready, ready)), desired);
+        }
     }
 
     #[test]
     fn zero_comes_after_the_grace_period() {
         let mut kpa = state(Knative::default());
-        feed(&mut kpa, 90, 90, 0.0);
-        assert_eq!(kpa.desired(at(60), replicas(1, 1)), 1);
-        assert_eq!(kpa.desired(at(88), replicas(1, 1)), 1);
-        assert_eq!(kpa.desired(at(90), replicas(1, 1)), 0);
+        for (seconds, to, desired) in [(60, 60, 1), (28, 88, 1), (2, 90, 0)] {
+            feed(&mut kpa, seconds, to, 0.0);
+            assert_eq!(kpa.desired(at(to), replicas(1, 1)), desired);
+        }
         // From nothing the first calls are a panic: after the silence their second is the whole window.
         kpa.sample(at(200), &Sample { concurrency: 20.0, ..Sample::default() });
         assert_eq!(kpa.desired(at(200), replicas(0, 0)), 3);
@@ -328,9 +329,11 @@ mod tests {
         let mut kpa = state(Knative { panic_threshold_percentage: 1000.0, ..config });
         feed(&mut kpa, 60, 60, 14.0);
         assert_eq!(kpa.desired(at(60), replicas(2, 2)), 2);
-        feed(&mut kpa, 60, 120, 7.0);
-        assert_eq!(kpa.desired(at(120), replicas(2, 2)), 2);
-        assert_eq!(kpa.desired(at(70), replicas(2, 2)), 1);
+        // Stable (9 x 14 + 51 x 7) / 60 = 8.05: 2. Then 7: 1, but what was decided holds for ten seconds.
+        for (seconds, to, desired) in [(51, 111, 2), (9, 120, 2), (2, 122, 1)] {
+            feed(&mut kpa, seconds, to, 7.0);
+            assert_eq!(kpa.desired(at(to), replicas(2, 2)), desired);
+        }
     }
 
     #[test]
