@@ -289,6 +289,14 @@ impl Engine {
         either!(&mut self.0, engine => engine.submit(now, submission, transfer, tally))
     }
 
+    /// Whether a sequence could ever be served.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check_length(&self, submission: &Submission) -> Result<(), Rejection> {
+        self.config().place(submission, 0).map(drop)
+    }
+
     /// What a sequence [loads](Output::loads) is there; if not `there`, it could not be had and will be
     /// computed. Also to be called for one that was aborted meanwhile: its blocks are free only then. An
     /// engine that is idle wants to be [advanced](Engine::advance) if something waits. False if nothing was
