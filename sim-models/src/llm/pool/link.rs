@@ -57,7 +57,8 @@ impl Link {
         for place in 0..self.flows.len() {
             let sharers = self.sharers(&self.flows[place]);
             let flow = &mut self.flows[place];
-            let done = (u128::from(time) << PARTS) / u128::from(sharers);
+            // Up: what ends at a whole nanosecond does so however often it is looked at.
+            let done = (u128::from(time) << PARTS).div_ceil(u128::from(sharers));
             let done = done.min(flow.left.into()) as u64;
             flow.left -= done;
             self.used += u128::from(done);
