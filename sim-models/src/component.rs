@@ -65,6 +65,11 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
+    /// So many replicas on spot capacity get the notice that they will be taken away.
+    Interrupt {
+        /// How many.
+        replicas: u32,
+    },
     /// Work takes `factor` times as long from now on (1 mends it).
     Slow {
         /// The factor.

@@ -33,7 +33,7 @@ use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
 use crate::component::ComponentId;
-use crate::cost::{CostMeter, Price};
+use crate::cost::{CostMeter, ListPrice, PriceModel, PriceModelConfig, Tariff};
 use crate::error::ConfigError;
 use crate::hardware::catalogue::{self, Gpu};
 use crate::units::{HourlyPrice, Probability, Time};
@@ -76,6 +76,9 @@ pub struct DeviceConfig {
     /// MIG in proportion to their memory slices. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How a GPU is shared.
@@ -161,7 +164,7 @@ struct Device {
     rule: Rule,
     sharing: Sharing,
     gain: Rate,
-    price: (f64, String),
+    tariff: Tariff,
     clients: Vec<Client>,
     /// What each client claims, and the rate of each of its works now and before the last change.
     claims: Vec<Claim>,
@@ -182,7 +185,11 @@ impl Device {
             rule,
             sharing,
             gain: Rate::from_share(gain),
-            price: (gpu.price_per_hour, gpu.price_source.clone()),
+            tariff: Tariff {
+                model: PriceModel::OnDemand,
+                usd_per_hour: gpu.price_per_hour,
+                source: gpu.price_source.clone(),
+            },
             clients: Vec::new(),
             claims: Vec::new(),
             rates: Vec::new(),
@@ -320,10 +327,10 @@ impl Devices {
             let all: u32 = device.clients.iter().map(parts).sum();
             // The processes of a component are alike and joined one after the other.
             for processes in device.clients.chunk_by(|one, next| one.component == next.component) {
-                let price = device.price.0 * f64::from(parts(&processes[0])) / f64::from(all);
+                let share = f64::from(parts(&processes[0])) / f64::from(all);
                 let resource = format!("share of gpu {} ({name})", device.gpu.id);
                 let (component, count) = (processes[0].component, processes.len() as u64);
-                cost.add(component, resource, Price::PerHour(price), device.price.1.clone(), count);
+                cost.add_share(component, resource, &device.tariff, share, count);
             }
         }
         Ok(())
@@ -440,8 +447,14 @@ impl DeviceConfig {
             return Err(ConfigError::new([*key], message).help("it belongs to sharing = \"time_slicing\""));
         }
         let mut device = Device::new(Some(name), gpu, self.sharing, rule, self.overlap_gain.get());
-        if let Some(price) = self.price_per_hour {
-            device.price = (price.per_hour(), "the scenario".to_owned());
+        let model = self.price_model.unwrap_or_default();
+        let within = |error: ConfigError| error.within("price_model");
+        if model.reserved.is_some() || model.reserved_discount.is_some() {
+            let error = ConfigError::new(["reserved"], "a device is one GPU");
+            return Err(within(error.help("expected model = \"reserved\" for all of it")));
+        }
+        if let Some(tariff) = model.tariff(ListPrice::of(gpu, self.price_per_hour)).map_err(within)? {
+            device.tariff = tariff;
         }
         Ok(device)
     }

@@ -590,7 +590,7 @@ impl Front {
                 self.choose_candidates(ctx.now());
                 return false;
             }
-            Fault::Slow { .. } => return false,
+            Fault::Slow { .. } | Fault::Interrupt { .. } => return false,
         };
         let hit = first(&self.members, count, &|member| member.condition == from);
         for replica in &hit {

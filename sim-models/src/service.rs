@@ -33,7 +33,7 @@ use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::measure::Measure;
 use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
@@ -93,6 +93,9 @@ pub struct ServiceConfig {
     /// Price of one server. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// Who is served next. What is not preemptive finishes a call that it has begun.
@@ -184,10 +187,16 @@ impl ServiceConfig {
         };
         let capacity = u64::from(self.servers.get()) * u64::from(present);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        if let Some(price) = self.price_per_hour {
-            let (cost, me) = scope.cost();
-            let line = cost.add(me, "server", Price::PerHour(price.per_hour()), "scenario", capacity);
-            front.set_bill(line, self.servers.get().into());
+        let each = u64::from(self.servers.get());
+        let bill = scope.rent(Rent {
+            resource: "server".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: capacity,
+            each: if is_pool { each } else { 1 },
+        })?;
+        if let Some(bill) = bill {
+            front.set_bill(bill, each);
         }
         Ok(match self.discipline {
             Discipline::ProcessorSharing => {

@@ -19,7 +19,7 @@ use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
 use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
@@ -174,6 +174,9 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -254,6 +257,7 @@ impl LlmConfig {
             admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
+            price_model: None,
         }
     }
 
@@ -445,7 +449,7 @@ impl LlmConfig {
         };
         let capacity = u64::from(present) * u64::from(self.max_num_seqs);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope) {
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope)? {
             front.set_bill(line, self.gpus_of_replica());
         }
         Ok(Box::new(Pool::new(Setup {
@@ -467,17 +471,17 @@ impl LlmConfig {
     }
 
     /// GPUs of its own: their line on the bill. A device puts itself there.
-    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Option<usize> {
+    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
-            return None;
+            return Ok(None);
         }
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
-        };
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
+        scope.rent(Rent {
+            resource: gpu.resource(),
+            list: ListPrice::of(gpu, self.price_per_gpu_hour),
+            model: self.price_model.as_ref(),
+            units: gpus,
+            each: self.gpus_of_replica(),
+        })
     }
 }
 

@@ -247,15 +247,16 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
 fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
     let of = |name: &str| config.components.get(name);
     let refuse = |path: Vec<String>, name: &str| {
-        let message = format!("`{name}` is a pipeline, which runs by its own schedule and answers no calls");
+        let kind = of(name).map_or("", ComponentConfig::kind);
+        let message = format!("`{name}` is a {kind}, which runs by its own schedule and answers no calls");
         Err(ConfigError::new(path, message).help("name a component that serves calls"))
     };
     for (name, traffic) in &config.traffic {
-        if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
+        if of(&traffic.entry).is_some_and(|component| !component.answers_calls()) {
             return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
         }
         for (path, target) in fallback_callees(config, name) {
-            if let Some(ComponentConfig::Pipeline(_)) = of(target) {
+            if of(target).is_some_and(|component| !component.answers_calls()) {
                 return refuse(path, target);
             }
         }
@@ -271,7 +272,7 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                         ConfigError::new(path, message).help("name a feature_store to materialize into")
                     );
                 }
-                Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
+                Some(other) if !other.answers_calls() => return refuse(path, callee),
                 _ => {}
             }
         }

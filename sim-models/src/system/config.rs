@@ -26,7 +26,9 @@ use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
+use crate::spot::SpotConfig;
 use crate::traffic::TrafficConfig;
+use crate::training::TrainingConfig;
 use crate::units::{Probability, Time};
 use crate::vector_index::VectorIndexConfig;
 
@@ -88,6 +90,8 @@ pub enum ComponentConfig {
     ModelServer(Box<ModelServerConfig>),
     /// Runs a batch job by its schedule, over a volume of data.
     Pipeline(Box<PipelineConfig>),
+    /// Trains a model with a gang of workers, and goes on from checkpoints where it is interrupted.
+    Training(Box<TrainingConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
     /// Asks models from the cheapest on until an answer is accepted.
@@ -110,6 +114,7 @@ impl ComponentConfig {
         "llm",
         "model_server",
         "pipeline",
+        "training",
         "vector_index",
         "cascade",
         "semantic_cache",
@@ -127,6 +132,7 @@ impl ComponentConfig {
             Self::Llm(_) => "llm",
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
+            Self::Training(_) => "training",
             Self::VectorIndex(_) => "vector_index",
             Self::Cascade(_) => "cascade",
             Self::SemanticCache(_) => "semantic_cache",
@@ -145,11 +151,25 @@ impl ComponentConfig {
             | Self::FeatureStore(_)
             | Self::Router(_)
             | Self::Pipeline(_)
+            | Self::Training(_)
             | Self::VectorIndex(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
             | Self::ExternalApi(_)
             | Self::Queue(_) => false,
+        }
+    }
+
+    /// Whether it answers calls, and does not run by itself.
+    pub fn answers_calls(&self) -> bool {
+        !matches!(self, Self::Pipeline(_) | Self::Training(_))
+    }
+
+    /// How its replicas or workers are interrupted, where they are on spot capacity.
+    pub(super) fn spot(&self) -> Option<&SpotConfig> {
+        match self {
+            Self::Training(config) => config.spot.as_ref(),
+            _ => None,
         }
     }
 
@@ -180,6 +200,7 @@ impl ComponentConfig {
             | Self::Llm(_)
             | Self::ModelServer(_)
             | Self::VectorIndex(_)
+            | Self::Training(_)
             | Self::ExternalApi(_) => Vec::new(),
         }
     }
@@ -198,6 +219,7 @@ impl ComponentConfig {
             | Self::Cascade(_)
             | Self::SemanticCache(_)
             | Self::Pipeline(_)
+            | Self::Training(_)
             | Self::VectorIndex(_) => None,
         }
     }
@@ -232,6 +254,7 @@ impl ComponentConfig {
             Self::Llm(config) => config.build(scope),
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
+            Self::Training(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
             Self::Cascade(config) => config.build(scope),
             Self::SemanticCache(config) => config.build(scope),
@@ -282,6 +305,9 @@ pub enum FaultKind {
     Hang,
     /// Replicas of a pool get no new calls and finish those they have, until `repair`.
     Drain,
+    /// Replicas or training workers on spot capacity get the notice that they will be taken away; when capacity comes
+    /// back is said by their `spot`.
+    SpotInterruption,
     /// Work takes longer.
     Slow,
     /// A share of the calls that would be answered fail instead, after the full work for them.

@@ -69,6 +69,8 @@ pub struct CostOutput {
     pub resource: String,
     /// Whether it is paid by use, not by the time it is held.
     pub by_use: bool,
+    /// How it is paid: `on-demand`, `reserved` or `spot`, or `use`.
+    pub price_model: &'static str,
     /// Units held on average; of what is paid by use, units used an hour.
     pub units: f64,
     /// USD an hour and unit held, or USD a unit used.
@@ -158,6 +160,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         component: core.names[item.component.index()].clone(),
         resource: item.resource.clone(),
         by_use: false,
+        price_model: item.model.name(),
         units: item.mean_held(end),
         unit_usd_per_hour: item.price.usd_per_hour(),
         usd_per_hour: item.usd_per_hour(end),
@@ -171,6 +174,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
             component: core.names[item.component.index()].clone(),
             resource: item.resource.clone(),
             by_use: true,
+            price_model: "use",
             units,
             unit_usd_per_hour: item.usd_per_unit,
             usd_per_hour: units * item.usd_per_unit,

@@ -78,6 +78,11 @@ impl Gpu {
         self.cores.is_some()
     }
 
+    /// What it is called on the bill.
+    pub fn resource(&self) -> String {
+        format!("{} {}", if self.is_host() { "host" } else { "gpu" }, self.id)
+    }
+
     /// Dense peak in FLOP/s with which matrices in `precision` are multiplied. Eight-bit weights on a
     /// GPU without such units, and four-bit weights anywhere, are widened and computed in 16 bits.
     /// fp32 runs outside the tensor cores, as PyTorch does unless TF32 is switched on.
