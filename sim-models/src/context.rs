@@ -16,6 +16,7 @@ use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::CostMeter;
 use crate::device::{ClientId, Devices, Rate};
+use crate::energy::EnergyConfig;
 use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
 use crate::measure::Measure;
@@ -52,6 +53,7 @@ pub struct Core {
     /// By component.
     pub(crate) doors: Vec<Option<Box<Door>>>,
     pub(crate) cost: CostMeter,
+    pub(crate) energy: EnergyConfig,
     pub(crate) devices: Devices,
     pub(crate) quality: Option<Quality>,
     /// By class, then tenant.

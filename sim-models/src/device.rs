@@ -34,6 +34,7 @@ use sim_core::time::SimTime;
 
 use crate::component::ComponentId;
 use crate::cost::{CostMeter, ListPrice, PriceModel, PriceModelConfig, Tariff};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::{self, Gpu};
 use crate::units::{HourlyPrice, Probability, Time};
@@ -225,6 +226,8 @@ pub struct DeviceOutput {
     pub busy: f64,
     /// Works that ran on it at a time, on average over the measured time.
     pub running_mean: f64,
+    /// Power in watts, on average.
+    pub power_mean_w: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Its components and the memory that each holds, in bytes.
@@ -383,6 +386,15 @@ impl Devices {
         }
     }
 
+    /// Power of each component's own GPUs, and of the shared ones by name, in watts on average.
+    pub(crate) fn power(&self, now: SimTime) -> impl Iterator<Item = (Result<ComponentId, &str>, f64)> {
+        self.list.iter().filter_map(move |device| {
+            let watts = Power::of(device.gpu).watts(1.0, device.busy.mean(now));
+            let owner = device.clients.first()?.component;
+            Some((device.name.as_deref().map_or(Ok(owner), Err), watts))
+        })
+    }
+
     /// What is known of the shared ones at the end of a run.
     pub(crate) fn output(&self, now: SimTime) -> Vec<DeviceOutput> {
         let shared = self.list.iter().filter_map(|device| Some((device, device.name.as_ref()?)));
@@ -392,6 +404,7 @@ impl Devices {
             sharing: device.sharing,
             busy: device.busy.mean(now),
             running_mean: device.running.mean(now),
+            power_mean_w: Power::of(device.gpu).watts(1.0, device.busy.mean(now)),
             memory_bytes: device.gpu.memory_bytes,
             clients: device.clients.iter().map(|client| (client.name.clone(), client.memory_bytes)).collect(),
         });

@@ -13,7 +13,7 @@
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
-//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`]: the plumbing a new component
+//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`], [`energy`]: the plumbing a new component
 //!   plugs into.
 //! - [`units`]: values as scenario files write them.
 //!
@@ -42,6 +42,7 @@ pub mod component;
 pub mod context;
 pub mod cost;
 pub mod device;
+pub mod energy;
 pub mod error;
 pub mod external_api;
 pub mod feature_store;

@@ -37,6 +37,7 @@ use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::measure::Measure;
 use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
 use sharing::Sharing;
@@ -70,6 +71,10 @@ pub struct ServiceConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
@@ -144,7 +149,11 @@ impl ServiceConfig {
         let law = Arc::new(law.map_err(|error| ConfigError::new(["service_time"], error.to_string()))?);
         let is_pool = self.replicas.is_some() || self.autoscaler.is_some();
         if !is_pool {
-            let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
+            let settings = [
+                ("balancer", self.balancer.is_some()),
+                ("health", self.health.is_some()),
+                ("spot", self.spot.is_some()),
+            ];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
                     .help("expected `replicas` beside it, such as `replicas = 3`"));
@@ -153,6 +162,7 @@ impl ServiceConfig {
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: self.spot.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -357,6 +367,12 @@ impl<R: Replica> Component for Service<R> {
                 Due::Nothing => {}
                 Due::Route(call) => self.hand_in(call, ctx),
                 Due::Empty => drop(self.front.take_gone()),
+                Due::Reclaim(replica) => {
+                    let lost = self.replicas[replica].lose(ctx);
+                    self.front.reclaimed(replica, lost, ctx);
+                    drop(self.front.take_gone());
+                    self.note(replica, ctx);
+                }
             }
             self.capacity = ctx.meter().capacity.level();
             return;

@@ -41,6 +41,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::{self, Gpu};
 use crate::spot::SpotConfig;
@@ -232,12 +233,13 @@ impl TrainingConfig {
             on_demand: list.price.map(|(usd, _)| usd * units as f64),
         });
         scope.meter().capacity.set(SimTime::ZERO, u64::from(self.workers.get()));
+        let power = gpu.map(|gpu| (units, Power::of(gpu)));
         let job = Job {
             work: self.work.map(Time::get),
             interval,
             checkpoint: time(self.checkpoint),
             restart: time(self.restart),
         };
-        Ok(Box::new(Runner::new(self, job, spot, prices)))
+        Ok(Box::new(Runner::new(self, job, spot, prices, power)))
     }
 }

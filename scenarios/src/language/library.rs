@@ -25,6 +25,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "paged-attention",
         "precision",
         "nightly-batch",
+        "spot-training",
         "cold-start",
         "load-shedding",
         "circuit-breaker",

@@ -20,6 +20,7 @@ use crate::admission::AdmissionConfig;
 use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
@@ -27,6 +28,7 @@ use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Number};
 
@@ -155,6 +157,10 @@ pub struct LlmConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -233,6 +239,7 @@ impl LlmConfig {
             autoscaler: None,
             cold_start: None,
             replica_quota: None,
+            spot: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -405,10 +412,14 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        if self.autoscaler.is_some() && (self.device.is_some() || self.data_parallel_size > 1) {
+        let comes_and_goes = [("autoscaler", self.autoscaler.is_some()), ("spot", self.spot.is_some())];
+        if let Some((key, _)) = comes_and_goes.into_iter().find(|(_, given)| *given)
+            && (self.device.is_some() || self.data_parallel_size > 1)
+        {
             let message = "replicas on a shared device, or of a data-parallel group, do not come and go";
-            return Err(ConfigError::new(["autoscaler"], message)
-                .help("expected no `device` and no `data_parallel_size`"));
+            return Err(
+                ConfigError::new([key], message).help("expected no `device` and no `data_parallel_size`")
+            );
         }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
@@ -423,6 +434,7 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: self.spot.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -461,6 +473,7 @@ impl LlmConfig {
             gpus,
             front,
             queue_cap: self.queue_cap,
+            power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
             clients: place.clients,
             adapters,
         })))

@@ -37,6 +37,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::energy::Power;
 use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
 use crate::pool::{Due, EngineFigures, Front, PoolReport, Signal};
@@ -69,6 +70,8 @@ pub(super) struct Setup {
     pub(super) adapters: Option<Choice>,
     /// Each replica's name on the GPU that they share; none with GPUs of their own.
     pub(super) clients: Vec<ClientId>,
+    /// The GPUs of a replica and the power of one; none on a shared one.
+    pub(super) power: Option<(u64, Power)>,
 }
 
 /// A call in an engine.
@@ -99,12 +102,24 @@ pub(super) struct Pool {
     load: ReplicaLoad,
     measures: Measures,
     facts: Facts,
+    power: Option<(u64, Power)>,
 }
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters } =
-            setup;
+        let Setup {
+            engine,
+            step,
+            wake,
+            frontend,
+            replicas,
+            gpus,
+            front,
+            queue_cap,
+            clients,
+            adapters,
+            power,
+        } = setup;
         let config = engine.config();
         let facts = Facts {
             replicas,
@@ -132,6 +147,7 @@ impl Pool {
             load: ReplicaLoad::default(),
             measures: Measures::new(replicas),
             facts,
+            power,
         }
     }
 
@@ -162,6 +178,15 @@ impl Pool {
             debug_assert!(lost.is_empty(), "a replica leaves when it is empty");
             self.note(index, ctx);
         }
+    }
+
+    /// A replica on spot capacity is taken away.
+    fn lose_reclaimed(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, active, measures, .. } = self;
+        let lost = lose(&mut replicas[index], active, &mut measures.tallies[index], ctx);
+        self.front.reclaimed(index, lost, ctx);
+        self.note(index, ctx);
+        self.forget_gone(ctx);
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
@@ -262,6 +287,15 @@ impl Pool {
     }
 }
 
+/// Everything in a replica is lost: its calls.
+fn lose(replica: &mut Replica, active: &mut Slab<Active>, tally: &mut Tally, ctx: &Ctx) -> Vec<CallId> {
+    let lost: Vec<_> = replica.crash(ctx.now(), tally).into_iter().map(CallId::from_bits).collect();
+    for call in &lost {
+        active.remove(Key::from_bits(ctx.call(*call).scratch));
+    }
+    lost
+}
+
 /// Why a call is refused.
 #[derive(Debug)]
 enum Reason {
@@ -326,6 +360,7 @@ impl Component for Pool {
                 Due::Nothing => {}
                 Due::Route(call) => self.admit(call, ctx),
                 Due::Empty => self.forget_gone(ctx),
+                Due::Reclaim(index) => self.lose_reclaimed(index, ctx),
             };
         }
         if timer.kind == FRONT_END {
@@ -362,14 +397,12 @@ impl Component for Pool {
             }
         }
         let broken = front.on_fault(fault, ctx, |index, ctx| {
-            let lost = replicas[index].crash(ctx.now(), &mut measures.tallies[index]);
-            let lost: Vec<_> = lost.into_iter().map(CallId::from_bits).collect();
-            for call in &lost {
-                active.remove(Key::from_bits(ctx.call(*call).scratch));
-            }
-            lost
+            lose(&mut replicas[index], active, &mut measures.tallies[index], ctx)
         });
         (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
+        if let Fault::Interrupt { .. } = fault {
+            self.forget_gone(ctx);
+        }
         if broken {
             self.note_capacity(ctx);
         }
@@ -410,13 +443,18 @@ impl Component for Pool {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let (report, _) = self.measured(now);
+        let (report, engines) = self.measured(now);
         let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        if let Some((gpus, power)) = self.power {
+            let busy: f64 = engines.iter().map(|engine| engine.busy).sum();
+            let held = self.front.held_mean(now);
+            measures.push(Power::measure(power.watts(held * gpus as f64, busy * gpus as f64)));
+        }
         let config = self.replicas[0].engine.config();
         if config.speculative.is_some() || config.lora.is_some() {
             let mut all = Tally::default();

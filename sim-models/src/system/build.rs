@@ -348,11 +348,23 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
     Ok(labels)
 }
 
-fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
+fn build_quality(
+    config: &SystemConfig,
+    calls: &Calls,
+    streams: Streams,
+) -> Result<Option<Quality>, ConfigError> {
     let Some(quality) = &config.quality else { return Ok(None) };
     let answering = config.components.iter().filter(|(_, component)| component.answers_as_model());
     let answering = answering.map(|(name, _)| (name.as_str(), calls.ids[name.as_str()])).collect();
-    quality.build(&answering, calls.ids.len()).map(Some).map_err(|error| error.within("quality"))
+    let built = quality.build(&answering, calls.ids.len(), streams);
+    let mut built = built.map_err(|error| error.within("quality"))?;
+    for (name, component) in &config.components {
+        let retained = component.precision().and_then(|precision| quality.accuracy_retained.get(&precision));
+        if let Some(share) = retained {
+            built.retain(calls.ids[name.as_str()], share.get());
+        }
+    }
+    Ok(Some(built))
 }
 
 /// Makes the simulation of a system.
@@ -381,7 +393,9 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
-    let quality = build_quality(config, &calls)?;
+    let quality = build_quality(config, &calls, streams)?;
+    let energy = config.energy.unwrap_or_default();
+    energy.check().map_err(|error| error.within("energy"))?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
     let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
@@ -438,6 +452,7 @@ pub fn build(
         meters,
         doors,
         cost,
+        energy,
         devices,
         quality,
         request_meters: vec![RequestMeter::default(); cells],

@@ -13,10 +13,12 @@ use crate::cascade::CascadeConfig;
 use crate::component::Component;
 use crate::context::Labels;
 use crate::device::DeviceConfig;
+use crate::energy::EnergyConfig;
 use crate::error::ConfigError;
 use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
+use crate::hardware::precision::Precision;
 use crate::link::LinkConfig;
 use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
@@ -51,6 +53,9 @@ pub struct SystemConfig {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
+    /// What energy costs, and what comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyConfig>,
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
@@ -169,6 +174,8 @@ impl ComponentConfig {
     pub(super) fn spot(&self) -> Option<&SpotConfig> {
         match self {
             Self::Training(config) => config.spot.as_ref(),
+            Self::Service(config) => config.spot.as_ref(),
+            Self::Llm(config) => config.spot.as_ref(),
             _ => None,
         }
     }
@@ -176,6 +183,15 @@ impl ComponentConfig {
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
         matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
+    }
+
+    /// The precision that it serves its model in, where it has one.
+    pub(super) fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::Llm(config) => config.precision.or_else(|| config.model().ok()?.precision),
+            Self::ModelServer(config) => config.precision,
+            _ => None,
+        }
     }
 
     /// What is lost of it when a GPU is; none where it has no GPUs of its own.

@@ -9,6 +9,7 @@ use super::{TrainingConfig, daly, young};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
+use crate::energy::Power;
 use crate::measure::Measure;
 use crate::request::Outcome;
 use crate::spot::Spot;
@@ -85,6 +86,8 @@ pub(super) struct Runner {
     checkpoint_on_notice: bool,
     gang_mttf: Option<f64>,
     prices: Option<Prices>,
+    /// GPUs of the gang and the power of one.
+    power: Option<(u64, Power)>,
     stream: Option<KeyedStream>,
     stage: Stage,
     /// Work that no interruption takes away any more.
@@ -94,12 +97,19 @@ pub(super) struct Runner {
     waiting_since: SimTime,
     finished: Option<SimTime>,
     tally: Tally,
-    /// What was counted before the measured part.
+    /// What was counted before the measured part, and when that began.
     before: Tally,
+    measured_from: SimTime,
 }
 
 impl Runner {
-    pub(super) fn new(config: &TrainingConfig, job: Job, spot: Option<Spot>, prices: Option<Prices>) -> Self {
+    pub(super) fn new(
+        config: &TrainingConfig,
+        job: Job,
+        spot: Option<Spot>,
+        prices: Option<Prices>,
+        power: Option<(u64, Power)>,
+    ) -> Self {
         Self {
             workers: config.workers.get().into(),
             start: config.start.map_or(SimDuration::ZERO, Time::get),
@@ -108,6 +118,7 @@ impl Runner {
             checkpoint_on_notice: config.checkpoint_on_notice,
             gang_mttf: config.gang_mttf(),
             prices,
+            power,
             stream: None,
             stage: Stage::Waiting(None),
             saved: 0,
@@ -116,6 +127,7 @@ impl Runner {
             finished: None,
             tally: Tally::default(),
             before: Tally::default(),
+            measured_from: SimTime::ZERO,
         }
     }
 
@@ -350,6 +362,13 @@ impl Component for Runner {
             let finished = self.finished.map(SimTime::as_secs_f64);
             list.push(Measure::known("finished_s", finished, "When the job was done, from the start on"));
         }
+        let measured = now.since(self.measured_from).as_nanos();
+        if let Some((gpus, power)) = self.power.filter(|_| measured > 0) {
+            // Idle while it starts and while it writes checkpoints.
+            let mean = |nanos: u64| gpus as f64 * nanos as f64 / measured as f64;
+            let watts = power.watts(mean(tally.held), mean(tally.useful + tally.lost));
+            list.push(Power::measure(watts));
+        }
         if let Some(prices) = self.prices {
             let usd = efficiency.filter(|share| *share > 0.0).map(|share| prices.usd_per_hour / share);
             let ratio = prices.on_demand.filter(|usd| *usd > 0.0).map(|usd| prices.usd_per_hour / usd);
@@ -365,5 +384,6 @@ impl Component for Runner {
 
     fn reset_measurements(&mut self, now: SimTime) {
         self.before = self.all(now);
+        self.measured_from = now;
     }
 }
