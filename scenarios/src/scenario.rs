@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_models::cost::StorageConfig;
 use sim_models::device::DeviceConfig;
 use sim_models::energy::EnergyConfig;
 use sim_models::link::LinkConfig;
@@ -42,6 +43,9 @@ pub struct Scenario {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
+    /// Data at rest and what they cost, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub storage: IndexMap<String, StorageConfig>,
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
@@ -79,6 +83,7 @@ impl Scenario {
             devices: self.devices.clone(),
             quality: self.quality.clone(),
             links: self.links.clone(),
+            storage: self.storage.clone(),
             energy: self.energy,
             faults: self.fault.clone(),
         }

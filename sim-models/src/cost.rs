@@ -1,5 +1,6 @@
 //! The cost meter: what is paid for, how much of it, at which price.
 
+mod data;
 mod price_model;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ use sim_core::time::SimTime;
 use crate::call::CallId;
 use crate::component::ComponentId;
 use crate::context::Ctx;
+pub use data::{EgressConfig, StorageConfig};
 pub use price_model::{Discount, PriceModel, PriceModelConfig, discounts};
 pub(crate) use price_model::{ListPrice, Rent, Tariff};
 

@@ -196,3 +196,25 @@ fn a_linear_system_costs_ten_times_as_much_at_ten_times_the_load() {
     assert_eq!(elasticity(0.0, 1.0, 10.0), None);
     assert_eq!(elasticity(1.0, 1.0, 1.0), None);
 }
+
+/// Twenty terabytes kept, and half a gigabyte that leaves with each answer.
+#[test]
+fn data_are_paid_where_they_are_kept_and_when_they_leave() {
+    let system = service("servers = 5").replace(
+        "entry = \"pool\"",
+        "entry = \"pool\"\negress = { size = \"500MB\", price_per_gb = \"$0.1\" }",
+    );
+    let system = format!("{system}\n[storage.lake]\nsize = \"20TB\"\nprice_per_gb_month = \"$0.0219\"");
+    let plan = RunPlan { duration: SimDuration::from_secs(600), ..RunPlan::default() };
+    let output = try_simulate(&system, &plan).unwrap();
+    let line = |resource: &str| output.costs.iter().find(|line| line.resource == resource).unwrap();
+    let stored = line("storage GB");
+    assert_eq!((stored.component.as_str(), stored.units), ("lake", 20_000.0));
+    close("a month", stored.usd_per_hour * HOURS_PER_MONTH, 20_000.0 * 0.0219);
+    let egress = line("egress GB");
+    let answers = output.requests[0].answered_in_window as f64;
+    let hours = output.arrivals_until.as_secs_f64() / 3600.0;
+    assert_eq!((egress.component.as_str(), egress.price_model), ("web", "use"));
+    close("leaves", egress.units, 0.5 * answers / hours);
+    close("a request", output.requests[0].usage_usd, 0.05 * output.requests[0].answered() as f64);
+}

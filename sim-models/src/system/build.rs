@@ -402,7 +402,8 @@ pub fn build(
     doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
-        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
+        let bill = (&mut cost, calls.ids[name.as_str()]);
+        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace, bill);
         components.push(source.map_err(|error| error.within(name).within("traffic"))?);
     }
     for (name, component) in &config.components {
@@ -453,6 +454,7 @@ pub fn build(
         doors,
         cost,
         energy,
+        storage: config.storage.clone(),
         devices,
         quality,
         request_meters: vec![RequestMeter::default(); cells],

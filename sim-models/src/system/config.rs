@@ -12,6 +12,7 @@ use crate::admission::{AdmissionConfig, Behind, Door};
 use crate::cascade::CascadeConfig;
 use crate::component::Component;
 use crate::context::Labels;
+use crate::cost::StorageConfig;
 use crate::device::DeviceConfig;
 use crate::energy::EnergyConfig;
 use crate::error::ConfigError;
@@ -53,6 +54,9 @@ pub struct SystemConfig {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
+    /// Data at rest and what they cost, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub storage: IndexMap<String, StorageConfig>,
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,

@@ -9,6 +9,7 @@ use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
 use crate::component::{Component, DataReport};
 use crate::context::{Core, Labels};
+use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
 use crate::energy::{ELECTRICITY, POWER, Power};
 use crate::llm::LlmReport;
@@ -224,7 +225,20 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
             source: item.source.clone(),
         }
     });
-    let costs = costs.chain(usage).chain(electricity).collect();
+    let stored = core.storage.iter().map(|(name, storage)| {
+        let (units, unit_usd_per_hour) = storage.line();
+        CostOutput {
+            component: name.clone(),
+            resource: "storage GB".to_owned(),
+            by_use: false,
+            price_model: PriceModel::OnDemand.name(),
+            units,
+            unit_usd_per_hour,
+            usd_per_hour: units * unit_usd_per_hour,
+            source: "scenario".to_owned(),
+        }
+    });
+    let costs = costs.chain(usage).chain(stored).chain(electricity).collect();
     let quality = core.quality.as_ref().map(|quality| {
         let mut all = RequestMeter::default();
         core.request_meters.iter().for_each(|meter| all.merge(meter));

@@ -2,6 +2,7 @@ mod config;
 mod features;
 mod random;
 mod sharing;
+mod spot;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
