@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use scenarios::results::Format;
+use scenarios::results::{Format, check_writable};
 use scenarios::run::RunOptions;
+use scenarios::stress::Grow;
 use scenarios::units::{Time, UnitError};
 use scenarios::{Loaded, ScenarioError};
+
+use crate::output::Failure;
 
 /// Simulates a whole AI system before it is built: what breaks first when its load grows ten times, and
 /// what that costs.
@@ -24,6 +27,10 @@ pub struct Cli {
 pub enum Command {
     /// Run a scenario and print what became of its requests, components, bill and SLO
     Run(RunArgs),
+    /// Compare the variants of a scenario, or several scenarios, under the same traffic and luck
+    Compare(CompareArgs),
+    /// The 10x stress test: what passes at 1x, 3x, 5x and 10x the load, what breaks first, and what helps
+    Stress(StressArgs),
     /// Read a scenario and its traces and build its system, but run nothing
     Check(CheckArgs),
     /// Write a new scenario from one of the library
@@ -74,24 +81,90 @@ pub struct Input {
 pub struct RunArgs {
     #[command(flatten)]
     pub input: Input,
+    #[command(flatten)]
+    pub luck: Luck,
+    #[command(flatten)]
+    pub output: Delivery,
+    /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
+    #[arg(long, value_name = "SEED", hide_short_help = true)]
+    pub shuffle_ties: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Scenario file (TOML) whose variants are compared, or several, each as it is written
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Compare only this variant (may be given again) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Vec<String>,
+    /// Compare with this one [default: the file as it is written, or the first file]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Change a value in all of them (may be given again)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Let requests be born for this long, such as 30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Time>,
+    /// Multiply the load, such as 10x
+    #[arg(long, value_name = "K", value_parser = parse_scale, default_value = "1x")]
+    pub scale: f64,
+    #[command(flatten)]
+    pub luck: Luck,
+    #[command(flatten)]
+    pub output: Delivery,
+}
+
+#[derive(Debug, Args)]
+pub struct StressArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Multiples of the load to look at
+    #[arg(long, value_name = "K,...", value_delimiter = ',', value_parser = parse_scale, default_value = "1,3,5,10")]
+    pub multipliers: Vec<f64>,
+    /// What grows: requests, data, or the steps of a request
+    #[arg(long, value_name = "WHAT", value_parser = parse_grow, default_value = "usage")]
+    pub grow: Grow,
+    /// Only the table of levels: no limit, no proof, no blast radius, no recommendations
+    #[arg(long)]
+    pub levels_only: bool,
+    #[command(flatten)]
+    pub luck: Luck,
+    /// Print JSON, not tables
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Randomness and threads of experiments.
+#[derive(Debug, Args)]
+pub struct Luck {
     /// Seed of all randomness
     #[arg(long)]
     pub seed: Option<u64>,
     /// How many runs with different luck
     #[arg(long, value_name = "N")]
     pub replications: Option<u32>,
-    /// Threads to run replications on [default: one per core]
+    /// Threads to run on [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
+
+/// What becomes of results.
+#[derive(Debug, Args)]
+pub struct Delivery {
     /// Write all frames to this directory, as Parquet unless --format names another file format
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// How to print (table, json, csv: the summary) or, with --out, to write
+    /// How to print (table, json, csv) or, with --out, to write
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
-    /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
-    #[arg(long, value_name = "SEED", hide_short_help = true)]
-    pub shuffle_ties: Option<u64>,
     /// No progress on stderr
     #[arg(long, short)]
     pub quiet: bool,
@@ -244,18 +317,36 @@ impl Input {
     }
 }
 
-impl RunArgs {
+impl Luck {
     /// All overrides, those with an option of their own last.
-    pub fn sets(&self) -> Vec<String> {
-        let mut sets = self.input.set.clone();
+    pub fn sets(&self, sets: &[String]) -> Vec<String> {
+        let mut sets = sets.to_vec();
         sets.extend(self.seed.map(|seed| format!("run.seed={seed}")));
         sets.extend(self.replications.map(|count| format!("run.replications={count}")));
         sets
     }
 }
 
+impl Delivery {
+    /// Whether results can be delivered: to be asked before a long run.
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.out {
+            None if matches!(self.format, OutputFormat::Parquet | OutputFormat::Arrow) => {
+                Err(Failure::text("this format is not for a terminal").help("say where to: --out DIR"))
+            }
+            None => Ok(()),
+            Some(dir) => check_writable(dir).map_err(Failure::text),
+        }
+    }
+}
+
 fn parse_duration(text: &str) -> Result<Time, String> {
     text.parse().map_err(|error: UnitError| error.to_string())
+}
+
+fn parse_grow(text: &str) -> Result<Grow, String> {
+    let known = Grow::ALL.iter().find(|(name, _)| *name == text);
+    known.map(|(_, grow)| *grow).ok_or_else(|| "expected usage, data or complexity".to_owned())
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {

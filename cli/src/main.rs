@@ -3,10 +3,12 @@
 mod args;
 mod bench;
 mod calibrate;
+mod compare;
 mod new;
 mod output;
 mod progress;
 mod run;
+mod stress;
 mod tables;
 mod validate;
 
@@ -19,6 +21,8 @@ use output::{Failure, print};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Stress(args) => stress::stress(&args),
         Command::Check(args) => run::check(&args),
         Command::New(args) => new::new(&args),
         Command::Schema => {

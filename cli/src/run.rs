@@ -4,37 +4,32 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use scenarios::results::{RunResult, check_writable};
+use scenarios::results::RunResult;
 use scenarios::run::{RunOptions, RunProgress};
 
-use crate::args::{CheckArgs, OutputFormat, RunArgs};
+use crate::args::{CheckArgs, Delivery, OutputFormat, RunArgs};
 use crate::output::{Failure, print};
 use crate::progress::{cancel_on_interrupt, with_bar};
 use crate::tables;
 
 /// An SLO was missed.
-const SLO_MISSED: u8 = 1;
+pub const SLO_MISSED: u8 = 1;
 /// Stopped by Ctrl-C, as shells report it.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    if args.out.is_none() && matches!(args.format, OutputFormat::Parquet | OutputFormat::Arrow) {
-        return Err(Failure::text("this format is not for a terminal").help("say where to: --out DIR"));
-    }
-    let loaded = args.input.load(&args.sets())?;
+    let loaded = args.input.load(&args.luck.sets(&args.input.set))?;
     let options = RunOptions {
-        threads: args.threads.map(usize::from),
+        threads: args.luck.threads.map(usize::from),
         shuffle_ties: args.shuffle_ties,
         ..args.input.options()
     };
     scenarios::check(&loaded, &options)?;
-    if let Some(dir) = &args.out {
-        check_writable(dir).map_err(Failure::text)?;
-    }
+    args.output.check()?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
-    let result = with_bar(&progress, args.quiet, || scenarios::run(&loaded, &options, &progress))?;
-    deliver(&result, args)?;
+    let result = with_bar(&progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
+    deliver(&result, &args.output)?;
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {
             let (finished, planned) = (interrupted.finished, interrupted.planned);
@@ -47,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Prints the result, or writes it and prints what people read.
-fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
+fn deliver(result: &RunResult, args: &Delivery) -> Result<(), Failure> {
     match (args.format, &args.out) {
         (OutputFormat::Json, None) => print(&format!("{:#}", result.to_json()))?,
         (OutputFormat::Csv, None) => print(&result.summary_csv().map_err(Failure::text)?)?,

@@ -1,5 +1,8 @@
 //! A result as tables for people.
 
+mod experiments;
+mod stress;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use scenarios::bench::Figure;
@@ -7,6 +10,9 @@ use scenarios::calibrate::{Calibrated, Errors};
 use scenarios::language::BASE;
 use scenarios::results::{Average, AverageRow, RunResult};
 use validation::redis::{RedisReport, TOLERANCE};
+
+pub use experiments::comparison;
+pub use stress::{stress_blast, stress_first, stress_levels, stress_limit, stress_recommendations};
 
 /// Everything, ready to print.
 pub fn report(result: &RunResult) -> String {

@@ -125,6 +125,24 @@ impl Loaded {
         Ok(Self { scenario, variant: name.to_owned(), places, ..self.clone() })
     }
 
+    /// The same with more overrides on top.
+    ///
+    /// # Errors
+    /// What in an override, or in the scenario with it, cannot be read.
+    pub fn with(&self, sets: &[String]) -> Result<Self, ScenarioError> {
+        let mut source = self.source.clone();
+        source.sets.extend_from_slice(sets);
+        let index = match self.variant.as_str() {
+            BASE => None,
+            name => {
+                let (written, _) = read(&self.source, None).map_err(|fault| source.error(fault))?;
+                Some(variants::find(&written, name).map_err(|fault| source.error(fault))?)
+            }
+        };
+        let (scenario, places) = read(&source, index).map_err(|fault| source.error(fault))?;
+        Ok(Self { scenario, source, places, ..self.clone() })
+    }
+
     /// Shows in the file (or the override) what the simulator found wrong. A value that is not there is
     /// shown at the closest table around it.
     pub fn locate(&self, error: ConfigError) -> ScenarioError {

@@ -25,12 +25,14 @@
 
 pub mod bench;
 pub mod calibrate;
+pub mod compare;
 pub mod golden;
 pub mod language;
 pub mod profile;
 pub mod results;
 pub mod run;
 pub mod scenario;
+pub mod stress;
 
 pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};

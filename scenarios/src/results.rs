@@ -3,15 +3,15 @@
 
 mod averages;
 pub mod columns;
-mod findings;
+pub(crate) mod findings;
 mod frames;
-mod json;
+pub(crate) mod json;
 mod llm;
 mod metrics;
-mod table;
+pub(crate) mod table;
 pub(crate) mod trend;
 mod verdicts;
-mod write;
+pub(crate) mod write;
 
 use serde::Serialize;
 use sim_models::system::{RunOutput, RunPlan};

@@ -1,5 +1,6 @@
 //! The `run` experiment: one scenario, several replications.
 
+mod guards;
 mod prepare;
 mod progress;
 mod warmup;
@@ -37,11 +38,13 @@ pub struct RunOptions {
     /// Orders simultaneous events by this seed instead of by scheduling, to expose models that lean on
     /// the order of ties.
     pub shuffle_ties: Option<u64>,
+    /// Whether every request is kept by itself: 64 bytes each.
+    pub journal: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, trace: None, duration: None, shuffle_ties: None }
+        Self { threads: None, scale: 1.0, trace: None, duration: None, shuffle_ties: None, journal: false }
     }
 }
 
@@ -129,6 +132,7 @@ pub fn check_scenario(
     for name in prepared.system.components.keys().filter(|name| !called.contains(&name.as_str())) {
         prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));
     }
+    prepared.warnings.extend(guards::unguarded(scenario));
     Ok(prepared.warnings)
 }
 

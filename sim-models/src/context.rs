@@ -18,6 +18,7 @@ use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::{CostMeter, StorageConfig};
 use crate::device::{ClientId, Devices, Rate};
 use crate::energy::EnergyConfig;
+use crate::journal::RequestRecord;
 use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
 use crate::measure::Measure;
@@ -80,6 +81,8 @@ pub struct Core {
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,
     pub(crate) outcome_hash: u64,
+    /// Requests one by one, if they are asked for.
+    pub(crate) journal: Option<Vec<RequestRecord>>,
 }
 
 impl Core {
@@ -519,7 +522,10 @@ impl Ctx<'_> {
         if request.born >= core.measure_from {
             let bounds = &core.bounds[usize::from(request.class)];
             let in_window = now <= core.arrivals_until;
-            core.request_meters[cell].end(request, outcome, now, bounds, in_window);
+            let good = core.request_meters[cell].end(request, outcome, now, bounds, in_window);
+            if let Some(journal) = &mut core.journal {
+                journal.push(RequestRecord::new(request, now, outcome, good));
+            }
             if let Some(quality) = core.quality.as_mut().filter(|_| outcome.is_answer()) {
                 core.request_meters[cell].score(quality.end(request));
             }
@@ -540,8 +546,15 @@ impl Ctx<'_> {
     /// A call reached its callee.
     pub(crate) fn deliver(&mut self, id: CallId) {
         let now = self.now();
-        self.call_mut(id).arrived_at = now;
+        let call = self.call_mut(id);
+        call.arrived_at = now;
+        let request = call.request;
         self.meter().calls += 1;
+        if self.core.journal.is_some()
+            && let Some(request) = self.core.requests.get_mut(request)
+        {
+            request.reached.add(self.me);
+        }
     }
 
     /// The reply reached the caller: what it says, unless nobody waits any more.

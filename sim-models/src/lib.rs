@@ -48,6 +48,7 @@ pub mod external_api;
 pub mod feature_store;
 pub mod flow;
 pub mod hardware;
+pub mod journal;
 pub mod link;
 pub mod llm;
 pub mod measure;

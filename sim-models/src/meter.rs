@@ -110,10 +110,10 @@ impl RequestMeter {
         now: SimTime,
         bounds: &GoodputBounds,
         in_window: bool,
-    ) {
+    ) -> bool {
         self.outcomes[outcome as usize] += 1;
         if !outcome.is_answer() {
-            return;
+            return false;
         }
         let latency = now.since(request.born);
         self.latency.record(latency.as_nanos());
@@ -136,6 +136,7 @@ impl RequestMeter {
         self.good += u64::from(good);
         self.answered_in_window += u64::from(in_window);
         self.good_in_window += u64::from(good && in_window);
+        good
     }
 
     /// An answer is right or wrong, where that is known.

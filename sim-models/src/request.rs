@@ -2,6 +2,7 @@
 
 use sim_core::time::SimTime;
 
+use crate::journal::Reached;
 use crate::llm::engine::Prefix;
 use crate::quality::Answer;
 use crate::slab::Key;
@@ -76,6 +77,8 @@ pub struct Request {
     pub first_token: Option<SimTime>,
     /// The answer that it holds, as far as quality goes.
     pub answer: Answer,
+    /// Whom its calls reached; kept up to date only with a journal.
+    pub(crate) reached: Reached,
     /// Calls of it that are not over.
     pub(crate) open_calls: u32,
     /// Whether it has ended; late calls may outlive it.

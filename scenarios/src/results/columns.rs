@@ -379,8 +379,38 @@ pub const REPLICAS: Frame = Frame {
     ],
 };
 
-/// All frames, in the order they are written.
-pub const FRAMES: [Frame; 8] = [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS];
+/// `differences`, of a comparison.
+pub const DIFFERENCES: Frame = Frame {
+    name: "differences",
+    row: "How a figure of the `summary` differs between a variant and the baseline of a comparison, of all requests or \
+          of a class that the SLO names. Replications are paired: they have the same luck.",
+    columns: &[
+        VARIANT,
+        column("baseline", Text, "", "Name of what it is compared with"),
+        MULTIPLIER,
+        column("class", Text, "", "Priority class, or `all`"),
+        column("metric", Text, "", "Column of the `summary`"),
+        column("baseline_value", Real, "", "Its mean over the replications of the baseline"),
+        column("value", Real, "", "Its mean over those of the variant"),
+        column(
+            "difference",
+            Real,
+            "",
+            "Mean of the paired differences, variant less baseline, by the baseline where `relative`",
+        ),
+        column("half_width", Real, "", "Half width of its 95% confidence interval; null for one replication"),
+        column(
+            "relative",
+            Flag,
+            "",
+            "Whether differences are relative to the baseline; those of shares are not",
+        ),
+    ],
+};
+
+/// All frames, in the order they are written; the last are those of experiments.
+pub const FRAMES: [Frame; 9] =
+    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {

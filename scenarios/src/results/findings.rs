@@ -49,7 +49,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
 }
 
 /// Three significant digits at most, without an exponent.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let scientific = format!("{value:.2e}");
     let exponent =
         scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
@@ -61,23 +61,56 @@ fn short(value: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{}%", short(100.0 * share))
 }
 
-fn overload(result: &RunResult, list: &mut Vec<String>) {
+/// A component that is short of something.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Blamed {
+    /// Its name.
+    pub component: String,
+    /// What is said of it.
+    pub text: String,
+    /// What it would take, by what it can.
+    pub load: f64,
+    /// Whether its queue grows.
+    pub grows: bool,
+    /// Others that are blamed too, and that it may only be waiting for.
+    pub waits_for: Vec<String>,
+}
+
+/// The components that are short of something, callees before their callers.
+pub(crate) fn blamed(result: &RunResult) -> Vec<Blamed> {
+    blame(result, &loads(&result.scenario, &result.outputs))
+}
+
+/// Share in use of what each component is shortest of, where that is known.
+pub(crate) fn pressures(result: &RunResult) -> Vec<(String, f64)> {
     let loads = loads(&result.scenario, &result.outputs);
-    let mut named: Vec<&Load> = Vec::new();
+    loads.iter().filter_map(|load| Some((load.name.to_owned(), load.pressure()?))).collect()
+}
+
+fn blame(result: &RunResult, loads: &[Load]) -> Vec<Blamed> {
+    let mut named: Vec<Blamed> = Vec::new();
     let lost = |output| metrics::error_rate(&metrics::requests(output, None, None)).unwrap_or(0.0);
     let loses = result.outputs.iter().any(|output| lost(output) >= LOST);
     let standing = |load: &Load| load.standing_queue().filter(|_| loses && !load.is_saturated());
-    let named_for = |load: &&Load| load.is_overloaded() || load.is_saturated() || standing(load).is_some();
-    for load in loads.iter().filter(named_for) {
+    let named_for = |load: &Load| load.is_overloaded() || load.is_saturated() || standing(load).is_some();
+    for load in loads {
+        // A limit turns away without any queue; who only passes on that others do is not to blame.
+        let reaches = |other: &Blamed| load.reaches.contains(&other.component.as_str());
+        let refuses = load.turned_away >= LOST && !named.iter().any(reaches);
+        if !named_for(load) && !refuses {
+            continue;
+        }
+        let mut factor = load.utilization.unwrap_or(1.0);
         let mut text = match load.growth {
             Some(growth) if load.is_overloaded() => {
                 let ratio = match load.arrivals {
                     Some(arrivals) if arrivals > growth => {
-                        format!("arrivals are {}x its capacity; ", short(arrivals / (arrivals - growth)))
+                        factor = arrivals / (arrivals - growth);
+                        format!("arrivals are {}x its capacity; ", short(factor))
                     }
                     _ => String::new(),
                 };
@@ -94,6 +127,10 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
                     short(waiting)
                 )
             }
+            _ if !named_for(load) => {
+                factor = 1.0 / (1.0 - load.turned_away).max(1e-3);
+                format!("`{}` is at its limit", load.name)
+            }
             _ => {
                 let busy = percent(load.utilization.unwrap_or(1.0));
                 let what = if load.kv.is_some() { "of its batch in use" } else { "busy" };
@@ -106,17 +143,25 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
         if load.turned_away > 0.0 {
             text.push_str(&format!("; it turns away {} of its calls", percent(load.turned_away)));
         }
-        let blame: Vec<String> = named
+        let waits_for: Vec<String> = named
             .iter()
-            .filter(|other| load.reaches.contains(&other.name))
-            .map(|other| format!("`{}`", other.name))
+            .map(|other| other.component.clone())
+            .filter(|other| load.reaches.contains(&other.as_str()))
             .collect();
-        if !blame.is_empty() {
-            text.push_str(&format!("; it waits for {}", blame.join(", ")));
+        if !waits_for.is_empty() {
+            let names: Vec<String> = waits_for.iter().map(|name| format!("`{name}`")).collect();
+            text.push_str(&format!("; it waits for {}", names.join(", ")));
         }
-        list.push(text);
-        named.push(load);
+        let grows = load.growth.is_some() && load.is_overloaded();
+        named.push(Blamed { component: load.name.to_owned(), text, load: factor, grows, waits_for });
     }
+    named
+}
+
+fn overload(result: &RunResult, list: &mut Vec<String>) {
+    let loads = loads(&result.scenario, &result.outputs);
+    let named = blame(result, &loads);
+    list.extend(named.iter().map(|blamed| blamed.text.clone()));
     if named.is_empty() {
         let busiest = loads.iter().filter(|load| load.pressure().is_some());
         let busiest =
@@ -147,7 +192,9 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
         });
     }
     for load in &loads {
-        if let Some((from, to)) = load.spell.filter(|_| !named.iter().any(|other| other.name == load.name)) {
+        if let Some((from, to)) =
+            load.spell.filter(|_| !named.iter().any(|other| other.component == load.name))
+        {
             list.push(format!("`{}` was saturated from {} s to {} s", load.name, short(from), short(to)));
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::RunResult;
 
 /// The rows of a frame, each an object of its columns.
-pub(super) fn rows(frame: &DataFrame) -> Value {
+pub(crate) fn rows(frame: &DataFrame) -> Value {
     let row = |number: usize| -> Value {
         let cell = |column: &polars::prelude::Column| {
             let value = match column.get(number) {
@@ -28,12 +28,17 @@ pub(super) fn rows(frame: &DataFrame) -> Value {
 impl RunResult {
     /// Everything as one JSON object: `provenance`, `findings`, and each frame as an array of rows.
     pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("provenance".into(), json!(self.provenance));
-        object.insert("findings".into(), json!(self.findings));
-        for (name, frame) in self.frames() {
-            object.insert(name.into(), rows(&frame));
-        }
-        Value::Object(object)
+        object(json!(self.provenance), json!(self.findings), &self.frames())
     }
+}
+
+/// Results as one JSON object.
+pub(crate) fn object(provenance: Value, findings: Value, frames: &[(&'static str, DataFrame)]) -> Value {
+    let mut object = Map::new();
+    object.insert("provenance".into(), provenance);
+    object.insert("findings".into(), findings);
+    for (name, frame) in frames {
+        object.insert((*name).into(), rows(frame));
+    }
+    Value::Object(object)
 }

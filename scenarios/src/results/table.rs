@@ -9,7 +9,7 @@ use super::columns::{Frame, Kind};
 
 /// A value of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Cell<'a> {
+pub(crate) enum Cell<'a> {
     Text(&'a str),
     Count(u64),
     Real(f64),
@@ -58,7 +58,7 @@ impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
 macro_rules! cells {
     ($($value:expr),* $(,)?) => { [$($crate::results::table::Cell::from($value)),*] };
 }
-pub(super) use cells;
+pub(crate) use cells;
 
 enum Builder {
     Text(StringChunkedBuilder),
@@ -93,7 +93,7 @@ impl Builder {
 }
 
 /// A frame under construction.
-pub(super) struct Table {
+pub(crate) struct Table {
     frame: Frame,
     builders: Vec<Builder>,
     rows: usize,
@@ -101,7 +101,7 @@ pub(super) struct Table {
 
 impl Table {
     /// An empty frame with room for `rows`.
-    pub(super) fn new(frame: Frame, rows: usize) -> Self {
+    pub(crate) fn new(frame: Frame, rows: usize) -> Self {
         let builders = frame.columns.iter().map(|column| {
             let name = column.name.into();
             match column.kind {
@@ -118,7 +118,7 @@ impl Table {
     ///
     /// # Panics
     /// When the cells are not those of the documented columns.
-    pub(super) fn row(&mut self, parts: &[&[Cell]]) {
+    pub(crate) fn row(&mut self, parts: &[&[Cell]]) {
         let cells: usize = parts.iter().map(|part| part.len()).sum();
         assert_eq!(cells, self.builders.len(), "cells and columns of `{}`", self.frame.name);
         let cells = parts.iter().flat_map(|part| part.iter());
@@ -129,7 +129,7 @@ impl Table {
     }
 
     /// The frame.
-    pub(super) fn finish(self) -> DataFrame {
+    pub(crate) fn finish(self) -> DataFrame {
         let columns = self.builders.into_iter().map(Builder::finish).collect();
         DataFrame::new(self.rows, columns).expect("columns of one length and with names of their own")
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use polars::prelude::{CsvWriter, DataFrame, IpcWriter, ParquetWriter, PolarsError, SerWriter};
 use thiserror::Error;
 
+use super::columns::SUMMARY;
 use super::{RunResult, json};
 
 /// How frames are written.
@@ -157,10 +158,7 @@ impl RunResult {
     /// # Errors
     /// [`ResultsError::Frame`] when polars cannot write it.
     pub fn summary_csv(&self) -> Result<String, ResultsError> {
-        let mut text = Vec::new();
-        let written = encode(&mut self.summary(), Format::Csv, &mut text);
-        written.map_err(|source| ResultsError::Frame { path: "summary".into(), source })?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        csv(SUMMARY.name, self.summary())
     }
 
     /// Writes every frame and `provenance.json` to a directory, which is made if it is not there. All
@@ -170,18 +168,36 @@ impl RunResult {
     /// # Errors
     /// [`ResultsError`] with the file that could not be written.
     pub fn write(&self, dir: &Path, format: Format) -> Result<Vec<PathBuf>, ResultsError> {
-        at(dir, fs::create_dir_all(dir))?;
-        let mut staged = Staged::default();
-        for (name, mut frame) in self.frames() {
-            let path = dir.join(format!("{name}.{}", format.extension()));
-            staged.write(path, |file| encode(&mut frame, format, file))?;
-        }
         let mut provenance = serde_json::json!(self.provenance);
         provenance["findings"] = serde_json::json!(self.findings);
-        staged.write(dir.join("provenance.json"), |file| {
-            serde_json::to_writer_pretty(&mut *file, &provenance).map_err(io::Error::from)?;
-            Ok(file.write_all(b"\n")?)
-        })?;
-        staged.publish()
+        write_frames(dir, format, self.frames().to_vec(), &provenance)
     }
+}
+
+/// A frame as CSV.
+pub(crate) fn csv(name: &str, mut frame: DataFrame) -> Result<String, ResultsError> {
+    let mut text = Vec::new();
+    let written = encode(&mut frame, Format::Csv, &mut text);
+    written.map_err(|source| ResultsError::Frame { path: name.into(), source })?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Writes frames under their names, and `provenance.json`.
+pub(crate) fn write_frames(
+    dir: &Path,
+    format: Format,
+    frames: Vec<(&'static str, DataFrame)>,
+    provenance: &serde_json::Value,
+) -> Result<Vec<PathBuf>, ResultsError> {
+    at(dir, fs::create_dir_all(dir))?;
+    let mut staged = Staged::default();
+    for (name, mut frame) in frames {
+        let path = dir.join(format!("{name}.{}", format.extension()));
+        staged.write(path, |file| encode(&mut frame, format, file))?;
+    }
+    staged.write(dir.join("provenance.json"), |file| {
+        serde_json::to_writer_pretty(&mut *file, provenance).map_err(io::Error::from)?;
+        Ok(file.write_all(b"\n")?)
+    })?;
+    staged.publish()
 }

@@ -106,6 +106,7 @@ pub(super) fn prepare(
         scale: options.scale,
         bounds: bounds(&scenario),
         shuffle_ties: options.shuffle_ties,
+        journal: options.journal,
     };
     let mut system = scenario.system();
     system.resolve_paths(base_dir);

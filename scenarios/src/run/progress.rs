@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sim_core::engine::Progress;
 use sim_core::time::SimDuration;
 
-/// Shared with another thread, shows how far a run is and can cancel it. One for each run.
+/// Shared with another thread, shows how far a run is and can cancel it. One for each run, or for all those of an
+/// experiment: what they plan adds up.
 #[derive(Debug, Default)]
 pub struct RunProgress {
     cancelled: AtomicBool,
@@ -62,9 +63,10 @@ impl RunProgress {
         (simulated as f64 / planned as f64).min(1.0)
     }
 
+    /// A run of so many replications, and of so much simulated time in all, will be done.
     pub(super) fn plan(&self, replications: u64, all: SimDuration) {
-        self.total.store(replications, Ordering::Relaxed);
-        self.planned.store(all.as_nanos(), Ordering::Relaxed);
+        self.total.fetch_add(replications, Ordering::Relaxed);
+        self.planned.fetch_add(all.as_nanos(), Ordering::Relaxed);
     }
 
     /// A simulation of `length` begins; it counts as done in full when the guard is dropped.

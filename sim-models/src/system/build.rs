@@ -48,6 +48,8 @@ pub struct RunPlan {
     pub bounds: BTreeMap<String, GoodputBounds>,
     /// Orders simultaneous events by this seed instead of by scheduling, as a check.
     pub shuffle_ties: Option<u64>,
+    /// Whether every request is kept by itself ([`RunOutput::journal`](super::RunOutput::journal)).
+    pub journal: bool,
 }
 
 impl Default for RunPlan {
@@ -62,6 +64,7 @@ impl Default for RunPlan {
             scale: 1.0,
             bounds: BTreeMap::new(),
             shuffle_ties: None,
+            journal: false,
         }
     }
 }
@@ -470,6 +473,7 @@ pub fn build(
         open_sources: config.traffic.len() as u32,
         source_count: config.traffic.len(),
         outcome_hash: 0,
+        journal: plan.journal.then(Vec::new),
     };
     let targets = fault_list.iter().map(|(_, target, fault)| (*target, *fault)).collect();
     let mut simulation = Simulation::new(System { components, core, faults: targets });

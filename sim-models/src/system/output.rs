@@ -12,6 +12,7 @@ use crate::context::{Core, Labels};
 use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
 use crate::energy::{ELECTRICITY, POWER, Power};
+use crate::journal::RequestRecord;
 use crate::llm::LlmReport;
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
@@ -106,6 +107,8 @@ pub struct RunOutput {
     pub labels: Labels,
     /// Requests by class, then tenant.
     pub requests: Vec<RequestMeter>,
+    /// Requests one by one in the order of their ends, where the plan asked for them.
+    pub journal: Vec<RequestRecord>,
     /// Traffic sources, then components.
     pub components: Vec<ComponentOutput>,
     /// GPUs that components share.
@@ -267,6 +270,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         conservation,
         labels: core.labels,
         requests: core.request_meters,
+        journal: core.journal.unwrap_or_default(),
         components: components.collect(),
         devices: core.devices.output(end),
         costs,

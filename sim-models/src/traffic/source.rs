@@ -16,6 +16,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, ComponentId, Timer};
 use crate::context::{Ctx, Labels};
 use crate::error::ConfigError;
+use crate::journal::Reached;
 use crate::llm::engine::Prefix;
 use crate::quality::Answer;
 use crate::request::Request;
@@ -231,6 +232,7 @@ impl Source {
             entity: self.ranked(&self.entities, Attribute::Entity),
             first_token: None,
             answer: Answer::None,
+            reached: Reached::default(),
             open_calls: 0,
             ended: false,
         }

@@ -30,7 +30,7 @@ const FEW_CALLS: f64 = 5.0;
 
 /// A component under load, over all replications.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Load<'a> {
+pub(crate) struct Load<'a> {
     pub name: &'a str,
     /// Share of servers busy in the measured part in which requests were born.
     pub utilization: Option<f64>,

@@ -23,6 +23,7 @@ fn request(key: u64) -> Request {
         entity: key % 1000,
         first_token: None,
         answer: Default::default(),
+        reached: crate::journal::Reached::default(),
         open_calls: 0,
         ended: false,
     }

@@ -1,0 +1,56 @@
+//! `tenfold compare`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use scenarios::compare::{self, Comparison};
+use scenarios::run::{RunOptions, RunProgress};
+use scenarios::units::Time;
+use scenarios::{Loaded, ScenarioError};
+
+use crate::args::{CompareArgs, Delivery, OutputFormat};
+use crate::output::{Failure, print};
+use crate::progress::{cancel_on_interrupt, with_bar};
+use crate::run::INTERRUPTED;
+use crate::tables;
+
+pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let sets = args.luck.sets(&args.set);
+    let files: Vec<Loaded> =
+        args.files.iter().map(|file| scenarios::load(file, &sets)).collect::<Result<_, ScenarioError>>()?;
+    let candidates = compare::candidates(&files, &args.variant, args.baseline.as_deref())?;
+    let options = RunOptions {
+        threads: args.luck.threads.map(usize::from),
+        scale: args.scale,
+        trace: args.trace.clone(),
+        duration: args.duration.map(Time::get),
+        ..RunOptions::default()
+    };
+    for candidate in &candidates {
+        scenarios::check(candidate, &options)?;
+    }
+    args.output.check()?;
+    let progress = Arc::new(RunProgress::new());
+    cancel_on_interrupt(&progress)?;
+    let comparison =
+        with_bar(&progress, args.output.quiet, || compare::compare(&candidates, &options, &progress))?;
+    if comparison.is_interrupted() {
+        eprintln!("interrupted: not all systems were run");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    deliver(&comparison, &args.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn deliver(comparison: &Comparison, args: &Delivery) -> Result<(), Failure> {
+    match (args.format, &args.out) {
+        (OutputFormat::Json, None) => print(&format!("{:#}", comparison.to_json()))?,
+        (OutputFormat::Csv, None) => print(&comparison.differences_csv().map_err(Failure::text)?)?,
+        _ => print(&tables::comparison(comparison))?,
+    }
+    if let Some(dir) = &args.out {
+        let files = comparison.write(dir, args.format.of_files()).map_err(Failure::text)?;
+        eprintln!("wrote {} files to {}", files.len(), dir.display());
+    }
+    Ok(())
+}
