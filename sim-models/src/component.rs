@@ -67,6 +67,11 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
+    /// So many replicas on spot capacity get the notice that they will be taken away.
+    Interrupt {
+        /// How many.
+        replicas: u32,
+    },
     /// Work takes `factor` times as long from now on (1 mends it).
     Slow {
         /// The factor.
@@ -83,7 +88,8 @@ impl Fault {
             | Self::Hang { replicas }
             | Self::Restart { replicas }
             | Self::Drain { replicas }
-            | Self::Undrain { replicas } => Some(replicas),
+            | Self::Undrain { replicas }
+            | Self::Interrupt { replicas } => Some(replicas),
             Self::Slow { .. } => None,
         }
     }

@@ -27,6 +27,7 @@ mod checks;
 mod fleet;
 mod hashing;
 mod health;
+mod interruptions;
 pub(crate) mod notation;
 mod outlier;
 mod report;
@@ -73,6 +74,9 @@ mod timer {
     pub(super) const DECIDE: u16 = CHECK + 5;
     pub(super) const READY: u16 = CHECK + 6;
     pub(super) const ADMIT: u16 = CHECK + 7;
+    pub(super) const NOTICE: u16 = CHECK + 8;
+    pub(super) const RECLAIM: u16 = CHECK + 9;
+    pub(super) const CAPACITY: u16 = CHECK + 10;
     /// Kinds of each front of a component.
     pub(super) const COUNT: u16 = 64;
 }
@@ -268,6 +272,9 @@ impl Front {
             timer::SAMPLE => self.sample(ctx, signal),
             timer::DECIDE => return self.decide(ctx),
             timer::READY => self.started(timer.data, ctx),
+            timer::NOTICE => return self.life_is_over(timer.data, ctx),
+            timer::RECLAIM => return self.reclaim(timer.data),
+            timer::CAPACITY => return self.capacity_is_back(ctx),
             timer::ADMIT => {
                 let call = CallId::from_bits(timer.data);
                 if self.fleet.as_ref().is_some_and(|fleet| fleet.is_admitted(call)) {
@@ -318,10 +325,15 @@ impl Front {
                 member.is_leaving = true;
             }
         }
+        self.settle(ctx);
+        Due::Empty
+    }
+
+    /// After replicas have left or are to leave.
+    fn settle(&mut self, ctx: &mut Ctx) {
         self.remove_gone(ctx);
         self.choose_candidates(ctx.now());
         self.note_capacity(ctx);
-        Due::Empty
     }
 
     /// Those that are gone are absent.
@@ -632,6 +644,10 @@ impl Front {
                 self.choose_candidates(ctx.now());
                 return false;
             }
+            Fault::Interrupt { replicas } => {
+                self.interrupt_first(replicas, ctx);
+                return false;
+            }
             Fault::Slow { .. } => return false,
         };
         let hit = first(&self.members, count, &|member| member.condition == from);
@@ -653,6 +669,11 @@ impl Front {
     /// Replicas that work.
     pub(crate) fn up(&self) -> u64 {
         self.members.iter().filter(|member| member.condition == Condition::Up).count() as u64
+    }
+
+    /// Replicas that are paid for, on average.
+    pub(crate) fn held_mean(&self, now: SimTime) -> f64 {
+        self.fleet.as_ref().map_or(self.members.len() as f64, |fleet| fleet.held_mean(now))
     }
 
     /// Calls held by hung replicas, and those that wait for a replica. They are among those waiting in the
@@ -741,6 +762,8 @@ pub(crate) enum Due {
     Route(CallId),
     /// To forget what it knows of replicas that are [gone](Front::take_gone).
     Empty,
+    /// To lose all the work in a replica, and say so with [`Front::reclaimed`].
+    Reclaim(usize),
 }
 
 impl Member {

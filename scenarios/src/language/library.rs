@@ -26,6 +26,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "precision",
         "disaggregated",
         "nightly-batch",
+        "spot-training",
         "cold-start",
         "load-shedding",
         "circuit-breaker",

@@ -20,7 +20,8 @@ use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
 use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
@@ -28,6 +29,7 @@ use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Number};
 
@@ -163,6 +165,10 @@ pub struct LlmConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -182,6 +188,9 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -238,6 +247,7 @@ impl LlmConfig {
             autoscaler: None,
             cold_start: None,
             replica_quota: None,
+            spot: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -264,6 +274,7 @@ impl LlmConfig {
             admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
+            price_model: None,
         }
     }
 
@@ -416,10 +427,14 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        if self.autoscaler.is_some() && (self.device.is_some() || self.data_parallel_size > 1) {
+        let comes_and_goes = [("autoscaler", self.autoscaler.is_some()), ("spot", self.spot.is_some())];
+        if let Some((key, _)) = comes_and_goes.into_iter().find(|(_, given)| *given)
+            && (self.device.is_some() || self.data_parallel_size > 1)
+        {
             let message = "replicas on a shared device, or of a data-parallel group, do not come and go";
-            return Err(ConfigError::new(["autoscaler"], message)
-                .help("expected no `device` and no `data_parallel_size`"));
+            return Err(
+                ConfigError::new([key], message).help("expected no `device` and no `data_parallel_size`")
+            );
         }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
@@ -434,6 +449,7 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: self.spot.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -459,7 +475,7 @@ impl LlmConfig {
             None => u64::from(present) * self.gpus_of_replica(),
         };
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
-        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope) {
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope)? {
             front.set_bill(line, self.gpus_of_replica());
         }
         let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
@@ -484,6 +500,7 @@ impl LlmConfig {
             gpus,
             front,
             queue_cap: self.queue_cap,
+            power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
             clients: place.clients,
             adapters,
             prefill,
@@ -496,17 +513,22 @@ impl LlmConfig {
     }
 
     /// GPUs of its own: their line on the bill. A device puts itself there.
-    pub(super) fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Option<usize> {
+    pub(super) fn put_on_the_bill(
+        &self,
+        gpu: &Gpu,
+        gpus: u64,
+        scope: &mut Scope,
+    ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
-            return None;
+            return Ok(None);
         }
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
-        };
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
+        scope.rent(Rent {
+            resource: gpu.resource(),
+            list: ListPrice::of(gpu, self.price_per_gpu_hour),
+            model: self.price_model.as_ref(),
+            units: gpus,
+            each: self.gpus_of_replica(),
+        })
     }
 }
 

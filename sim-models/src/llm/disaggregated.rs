@@ -199,6 +199,7 @@ impl LlmConfig {
         let apart = [
             ("device", self.device.is_some()),
             ("autoscaler", self.autoscaler.is_some()),
+            ("spot", self.spot.is_some()),
             ("data_parallel_size", self.data_parallel_size > 1),
             ("pipeline_parallel", self.pipeline_parallel > 1),
             ("speculative", self.speculative.is_some()),
@@ -254,7 +255,7 @@ impl LlmConfig {
         })?;
         let ways = self.host_ways(&memory, gpu, replicas)?;
         let (transfer, max_local) = pool.kv_transfer(self)?;
-        self.put_on_the_bill(gpu, u64::from(replicas) * self.gpus_of_replica(), scope);
+        self.put_on_the_bill(gpu, u64::from(replicas) * self.gpus_of_replica(), scope)?;
         let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
         Ok((
             PrefillSetup { engine, replicas, gpus: self.gpus_of_replica(), front, transfer, max_local },

@@ -42,6 +42,7 @@ use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, Fault, Role, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::energy::Power;
 use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
 use crate::pool::{Due, EngineFigures, Front, PoolReport, Signal};
@@ -78,6 +79,8 @@ pub(super) struct Setup {
     pub(super) prefill: Option<PrefillSetup>,
     /// The way from the host's memory to each replica, prefill workers last; none without KV there.
     pub(super) hosts: Vec<Way>,
+    /// The GPUs of a replica and the power of one; none on a shared one.
+    pub(super) power: Option<(u64, Power)>,
 }
 
 /// A call in an engine.
@@ -120,14 +123,26 @@ pub(super) struct Pool {
     load: ReplicaLoad,
     measures: Measures,
     facts: Facts,
+    power: Option<(u64, Power)>,
 }
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
         let Setup {
-            engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters, ..
+            engine,
+            step,
+            wake,
+            frontend,
+            replicas,
+            gpus,
+            front,
+            queue_cap,
+            clients,
+            adapters,
+            power,
+            prefill,
+            hosts,
         } = setup;
-        let (prefill, hosts) = (setup.prefill, setup.hosts);
         let config = engine.config();
         let usable_blocks = config.usable_blocks();
         let mut groups = vec![Group { replicas, usable_blocks, weight: 1 }];
@@ -166,6 +181,7 @@ impl Pool {
             load: ReplicaLoad::default(),
             measures: Measures::new(all),
             facts,
+            power,
         }
     }
 
@@ -201,6 +217,16 @@ impl Pool {
             debug_assert!(lost.is_empty(), "a replica leaves when it is empty");
             self.note(index, ctx);
         }
+    }
+
+    /// A replica on spot capacity is taken away.
+    fn lose_reclaimed(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, active, measures, .. } = self;
+        let lost = lose(&mut replicas[index], active, &mut measures.tallies[index], ctx);
+        self.front.reclaimed(index, lost, ctx);
+        self.lose_loads(&[index], ctx);
+        self.note(index, ctx);
+        self.forget_gone(ctx);
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
@@ -365,6 +391,15 @@ impl Part {
     }
 }
 
+/// Everything in a replica is lost: its calls.
+fn lose(replica: &mut Replica, active: &mut Slab<Active>, tally: &mut Tally, ctx: &Ctx) -> Vec<CallId> {
+    let lost: Vec<_> = replica.crash(ctx.now(), tally).into_iter().map(CallId::from_bits).collect();
+    for call in &lost {
+        active.remove(Key::from_bits(ctx.call(*call).scratch));
+    }
+    lost
+}
+
 /// Why a call is refused.
 #[derive(Debug)]
 enum Reason {
@@ -442,6 +477,7 @@ impl Component for Pool {
                 Due::Nothing => {}
                 Due::Route(call) => self.admit(call, ctx),
                 Due::Empty => self.forget_gone(ctx),
+                Due::Reclaim(index) => self.lose_reclaimed(index, ctx),
             };
         }
         if timer.kind == FRONT_END {
@@ -500,15 +536,13 @@ impl Component for Pool {
         let changed = front.on_fault(fault, ctx, |index, ctx| {
             let index = first + index;
             broken.push(index);
-            let lost = replicas[index].crash(ctx.now(), &mut measures.tallies[index]);
-            let lost: Vec<_> = lost.into_iter().map(CallId::from_bits).collect();
-            for call in &lost {
-                active.remove(Key::from_bits(ctx.call(*call).scratch));
-            }
-            lost
+            lose(&mut replicas[index], active, &mut measures.tallies[index], ctx)
         });
         self.lose_loads(&broken, ctx);
         (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
+        if let Fault::Interrupt { .. } = fault {
+            self.forget_gone(ctx);
+        }
         if changed {
             self.note_capacity(ctx);
         }
@@ -555,13 +589,24 @@ impl Component for Pool {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let (report, _) = self.measured(now);
+        let (report, engines) = self.measured(now);
         let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        if let Some((gpus, power)) = self.power {
+            // Prefill workers come after the replicas, may be larger, and are always there.
+            let groups = self.facts.groups.iter();
+            let weights = groups.flat_map(|group| std::iter::repeat_n(group.weight, group.replicas as usize));
+            let busy: f64 =
+                engines.iter().zip(weights).map(|(engine, weight)| engine.busy * weight as f64).sum();
+            let prefill: u64 =
+                self.facts.groups.iter().skip(1).map(|group| group.weight * u64::from(group.replicas)).sum();
+            let held = self.front.held_mean(now) * gpus as f64 + prefill as f64;
+            measures.push(Power::measure(power.watts(held, busy)));
+        }
         let config = self.replicas[0].engine.config();
         if config.speculative.is_some() || config.lora.is_some() || self.connector.is_some() {
             let mut all = Tally::default();

@@ -82,6 +82,9 @@ impl LlmConfig {
             let help = "set price_per_hour of the device";
             return wrong("price_per_gpu_hour", "`price_per_gpu_hour` has no effect here", help);
         }
+        if self.price_model.is_some() {
+            return wrong("price_model", "`price_model` has no effect here", "set that of the device");
+        }
         for (key, gpus) in
             [("tensor_parallel", self.tensor_parallel), ("data_parallel_size", self.data_parallel_size)]
         {

@@ -3,6 +3,7 @@ mod disaggregated;
 mod features;
 mod random;
 mod sharing;
+mod spot;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

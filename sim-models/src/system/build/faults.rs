@@ -46,6 +46,22 @@ pub(super) fn faults(
                     "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
             }
+            (FaultKind::SpotInterruption, ..) if component.spot().is_none() => {
+                return Err(wrong("kind", format!("`{}` has no spot capacity", fault.target))
+                    .help("expected `spot` in it, such as spot = { provider = \"aws\" }"));
+            }
+            (FaultKind::SpotInterruption, _, None) => {
+                if fault.repair.is_some() {
+                    return Err(wrong("repair", "an interruption has no `repair`".into())
+                        .help("when there is capacity again is said by spot.capacity_return of the target"));
+                }
+                let interrupt = Fault::Interrupt { replicas };
+                within(interrupt, interrupt)
+            }
+            (FaultKind::Slow, ..) if component.kind() == "training" => {
+                return Err(wrong("kind", "a training job is not slowed down".into())
+                    .help("expected crash or spot_interruption"));
+            }
             (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
             (FaultKind::Hang, _, None) => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
             (FaultKind::Drain, _, None) => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),
@@ -62,7 +78,15 @@ pub(super) fn faults(
             (FaultKind::ErrorRate, Some(_), None) => {
                 return Err(wrong("replicas", "an `error_rate` fault has no `replicas`".into()));
             }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain | FaultKind::ErrorRate, _, Some(_)) => {
+            (
+                FaultKind::Crash
+                | FaultKind::Hang
+                | FaultKind::Drain
+                | FaultKind::ErrorRate
+                | FaultKind::SpotInterruption,
+                _,
+                Some(_),
+            ) => {
                 return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
             }
             (FaultKind::Slow, Some(_), _) => {
