@@ -150,7 +150,7 @@ pub fn run_scenario(
     options: &RunOptions,
     progress: &RunProgress,
 ) -> Result<RunResult, ConfigError> {
-    let Some(threads) = options.threads else {
+    let Some(threads) = options.threads.filter(|threads| *threads != 1) else {
         return run_here(scenario, hash, base_dir, options, progress);
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
@@ -190,6 +190,7 @@ fn run_here(
     let outputs: Vec<Option<RunOutput>> = match prepared.replications {
         // Starts no threads.
         1 => vec![one(0)?],
+        many if options.threads == Some(1) => (0..many).map(one).collect::<Result<_, ConfigError>>()?,
         // Indexed, so that the order of results is that of the numbers whoever finishes first.
         many => (0..many).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
     };
