@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_models::cost::StorageConfig;
 use sim_models::device::DeviceConfig;
+use sim_models::energy::EnergyConfig;
 use sim_models::link::LinkConfig;
 use sim_models::quality::QualityConfig;
 use sim_models::system::SystemConfig;
@@ -43,6 +45,12 @@ pub struct Scenario {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
+    /// Data at rest and what they cost, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub storage: IndexMap<String, StorageConfig>,
+    /// What energy costs, and what comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyConfig>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
@@ -80,6 +88,8 @@ impl Scenario {
             devices: self.devices.clone(),
             quality: self.quality.clone(),
             links: self.links.clone(),
+            storage: self.storage.clone(),
+            energy: self.energy,
             faults: self.fault.clone(),
         }
     }
@@ -161,7 +171,7 @@ pub struct SloConfig {
     /// Largest bill for 730 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_cost: Option<Money>,
-    /// What 1,000 good requests earn.
+    /// What 1,000 good requests earn; the bill of as many is expected to be no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revenue_per_1k: Option<Money>,
     /// Other expectations for single classes.

@@ -253,8 +253,8 @@ impl Sweep {
             scenario: written.name.clone(),
             scenario_hash: hex(sim_core::random::stable_hash(written.to_toml().as_bytes())),
             run: format!(
-                "variant {}, load {}, duration {:?}, trace {:?}",
-                loaded.variant, run.scale, run.duration, run.trace
+                "variant {}, load {}, duration {:?}, trace {:?}, until {:?}, ties {:?}",
+                loaded.variant, run.scale, run.duration, run.trace, run.until, run.shuffle_ties
             ),
             design: points.design.name().to_owned(),
             design_seed: (points.design != Design::Grid).then_some(seed),

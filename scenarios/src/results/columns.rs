@@ -169,6 +169,14 @@ pub const SUMMARY: Frame = Frame {
         column("seed", Count, "", "Seed of all randomness"),
         column("scenario_hash", Text, "", "Hash of the scenario's canonical form, in hexadecimal"),
         column("version", Text, "", "Version of the simulator"),
+        column(
+            "revenue_usd_per_hour",
+            Real,
+            "USD/h",
+            "What good requests earn, by `slo.revenue_per_1k`; null without it; only in the row of all",
+        ),
+        column("margin_usd_per_hour", Real, "USD/h", "Revenue less the bill; below 0 a loss"),
+        column("margin_share", Real, "", "The same by revenue; null without any"),
     ],
 };
 
@@ -268,6 +276,7 @@ pub const COSTS: Frame = Frame {
         column("usd_per_hour", Real, "USD/h", "Price of all"),
         column("usd_per_month", Real, "USD", "Price of all for 730 hours"),
         column("source", Text, "", "Where the price comes from"),
+        column("price_model", Text, "", "How it is paid: `on-demand`, `reserved`, `spot`, or by `use`"),
     ],
 };
 
@@ -280,7 +289,13 @@ pub const VERDICTS: Frame = Frame {
         VARIANT,
         MULTIPLIER,
         column("class", Text, "", "Class that it is expected of; `all` for all requests together"),
-        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`"),
+        column(
+            "metric",
+            Text,
+            "",
+            "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate`, `monthly_cost`, or `cost_per_1k_good` against what \
+             they earn",
+        ),
         column("quantile", Text, "", "`mean`, `p50`, `p95` or `p99`; null where it does not apply"),
         column("unit", Text, "", "Unit of limit and value: `s`, `USD`, or empty for a share"),
         column("limit", Real, "", "Largest value that passes"),

@@ -68,6 +68,7 @@ impl RunResult {
                         &cost_cells(output, whole.then_some(&requests)),
                         &cells![slo],
                         &last,
+                        &self.margin_cells(output, whole.then_some(&requests)),
                     ]);
                 }
             }
@@ -168,7 +169,7 @@ impl RunResult {
             table.row(&[
                 &self.keys(),
                 &cells![&line.component, &line.resource, units / n, line.unit_usd_per_hour],
-                &cells![per_hour, metrics::per_month(per_hour), &line.source],
+                &cells![per_hour, metrics::per_month(per_hour), &line.source, line.price_model],
             ]);
         }
         table.finish()
@@ -264,6 +265,15 @@ impl RunResult {
             (MEASURES.name, self.measures()),
             (REPLICAS.name, self.replicas()),
         ]
+    }
+
+    /// Revenue and margin, where `all` requests are given.
+    fn margin_cells(&self, output: &RunOutput, all: Option<&RequestMeter>) -> [Cell<'static>; 3] {
+        let revenue = self.scenario.slo.revenue_per_1k;
+        match all.and_then(|all| metrics::margin(output, all, revenue)) {
+            Some(metrics::Margin { revenue, margin, share }) => cells![revenue, margin, share],
+            None => [Cell::Null; 3],
+        }
     }
 
     fn kind(&self, component: &str) -> Option<&'static str> {

@@ -325,7 +325,11 @@ impl Component for Store {
             }
             Fault::Slow { factor } => self.slow = factor,
             // Of pools alone.
-            Fault::Hang { .. } | Fault::Restart { .. } | Fault::Drain { .. } | Fault::Undrain { .. } => {}
+            Fault::Hang { .. }
+            | Fault::Restart { .. }
+            | Fault::Drain { .. }
+            | Fault::Undrain { .. }
+            | Fault::Interrupt { .. } => {}
         }
     }
 

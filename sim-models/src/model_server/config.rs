@@ -19,7 +19,7 @@ use super::roofline::{Served, is_ranking};
 use super::server::Server;
 use crate::admission::AdmissionConfig;
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
@@ -122,6 +122,9 @@ pub struct ModelServerConfig {
     /// the GPU; nothing without one. A device has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How long an execution of a batch takes, alone on its hardware: `fixed + per_item * items`. A law is
@@ -228,7 +231,7 @@ impl ModelServerConfig {
         for client in clients.iter().flatten() {
             scope.devices().0.occupy(*client, memory, speed)?;
         }
-        self.put_on_the_bill(&hardware, u64::from(own_gpus) * u64::from(replicas), all, scope);
+        self.put_on_the_bill(&hardware, own_gpus, instances, replicas, scope)?;
         scope.meter().capacity.set(SimTime::ZERO, all);
         let items = self.items_per_request.build();
         let dynamic = self.dynamic();
@@ -329,6 +332,7 @@ impl ModelServerConfig {
                 self.price_per_hour.is_some() && has_device,
                 "set price_per_hour of the device",
             ),
+            ("price_model", self.price_model.is_some() && has_device, "set that of the device"),
         ];
         if let Some((key, _, help)) = without_effect.iter().find(|(_, wrong, _)| *wrong) {
             return Err(ConfigError::new([*key], format!("`{key}` has no effect here")).help(*help));
@@ -471,22 +475,24 @@ impl ModelServerConfig {
         }
     }
 
-    fn put_on_the_bill(&self, hardware: &Hardware, gpus: u64, instances: u64, scope: &mut Scope) {
-        let (cost, me) = scope.cost();
-        match (&self.gpu, &self.device, &hardware.gpu, self.price_per_hour) {
-            (Some(_), _, Some(gpu), given) => {
-                let (price, source) = match given {
-                    Some(price) => (price.per_hour(), "the scenario"),
-                    None => (gpu.price_per_hour, gpu.price_source.as_str()),
-                };
-                let kind = if gpu.is_host() { "host" } else { "gpu" };
-                cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus);
-            }
-            (None, None, _, Some(price)) => {
-                cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances);
-            }
-            _ => {}
+    fn put_on_the_bill(
+        &self,
+        hardware: &Hardware,
+        gpus: u32,
+        instances: u32,
+        replicas: u32,
+        scope: &mut Scope,
+    ) -> Result<(), ConfigError> {
+        if self.device.is_some() {
+            return Ok(());
         }
+        let (resource, list, each) = match &hardware.gpu {
+            Some(gpu) => (gpu.resource(), ListPrice::of(gpu, self.price_per_hour), gpus),
+            None => ("instance".to_owned(), ListPrice::given(self.price_per_hour), instances),
+        };
+        let (units, each) = (u64::from(each) * u64::from(replicas), u64::from(each));
+        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units, each })?;
+        Ok(())
     }
 }
 

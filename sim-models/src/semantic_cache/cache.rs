@@ -231,7 +231,11 @@ impl Component for Cache {
             Fault::Repair { .. } => self.is_down = false,
             Fault::Slow { factor } => self.slow = factor,
             // Of pools alone.
-            Fault::Hang { .. } | Fault::Restart { .. } | Fault::Drain { .. } | Fault::Undrain { .. } => {}
+            Fault::Hang { .. }
+            | Fault::Restart { .. }
+            | Fault::Drain { .. }
+            | Fault::Undrain { .. }
+            | Fault::Interrupt { .. } => {}
         }
     }
 

@@ -16,8 +16,9 @@ pub(super) fn faults(
     components: &IndexMap<String, ComponentConfig>,
 ) -> Result<Vec<(SimTime, ComponentId, Trouble)>, ConfigError> {
     let mut list = Vec::new();
-    let within = |breaks, mends| (Trouble::Within(breaks), Trouble::Within(mends));
     for (index, fault) in config.iter().enumerate() {
+        let trouble = |what| fault.role.map_or(Trouble::Within(what), |role| Trouble::WithinRole(role, what));
+        let within = |breaks, mends| (trouble(breaks), trouble(mends));
         let index = index.to_string();
         let wrong = |key: &str, message: String| ConfigError::new(["fault", &index, key], message);
         let first_component = ids.len() - components.len();
@@ -32,11 +33,34 @@ pub(super) fn faults(
         if fault.share.is_some() && fault.kind != FaultKind::ErrorRate {
             return Err(wrong("share", "only an `error_rate` fault has a `share`".into()));
         }
+        if fault.role.is_some() && !component.is_disaggregated() {
+            let message = format!("the replicas of `{}` have no roles", fault.target);
+            return Err(wrong("role", message).help("expected an `llm` that is `disaggregated` as target"));
+        }
+        if fault.role.is_some() && matches!(fault.kind, FaultKind::Slow | FaultKind::ErrorRate) {
+            return Err(wrong("role", "only a `crash`, a `hang` and a `drain` have a `role`".into()));
+        }
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !component.is_pool() => {
                 return Err(wrong("kind", format!("`{}` is no pool of replicas", fault.target)).help(
                     "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
                 ));
+            }
+            (FaultKind::SpotInterruption, ..) if component.spot().is_none() => {
+                return Err(wrong("kind", format!("`{}` has no spot capacity", fault.target))
+                    .help("expected `spot` in it, such as spot = { provider = \"aws\" }"));
+            }
+            (FaultKind::SpotInterruption, _, None) => {
+                if fault.repair.is_some() {
+                    return Err(wrong("repair", "an interruption has no `repair`".into())
+                        .help("when there is capacity again is said by spot.capacity_return of the target"));
+                }
+                let interrupt = Fault::Interrupt { replicas };
+                within(interrupt, interrupt)
+            }
+            (FaultKind::Slow, ..) if component.kind() == "training" => {
+                return Err(wrong("kind", "a training job is not slowed down".into())
+                    .help("expected crash or spot_interruption"));
             }
             (FaultKind::Crash, _, None) => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
             (FaultKind::Hang, _, None) => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
@@ -54,7 +78,15 @@ pub(super) fn faults(
             (FaultKind::ErrorRate, Some(_), None) => {
                 return Err(wrong("replicas", "an `error_rate` fault has no `replicas`".into()));
             }
-            (FaultKind::Crash | FaultKind::Hang | FaultKind::Drain | FaultKind::ErrorRate, _, Some(_)) => {
+            (
+                FaultKind::Crash
+                | FaultKind::Hang
+                | FaultKind::Drain
+                | FaultKind::ErrorRate
+                | FaultKind::SpotInterruption,
+                _,
+                Some(_),
+            ) => {
                 return Err(wrong("factor", "only a `slow` fault has a `factor`".into()));
             }
             (FaultKind::Slow, Some(_), _) => {
@@ -78,7 +110,7 @@ pub(super) fn faults(
 /// How many servers or replicas a fault concerns. Replicas that cannot do without one another break together.
 fn count(fault: &FaultConfig, component: &ComponentConfig) -> Result<u32, ConfigError> {
     let wrong = |message: &str, help: &str| Err(ConfigError::new(["gpus"], message).help(help));
-    let group = component.blast_group();
+    let group = component.blast_group(fault.role);
     match (fault.kind, fault.gpus, fault.replicas) {
         (_, None, None) => Ok(u32::MAX),
         (_, Some(_), Some(_)) => wrong("both `gpus` and `replicas` are given", "keep one of the two"),
