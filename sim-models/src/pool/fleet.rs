@@ -69,6 +69,12 @@ pub(super) struct Fleet {
     room: u64,
     /// The last that was picked in turn.
     turn: u32,
+    /// As many as the autoscaler wants.
+    desired: u32,
+    /// Whether new ones cannot be had.
+    sold_out: bool,
+    /// By slot: whether its zone is lost, so that none can be started there; empty where none is.
+    closed: Vec<bool>,
     seen: Seen,
     /// The line of the bill, and how many units of it a replica is.
     bill: Option<(usize, u64)>,
@@ -91,6 +97,7 @@ struct Tally {
     held: TimeWeighted,
     waiting: TimeWeighted,
     desired_max: u32,
+    short: TimeWeighted,
     starts: Vec<Taken>,
 }
 
@@ -114,6 +121,9 @@ impl Fleet {
             roomy: BTreeSet::new(),
             room: 0,
             turn: u32::MAX,
+            desired: initial,
+            sold_out: false,
+            closed: Vec::new(),
             seen: Seen {
                 inside: level(0),
                 busy: level(0),
@@ -126,6 +136,7 @@ impl Fleet {
                 held: level(initial),
                 waiting: level(0),
                 desired_max: initial,
+                short: level(0),
                 starts: Vec::new(),
             },
             scaling,
@@ -180,17 +191,8 @@ impl Fleet {
         self.tally.desired_max = self.tally.desired_max.max(desired);
         let mut changes = Vec::new();
         let present = (self.starting.len() + self.ready.len()) as u32;
-        if desired > present {
-            let taken = |slot: &usize| {
-                self.starting.contains(slot) || self.ready.contains(slot) || self.leaving.contains(slot)
-            };
-            let free = (0..self.generations.len()).filter(|slot| !taken(slot));
-            let free: Vec<usize> = free.take((desired - present) as usize).collect();
-            for slot in free {
-                self.begin(slot, ctx);
-                changes.push(Change::Start(slot));
-            }
-        }
+        self.desired = desired;
+        changes.extend(self.fill(ctx).into_iter().map(Change::Start));
         for _ in desired..present {
             let slot = match self.starting.pop() {
                 Some(slot) => {
@@ -208,6 +210,43 @@ impl Fleet {
         self.target = (self.starting.len() + self.ready.len()) as u32;
         self.note(ctx);
         changes
+    }
+
+    /// Starts those that are wanted and can be had.
+    fn fill(&mut self, ctx: &mut Ctx) -> Vec<usize> {
+        let present = (self.starting.len() + self.ready.len()) as u32;
+        if self.desired <= present || self.sold_out {
+            return Vec::new();
+        }
+        let is_taken = |slot: &usize| {
+            self.starting.contains(slot) || self.ready.contains(slot) || self.leaving.contains(slot)
+        };
+        let is_closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
+        let free = (0..self.generations.len()).filter(|slot| !is_taken(slot) && !is_closed(slot));
+        let free: Vec<usize> = free.take((self.desired - present) as usize).collect();
+        for slot in &free {
+            self.begin(*slot, ctx);
+        }
+        free
+    }
+
+    /// New replicas can be had from now on, or not.
+    pub(super) fn set_stock(&mut self, is_there: bool, ctx: &mut Ctx) {
+        self.sold_out = !is_there;
+        self.catch_up(ctx);
+    }
+
+    /// In these slots none can be started.
+    pub(super) fn close(&mut self, closed: Vec<bool>, ctx: &mut Ctx) {
+        self.closed = closed;
+        self.catch_up(ctx);
+    }
+
+    /// Starts what could not be had before.
+    fn catch_up(&mut self, ctx: &mut Ctx) {
+        self.fill(ctx);
+        self.target = (self.starting.len() + self.ready.len()) as u32;
+        self.note(ctx);
     }
 
     fn begin(&mut self, slot: usize, ctx: &mut Ctx) {
@@ -251,6 +290,8 @@ impl Fleet {
         let held = (self.starting.len() + self.ready.len() + self.leaving.len()) as u64;
         self.seen.ready.set(now, self.ready.len() as u64);
         self.tally.held.set(now, held);
+        let present = (self.starting.len() + self.ready.len()) as u64;
+        self.tally.short.set(now, u64::from(self.desired).saturating_sub(present));
         if let Some((item, units)) = self.bill {
             ctx.cost().hold(item, now, held * units);
         }
@@ -384,6 +425,7 @@ impl Fleet {
     pub(super) fn reset_measurements(&mut self, now: SimTime) {
         let tally = &mut self.tally;
         tally.held.reset(now);
+        tally.short.reset(now);
         tally.waiting.reset(now);
         tally.desired_max = self.target;
         tally.starts.clear();
@@ -404,6 +446,11 @@ impl Fleet {
             ),
             Measure::count("replicas_max", tally.held.max(), "The most of them"),
             Measure::count("desired_max", tally.desired_max.into(), "The most that the autoscaler asked for"),
+            Measure::new(
+                "replicas_short_mean",
+                tally.short.mean(now),
+                "Replicas that the autoscaler asked for and could not have, on average",
+            ),
             Measure::count("cold_starts", tally.starts.len() as u64, "Replicas that were started"),
             stage("cold_start_node_s", |t| t.node, "Mean time of a cold start for a node"),
             stage("cold_start_image_s", |t| t.image, "Mean time of a cold start for the image"),
