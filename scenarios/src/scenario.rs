@@ -10,6 +10,7 @@ use sim_models::link::LinkConfig;
 use sim_models::quality::QualityConfig;
 use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
+use sim_models::system::zones::Placement;
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
 
@@ -41,6 +42,9 @@ pub struct Scenario {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
@@ -75,6 +79,7 @@ impl Scenario {
             devices: self.devices.clone(),
             quality: self.quality.clone(),
             links: self.links.clone(),
+            placement: self.placement.clone(),
             faults: self.fault.clone(),
         }
     }
