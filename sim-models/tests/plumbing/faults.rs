@@ -9,7 +9,7 @@ fn chain(time: &str, settings: &str, faults: &str) -> String {
     each_second(&format!(
         "{}{}{}{faults}",
         flow("edge", "\"db\""),
-        service("db", &format!("service_time = \"{time}\"")),
+        service("db", &format!("service_time = \"{time}\"\nreplicas = 1\nhealth = \"none\"")),
         link("edge -> db", settings)
     ))
 }
@@ -71,7 +71,7 @@ fn a_cold_cache_is_filled_again() {
     assert_eq!(hits(&fault("cold_cache", "edge", "at = \"5500ms\"")), 0.8);
     let semantic = format!(
         "topics = {{ count = 1, zipf = 1 }}\n[components.edge]\nkind = \"semantic_cache\"\ncall = \"db\"\n\
-         similarity = {{ same = {{ mean = 1.0, sd = 0.0 }}, different = {{ mean = 0.0, sd = 0.0 }} }}\n{}",
+         same_intent = {{ mean = 1.0, sd = 0.001 }}\ndifferent_intent = {{ mean = 0.0, sd = 0.001 }}\n{}",
         service("db", "service_time = \"1ms\"")
     );
     for (faults, asked) in [(String::new(), 1), (fault("cold_cache", "edge", "at = \"5500ms\""), 2)] {
@@ -88,7 +88,7 @@ fn availability_is_mtbf_over_mtbf_plus_mttr() {
     {
         let system = each_second(&format!(
             "{}{}",
-            service("edge", "service_time = \"0s\""),
+            service("edge", "service_time = \"0s\"\nreplicas = 1\nhealth = \"none\""),
             fault("crash", "edge", &format!("mtbf = \"90s\"\nrepair = {repair}"))
         ));
         let shares: Vec<f64> = (0..30)
