@@ -24,14 +24,14 @@ fn goodput(system: &str) -> f64 {
     component(&simulate(system, &plan), "db").meter.outcomes[Outcome::Ok as usize] as f64 / 100.0
 }
 
-/// With N + 1 zones, two of three carry all: up to 40 calls a second. Above, they answer as many as they can,
-/// and the rest is rejected.
+/// With N + 1 zones, two of three carry all: up to 40 calls a second. Above, ten of the calls
+/// that come to a replica while it works on one, 45 / 4 or 59 / 4 rounded up, are answered, and the rest is rejected.
 #[test]
 fn two_of_three_zones_carry_what_they_are_sized_for() {
-    for (rate, expected) in [(38, 38.0), (45, 40.0), (59, 40.0)] {
+    for (rate, expected) in [(38, 38.0), (45, 45.0 * 10.0 / 12.0), (59, 59.0 * 10.0 / 15.0)] {
         let measured = goodput(&system(rate, &lost("b", "")));
         println!("{rate}/s with a zone lost: {measured:.2}, expected {expected}");
-        assert!((measured - expected).abs() <= 0.02 * expected, "{rate}: {measured}");
+        assert!((measured - expected).abs() <= 0.01 * expected, "{rate}: {measured}");
         assert!((goodput(&system(rate, "")) - f64::from(rate)).abs() <= 0.02 * f64::from(rate));
         // It is back at 60 s.
         let back = goodput(&system(rate, &lost("b", "repair = \"40s\"")));
