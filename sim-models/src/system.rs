@@ -4,7 +4,7 @@ mod build;
 pub mod config;
 mod output;
 pub mod recorder;
-pub mod zones;
+mod zones;
 
 use sim_core::distribution::Dist;
 use sim_core::engine::World;

@@ -159,7 +159,7 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some() || config.autoscaler.is_some(),
-            Self::ModelServer(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.is_pool(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
@@ -193,6 +193,7 @@ impl ComponentConfig {
         match self {
             Self::Llm(config) => config.autoscaler.is_some(),
             Self::Service(config) => config.autoscaler.is_some(),
+            Self::ModelServer(config) => config.autoscaler.is_some(),
             _ => false,
         }
     }
