@@ -459,7 +459,7 @@ impl LlmConfig {
             None => u64::from(present) * self.gpus_of_replica(),
         };
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
-        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope) {
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, "", scope) {
             front.set_bill(line, self.gpus_of_replica());
         }
         let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
@@ -495,8 +495,14 @@ impl LlmConfig {
         u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel)
     }
 
-    /// GPUs of its own: their line on the bill. A device puts itself there.
-    pub(super) fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Option<usize> {
+    /// GPUs of its own: their line on the bill, with what they are for. A device puts itself there.
+    pub(super) fn put_on_the_bill(
+        &self,
+        gpu: &Gpu,
+        gpus: u64,
+        role: &str,
+        scope: &mut Scope,
+    ) -> Option<usize> {
         if self.device.is_some() {
             return None;
         }
@@ -506,7 +512,7 @@ impl LlmConfig {
         };
         let (cost, me) = scope.cost();
         let kind = if gpu.is_host() { "host" } else { "gpu" };
-        Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
+        Some(cost.add(me, format!("{kind} {}{role}", gpu.id), Price::PerHour(price), source, gpus))
     }
 }
 

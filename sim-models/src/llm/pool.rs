@@ -555,7 +555,7 @@ impl Component for Pool {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let (report, _) = self.measured(now);
+        let (report, engines) = self.measured(now);
         let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
@@ -572,7 +572,7 @@ impl Component for Pool {
             }
             measures.extend(of_features(config, &all));
             let connector = self.connector.iter();
-            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, now)));
+            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, &engines, now)));
         }
         measures
     }
