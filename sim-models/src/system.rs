@@ -4,7 +4,7 @@ mod build;
 pub mod config;
 mod output;
 pub mod recorder;
-mod zones;
+pub(crate) mod zones;
 
 use sim_core::distribution::Dist;
 use sim_core::engine::World;
