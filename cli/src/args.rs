@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::results::{Format, check_writable};
-use scenarios::run::RunOptions;
+use scenarios::run::{RunOptions, Until};
 use scenarios::stress::Grow;
 use scenarios::units::{Time, UnitError};
 use scenarios::{Loaded, ScenarioError};
@@ -85,6 +85,9 @@ pub struct RunArgs {
     pub luck: Luck,
     #[command(flatten)]
     pub output: Delivery,
+    /// Add replications until an interval is that narrow, such as "latency_p99 within 5%"
+    #[arg(long, value_name = "CONDITION")]
+    pub until: Option<Until>,
     /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
     #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub shuffle_ties: Option<u64>,

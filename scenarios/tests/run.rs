@@ -436,3 +436,21 @@ fn an_llm_pool_short_of_memory_says_so() {
         result.findings
     );
 }
+
+#[test]
+fn replications_are_added_until_the_interval_is_narrow() {
+    let scenario = station("duration = \"20s\", warmup = \"0s\", replications = 2", &poisson(50), "");
+    let until = |text: &str| RunOptions { until: Some(text.parse().unwrap()), ..RunOptions::default() };
+    let result = run_with(&scenario, &until("latency_mean within 5%")).unwrap();
+    let average = result.summary_averages()[0].figures["latency_mean_s"];
+    let width = average.half_width.unwrap() / average.mean;
+    println!("{} replications: {width}", result.replications.len());
+    assert!(width <= 0.05 && result.replications.len() > 5, "{width}");
+    // The same replications as when they are asked for.
+    let count = result.replications.len();
+    let asked =
+        station(&format!("duration = \"20s\", warmup = \"0s\", replications = {count}"), &poisson(50), "");
+    assert_eq!(run(&asked).provenance.fingerprints, result.provenance.fingerprints);
+    // What is narrow already needs no more.
+    assert_eq!(run_with(&scenario, &until("throughput_per_s within 99%")).unwrap().replications.len(), 2);
+}

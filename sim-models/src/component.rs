@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sim_core::event::Event;
 use sim_core::time::SimTime;
 
@@ -77,6 +79,32 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// How many replicas it is about; none for all that there are, always.
+    pub(crate) fn replicas(&self) -> Option<u32> {
+        match *self {
+            Self::Crash { replicas }
+            | Self::Repair { replicas }
+            | Self::Hang { replicas }
+            | Self::Restart { replicas }
+            | Self::Drain { replicas }
+            | Self::Undrain { replicas }
+            | Self::Interrupt { replicas } => Some(replicas),
+            Self::Slow { .. } => None,
+        }
+    }
+}
+
+/// The part of a pool that computes prompts, or the one that generates: the `role` label of llm-d's workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Prefill workers.
+    Prefill,
+    /// Decode workers.
+    Decode,
+}
+
 /// Background work that is not simulated call by call, such as a pipeline's writes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
@@ -120,6 +148,10 @@ pub trait Component: fmt::Debug + Send {
     fn on_timer(&mut self, _timer: Timer, _ctx: &mut Ctx) {}
     /// Something in me breaks or is mended.
     fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
+    /// The same, for some of the replicas of a pool. Only pools that have both roles are told of any.
+    fn on_fault_of(&mut self, _role: Role, fault: &Fault, ctx: &mut Ctx) {
+        self.on_fault(fault, ctx);
+    }
     /// Background work on me changes to this.
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
     /// My work on a shared GPU goes on at another rate from now on ([`Ctx::device_rate`]): I re-anchor it.

@@ -15,7 +15,7 @@ pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
 
 use crate::call::{CallId, Reply};
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals, Timer};
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Role, Signals, Timer};
 use crate::context::{Core, Ctx};
 
 /// Traffic sources, components, links and meters as one world of the engine.
@@ -31,6 +31,8 @@ pub struct System {
 enum Trouble {
     /// It is for the component to suffer.
     Within(Fault),
+    /// The same, for the replicas of a pool that have a role.
+    WithinRole(Role, Fault),
     /// This share of the component's answers fail from now on.
     Errors(f64),
 }
@@ -202,6 +204,9 @@ impl World for System {
                 match trouble {
                     Trouble::Within(fault) => {
                         self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
+                    }
+                    Trouble::WithinRole(role, fault) => {
+                        self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
                     }
                     Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
                 }

@@ -24,6 +24,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "ranking-server",
         "paged-attention",
         "precision",
+        "disaggregated",
         "nightly-batch",
         "spot-training",
         "cold-start",

@@ -12,6 +12,7 @@ use sim_core::time::SimTime;
 
 pub use self::policies::{BatchingMode, KvAllocationMode};
 use super::adapters::LoraConfig;
+use super::disaggregated::{DisaggregatedConfig, KvOffloadConfig};
 use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
@@ -144,6 +145,13 @@ pub struct LlmConfig {
     /// LoRA adapters. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Prefill on workers of its own, from which the KV comes over the network; the replicas then decode. Default: the
+    /// replicas do both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disaggregated: Option<Box<DisaggregatedConfig>>,
+    /// KV blocks in the host's memory. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_offload: Option<KvOffloadConfig>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -257,6 +265,8 @@ impl LlmConfig {
             reservation: None,
             speculative: None,
             lora: None,
+            disaggregated: None,
+            kv_offload: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
@@ -312,7 +322,7 @@ impl LlmConfig {
         }
     }
 
-    fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
+    pub(super) fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
         let precision = self.precision.or(model.precision).ok_or_else(|| {
             let names = Precision::ALL.map(|precision| precision.to_string()).join(", ");
             let message = format!("the quantization_config of {} is of no known number format", model.id);
@@ -341,7 +351,7 @@ impl LlmConfig {
         self.memory_on(self.gpu()?)
     }
 
-    fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
+    pub(super) fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.memory_with(gpu, &model, &settings, &self.beside(&model, &settings)?)
@@ -355,7 +365,7 @@ impl LlmConfig {
         self.step_function_on(self.gpu()?, false)
     }
 
-    fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
+    pub(super) fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
         let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
@@ -379,7 +389,11 @@ impl LlmConfig {
         self.engine_config_with(&self.memory()?, self.gpu()?)
     }
 
-    fn engine_config_with(&self, memory: &MemoryPlan, gpu: &Gpu) -> Result<EngineConfig, ConfigError> {
+    pub(super) fn engine_config_with(
+        &self,
+        memory: &MemoryPlan,
+        gpu: &Gpu,
+    ) -> Result<EngineConfig, ConfigError> {
         let model = self.model()?;
         let beside = self.beside(&model, &self.memory_settings(&model)?)?;
         let context = model.max_context;
@@ -400,6 +414,7 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            num_cpu_blocks: self.num_cpu_blocks(memory)?,
             pipeline_parallel_size: self.pipeline_parallel,
             speculative: self.speculative.as_ref().map(SpeculativeConfig::speculation),
             lora: self.lora.as_ref().map(|lora| lora.lora(beside.adapter_bytes, gpu)),
@@ -455,15 +470,27 @@ impl LlmConfig {
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
-        let gpus = match self.device {
+        let mut gpus = match self.device {
             Some(_) => 1,
             None => u64::from(present) * self.gpus_of_replica(),
         };
-        let capacity = u64::from(present) * u64::from(self.max_num_seqs);
-        scope.meter().capacity.set(SimTime::ZERO, capacity);
+        let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
         if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope)? {
             front.set_bill(line, self.gpus_of_replica());
         }
+        let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
+        let prefill = match self.prefill_workers()? {
+            None => None,
+            Some(workers) => {
+                let within = |error: ConfigError| error.within("prefill").within("disaggregated");
+                let (setup, ways) = workers.build_prefill(self, scope).map_err(within)?;
+                gpus += setup.gpus * u64::from(setup.replicas);
+                capacity += u64::from(setup.replicas) * u64::from(workers.max_num_seqs);
+                hosts.extend(ways);
+                Some(setup)
+            }
+        };
+        scope.meter().capacity.set(SimTime::ZERO, capacity);
         Ok(Box::new(Pool::new(Setup {
             engine,
             step,
@@ -476,15 +503,22 @@ impl LlmConfig {
             power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
             clients: place.clients,
             adapters,
+            prefill,
+            hosts,
         })))
     }
 
-    fn gpus_of_replica(&self) -> u64 {
+    pub(super) fn gpus_of_replica(&self) -> u64 {
         u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel)
     }
 
     /// GPUs of its own: their line on the bill. A device puts itself there.
-    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Result<Option<usize>, ConfigError> {
+    pub(super) fn put_on_the_bill(
+        &self,
+        gpu: &Gpu,
+        gpus: u64,
+        scope: &mut Scope,
+    ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
             return Ok(None);
         }
@@ -499,7 +533,11 @@ impl LlmConfig {
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
-fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
+pub(super) fn check_longest_step(
+    config: &EngineConfig,
+    step: &StepFunction,
+    figures: &str,
+) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
     // What is computed is in the cache from then on, and no token sees more than a sequence's.
     let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
@@ -551,10 +589,10 @@ pub(super) fn refused(error: HardwareError) -> ConfigError {
     }
 }
 
-fn engine_refused(error: engine::ConfigError) -> ConfigError {
+pub(super) fn engine_refused(error: engine::ConfigError) -> ConfigError {
     use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether, PreferredTooLarge,
-        ReservationTooLarge, TooFewBlocks, Zero,
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether,
+        OffloadWithoutCaching, PreferredTooLarge, ReservationTooLarge, TooFewBlocks, Zero,
     };
     let key = match error {
         PreferredTooLarge { .. } => {
@@ -564,6 +602,7 @@ fn engine_refused(error: engine::ConfigError) -> ConfigError {
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+        OffloadWithoutCaching { .. } => "kv_offload",
         HostBelowGpu { .. } => "lora",
         NotTogether { other, .. } => match other {
             "speculative decoding" => "speculative",

@@ -10,7 +10,7 @@ use sim_core::random::KeyedStream;
 use super::build::Scope;
 use crate::admission::{AdmissionConfig, Behind, Door};
 use crate::cascade::CascadeConfig;
-use crate::component::Component;
+use crate::component::{Component, Role};
 use crate::context::Labels;
 use crate::cost::StorageConfig;
 use crate::device::DeviceConfig;
@@ -199,11 +199,16 @@ impl ComponentConfig {
     }
 
     /// What is lost of it when a GPU is; none where it has no GPUs of its own.
-    pub(super) fn blast_group(&self) -> Option<BlastGroup> {
+    pub(super) fn blast_group(&self, role: Option<Role>) -> Option<BlastGroup> {
         match self {
-            Self::Llm(config) => config.blast_group(),
+            Self::Llm(config) => config.blast_group(role),
             _ => None,
         }
+    }
+
+    /// Whether its replicas have roles.
+    pub(super) fn is_disaggregated(&self) -> bool {
+        matches!(self, Self::Llm(config) if config.disaggregated.is_some())
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -302,6 +307,10 @@ pub struct FaultConfig {
     /// engines that share out experts are lost together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<u32>,
+    /// Whose replicas, of an `llm` that is `disaggregated`: `prefill` or `decode`. Default: all, or with `replicas` those
+    /// of the decode workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,

@@ -1,4 +1,5 @@
 mod config;
+mod disaggregated;
 mod features;
 mod random;
 mod sharing;

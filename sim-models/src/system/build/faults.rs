@@ -16,8 +16,9 @@ pub(super) fn faults(
     components: &IndexMap<String, ComponentConfig>,
 ) -> Result<Vec<(SimTime, ComponentId, Trouble)>, ConfigError> {
     let mut list = Vec::new();
-    let within = |breaks, mends| (Trouble::Within(breaks), Trouble::Within(mends));
     for (index, fault) in config.iter().enumerate() {
+        let trouble = |what| fault.role.map_or(Trouble::Within(what), |role| Trouble::WithinRole(role, what));
+        let within = |breaks, mends| (trouble(breaks), trouble(mends));
         let index = index.to_string();
         let wrong = |key: &str, message: String| ConfigError::new(["fault", &index, key], message);
         let first_component = ids.len() - components.len();
@@ -31,6 +32,13 @@ pub(super) fn faults(
         let replicas = count(fault, component).map_err(|error| error.within(&index).within("fault"))?;
         if fault.share.is_some() && fault.kind != FaultKind::ErrorRate {
             return Err(wrong("share", "only an `error_rate` fault has a `share`".into()));
+        }
+        if fault.role.is_some() && !component.is_disaggregated() {
+            let message = format!("the replicas of `{}` have no roles", fault.target);
+            return Err(wrong("role", message).help("expected an `llm` that is `disaggregated` as target"));
+        }
+        if fault.role.is_some() && matches!(fault.kind, FaultKind::Slow | FaultKind::ErrorRate) {
+            return Err(wrong("role", "only a `crash`, a `hang` and a `drain` have a `role`".into()));
         }
         let (breaks, mends) = match (fault.kind, fault.replicas, fault.factor) {
             (FaultKind::Hang | FaultKind::Drain, ..) if !component.is_pool() => {
@@ -102,7 +110,7 @@ pub(super) fn faults(
 /// How many servers or replicas a fault concerns. Replicas that cannot do without one another break together.
 fn count(fault: &FaultConfig, component: &ComponentConfig) -> Result<u32, ConfigError> {
     let wrong = |message: &str, help: &str| Err(ConfigError::new(["gpus"], message).help(help));
-    let group = component.blast_group();
+    let group = component.blast_group(fault.role);
     match (fault.kind, fault.gpus, fault.replicas) {
         (_, None, None) => Ok(u32::MAX),
         (_, Some(_), Some(_)) => wrong("both `gpus` and `replicas` are given", "keep one of the two"),
