@@ -32,7 +32,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, fault, variant";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, fault, variant";
     assert_error(
         "[run]",
         "[runs]",
