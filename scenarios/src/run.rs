@@ -162,7 +162,7 @@ pub fn run_scenario(
     options: &RunOptions,
     progress: &RunProgress,
 ) -> Result<RunResult, ConfigError> {
-    let Some(threads) = options.threads else {
+    let Some(threads) = options.threads.filter(|threads| *threads != 1) else {
         return run_here(scenario, hash, base_dir, options, progress);
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
@@ -203,6 +203,7 @@ fn run_here(
         let outputs: Vec<Option<RunOutput>> = match to - from {
             // Starts no threads.
             1 => vec![one(from)?],
+            _ if options.threads == Some(1) => (from..to).map(one).collect::<Result<_, ConfigError>>()?,
             // Indexed, so that the order of results is that of the numbers whoever finishes first.
             _ => (from..to).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
         };

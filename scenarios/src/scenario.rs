@@ -15,6 +15,8 @@ use sim_models::system::config::{ComponentConfig, FaultConfig};
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
 
+use crate::sweep::SweepConfig;
+
 /// A scenario: a system, the load on it, how it is run and what is expected of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +57,9 @@ pub struct Scenario {
     /// The same system with a few values changed, to compare it with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variant: Vec<VariantConfig>,
+    /// What `tenfold sweep` varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepConfig>,
 }
 
 /// The same system with a few values changed.

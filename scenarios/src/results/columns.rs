@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use polars::prelude::DataType;
 
+pub use crate::sweep::SWEEP;
+
 /// Version of the columns, in the provenance of every result.
 pub const VERSION: u32 = 1;
 
@@ -66,7 +68,12 @@ pub struct Frame {
     pub columns: &'static [Column],
 }
 
-const fn column(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Column {
+pub(crate) const fn column(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Column {
     Column { name, kind, unit, meaning }
 }
 
@@ -409,8 +416,8 @@ pub const DIFFERENCES: Frame = Frame {
 };
 
 /// All frames, in the order they are written; the last are those of experiments.
-pub const FRAMES: [Frame; 9] =
-    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES];
+pub const FRAMES: [Frame; 10] =
+    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES, SWEEP];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {
