@@ -13,17 +13,20 @@ use crate::system::config::{ComponentConfig, FaultConfig, FaultKind, SystemConfi
 use crate::system::zones::Zones;
 use crate::system::{Step, Then, Trouble};
 
+/// The first steps: when, and which.
+pub(super) type Starts = Vec<(SimTime, u32)>;
+
 /// All faults and their ends as they are given, and when the first of them happen.
 pub(super) fn faults(
     config: &SystemConfig,
     calls: &Calls,
     zones: &Zones,
     streams: Streams,
-) -> Result<(Vec<Step>, Vec<(SimTime, u32)>), ConfigError> {
+) -> Result<(Vec<Step>, Starts), ConfigError> {
     let (mut steps, mut first) = (Vec::new(), Vec::new());
     let mut namesakes = BTreeMap::new();
     for (index, fault) in config.faults.iter().enumerate() {
-        let within = |error: ConfigError| error.within(&index.to_string()).within("fault");
+        let within = |error: ConfigError| error.within(index.to_string()).within("fault");
         let (target, breaks, mends) = troubles(fault, config, calls, zones).map_err(within)?;
         // By what it is, not by its place in the list: a fault more or less does not move the others.
         let namesake = namesakes.entry((fault.target.as_str(), name(fault.kind))).or_insert(0u32);
