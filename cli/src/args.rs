@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::results::{Format, check_writable};
-use scenarios::run::RunOptions;
+use scenarios::run::{RunOptions, Until};
 use scenarios::stress::Grow;
+use scenarios::sweep::{Design, Shard};
 use scenarios::units::{Time, UnitError};
 use scenarios::{Loaded, ScenarioError};
 
@@ -31,6 +32,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// The 10x stress test: what passes at 1x, 3x, 5x and 10x the load, what breaks first, and what helps
     Stress(StressArgs),
+    /// Run a scenario at many points of a space, into one file with a row a point
+    Sweep(SweepArgs),
+    /// Join the shards of a sweep into one file
+    Merge(MergeArgs),
     /// Read a scenario and its traces and build its system, but run nothing
     Check(CheckArgs),
     /// Write a new scenario from one of the library
@@ -85,6 +90,9 @@ pub struct RunArgs {
     pub luck: Luck,
     #[command(flatten)]
     pub output: Delivery,
+    /// Add replications until an interval is that narrow, such as "latency_p99 within 5%"
+    #[arg(long, value_name = "CONDITION")]
+    pub until: Option<Until>,
     /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
     #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub shuffle_ties: Option<u64>,
@@ -140,6 +148,57 @@ pub struct StressArgs {
     /// No progress on stderr
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Vary a value (may be given again): a list a.b=1,2,4, steps a.b=8..64/8, a number of them "a.b=1..100 log 7",
+    /// or a range to draw from, a.b=1..64 or "a.b=10ms..1000ms log"; scale is the load, variant the variant
+    /// [default: those of [sweep] in the scenario]
+    #[arg(long, value_name = "PATH=VALUES")]
+    pub axis: Vec<String>,
+    /// How points are chosen: grid, random or lhs (Latin hypercube) [default: grid, or lhs with --samples]
+    #[arg(long, value_name = "DESIGN", value_parser = parse_design)]
+    pub design: Option<Design>,
+    /// How many points are drawn
+    #[arg(long, value_name = "N")]
+    pub samples: Option<u64>,
+    /// Seed of all randomness, the same at all points; points are drawn by it, too
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many runs with different luck at each point
+    #[arg(long, value_name = "N")]
+    pub replications: Option<u32>,
+    /// Points that run at a time, each on one thread [default: one per core]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Run only every N-th point, from the I-th on: I/N, such as 2/4
+    #[arg(long, value_name = "I/N", default_value = "1/1", hide_default_value = true)]
+    pub shard: Shard,
+    /// Take up a sweep that was stopped or killed
+    #[arg(long)]
+    pub resume: bool,
+    /// Directory of the results [default: FILE.sweep]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Format of the file of results: parquet, csv, arrow or json
+    #[arg(long, value_name = "FORMAT", default_value = "parquet")]
+    pub format: Format,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Directories of all shards
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// File to write; its ending says its format: parquet, csv, arrow or json
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Randomness and threads of experiments.
@@ -347,6 +406,11 @@ fn parse_duration(text: &str) -> Result<Time, String> {
 fn parse_grow(text: &str) -> Result<Grow, String> {
     let known = Grow::ALL.iter().find(|(name, _)| *name == text);
     known.map(|(_, grow)| *grow).ok_or_else(|| "expected usage, data or complexity".to_owned())
+}
+
+fn parse_design(text: &str) -> Result<Design, String> {
+    let known = Design::ALL.iter().find(|(name, _)| *name == text);
+    known.map(|(_, design)| *design).ok_or_else(|| "expected grid, random or lhs".to_owned())
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {

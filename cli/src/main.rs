@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod run;
 mod stress;
+mod sweep;
 mod tables;
 mod validate;
 
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Stress(args) => stress::stress(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
+        Command::Merge(args) => sweep::merge(&args),
         Command::Check(args) => run::check(&args),
         Command::New(args) => new::new(&args),
         Command::Schema => {

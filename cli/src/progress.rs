@@ -18,11 +18,19 @@ const STEPS: u64 = 1_000;
 /// Cancels the run at the first Ctrl-C and the program at the second.
 pub fn cancel_on_interrupt(progress: &Arc<RunProgress>) -> Result<(), Failure> {
     let progress = Arc::clone(progress);
+    on_interrupt(move || {
+        let again = progress.is_cancelled();
+        progress.cancel();
+        again
+    })
+}
+
+/// Calls `stop` at Ctrl-C, and ends the program when it says that it has been called before.
+pub fn on_interrupt(stop: impl Fn() -> bool + Send + 'static) -> Result<(), Failure> {
     let handler = move || {
-        if progress.is_cancelled() {
+        if stop() {
             std::process::exit(130);
         }
-        progress.cancel();
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::text(format!("cannot catch Ctrl-C: {error}")))
 }

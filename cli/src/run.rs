@@ -22,6 +22,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let options = RunOptions {
         threads: args.luck.threads.map(usize::from),
         shuffle_ties: args.shuffle_ties,
+        until: args.until,
         ..args.input.options()
     };
     scenarios::check(&loaded, &options)?;

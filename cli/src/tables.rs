@@ -304,14 +304,16 @@ fn pools(components: &[AverageRow]) -> Table {
 }
 
 fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
-    let mut table = table(2, &["component", "resource", "units", "each", "per hour", "per month"]);
+    let mut table = table(3, &["component", "resource", "paid", "units", "each", "per hour", "per month"]);
     for line in result.cost_averages() {
         let figure = |column: &str, show: fn(f64) -> String| optional(line.mean(column), show);
+        let paid = line.texts.get("price_model").map_or("", String::as_str);
         table.add_row([
             line.keys[0].clone(),
             line.keys[1].clone(),
+            paid.to_owned(),
             figure("units", rate),
-            optional(line.mean("unit_usd_per_hour"), unit_price),
+            figure("unit_usd_per_hour", if paid == "use" { usage_price } else { hourly_price }),
             figure("usd_per_hour", usd),
             figure("usd_per_month", usd),
         ]);
@@ -320,21 +322,30 @@ fn costs(result: &RunResult, summary: &[AverageRow]) -> Table {
     let total = |column: &str| optional(all.and_then(|row| row.mean(column)), usd);
     let empty = String::new;
     let (hour, month) = (total("cost_usd_per_hour"), total("cost_usd_per_month"));
-    table.add_row(["total".to_owned(), empty(), empty(), empty(), hour, month]);
+    let row = |name: &str, hour: String, month: String| {
+        [name.to_owned(), empty(), empty(), empty(), empty(), hour, month]
+    };
+    table.add_row(row("total", hour, month));
     for (name, column) in [
+        ("revenue", "revenue_usd_per_hour"),
+        ("margin", "margin_usd_per_hour"),
         ("per 1,000 good requests", "cost_usd_per_1k_good"),
         ("per 1M output tokens", "cost_usd_per_1m_tokens"),
     ] {
         if all.is_some_and(|row| row.mean(column).is_some()) {
-            table.add_row([name.to_owned(), empty(), empty(), empty(), total(column), empty()]);
+            table.add_row(row(name, total(column), empty()));
         }
     }
     table
 }
 
-/// Of what is paid by use, a unit is too cheap to be shown.
-fn unit_price(price: f64) -> String {
-    if price > 0.0 && price < 1e-3 { format!("{}/M", usd(1e6 * price)) } else { format!("{}/h", usd(price)) }
+fn hourly_price(price: f64) -> String {
+    format!("{}/h", usd(price))
+}
+
+/// Of what is paid by use, a unit may be too cheap to be shown.
+fn usage_price(price: f64) -> String {
+    if price > 0.0 && price < 1e-3 { format!("{}/M", usd(1e6 * price)) } else { usd(price) }
 }
 
 fn slo(result: &RunResult) -> Table {

@@ -11,6 +11,7 @@ mod explain;
 mod library;
 mod overrides;
 mod source;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -18,13 +19,14 @@ mod variants;
 
 use std::path::{Path, PathBuf};
 
-use sim_core::random::stable_hash;
 use sim_models::error::ConfigError;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
+pub(crate) use overrides::split_override;
+pub(crate) use template::{Template, shown};
 pub use variants::BASE;
 
 use crate::scenario::Scenario;
@@ -66,16 +68,22 @@ pub fn parse(text: &str, name: &str, base_dir: &Path, sets: &[String]) -> Result
 
 /// Reads the scenario, or its variant of that number. What the overrides say holds in all of them.
 fn read(source: &Source, variant: Option<usize>) -> Result<(Scenario, Places), Fault> {
+    let root = parse_tree(source, variant)?;
+    tree::check_numbers(&root)?;
+    let scenario = decode::decode(&root, source)?;
+    variants::check(&root, source, &scenario)?;
+    Ok((scenario, Places::new(None, &root, source)))
+}
+
+/// The values of the scenario, or of its variant of that number, with the overrides.
+fn parse_tree(source: &Source, variant: Option<usize>) -> Result<Node<'_>, Fault> {
     let table = DeTable::parse(&source.text).map_err(|error| syntax_fault(&error, &source.text))?;
     let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
     if let Some(index) = variant {
         variants::apply(&mut root, index)?;
     }
     overrides::apply(&mut root, source)?;
-    tree::check_numbers(&root)?;
-    let scenario = decode::decode(&root, source)?;
-    variants::check(&root, source, &scenario)?;
-    Ok((scenario, Places::new(None, &root, source)))
+    Ok(root)
 }
 
 /// What is not TOML, and what is most often forgotten.
@@ -104,11 +112,10 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// Hash of the canonical form without its variants, the same on every platform. How the file is written
+    /// Hash of the canonical form without its variants and sweep, the same on every platform. How the file is written
     /// does not matter, but for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {
-        let alone = Scenario { variant: Vec::new(), ..self.scenario.clone() };
-        stable_hash(alone.to_toml().as_bytes())
+        self.scenario.hash()
     }
 
     /// One of the scenario's variants, with the same overrides on top; [`BASE`] is the scenario as it is

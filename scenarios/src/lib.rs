@@ -33,6 +33,7 @@ pub mod results;
 pub mod run;
 pub mod scenario;
 pub mod stress;
+pub mod sweep;
 
 pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};

@@ -3,6 +3,7 @@
 mod guards;
 mod prepare;
 mod progress;
+mod until;
 mod warmup;
 
 use std::fmt;
@@ -19,8 +20,9 @@ use crate::language::{Loaded, ScenarioError};
 use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
 pub(crate) use prepare::{ALL, is_stationary};
-use prepare::{Prepared, prepare};
+use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
+pub use until::{Until, UntilError};
 
 /// How a run differs from what the scenario says.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,11 +42,21 @@ pub struct RunOptions {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself: 64 bytes each.
     pub journal: bool,
+    /// Adds replications to the scenario's until an interval is that narrow, up to 1,000.
+    pub until: Option<Until>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { threads: None, scale: 1.0, trace: None, duration: None, shuffle_ties: None, journal: false }
+        Self {
+            threads: None,
+            scale: 1.0,
+            trace: None,
+            duration: None,
+            shuffle_ties: None,
+            journal: false,
+            until: None,
+        }
     }
 }
 
@@ -150,7 +162,7 @@ pub fn run_scenario(
     options: &RunOptions,
     progress: &RunProgress,
 ) -> Result<RunResult, ConfigError> {
-    let Some(threads) = options.threads else {
+    let Some(threads) = options.threads.filter(|threads| *threads != 1) else {
         return run_here(scenario, hash, base_dir, options, progress);
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
@@ -187,20 +199,40 @@ fn run_here(
         }
         Ok(output)
     };
-    let outputs: Vec<Option<RunOutput>> = match prepared.replications {
-        // Starts no threads.
-        1 => vec![one(0)?],
-        // Indexed, so that the order of results is that of the numbers whoever finishes first.
-        many => (0..many).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
+    let batch = |from: u64, to: u64| -> Result<Vec<(u64, RunOutput)>, ConfigError> {
+        let outputs: Vec<Option<RunOutput>> = match to - from {
+            // Starts no threads.
+            1 => vec![one(from)?],
+            _ if options.threads == Some(1) => (from..to).map(one).collect::<Result<_, ConfigError>>()?,
+            // Indexed, so that the order of results is that of the numbers whoever finishes first.
+            _ => (from..to).into_par_iter().map(one).collect::<Result<_, ConfigError>>()?,
+        };
+        Ok((from..to).zip(outputs).filter_map(|(number, output)| Some((number, output?))).collect())
     };
-
-    let finished = outputs.into_iter().zip(0..).filter_map(|(output, number)| Some((number, output?)));
-    let (replications, outputs): (Vec<u64>, Vec<RunOutput>) = finished.unzip();
-    let finished = outputs.len() as u64;
-    let interrupted = (finished < prepared.replications)
-        .then_some(Interrupted { finished, planned: prepared.replications });
-    let Prepared { scenario, plan, .. } = prepared;
-    Ok(RunResult::new(scenario, hash, plan, replications, outputs, interrupted, notes))
+    let mut planned = prepared.replications;
+    let mut finished = batch(0, planned)?;
+    loop {
+        let (replications, outputs): (Vec<u64>, Vec<RunOutput>) = finished.into_iter().unzip();
+        let done = outputs.len() as u64;
+        let interrupted = (done < planned).then_some(Interrupted { finished: done, planned });
+        let (scenario, plan) = (prepared.scenario.clone(), prepared.plan.clone());
+        let result = RunResult::new(scenario, hash, plan, replications, outputs, interrupted, notes.clone());
+        let Some(until) = options.until.filter(|until| interrupted.is_none() && !until.is_met(&result))
+        else {
+            return Ok(result);
+        };
+        let more = Until::next(planned).min(u64::from(MAX_REPLICATIONS).saturating_sub(planned));
+        if more == 0 {
+            let mut result = result;
+            result.findings.push(until.missed(&result));
+            return Ok(result);
+        }
+        let length = length(&prepared.plan).as_nanos().saturating_mul(more);
+        progress.plan(more, SimDuration::from_nanos(length));
+        finished = result.replications.into_iter().zip(result.outputs).collect();
+        finished.extend(batch(planned, planned + more)?);
+        planned += more;
+    }
 }
 
 fn length(plan: &RunPlan) -> SimDuration {

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_models::cost::StorageConfig;
 use sim_models::device::DeviceConfig;
+use sim_models::energy::EnergyConfig;
 use sim_models::link::LinkConfig;
 use sim_models::quality::QualityConfig;
 use sim_models::system::SystemConfig;
@@ -13,6 +15,8 @@ use sim_models::system::config::{ComponentConfig, FaultConfig};
 use sim_models::system::zones::Placement;
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
+
+use crate::sweep::SweepConfig;
 
 /// A scenario: a system, the load on it, how it is run and what is expected of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,12 +49,21 @@ pub struct Scenario {
     /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub placement: IndexMap<String, Placement>,
+    /// Data at rest and what they cost, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub storage: IndexMap<String, StorageConfig>,
+    /// What energy costs, and what comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyConfig>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
     /// The same system with a few values changed, to compare it with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variant: Vec<VariantConfig>,
+    /// What `tenfold sweep` varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepConfig>,
 }
 
 /// The same system with a few values changed.
@@ -80,6 +93,8 @@ impl Scenario {
             quality: self.quality.clone(),
             links: self.links.clone(),
             placement: self.placement.clone(),
+            storage: self.storage.clone(),
+            energy: self.energy,
             faults: self.fault.clone(),
         }
     }
@@ -161,7 +176,7 @@ pub struct SloConfig {
     /// Largest bill for 730 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_cost: Option<Money>,
-    /// What 1,000 good requests earn.
+    /// What 1,000 good requests earn; the bill of as many is expected to be no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revenue_per_1k: Option<Money>,
     /// Other expectations for single classes.

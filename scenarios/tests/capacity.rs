@@ -149,3 +149,33 @@ fn ten_times_breaks_without_the_patterns_and_holds_with_them() {
     println!("${before:.2} and ${after:.2} per 1,000 good answers");
     assert!(after < 0.5 * before, "{before} and {after}");
 }
+
+/// A gang on spot capacity: checkpoints at the right interval and on notice are worth a quarter of the bill, and without
+/// them a third of what is paid is lost.
+#[test]
+fn spot_training_pays_with_the_right_checkpoints() {
+    let library = scenarios::library().iter().find(|scenario| scenario.id == "spot-training").unwrap();
+    let base = scenarios::parse(library.text, "spot-training.toml", Path::new("."), &[]).unwrap();
+    let of = |variant: &str| {
+        let loaded = base.variant(variant).unwrap();
+        let result = scenarios::run(&loaded, &RunOptions::default(), &RunProgress::new()).unwrap();
+        let trained = |name: &str| {
+            let values = result.outputs.iter().map(|output| {
+                let train = output.components.iter().find(|component| component.name == "train").unwrap();
+                train.measure(name).unwrap_or_else(|| panic!("{variant} has no {name}"))
+            });
+            values.sum::<f64>() / result.outputs.len() as f64
+        };
+        let figures =
+            ["efficiency", "lost_h", "usd_per_useful_h", "finished_s", "interruptions"].map(&trained);
+        println!("{variant}: {figures:?}");
+        (figures, trained("break_even_efficiency"))
+    };
+    let [before, after, on_demand] = ["before", "after", "on-demand"].map(of);
+    // M exp(R/M) (exp((T + C)/M) - 1) for four hours of work.
+    assert!((before.0[0] - 0.69).abs() < 0.07, "{before:?}");
+    assert!(after.0[0] > 0.92 && after.0[1] == 0.0, "{after:?}");
+    assert!(after.0[2] < 0.8 * before.0[2] && before.0[2] < on_demand.0[2], "{before:?}, {on_demand:?}");
+    assert_eq!((on_demand.0[0], on_demand.0[3]), (1.0, 72.0 * 3600.0));
+    assert!((after.1 - (1.0 - 0.576)).abs() < 1e-9, "{after:?}");
+}

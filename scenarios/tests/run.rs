@@ -168,6 +168,30 @@ fn verdicts_pass_and_fail() {
     assert!(gold == 1.0 && (rest - (1.0 - 0.0067)).abs() < 0.006, "{gold} {rest}");
 }
 
+/// 50 good answers a second at a dollar an hour: 0.56 cents a thousand.
+#[test]
+fn what_good_requests_earn_stands_beside_the_bill() {
+    let earns = |revenue: &str| {
+        let slo = format!("price_per_hour = \"$1/h\"\n[slo]\nrevenue_per_1k = \"{revenue}\"");
+        let result = run(&station("duration = \"4m\", replications = 3", &poisson(50), &slo));
+        let summary = result.summary();
+        let value = |name: &str| summary.column(name).unwrap().f64().unwrap().get(0);
+        let goodput = value("goodput_per_s").unwrap();
+        let [revenue, margin, share] =
+            ["revenue_usd_per_hour", "margin_usd_per_hour", "margin_share"].map(|name| value(name).unwrap());
+        assert!((margin - (revenue - 1.0)).abs() < 1e-9 && (share - margin / revenue).abs() < 1e-9);
+        // Only the row of all has them.
+        assert_eq!(summary.column("margin_share").unwrap().null_count(), summary.height() - 3);
+        (revenue / (goodput * 3.6), result.verdicts[0].metric, result.verdicts[0].pass)
+    };
+    let (per_1k, metric, pass) = earns("$0.01");
+    assert!((per_1k - 0.01).abs() < 1e-12 && (metric, pass) == ("cost_per_1k_good", true), "{per_1k}");
+    assert!(!earns("$0.005").2);
+    let silent = run(&station("duration = \"10s\", replications = 1", &poisson(50), ""));
+    let revenue = silent.summary().column("revenue_usd_per_hour").unwrap().null_count();
+    assert_eq!(revenue, silent.summary().height());
+}
+
 #[test]
 fn nothing_expected_is_no_verdict() {
     let result = run(&station("duration = \"10s\", replications = 2", &poisson(20), ""));
@@ -411,4 +435,22 @@ fn an_llm_pool_short_of_memory_says_so() {
         "{:?}",
         result.findings
     );
+}
+
+#[test]
+fn replications_are_added_until_the_interval_is_narrow() {
+    let scenario = station("duration = \"20s\", warmup = \"0s\", replications = 2", &poisson(50), "");
+    let until = |text: &str| RunOptions { until: Some(text.parse().unwrap()), ..RunOptions::default() };
+    let result = run_with(&scenario, &until("latency_mean within 5%")).unwrap();
+    let average = result.summary_averages()[0].figures["latency_mean_s"];
+    let width = average.half_width.unwrap() / average.mean;
+    println!("{} replications: {width}", result.replications.len());
+    assert!(width <= 0.05 && result.replications.len() > 5, "{width}");
+    // The same replications as when they are asked for.
+    let count = result.replications.len();
+    let asked =
+        station(&format!("duration = \"20s\", warmup = \"0s\", replications = {count}"), &poisson(50), "");
+    assert_eq!(run(&asked).provenance.fingerprints, result.provenance.fingerprints);
+    // What is narrow already needs no more.
+    assert_eq!(run_with(&scenario, &until("throughput_per_s within 99%")).unwrap().replications.len(), 2);
 }

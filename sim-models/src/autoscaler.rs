@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::error::ConfigError;
-use crate::pool::Scaling;
+use crate::pool::{MAX_REPLICAS, Scaling};
+use crate::spot::SpotConfig;
 pub use cold_start::{ColdStart, StorageTier};
 pub(crate) use cold_start::{Stages, Taken};
 pub use hpa::{Hpa, ScalingPolicy, ScalingRules};
@@ -240,6 +241,8 @@ impl Controller {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolScaling<'a> {
     pub autoscaler: Option<&'a AutoscalerConfig>,
+    /// How replicas are interrupted, on spot capacity.
+    pub spot: Option<&'a SpotConfig>,
     pub cold_start: Option<&'a ColdStart>,
     pub quota: Option<NonZeroU32>,
     /// Replicas that the pool says it has.
@@ -254,18 +257,27 @@ pub(crate) struct PoolScaling<'a> {
 pub(crate) const QUOTA: u32 = 1000;
 
 impl PoolScaling<'_> {
-    /// What the pool's front needs, and the most replicas there can ever be; none without an autoscaler.
+    /// What the pool's front needs, and the most replicas there can ever be; none where they do not come and go.
     ///
     /// # Errors
     /// What of it cannot be; the path starts at the pool.
     pub(crate) fn build(&self) -> Result<Option<(Scaling, u32)>, ConfigError> {
-        let Some(autoscaler) = self.autoscaler else {
-            let given = [("cold_start", self.cold_start.is_some()), ("replica_quota", self.quota.is_some())];
-            return match given.into_iter().find(|(_, given)| *given) {
-                Some((key, _)) => Err(ConfigError::new([key], format!("`{key}` needs an autoscaler"))
-                    .help("expected `autoscaler` beside it, such as { kind = \"hpa\" }")),
-                None => Ok(None),
-            };
+        let always;
+        let autoscaler = match (self.autoscaler, self.spot) {
+            (Some(autoscaler), _) => autoscaler,
+            (None, Some(_)) => {
+                always = AutoscalerConfig::Schedule(Schedule::always(self.replicas));
+                &always
+            }
+            (None, None) => {
+                let given =
+                    [("cold_start", self.cold_start.is_some()), ("replica_quota", self.quota.is_some())];
+                return match given.into_iter().find(|(_, given)| *given) {
+                    Some((key, _)) => Err(ConfigError::new([key], format!("`{key}` needs an autoscaler"))
+                        .help("expected `autoscaler` beside it, such as { kind = \"hpa\" }")),
+                    None => Ok(None),
+                };
+            }
         };
         autoscaler.check().map_err(|error| error.within("autoscaler"))?;
         let quota = self.quota.map_or(QUOTA, NonZeroU32::get);
@@ -276,14 +288,19 @@ impl PoolScaling<'_> {
         }
         let cold_start = self.cold_start.cloned().unwrap_or_default();
         let stages = cold_start.stages(self.weights).map_err(|error| error.within("cold_start"))?;
+        let most = autoscaler.most().map_or(quota, |most| most.min(quota)).max(initial);
+        let spot = self.spot.map(|spot| spot.build(1).map_err(|error| error.within("spot"))).transpose()?;
+        // On spot capacity one may start while the one before it leaves.
+        let slots = if spot.is_some() { most.saturating_mul(2).min(MAX_REPLICAS).max(most) } else { most };
         let scaling = Scaling {
             controller: autoscaler.controller(self.concurrency),
             cold_start: stages,
             initial,
             most_calls: autoscaler.most_calls(self.concurrency),
+            most,
+            spot,
         };
-        let most = autoscaler.most().map_or(quota, |most| most.min(quota)).max(initial);
-        Ok(Some((scaling, most)))
+        Ok(Some((scaling, slots)))
     }
 }
 

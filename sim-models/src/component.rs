@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sim_core::event::Event;
 use sim_core::time::SimTime;
 
@@ -81,11 +83,47 @@ pub enum Fault {
     Restock,
     /// What is cached is gone.
     ColdCache,
+    /// So many replicas on spot capacity get the notice that they will be taken away.
+    Interrupt {
+        /// How many.
+        replicas: u32,
+    },
     /// Work takes `factor` times as long from now on (1 mends it).
     Slow {
         /// The factor.
         factor: f64,
     },
+}
+
+impl Fault {
+    /// How many replicas it is about; none for all that there are, always.
+    pub(crate) fn replicas(&self) -> Option<u32> {
+        match *self {
+            Self::Crash { replicas }
+            | Self::Repair { replicas }
+            | Self::Hang { replicas }
+            | Self::Restart { replicas }
+            | Self::Drain { replicas }
+            | Self::Undrain { replicas }
+            | Self::Interrupt { replicas } => Some(replicas),
+            Self::LoseZone { .. }
+            | Self::RestoreZone { .. }
+            | Self::StockOut
+            | Self::Restock
+            | Self::ColdCache
+            | Self::Slow { .. } => None,
+        }
+    }
+}
+
+/// The part of a pool that computes prompts, or the one that generates: the `role` label of llm-d's workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Prefill workers.
+    Prefill,
+    /// Decode workers.
+    Decode,
 }
 
 /// Background work that is not simulated call by call, such as a pipeline's writes.
@@ -131,6 +169,10 @@ pub trait Component: fmt::Debug + Send {
     fn on_timer(&mut self, _timer: Timer, _ctx: &mut Ctx) {}
     /// Something in me breaks or is mended.
     fn on_fault(&mut self, _fault: &Fault, _ctx: &mut Ctx) {}
+    /// The same, for some of the replicas of a pool. Only pools that have both roles are told of any.
+    fn on_fault_of(&mut self, _role: Role, fault: &Fault, ctx: &mut Ctx) {
+        self.on_fault(fault, ctx);
+    }
     /// Background work on me changes to this.
     fn on_load(&mut self, _load: Load, _ctx: &mut Ctx) {}
     /// My work on a shared GPU goes on at another rate from now on ([`Ctx::device_rate`]): I re-anchor it.

@@ -6,6 +6,7 @@ mod doors;
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use sim_core::event::{EventHandle, Phase};
 use sim_core::fingerprint::Fingerprint;
 use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
@@ -15,8 +16,9 @@ use sim_core::time::{SimDuration, SimTime};
 use crate::admission::Door;
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, Load, ModelEvent, Signals};
-use crate::cost::CostMeter;
+use crate::cost::{CostMeter, StorageConfig};
 use crate::device::{ClientId, Devices, Rate};
+use crate::energy::EnergyConfig;
 use crate::journal::RequestRecord;
 use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
@@ -55,6 +57,8 @@ pub struct Core {
     /// By component.
     pub(crate) doors: Vec<Option<Box<Door>>>,
     pub(crate) cost: CostMeter,
+    pub(crate) energy: EnergyConfig,
+    pub(crate) storage: IndexMap<String, StorageConfig>,
     pub(crate) devices: Devices,
     pub(crate) quality: Option<Quality>,
     /// By class, then tenant.

@@ -1,11 +1,26 @@
 //! The cost meter: what is paid for, how much of it, at which price.
 
+mod data;
+mod price_model;
+#[cfg(test)]
+mod tests;
+
 use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
 use crate::call::CallId;
 use crate::component::ComponentId;
 use crate::context::Ctx;
+pub use data::{EgressConfig, StorageConfig};
+pub use price_model::{Discount, PriceModel, PriceModelConfig, discounts};
+pub(crate) use price_model::{ListPrice, Rent, Tariff};
+
+/// How the bill grows with the load: beta = ln(C_k / C_1) / ln(k), for the bills at 1 and at `times` the load.
+/// 1 where the bill grows as the load does, below 1 where a request becomes cheaper. `None` for no load or no bill.
+pub fn elasticity(at_one: f64, at_times: f64, times: f64) -> Option<f64> {
+    let beta = libm::log(at_times / at_one) / libm::log(times);
+    (at_one > 0.0 && at_times > 0.0 && beta.is_finite()).then_some(beta)
+}
 
 /// How a resource is paid.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,8 +49,12 @@ pub struct CostItem {
     pub price: Price,
     /// Where the price comes from.
     pub source: String,
-    /// Units held, over time.
+    /// How it is paid.
+    pub model: PriceModel,
+    /// Units held, over time; those that a line of reserved ones pays are not among them.
     pub held: TimeWeighted,
+    /// How many those are.
+    beyond: u64,
 }
 
 impl CostItem {
@@ -107,14 +126,17 @@ impl CostMeter {
             resource: resource.into(),
             price,
             source: source.into(),
+            model: PriceModel::OnDemand,
             held,
+            beyond: 0,
         });
         self.items.len() - 1
     }
 
     /// From now on `units` of the resource with that number are held.
     pub(crate) fn hold(&mut self, item: usize, now: SimTime, units: u64) {
-        self.items[item].held.set(now, units);
+        let line = &mut self.items[item];
+        line.held.set(now, units.saturating_sub(line.beyond));
     }
 
     /// Adds something that is paid by use; gives its number for [`Ctx::spend`].

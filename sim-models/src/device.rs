@@ -33,7 +33,8 @@ use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
 use crate::component::ComponentId;
-use crate::cost::{CostMeter, Price};
+use crate::cost::{CostMeter, ListPrice, PriceModel, PriceModelConfig, Tariff};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::{self, Gpu};
 use crate::units::{HourlyPrice, Probability, Time};
@@ -76,6 +77,9 @@ pub struct DeviceConfig {
     /// MIG in proportion to their memory slices. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How a GPU is shared.
@@ -161,7 +165,7 @@ struct Device {
     rule: Rule,
     sharing: Sharing,
     gain: Rate,
-    price: (f64, String),
+    tariff: Tariff,
     clients: Vec<Client>,
     /// What each client claims, and the rate of each of its works now and before the last change.
     claims: Vec<Claim>,
@@ -182,7 +186,11 @@ impl Device {
             rule,
             sharing,
             gain: Rate::from_share(gain),
-            price: (gpu.price_per_hour, gpu.price_source.clone()),
+            tariff: Tariff {
+                model: PriceModel::OnDemand,
+                usd_per_hour: gpu.price_per_hour,
+                source: gpu.price_source.clone(),
+            },
             clients: Vec::new(),
             claims: Vec::new(),
             rates: Vec::new(),
@@ -218,6 +226,8 @@ pub struct DeviceOutput {
     pub busy: f64,
     /// Works that ran on it at a time, on average over the measured time.
     pub running_mean: f64,
+    /// Power in watts, on average.
+    pub power_mean_w: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Its components and the memory that each holds, in bytes.
@@ -320,10 +330,10 @@ impl Devices {
             let all: u32 = device.clients.iter().map(parts).sum();
             // The processes of a component are alike and joined one after the other.
             for processes in device.clients.chunk_by(|one, next| one.component == next.component) {
-                let price = device.price.0 * f64::from(parts(&processes[0])) / f64::from(all);
+                let share = f64::from(parts(&processes[0])) / f64::from(all);
                 let resource = format!("share of gpu {} ({name})", device.gpu.id);
                 let (component, count) = (processes[0].component, processes.len() as u64);
-                cost.add(component, resource, Price::PerHour(price), device.price.1.clone(), count);
+                cost.add_share(component, resource, &device.tariff, share, count);
             }
         }
         Ok(())
@@ -376,6 +386,15 @@ impl Devices {
         }
     }
 
+    /// Power of each component's own GPUs, and of the shared ones by name, in watts on average.
+    pub(crate) fn power(&self, now: SimTime) -> impl Iterator<Item = (Result<ComponentId, &str>, f64)> {
+        self.list.iter().filter_map(move |device| {
+            let watts = Power::of(device.gpu).watts(1.0, device.busy.mean(now));
+            let owner = device.clients.first()?.component;
+            Some((device.name.as_deref().map_or(Ok(owner), Err), watts))
+        })
+    }
+
     /// What is known of the shared ones at the end of a run.
     pub(crate) fn output(&self, now: SimTime) -> Vec<DeviceOutput> {
         let shared = self.list.iter().filter_map(|device| Some((device, device.name.as_ref()?)));
@@ -385,6 +404,7 @@ impl Devices {
             sharing: device.sharing,
             busy: device.busy.mean(now),
             running_mean: device.running.mean(now),
+            power_mean_w: Power::of(device.gpu).watts(1.0, device.busy.mean(now)),
             memory_bytes: device.gpu.memory_bytes,
             clients: device.clients.iter().map(|client| (client.name.clone(), client.memory_bytes)).collect(),
         });
@@ -440,8 +460,14 @@ impl DeviceConfig {
             return Err(ConfigError::new([*key], message).help("it belongs to sharing = \"time_slicing\""));
         }
         let mut device = Device::new(Some(name), gpu, self.sharing, rule, self.overlap_gain.get());
-        if let Some(price) = self.price_per_hour {
-            device.price = (price.per_hour(), "the scenario".to_owned());
+        let model = self.price_model.unwrap_or_default();
+        let within = |error: ConfigError| error.within("price_model");
+        if model.reserved.is_some() || model.reserved_discount.is_some() {
+            let error = ConfigError::new(["reserved"], "a device is one GPU");
+            return Err(within(error.help("expected model = \"reserved\" for all of it")));
+        }
+        if let Some(tariff) = model.tariff(ListPrice::of(gpu, self.price_per_hour)).map_err(within)? {
+            device.tariff = tariff;
         }
         Ok(device)
     }

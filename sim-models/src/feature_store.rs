@@ -56,7 +56,7 @@ use sim_core::distribution::{Constant, Dist};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, Rate, Time, TimeDist};
@@ -135,6 +135,9 @@ pub struct FeatureStoreConfig {
     /// Price of the whole store. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// Features that are pushed.
@@ -267,10 +270,13 @@ impl FeatureStoreConfig {
         let shards = self.shards.map_or(1, NonZeroU32::get);
         let capacity = connections.map_or(0, |connections| u64::from(connections) * u64::from(shards));
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        if let Some(price) = self.price_per_hour {
-            let (cost, me) = scope.cost();
-            cost.add(me, "feature store", Price::PerHour(price.per_hour()), "scenario", 1);
-        }
+        scope.rent(Rent {
+            resource: "feature store".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: 1,
+            each: 1,
+        })?;
         let compute = self
             .on_demand
             .as_ref()

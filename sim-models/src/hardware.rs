@@ -37,7 +37,7 @@ use thiserror::Error;
 use precision::Precision;
 
 /// Reads built-in data as the build script packed them.
-fn unpack<T: serde::de::DeserializeOwned>(packed: &[u8]) -> T {
+pub(crate) fn unpack<T: serde::de::DeserializeOwned>(packed: &[u8]) -> T {
     rmp_serde::from_slice(packed).unwrap_or_else(|error| panic!("built-in data: {error}"))
 }
 

@@ -5,6 +5,7 @@
 //!   [`semantic_cache`], [`llm`], [`model_server`], [`external_api`]: the components that serve them.
 //! - [`admission`]: which calls a component takes, turns away or gives up; [`queue`]: work in the background.
 //! - [`pipeline`], [`offline_store`]: batch jobs by schedule, and the store of history that they read.
+//! - [`training`], [`spot`]: jobs that go on from checkpoints, and capacity that may be taken away.
 //! - [`pool`]: the front of pools of replicas: balancers, health checks, ejection, panic.
 //! - [`autoscaler`]: how many replicas a pool is to have.
 //! - [`quality`]: who is right on which request, and what single models would have come to.
@@ -12,7 +13,7 @@
 //! - [`device`]: GPUs that several of them share.
 //! - [`hardware`]: GPUs and models by name, what fits into memory, how long a forward pass takes.
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
-//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`]: the plumbing a new component
+//! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`], [`energy`]: the plumbing a new component
 //!   plugs into.
 //! - [`units`]: values as scenario files write them.
 //!
@@ -41,6 +42,7 @@ pub mod component;
 pub mod context;
 pub mod cost;
 pub mod device;
+pub mod energy;
 pub mod error;
 pub mod external_api;
 pub mod feature_store;
@@ -62,7 +64,9 @@ pub mod router;
 pub mod semantic_cache;
 pub mod service;
 pub mod slab;
+pub mod spot;
 pub mod system;
 pub mod traffic;
+pub mod training;
 pub mod units;
 pub mod vector_index;

@@ -8,6 +8,7 @@
 
 mod adapters;
 mod config;
+mod disaggregated;
 pub mod engine;
 mod pool;
 pub mod replay;
@@ -19,6 +20,7 @@ mod timing;
 
 pub use adapters::{AdapterBy, LoraConfig};
 pub use config::{BatchingMode, KvAllocationMode, LlmConfig};
+pub use disaggregated::{DisaggregatedConfig, KvOffloadConfig, KvTransferConfig, PrefillConfig};
 pub use report::{LlmReport, Rejected};
 pub(crate) use sharing::BlastGroup;
 pub use speculative::{AcceptanceMode, DraftConfig, Method, SpeculativeConfig};

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::offline_store::OfflineStoreConfig;
 use crate::system::Scope;
@@ -119,6 +119,9 @@ pub struct PipelineConfig {
     /// Price of one worker; workers are paid while a run goes on. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// Tasks that take much longer than the others.
@@ -244,10 +247,13 @@ impl PipelineConfig {
             None => None,
         };
         scope.meter().capacity.set(SimTime::ZERO, u64::from(self.workers.get()));
-        let item = self.price_per_hour.map(|price| {
-            let (cost, me) = scope.cost();
-            cost.add(me, "batch worker", Price::PerHour(price.per_hour()), "scenario", 0)
-        });
+        let item = scope.rent(Rent {
+            resource: "batch worker".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: 0,
+            each: 1,
+        })?;
         Ok(Box::new(Runner::new(self, job, writes, item)))
     }
 }

@@ -27,6 +27,7 @@ mod checks;
 mod fleet;
 mod hashing;
 mod health;
+mod interruptions;
 pub(crate) mod notation;
 mod outlier;
 mod report;
@@ -73,6 +74,11 @@ mod timer {
     pub(super) const DECIDE: u16 = CHECK + 5;
     pub(super) const READY: u16 = CHECK + 6;
     pub(super) const ADMIT: u16 = CHECK + 7;
+    pub(super) const NOTICE: u16 = CHECK + 8;
+    pub(super) const RECLAIM: u16 = CHECK + 9;
+    pub(super) const CAPACITY: u16 = CHECK + 10;
+    /// Kinds of each front of a component.
+    pub(super) const COUNT: u16 = 64;
 }
 
 /// What a replica is like, whether or not anybody knows.
@@ -124,6 +130,8 @@ struct Member {
 /// The front of a pool: see the module.
 #[derive(Debug)]
 pub(crate) struct Front {
+    /// The number of its first replica, where a component has another front for those before.
+    first: u16,
     balance: Balance,
     scrape_period: sim_core::time::SimDuration,
     config: HealthConfig,
@@ -184,6 +192,7 @@ impl Front {
         };
         let fleet = scaling.map(|scaling| Box::new(Fleet::new(scaling, replicas as usize)));
         let mut front = Self {
+            first: 0,
             balance: Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)),
             scrape_period: balancer.scrape_period(),
             config: health.clone(),
@@ -206,6 +215,22 @@ impl Front {
         Ok(front)
     }
 
+    /// The second front of a component: of the replicas from number `first` on, with luck and timers of its own.
+    pub(crate) fn from(mut self, first: u16) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// What is added to the kinds of its timers.
+    fn kinds(&self) -> u16 {
+        if self.first == 0 { 0 } else { timer::COUNT }
+    }
+
+    /// Sets its draws apart from those of the first front.
+    fn salt(&self) -> u32 {
+        u32::from(self.first) << 16
+    }
+
     /// Where a pool whose replicas come and go is on the bill, and how many units of it a replica is.
     pub(crate) fn set_bill(&mut self, item: usize, units: u64) {
         if let Some(fleet) = &mut self.fleet {
@@ -217,15 +242,16 @@ impl Front {
     pub(crate) fn start(&mut self, ctx: &mut Ctx) {
         let (routing, jitter) = (ctx.keyed_stream(Purpose::Routing), ctx.keyed_stream(Purpose::Jitter));
         self.draws = Some(Draws { routing, jitter });
+        let (kinds, first) = (self.kinds(), u32::from(self.first));
         if let Some(active) = self.config.active {
-            let phase = |replica: u32| unit(&mut jitter.draws(replica.into(), 0, 0));
-            self.checks = Some(Checks::new(active, self.members.len() as u32, phase));
+            let phase = |replica: u32| unit(&mut jitter.draws((first + replica).into(), 0, 0));
+            self.checks = Some(Checks::new(active, self.members.len() as u32, kinds, phase));
         }
         if let Some(outliers) = &self.outliers {
-            ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP, 0);
+            ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP + kinds, 0);
         }
         if !self.scrape_period.is_zero() {
-            ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
+            ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE + kinds, 0);
         }
         if let Some(fleet) = &mut self.fleet {
             fleet.start(ctx);
@@ -235,17 +261,23 @@ impl Front {
 
     /// Whether a timer of the component is the front's.
     pub(crate) fn owns(&self, timer: Timer) -> bool {
-        timer.kind >= timer::CHECK
+        timer
+            .kind
+            .checked_sub(timer::CHECK)
+            .is_some_and(|kind| kind / timer::COUNT == self.kinds() / timer::COUNT)
     }
 
     /// A timer of the front has run out. `signal` reads a replica's load. Gives what the component now has to
     /// do.
     pub(crate) fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) -> Due {
         let replica = timer.data as usize;
-        match timer.kind {
+        match timer.kind - self.kinds() {
             timer::SAMPLE => self.sample(ctx, signal),
             timer::DECIDE => return self.decide(ctx),
             timer::READY => self.started(timer.data, ctx),
+            timer::NOTICE => return self.life_is_over(timer.data, ctx),
+            timer::RECLAIM => return self.reclaim(timer.data),
+            timer::CAPACITY => return self.capacity_is_back(ctx),
             timer::ADMIT => {
                 let call = CallId::from_bits(timer.data);
                 if self.fleet.as_ref().is_some_and(|fleet| fleet.is_admitted(call)) {
@@ -265,7 +297,7 @@ impl Front {
                 for (replica, last) in self.balance.signals.iter_mut().enumerate() {
                     *last = signal(replica);
                 }
-                ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE, 0);
+                ctx.schedule(self.scrape_period, Phase::Timer, timer::SCRAPE + self.kinds(), 0);
             }
         }
         Due::Nothing
@@ -296,10 +328,15 @@ impl Front {
                 member.is_leaving = true;
             }
         }
+        self.settle(ctx);
+        Due::Empty
+    }
+
+    /// After replicas have left or are to leave.
+    fn settle(&mut self, ctx: &mut Ctx) {
         self.remove_gone(ctx);
         self.choose_candidates(ctx.now());
         self.note_capacity(ctx);
-        Due::Empty
     }
 
     /// Those that are gone are absent.
@@ -379,14 +416,15 @@ impl Front {
 
     fn sweep(&mut self, ctx: &mut Ctx) {
         let now = ctx.now();
+        let (kinds, salt) = (self.kinds(), self.salt());
         let Some(outliers) = &mut self.outliers else { return };
         let jitter = self.draws.map(|draws| draws.jitter);
         let mut chances = 0;
         let ejected = outliers.sweep(now, || {
             chances += 1;
-            jitter.map_or(1.0, |jitter| unit(&mut jitter.draws(now.as_nanos(), 1, chances)))
+            jitter.map_or(1.0, |jitter| unit(&mut jitter.draws(now.as_nanos(), 1 + salt, chances)))
         });
-        ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP, 0);
+        ctx.schedule(outliers.config().interval.get(), Phase::Timer, timer::SWEEP + kinds, 0);
         for replica in ejected {
             self.wake_checks(replica, ctx);
         }
@@ -438,7 +476,7 @@ impl Front {
             ctx.reply(call, Reply::REJECTED);
             return None;
         };
-        ctx.call_mut(call).replica = Some(replica as u16);
+        ctx.call_mut(call).replica = Some(self.first + replica as u16);
         self.active[replica] += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.entered(replica, self.active[replica], &self.candidates);
@@ -472,16 +510,18 @@ impl Front {
             return Some(only as usize);
         }
         let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
-        let draws = self.draws?.routing.draws(request.key, ctx.call(call).hop, ctx.call(call).attempt);
+        let hop = ctx.call(call).hop ^ self.salt();
+        let draws = self.draws?.routing.draws(request.key, hop, ctx.call(call).attempt);
         let candidates = Candidates { list: &self.candidates, version: self.version };
-        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid.map(u32::from))?;
+        let avoid = avoid.and_then(|avoid| avoid.checked_sub(self.first)).map(u32::from);
+        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid)?;
         Some(picked as usize)
     }
 
     /// Ends a call that was routed.
     #[inline]
     pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
-        let replica = replica_of(call, ctx);
+        let replica = self.replica_of(call, ctx);
         let ok = match reply.outcome {
             Outcome::Rejected => {
                 // One that was dropped after it had waited may have come before the measured part.
@@ -498,12 +538,19 @@ impl Front {
         ctx.reply(call, reply);
     }
 
+    /// A replica has done its part of a call, which goes on elsewhere.
+    pub(crate) fn pass_on(&mut self, call: CallId, ctx: &mut Ctx) {
+        let replica = self.replica_of(call, ctx);
+        self.members[replica].answered += 1;
+        self.leave(replica, Some(true), ctx);
+    }
+
     /// Ends a call that was routed and that nobody waits for any more.
     pub(crate) fn abandon(&mut self, call: CallId, ctx: &mut Ctx) {
         // A caller whose patience ran out saw a timeout; who only changed its mind says nothing of the
         // replica.
         let timed_out = ctx.now() >= ctx.call(call).deadline;
-        self.leave(replica_of(call, ctx), timed_out.then_some(false), ctx);
+        self.leave(self.replica_of(call, ctx), timed_out.then_some(false), ctx);
         ctx.reply(call, Reply::FAILED);
     }
 
@@ -515,7 +562,7 @@ impl Front {
             ctx.reply(call, Reply::FAILED);
             return None;
         }
-        let replica = replica_of(call, ctx);
+        let replica = self.replica_of(call, ctx);
         if !self.members[replica].held.remove(&call) {
             return Some(replica);
         }
@@ -532,14 +579,21 @@ impl Front {
             fleet.exited(replica, self.active[replica], &self.candidates, ctx);
             self.remove_gone(ctx);
         }
+        let salt = self.salt();
         let (Some(outliers), Some(ok), Some(draws)) = (&mut self.outliers, ok, self.draws) else { return };
         let (now, before) = (ctx.now(), outliers.ejections);
-        if outliers
-            .ended(replica, ok, now, || unit(&mut draws.jitter.draws(now.as_nanos(), 2, before as u32)))
-        {
+        if outliers.ended(replica, ok, now, || {
+            unit(&mut draws.jitter.draws(now.as_nanos(), 2 + salt, before as u32))
+        }) {
             self.choose_candidates(now);
             self.wake_checks(replica, ctx);
         }
+    }
+
+    /// The replica that a routed call is in.
+    #[inline]
+    fn replica_of(&self, call: CallId, ctx: &Ctx) -> usize {
+        usize::from(ctx.call(call).replica.expect("a call is routed before it ends") - self.first)
     }
 
     fn hold(&mut self, replica: usize, call: CallId, ctx: &mut Ctx) {
@@ -605,6 +659,10 @@ impl Front {
                 }
                 return false;
             }
+            Fault::Interrupt { replicas } => {
+                self.interrupt_first(replicas, ctx);
+                return false;
+            }
             Fault::Slow { .. } | Fault::ColdCache => return false,
         };
         for replica in &hit {
@@ -648,6 +706,11 @@ impl Front {
     /// Replicas that work.
     pub(crate) fn up(&self) -> u64 {
         self.members.iter().filter(|member| member.condition == Condition::Up).count() as u64
+    }
+
+    /// Replicas that are paid for, on average.
+    pub(crate) fn held_mean(&self, now: SimTime) -> f64 {
+        self.fleet.as_ref().map_or(self.members.len() as f64, |fleet| fleet.held_mean(now))
     }
 
     /// Calls held by hung replicas, and those that wait for a replica. They are among those waiting in the
@@ -736,6 +799,8 @@ pub(crate) enum Due {
     Route(CallId),
     /// To forget what it knows of replicas that are [gone](Front::take_gone).
     Empty,
+    /// To lose all the work in a replica, and say so with [`Front::reclaimed`].
+    Reclaim(usize),
 }
 
 impl Member {
@@ -743,10 +808,4 @@ impl Member {
     fn is_present(&self) -> bool {
         self.condition != Condition::Absent && !self.is_leaving && !self.drained
     }
-}
-
-/// The replica that a routed call is in.
-#[inline]
-fn replica_of(call: CallId, ctx: &Ctx) -> usize {
-    usize::from(ctx.call(call).replica.expect("a call is routed before it ends"))
 }

@@ -20,6 +20,11 @@
 //! when it was born. So no number is drawn for quality, compared variants see the same questions, and a
 //! model is right on a question or not, however often it is asked.
 //!
+//! Quantized weights lose some of it, and how much is for the user to say: `accuracy_retained = { int4 = 0.97 }` is the
+//! share of the right answers of a model that are still right where a component serves it in that precision. Nothing is
+//! lost by default: published losses differ by model, method and task far more than by precision. Which answers are
+//! lost is drawn by request and model, so that a lower share loses the same ones and more.
+//!
 //! The answer of a request is that of the model whose reply was heard last; it is scored when the request
 //! ends with an answer. Beside what came of it stand the same requests with each model alone, and the best
 //! that mixing single models by chance gives at the same cost (the Zero router of RouterBench, Hu et al.
@@ -36,12 +41,15 @@ use std::path::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_core::random::{KeyedStream, Purpose, Streams, unit};
 
 use crate::call::CallId;
 use crate::component::ComponentId;
 use crate::context::Ctx;
 use crate::error::ConfigError;
+use crate::hardware::precision::Precision;
 use crate::request::Request;
+use crate::units::Probability;
 pub use baseline::{Hull, QualityOutput};
 pub use table::{JointCell, JointCsv};
 
@@ -61,6 +69,9 @@ pub struct QualityConfig {
     /// The components that answer as a model, by model. Default: the one of its name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub served_by: IndexMap<String, Vec<String>>,
+    /// Share of the right answers that are still right where a model is served in this precision. Default: all.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub accuracy_retained: IndexMap<Precision, Probability>,
 }
 
 impl QualityConfig {
@@ -77,6 +88,7 @@ impl QualityConfig {
         &self,
         components: &BTreeMap<&str, ComponentId>,
         count: usize,
+        streams: Streams,
     ) -> Result<Quality, ConfigError> {
         let accepted = || {
             let names: Vec<&str> = components.keys().copied().collect();
@@ -117,7 +129,16 @@ impl QualityConfig {
         });
         let steps: Vec<(f64, u64)> = steps.collect();
         let models = self.models.clone();
-        Ok(Quality { alone: vec![0; models.len()], oracle: 0, scored: 0, models, steps, model_of })
+        Ok(Quality {
+            alone: vec![0; models.len()],
+            oracle: 0,
+            scored: 0,
+            models,
+            steps,
+            model_of,
+            retained: vec![1.0; count],
+            luck: streams.keyed("quality", Purpose::Attributes),
+        })
     }
 }
 
@@ -141,6 +162,10 @@ pub struct Quality {
     steps: Vec<(f64, u64)>,
     /// The model of each component.
     model_of: Vec<Option<u8>>,
+    /// Share of the model's right answers that are still right, by component.
+    retained: Vec<f64>,
+    /// Which ones are.
+    luck: KeyedStream,
     /// Requests each model would have got right, and any of them; of how many.
     alone: Vec<u64>,
     oracle: u64,
@@ -163,12 +188,30 @@ impl Quality {
         self.steps[place.min(self.steps.len() - 1)].1
     }
 
-    /// Whether a model is right on a request.
+    /// This share of a component's right answers are still right, in the precision that it serves its model in.
+    pub(crate) fn retain(&mut self, component: ComponentId, share: f64) {
+        self.retained[component.index()] = share;
+    }
+
+    /// Whether a component, which serves a model, is right on a request.
+    fn is_right_by(&self, request: &Request, component: ComponentId, model: u8) -> bool {
+        let retained = self.retained[component.index()];
+        let keeps = || unit(&mut self.luck.draws(request.key, model.into(), 0)) < retained;
+        self.is_right(request, model) && (retained >= 1.0 || keeps())
+    }
+
+    /// The first component that serves a model.
+    fn server_of(&self, model: usize) -> Option<ComponentId> {
+        let place = self.model_of.iter().position(|served| *served == Some(model as u8))?;
+        Some(ComponentId(place as u16))
+    }
+
+    /// Whether a model is right on a request, in the precision of the table.
     pub fn is_right(&self, request: &Request, model: u8) -> bool {
         self.cell(request.difficulty) >> model & 1 == 1
     }
 
-    /// The share of all questions that a model is right on.
+    /// The share of all questions that a model is right on, in the precision of the table.
     pub fn accuracy(&self, model: u8) -> f64 {
         let mut start = 0.0;
         let right = self.steps.iter().map(|(end, cell)| {
@@ -189,12 +232,17 @@ impl Quality {
     /// Scores a request that ends with an answer, and the models alone on it.
     pub(crate) fn end(&mut self, request: &Request) -> Option<bool> {
         let score = self.score(request)?;
-        let cell = self.cell(request.difficulty);
         self.scored += 1;
-        self.oracle += u64::from(cell != 0);
-        for (model, right) in self.alone.iter_mut().enumerate() {
-            *right += cell >> model & 1;
+        let mut any = false;
+        for model in 0..self.models.len() {
+            let right = match self.server_of(model) {
+                Some(server) => self.is_right_by(request, server, model as u8),
+                None => self.is_right(request, model as u8),
+            };
+            self.alone[model] += u64::from(right);
+            any |= right;
         }
+        self.oracle += u64::from(any);
         Some(score)
     }
 }
@@ -213,7 +261,7 @@ impl Ctx<'_> {
     /// Whether the model that a component answers as is right on the request of a call.
     pub fn would_be_right(&self, call: CallId, component: ComponentId) -> Option<bool> {
         let quality = self.core.quality.as_ref()?;
-        Some(quality.is_right(self.request(call), quality.model_of(component)?))
+        Some(quality.is_right_by(self.request(call), component, quality.model_of(component)?))
     }
 
     /// Gives the request of a call an answer, in place of that it holds.
@@ -227,9 +275,13 @@ impl Ctx<'_> {
     /// The caller of a call hears its answer.
     pub(crate) fn hear_answer(&mut self, call: CallId) {
         let callee = self.call(call).callee;
-        let model = self.core.quality.as_ref().and_then(|quality| quality.model_of(callee));
-        if let Some(model) = model {
-            self.set_answer(call, Answer::Model(model));
-        }
+        let Some(quality) = &self.core.quality else { return };
+        let Some(model) = quality.model_of(callee) else { return };
+        let answer = if quality.retained[callee.index()] < 1.0 {
+            Answer::Settled(quality.is_right_by(self.request(call), callee, model))
+        } else {
+            Answer::Model(model)
+        };
+        self.set_answer(call, answer);
     }
 }

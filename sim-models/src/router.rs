@@ -58,7 +58,7 @@ use sim_core::time::{SimDuration, SimTime};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, ComponentId, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::measure::Measure;
 use crate::slab::{Key, Slab};
@@ -120,6 +120,9 @@ pub struct RouterConfig {
     /// Price of the router. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How a router chooses.
@@ -206,10 +209,14 @@ impl RouterConfig {
                 callees.push((id, name.to_owned()));
             }
         }
+        scope.rent(Rent {
+            resource: "router".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: 1,
+            each: 1,
+        })?;
         let (cost, me) = scope.cost();
-        if let Some(price) = self.price_per_hour {
-            cost.add(me, "router", Price::PerHour(price.per_hour()), "scenario", 1);
-        }
         let price = self.price_per_request;
         let price = price.map(|price| cost.add_usage(me, "classifications", price.dollars(), "scenario"));
         Ok(Box::new(Router {

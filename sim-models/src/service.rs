@@ -33,10 +33,11 @@ use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::measure::Measure;
 use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
 use sharing::Sharing;
@@ -70,6 +71,10 @@ pub struct ServiceConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
@@ -93,6 +98,9 @@ pub struct ServiceConfig {
     /// Price of one server. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// Who is served next. What is not preemptive finishes a call that it has begun.
@@ -141,7 +149,11 @@ impl ServiceConfig {
         let law = Arc::new(law.map_err(|error| ConfigError::new(["service_time"], error.to_string()))?);
         let is_pool = self.replicas.is_some() || self.autoscaler.is_some();
         if !is_pool {
-            let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
+            let settings = [
+                ("balancer", self.balancer.is_some()),
+                ("health", self.health.is_some()),
+                ("spot", self.spot.is_some()),
+            ];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
                     .help("expected `replicas` beside it, such as `replicas = 3`"));
@@ -150,6 +162,7 @@ impl ServiceConfig {
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: self.spot.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -184,10 +197,16 @@ impl ServiceConfig {
         };
         let capacity = u64::from(self.servers.get()) * u64::from(present);
         scope.meter().capacity.set(SimTime::ZERO, capacity);
-        if let Some(price) = self.price_per_hour {
-            let (cost, me) = scope.cost();
-            let line = cost.add(me, "server", Price::PerHour(price.per_hour()), "scenario", capacity);
-            front.set_bill(line, self.servers.get().into());
+        let each = u64::from(self.servers.get());
+        let bill = scope.rent(Rent {
+            resource: "server".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: capacity,
+            each: if is_pool { each } else { 1 },
+        })?;
+        if let Some(bill) = bill {
+            front.set_bill(bill, each);
         }
         Ok(match self.discipline {
             Discipline::ProcessorSharing => {
@@ -348,6 +367,12 @@ impl<R: Replica> Component for Service<R> {
                 Due::Nothing => {}
                 Due::Route(call) => self.hand_in(call, ctx),
                 Due::Empty => drop(self.front.take_gone()),
+                Due::Reclaim(replica) => {
+                    let lost = self.replicas[replica].lose(ctx);
+                    self.front.reclaimed(replica, lost, ctx);
+                    drop(self.front.take_gone());
+                    self.note(replica, ctx);
+                }
             }
             self.capacity = ctx.meter().capacity.level();
             return;

@@ -18,7 +18,7 @@ pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
 
 use crate::call::{CallId, Reply};
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Signals, Timer};
+use crate::component::{Component, ComponentId, Fault, ModelEvent, Role, Signals, Timer};
 use crate::context::{Core, Ctx};
 
 /// Traffic sources, components, links and meters as one world of the engine.
@@ -36,6 +36,8 @@ pub struct System {
 enum Trouble {
     /// It is for the component to suffer.
     Within(Fault),
+    /// The same, for the replicas of a pool that have a role.
+    WithinRole(Role, Fault),
     /// This share of the component's answers fail from now on.
     Errors(f64),
     /// The links to the component are cut or mended: all, or the one from this caller.
@@ -94,6 +96,9 @@ impl System {
         let (target, trouble) = (self.faults[index].target, self.faults[index].trouble);
         match trouble {
             Trouble::Within(fault) => self.suffer(target, fault, scheduler),
+            Trouble::WithinRole(role, fault) => {
+                self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
+            }
             Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
             Trouble::Cut { caller, fail_fast, mended } => self.core.cut(target, caller, |cuts| {
                 let count = if fail_fast { &mut cuts.refusing } else { &mut cuts.silent };

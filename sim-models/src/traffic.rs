@@ -16,6 +16,7 @@ use sim_core::random::Streams;
 
 use crate::component::{Component, ComponentId};
 use crate::context::Labels;
+use crate::cost::{CostMeter, EgressConfig};
 use crate::error::ConfigError;
 use crate::units::{NumberDist, Time};
 use arrivals::ArrivalsConfig;
@@ -57,6 +58,9 @@ pub struct TrafficConfig {
     /// Users or items whose features requests need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entities: Option<PopularityConfig>,
+    /// Data that leave with each answer, and what they cost. Default: not on the bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressConfig>,
 }
 
 /// How many things there are, and how popular each is.
@@ -154,8 +158,14 @@ impl TrafficConfig {
         streams: Streams,
         labels: &Labels,
         trace: Option<&Arc<Trace>>,
+        (cost, me): (&mut CostMeter, ComponentId),
     ) -> Result<Box<dyn Component>, ConfigError> {
-        Ok(Box::new(Source::new(self, name, entry, scale, streams, labels, trace)?))
+        let mut source = Source::new(self, name, entry, scale, streams, labels, trace)?;
+        if let Some(egress) = self.egress {
+            let line = cost.add_usage(me, "egress GB", egress.price_per_gb.dollars(), "scenario");
+            source.set_egress(line, egress.gb());
+        }
+        Ok(Box::new(source))
     }
 }
 

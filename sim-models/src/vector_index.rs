@@ -39,7 +39,7 @@ use sim_core::distribution::{Constant, Dist, LogNormal};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::error::ConfigError;
 use crate::system::Scope;
 use crate::units::{Bytes, HourlyPrice, Number, Time, TimeDist};
@@ -110,6 +110,9 @@ pub struct VectorIndexConfig {
     /// Price of one shard. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How an index finds the nearest vectors.
@@ -258,16 +261,13 @@ impl VectorIndexConfig {
         let law = self.law()?;
         let (shards, threads) = (self.shards.get(), self.threads.get());
         scope.meter().capacity.set(SimTime::ZERO, u64::from(threads));
-        if let Some(price) = self.price_per_hour {
-            let (cost, me) = scope.cost();
-            cost.add(
-                me,
-                "vector index shard",
-                Price::PerHour(price.per_hour()),
-                "scenario",
-                u64::from(shards),
-            );
-        }
+        scope.rent(Rent {
+            resource: "vector index shard".to_owned(),
+            list: ListPrice::given(self.price_per_hour),
+            model: self.price_model.as_ref(),
+            units: u64::from(shards),
+            each: 1,
+        })?;
         let candidate = self.merge_time.map_or(SimDuration::from_nanos(50), Time::get).as_nanos();
         let candidates = u64::from(self.top_k()) * u64::from(shards);
         let merge = SimDuration::from_nanos(candidate.saturating_mul(candidates));

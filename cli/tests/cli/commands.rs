@@ -158,3 +158,55 @@ fn a_pool_is_calibrated_to_a_summary() {
     let output = scratch.tenfold(&["calibrate", "server.toml", "--bench", "missing.json"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+const VARIANT: &str = "[[variant]]\nname = \"more\"\nset = { \"components.db.servers\" = 40 }\n";
+
+#[test]
+fn variants_are_compared_in_words() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", &format!("{SCENARIO}{VARIANT}"));
+    let output = scratch.tenfold(&["compare", "ok.toml", "--out", "both", "--format", "csv"]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for word in ["Systems", "Differences", "base", "more", "  - `more`: latency p99 "] {
+        assert!(table.contains(word), "want `{word}`:\n{table}");
+    }
+    let differences = fs::read_to_string(scratch.path("both/differences.csv")).unwrap();
+    assert!(differences.starts_with("variant,baseline,multiplier,class,metric,"), "{differences}");
+    assert!(fs::read_to_string(scratch.path("both/summary.csv")).unwrap().contains(",more,"));
+    let alone = scratch.tenfold(&["compare", "ok.toml", "--set", "variant=[]"]);
+    assert_eq!(alone.status.code(), Some(2), "{}", text(&alone.stdout));
+    let json = scratch.tenfold(&["compare", "ok.toml", "--baseline", "more", "--format", "json"]);
+    let parsed: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(parsed["provenance"][0]["variant"], "more");
+}
+
+#[test]
+fn a_stress_test_says_what_breaks_first() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let slo = "slo={ latency = { p99 = \"2s\" }, error_rate = 0.01 }";
+    let output = scratch.tenfold(&["stress", "ok.toml", "--set", slo, "--multipliers", "1,100x"]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{}{table}", text(&output.stderr));
+    for word in [
+        "Levels",
+        "1x",
+        "100x",
+        "Limit: ",
+        "First to break: `db`",
+        "+20% for `db`",
+        "What helps at 100x",
+        "Blast radius",
+    ] {
+        assert!(table.contains(word), "want `{word}`:\n{table}");
+    }
+    let json = scratch.tenfold(&["stress", "ok.toml", "--set", slo, "--multipliers", "1,100", "--json"]);
+    let parsed: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(parsed["first"]["component"], "db");
+    assert_eq!(parsed["levels"][1]["pass"], false);
+    for wrong in [["--multipliers", "0.5"], ["--grow", "everything"]] {
+        let output = scratch.tenfold(&[&["stress", "ok.toml", "--set", slo][..], &wrong[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+}

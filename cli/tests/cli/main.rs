@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -44,13 +44,18 @@ fn what_is_the_same_is_called_so_and_what_is_faster_is_measured() {
 }
 
 /// The same luck makes the interval of the difference narrower than unpaired runs would: (half width)^2 is inversely
-/// proportional to the number of requests.
+/// proportional to the number of requests. At half load; where the smaller system queues most of the time, and the larger
+/// does not, their luck has less in common (at 0.75 twice fewer requests for the fifth server).
 #[test]
 fn pairing_saves_requests() {
     let variants = "[[variant]]\nname = \"fast\"\n\
                     set = { \"components.db.service_time.exponential.mean\" = \"95ms\" }\n\
                     [[variant]]\nname = \"more\"\nset = { \"components.db.servers\" = 5 }\n";
-    let comparison = compared(&loaded(variants), None);
+    let mut loaded = loaded(variants);
+    loaded = loaded
+        .with(&["traffic.web.arrivals.rate=20/s".to_owned(), "run.replications=20".to_owned()])
+        .unwrap();
+    let comparison = compared(&loaded, None);
     let column = METRICS.iter().position(|metric| metric.column == "latency_mean_s").unwrap();
     let values = |result: &RunResult| -> Vec<f64> {
         let all = Values::of(result).0;
@@ -92,7 +97,7 @@ fn a_pool_that_serves_nobody_is_no_division_by_zero() {
     assert!(of(dead, "latency_p99_s").difference.is_none());
     assert!(dead.finding.contains("latency p99 not measured"), "{}", dead.finding);
     let alive = &compared(&loaded(variants), Some("dead")).others[0];
-    assert!(alive.finding.contains("latency p99 not measured in the baseline"), "{}", alive.finding);
+    assert!(alive.finding.contains("; latency p99 not measured in the baseline"), "{}", alive.finding);
     assert!(alive.finding.contains("goodput from 0 to "), "{}", alive.finding);
 }
 

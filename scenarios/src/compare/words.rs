@@ -38,10 +38,20 @@ pub(super) fn finding(
         .filter_map(|(column, only_changed)| {
             let difference = of_all.clone().find(|difference| difference.metric.column == *column)?;
             let same = difference.difference.is_some_and(|average| is_same(average));
-            (!(*only_changed && same)).then(|| part(difference))
+            let is_free = difference.baseline == Some(0.0) && difference.value == Some(0.0);
+            (difference.baseline.is_some() && !is_free && !(*only_changed && same)).then(|| part(difference))
         })
         .collect();
     let mut text = format!("`{}`: {}", result.variant, parts.join(", "));
+    let unknown: Vec<&str> = of_all
+        .clone()
+        .filter(|difference| TOLD.iter().any(|(column, _)| *column == difference.metric.column))
+        .filter(|difference| difference.baseline.is_none())
+        .map(|difference| difference.metric.name)
+        .collect();
+    if !unknown.is_empty() {
+        text.push_str(&format!("; {} not measured in the baseline", unknown.join(", ")));
+    }
     match (baseline.passed(), result.passed()) {
         (Some(false), Some(true)) => text.push_str("; it meets the SLO, which the baseline misses"),
         (Some(true), Some(false)) => text.push_str("; it misses the SLO, which the baseline meets"),
@@ -63,10 +73,9 @@ fn is_same(average: Average) -> bool {
 fn part(difference: &Difference) -> String {
     let name = difference.metric.name;
     let Some(average) = difference.difference else {
-        return match (difference.baseline, difference.value) {
-            (None, _) => format!("{name} not measured in the baseline"),
-            (_, None) => format!("{name} not measured"),
-            (_, Some(value)) => format!("{name} from 0 to {}", short(value)),
+        return match difference.value {
+            None => format!("{name} not measured"),
+            Some(value) => format!("{name} from 0 to {}", short(value)),
         };
     };
     if is_same(average) {
@@ -87,7 +96,11 @@ pub fn change(average: Average, is_share: bool) -> String {
     if !is_share && mean >= 9.0 {
         return format!("{:.0} times as much", 1.0 + mean);
     }
-    let digits = |value: f64| if value.abs() < 0.0995 { 1 } else { 0 };
+    let digits = |value: f64| match value.abs() {
+        small if small < 0.000_95 => 2,
+        small if small < 0.0995 => 1,
+        _ => 0,
+    };
     let mut text = format!("{:+.*}", digits(mean), 100.0 * mean);
     if !is_share {
         text.push('%');

@@ -1,5 +1,6 @@
 //! The canonical form of a scenario.
 
+use sim_core::random::stable_hash;
 use toml::de::{DeTable, DeValue};
 
 use super::tree::Node;
@@ -12,6 +13,12 @@ const WIDTH: usize = 100;
 const NAMED: [&str; 5] = ["traffic", "components", "devices", "links", "slo.class"];
 
 impl Scenario {
+    /// [`Loaded::hash`](super::Loaded::hash).
+    pub(crate) fn hash(&self) -> u64 {
+        let alone = Self { variant: Vec::new(), sweep: None, ..self.clone() };
+        stable_hash(alone.to_toml().as_bytes())
+    }
+
     /// The scenario as TOML, in a form that depends on its contents alone: sections in a fixed order, every
     /// value in its shortest unit, and defaults of the run spelled out. It reads back as an equal scenario.
     pub fn to_toml(&self) -> String {

@@ -99,6 +99,16 @@ fn split(text: &str, base: usize) -> Result<(Vec<Segment>, usize), Fault> {
     }
 }
 
+/// Splits `path=rest` into the path, as messages write it, and the rest.
+///
+/// # Errors
+/// What is wrong with the path.
+pub(crate) fn split_override(text: &str) -> Result<(String, &str), (String, Option<String>)> {
+    let (segments, start) = split(text, 0).map_err(|fault| (fault.message, fault.help))?;
+    let names: Vec<String> = segments.into_iter().map(|segment| segment.name).collect();
+    Ok((path_text(&names), text[start..].trim()))
+}
+
 /// Where the quoted text ends that `text` begins with.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
@@ -114,7 +124,7 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 }
 
 /// The value: TOML if it is, otherwise text.
-fn value(text: &str, base: usize) -> Result<Node<'_>, Fault> {
+pub(super) fn value(text: &str, base: usize) -> Result<Node<'_>, Fault> {
     let start = base + text.len() - text.trim_start().len();
     let text = text.trim();
     if text.is_empty() {
@@ -132,7 +142,7 @@ fn value(text: &str, base: usize) -> Result<Node<'_>, Fault> {
 }
 
 /// Applies one override, which begins at `base`.
-fn apply_one<'a>(root: &mut Node<'a>, text: &'a str, base: usize) -> Result<(), Fault> {
+pub(super) fn apply_one<'a>(root: &mut Node<'a>, text: &'a str, base: usize) -> Result<(), Fault> {
     let (segments, start) = split(text, base)?;
     let value = value(&text[start..], base + start)?;
     set_at(root, &Path(segments), value)

@@ -42,6 +42,11 @@ impl RunResult {
         averages(&self.summary(), SUMMARY, &["class", "tenant"])
     }
 
+    /// The row of all requests of the `summary` frame averaged; none when nothing was run.
+    pub(crate) fn whole_average(&self) -> Option<AverageRow> {
+        averages(&self.summary_of(false), SUMMARY, &["class", "tenant"]).pop()
+    }
+
     /// The `components` frame averaged, keyed by component.
     pub fn component_averages(&self) -> Vec<AverageRow> {
         averages(&self.components(), COMPONENTS, &["component"])

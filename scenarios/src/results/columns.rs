@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use polars::prelude::DataType;
 
+pub use crate::sweep::SWEEP;
+
 /// Version of the columns, in the provenance of every result.
 pub const VERSION: u32 = 1;
 
@@ -66,7 +68,12 @@ pub struct Frame {
     pub columns: &'static [Column],
 }
 
-const fn column(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Column {
+pub(crate) const fn column(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Column {
     Column { name, kind, unit, meaning }
 }
 
@@ -162,6 +169,14 @@ pub const SUMMARY: Frame = Frame {
         column("seed", Count, "", "Seed of all randomness"),
         column("scenario_hash", Text, "", "Hash of the scenario's canonical form, in hexadecimal"),
         column("version", Text, "", "Version of the simulator"),
+        column(
+            "revenue_usd_per_hour",
+            Real,
+            "USD/h",
+            "What good requests earn, by `slo.revenue_per_1k`; null without it; only in the row of all",
+        ),
+        column("margin_usd_per_hour", Real, "USD/h", "Revenue less the bill; below 0 a loss"),
+        column("margin_share", Real, "", "The same by revenue; null without any"),
     ],
 };
 
@@ -261,6 +276,7 @@ pub const COSTS: Frame = Frame {
         column("usd_per_hour", Real, "USD/h", "Price of all"),
         column("usd_per_month", Real, "USD", "Price of all for 730 hours"),
         column("source", Text, "", "Where the price comes from"),
+        column("price_model", Text, "", "How it is paid: `on-demand`, `reserved`, `spot`, or by `use`"),
     ],
 };
 
@@ -273,7 +289,13 @@ pub const VERDICTS: Frame = Frame {
         VARIANT,
         MULTIPLIER,
         column("class", Text, "", "Class that it is expected of; `all` for all requests together"),
-        column("metric", Text, "", "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`"),
+        column(
+            "metric",
+            Text,
+            "",
+            "`latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate`, `monthly_cost`, or `cost_per_1k_good` against what \
+             they earn",
+        ),
         column("quantile", Text, "", "`mean`, `p50`, `p95` or `p99`; null where it does not apply"),
         column("unit", Text, "", "Unit of limit and value: `s`, `USD`, or empty for a share"),
         column("limit", Real, "", "Largest value that passes"),
@@ -394,8 +416,8 @@ pub const DIFFERENCES: Frame = Frame {
 };
 
 /// All frames, in the order they are written; the last are those of experiments.
-pub const FRAMES: [Frame; 9] =
-    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES];
+pub const FRAMES: [Frame; 10] =
+    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES, SWEEP];
 
 /// The documentation of all frames as Markdown: `docs/results.md`.
 pub fn markdown() -> String {

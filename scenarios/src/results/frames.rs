@@ -26,6 +26,11 @@ impl RunResult {
 
     /// The `summary` frame: requests by class and tenant.
     pub fn summary(&self) -> DataFrame {
+        self.summary_of(true)
+    }
+
+    /// The `summary` frame; without `parts`, only the rows of all requests.
+    pub(super) fn summary_of(&self, parts: bool) -> DataFrame {
         let rows =
             self.outputs.iter().map(|o| (o.labels.classes.len() + 1) * (o.labels.tenants.len() + 1)).sum();
         let mut table = Table::new(SUMMARY, rows);
@@ -41,10 +46,12 @@ impl RunResult {
                 &provenance.scenario_hash,
                 &provenance.version,
             ];
-            let classes = output.labels.classes.iter().map(String::as_str).enumerate().map(Some);
+            let classes =
+                output.labels.classes.iter().map(String::as_str).enumerate().filter(|_| parts).map(Some);
             for class in std::iter::once(None).chain(classes) {
                 let expected = expectations(&self.scenario.slo, class.map(|(_, name)| name));
-                let tenants = output.labels.tenants.iter().map(String::as_str).enumerate().map(Some);
+                let tenants = output.labels.tenants.iter().map(String::as_str).enumerate();
+                let tenants = tenants.filter(|_| parts).map(Some);
                 for tenant in std::iter::once(None).chain(tenants) {
                     let requests = metrics::requests(output, class.map(|(n, _)| n), tenant.map(|(n, _)| n));
                     let name = |label: Option<(usize, &'_ str)>| {
@@ -61,6 +68,7 @@ impl RunResult {
                         &cost_cells(output, whole.then_some(&requests)),
                         &cells![slo],
                         &last,
+                        &self.margin_cells(output, whole.then_some(&requests)),
                     ]);
                 }
             }
@@ -161,7 +169,7 @@ impl RunResult {
             table.row(&[
                 &self.keys(),
                 &cells![&line.component, &line.resource, units / n, line.unit_usd_per_hour],
-                &cells![per_hour, metrics::per_month(per_hour), &line.source],
+                &cells![per_hour, metrics::per_month(per_hour), &line.source, line.price_model],
             ]);
         }
         table.finish()
@@ -257,6 +265,15 @@ impl RunResult {
             (MEASURES.name, self.measures()),
             (REPLICAS.name, self.replicas()),
         ]
+    }
+
+    /// Revenue and margin, where `all` requests are given.
+    fn margin_cells(&self, output: &RunOutput, all: Option<&RequestMeter>) -> [Cell<'static>; 3] {
+        let revenue = self.scenario.slo.revenue_per_1k;
+        match all.and_then(|all| metrics::margin(output, all, revenue)) {
+            Some(metrics::Margin { revenue, margin, share }) => cells![revenue, margin, share],
+            None => [Cell::Null; 3],
+        }
     }
 
     fn kind(&self, component: &str) -> Option<&'static str> {

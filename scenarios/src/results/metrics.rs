@@ -1,10 +1,11 @@
 //! Figures of the requests of one replication.
 
 use sim_core::stats::Histogram;
+use sim_models::energy::ELECTRICITY;
 use sim_models::meter::RequestMeter;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
-use sim_models::units::HOURS_PER_MONTH;
+use sim_models::units::{HOURS_PER_MONTH, Money};
 
 /// Nanoseconds as seconds.
 pub(super) fn secs(nanos: u64) -> f64 {
@@ -82,7 +83,8 @@ pub(super) fn per_second(count: u64, output: &RunOutput) -> Option<f64> {
 
 /// What was paid by use, USD by ended request; `None` where nothing is paid so.
 pub(super) fn usage_per_request(output: &RunOutput, meter: &RequestMeter) -> Option<f64> {
-    let is_known = output.costs.iter().any(|line| line.by_use);
+    // Electricity is used by the system, not by a request.
+    let is_known = output.costs.iter().any(|line| line.by_use && line.resource != ELECTRICITY);
     meter.usage_usd_per_request().filter(|_| is_known)
 }
 
@@ -101,6 +103,26 @@ pub(super) fn bill(output: &RunOutput, all: &RequestMeter) -> Bill {
         Some(per_hour / 3600.0 / per_second * unit)
     };
     Bill { per_hour, per_1k_good: by(all.good_in_window, 1e3), per_1m_tokens: by(all.output_tokens, 1e6) }
+}
+
+/// What good requests earn, beside the bill; USD an hour.
+pub(super) struct Margin {
+    pub revenue: f64,
+    pub margin: f64,
+    /// Of the revenue.
+    pub share: Option<f64>,
+}
+
+/// What is left of what good requests earn at `revenue_per_1k`; `None` where nobody said, or nothing was measured.
+pub(super) fn margin(
+    output: &RunOutput,
+    all: &RequestMeter,
+    revenue_per_1k: Option<Money>,
+) -> Option<Margin> {
+    let good = per_second(all.good_in_window, output)?;
+    let revenue = good * 3600.0 / 1e3 * revenue_per_1k?.dollars();
+    let margin = revenue - bill(output, all).per_hour;
+    Some(Margin { revenue, margin, share: (revenue > 0.0).then_some(margin / revenue) })
 }
 
 /// The bill for a month of 730 hours.

@@ -94,7 +94,8 @@ impl Builder {
 
 /// A frame under construction.
 pub(crate) struct Table {
-    frame: Frame,
+    name: &'static str,
+    columns: Vec<String>,
     builders: Vec<Builder>,
     rows: usize,
 }
@@ -102,16 +103,28 @@ pub(crate) struct Table {
 impl Table {
     /// An empty frame with room for `rows`.
     pub(crate) fn new(frame: Frame, rows: usize) -> Self {
-        let builders = frame.columns.iter().map(|column| {
-            let name = column.name.into();
-            match column.kind {
+        let columns = frame.columns.iter().map(|column| (column.name.to_owned(), column.kind));
+        Self::with_columns(frame.name, columns, rows)
+    }
+
+    /// An empty frame of columns that are only known now.
+    pub(crate) fn with_columns(
+        name: &'static str,
+        columns: impl IntoIterator<Item = (String, Kind)>,
+        rows: usize,
+    ) -> Self {
+        let (columns, kinds): (Vec<String>, Vec<Kind>) = columns.into_iter().unzip();
+        let builders = columns.iter().zip(kinds).map(|(column, kind)| {
+            let name = column.as_str().into();
+            match kind {
                 Kind::Text => Builder::Text(StringChunkedBuilder::new(name, rows)),
                 Kind::Count => Builder::Count(PrimitiveChunkedBuilder::new(name, rows)),
                 Kind::Real => Builder::Real(PrimitiveChunkedBuilder::new(name, rows)),
                 Kind::Flag => Builder::Flag(BooleanChunkedBuilder::new(name, rows)),
             }
         });
-        Self { frame, builders: builders.collect(), rows: 0 }
+        let builders = builders.collect();
+        Self { name, columns, builders, rows: 0 }
     }
 
     /// Adds a row, given in parts: one cell for every column.
@@ -120,10 +133,10 @@ impl Table {
     /// When the cells are not those of the documented columns.
     pub(crate) fn row(&mut self, parts: &[&[Cell]]) {
         let cells: usize = parts.iter().map(|part| part.len()).sum();
-        assert_eq!(cells, self.builders.len(), "cells and columns of `{}`", self.frame.name);
+        assert_eq!(cells, self.builders.len(), "cells and columns of `{}`", self.name);
         let cells = parts.iter().flat_map(|part| part.iter());
-        for ((builder, column), cell) in self.builders.iter_mut().zip(self.frame.columns).zip(cells) {
-            builder.push(*cell, column.name);
+        for ((builder, column), cell) in self.builders.iter_mut().zip(&self.columns).zip(cells) {
+            builder.push(*cell, column);
         }
         self.rows += 1;
     }

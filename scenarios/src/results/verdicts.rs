@@ -16,7 +16,7 @@ pub const CONFIDENCE: f64 = 0.95;
 pub struct Verdict {
     /// The class that it is expected of, or `all`.
     pub class: String,
-    /// `latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate` or `monthly_cost`.
+    /// `latency`, `ttft`, `tpot`, `error_rate`, `wrong_rate`, `monthly_cost` or `cost_per_1k_good`.
     pub metric: &'static str,
     /// `mean`, `p50`, `p95` or `p99`; none where it does not apply.
     pub quantile: Option<&'static str>,
@@ -58,6 +58,7 @@ impl Expectation {
             "tpot" => &requests.tpot,
             "error_rate" => return metrics::error_rate(requests),
             "wrong_rate" => return requests.accuracy().map(|accuracy| 1.0 - accuracy),
+            "cost_per_1k_good" => return metrics::bill(output, requests).per_1k_good,
             _ => return Some(metrics::per_month(metrics::bill(output, requests).per_hour)),
         };
         let times = Times::of(histogram);
@@ -82,8 +83,11 @@ fn times(metric: &'static str, bounds: Option<Quantiles>) -> impl Iterator<Item 
 /// What is expected of all requests together, or of one class that the SLO names: its own bounds, and
 /// those for all where it has none. Nothing is expected of other classes by themselves.
 pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectation> {
-    let (latency, ttft, tpot, error_rate, wrong_rate, monthly_cost) = match class {
-        None => (slo.latency, slo.ttft, slo.tpot, slo.error_rate, slo.wrong_rate, slo.monthly_cost),
+    let (latency, ttft, tpot, error_rate, wrong_rate, money) = match class {
+        None => {
+            let money = [("monthly_cost", slo.monthly_cost), ("cost_per_1k_good", slo.revenue_per_1k)];
+            (slo.latency, slo.ttft, slo.tpot, slo.error_rate, slo.wrong_rate, money.to_vec())
+        }
         Some(class) => match slo.class.get(class) {
             None => return Vec::new(),
             Some(own) => (
@@ -92,7 +96,7 @@ pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectat
                 own.tpot.or(slo.tpot),
                 own.error_rate.or(slo.error_rate),
                 own.wrong_rate.or(slo.wrong_rate),
-                None,
+                Vec::new(),
             ),
         },
     };
@@ -101,7 +105,7 @@ pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectat
     let plain = |metric, unit, limit| Expectation { metric, quantile: None, unit, limit };
     list.extend(error_rate.map(|rate| plain("error_rate", "", rate.get())));
     list.extend(wrong_rate.map(|rate| plain("wrong_rate", "", rate.get())));
-    list.extend(monthly_cost.map(|cost| plain("monthly_cost", "USD", cost.dollars())));
+    list.extend(money.into_iter().filter_map(|(metric, limit)| Some(plain(metric, "USD", limit?.dollars()))));
     list
 }
 

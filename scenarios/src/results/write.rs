@@ -75,7 +75,7 @@ pub enum ResultsError {
     },
 }
 
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ResultsError> {
+pub(crate) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, ResultsError> {
     result.map_err(|source| ResultsError::Io { path: path.to_owned(), source })
 }
 
@@ -108,13 +108,13 @@ fn encode(frame: &mut DataFrame, format: Format, file: &mut impl Write) -> Resul
 
 /// Files that are complete under temporary names; those that are not moved are removed.
 #[derive(Debug, Default)]
-struct Staged {
+pub(crate) struct Staged {
     files: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Staged {
     /// Writes a file under a temporary name and remembers its own.
-    fn write(
+    pub(crate) fn write(
         &mut self,
         path: PathBuf,
         contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolarsError>,
@@ -128,7 +128,7 @@ impl Staged {
     }
 
     /// Gives every file its name.
-    fn publish(mut self) -> Result<Vec<PathBuf>, ResultsError> {
+    pub(crate) fn publish(mut self) -> Result<Vec<PathBuf>, ResultsError> {
         let mut paths = Vec::new();
         while let Some((staged, path)) = self.files.pop() {
             let renamed = at(&path, fs::rename(&staged, &path));

@@ -24,7 +24,7 @@ const DEFAULT_DURATION: SimDuration = SimDuration::from_secs(600);
 const MAX_SERIES_ROWS: u64 = 4_000_000;
 
 /// Most replications (assumption: an interval of 1,000 is 14 times narrower than one of 5).
-const MAX_REPLICATIONS: u32 = 1_000;
+pub(super) const MAX_REPLICATIONS: u32 = 1_000;
 
 /// What results call the sum over classes or tenants.
 pub(crate) const ALL: &str = "all";

@@ -65,6 +65,7 @@ impl Failure {
             kind,
             replicas: None,
             gpus: None,
+            role: None,
             factor,
             share,
             repair: Some(Time::new(repair)),

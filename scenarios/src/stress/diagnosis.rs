@@ -2,6 +2,7 @@
 
 use sim_core::time::SimDuration;
 use sim_models::component::DataReport;
+use sim_models::cost::elasticity;
 use sim_models::pipeline::PipelineReport;
 use sim_models::system::ComponentConfig;
 use sim_models::units::Time;
@@ -16,8 +17,8 @@ use crate::scenario::{Scenario, SloConfig, Warmup};
 /// Runs of a pipeline that are looked at.
 const PIPELINE_RUNS: u64 = 5;
 
-/// What does not depend on answers.
-const COST: &str = "monthly_cost";
+/// Money has a diagnosis of its own.
+const COST: [&str; 2] = ["monthly_cost", "cost_per_1k_good"];
 
 /// Pass or fail, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +110,8 @@ impl Level {
 
 /// Whether answers keep to the SLO, and no queue grows.
 pub(super) fn answers_hold(result: &RunResult) -> bool {
-    let kept = result.verdicts.iter().filter(|verdict| verdict.metric != COST).all(|verdict| verdict.pass);
+    let kept =
+        result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric)).all(|verdict| verdict.pass);
     kept && !result.outputs.is_empty() && !blamed(result).iter().any(|blamed| blamed.grows)
 }
 
@@ -118,7 +120,7 @@ pub(super) fn all(result: &RunResult) -> Option<AverageRow> {
 }
 
 fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
-    let answers = || result.verdicts.iter().filter(|verdict| verdict.metric != COST);
+    let answers = || result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
     let worst =
         answers().filter_map(|verdict| Some((verdict.margin()?, verdict))).min_by(|a, b| a.0.total_cmp(&b.0));
     let unmeasured = answers().find(|verdict| verdict.value.is_none());
@@ -163,10 +165,7 @@ fn project(result: &RunResult, today: Option<&RunResult>, multiple: f64) -> Opti
     let usd_per_month = row.mean("cost_usd_per_month").filter(|usd| *usd > 0.0)?;
     let usd_per_1k_good = row.mean("cost_usd_per_1k_good");
     let before = today.and_then(all).and_then(|row| row.mean("cost_usd_per_month")).filter(|usd| *usd > 0.0);
-    let elasticity = before.filter(|_| multiple > 1.0).map(|before| {
-        // Platform logarithms are good enough: this is no part of a simulation.
-        (usd_per_month / before).log10() / multiple.log10()
-    });
+    let elasticity = before.and_then(|before| elasticity(before, usd_per_month, multiple));
     let revenue = result.scenario.slo.revenue_per_1k.map(|usd| usd.dollars()).filter(|usd| *usd > 0.0);
     let revenue_margin = revenue.and_then(|revenue| Some(1.0 - usd_per_1k_good? / revenue));
     Some(CostProjection { usd_per_month, usd_per_1k_good, elasticity, revenue_margin })

@@ -183,6 +183,7 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
         kind: FaultKind::Slow,
         replicas: None,
         gpus: None,
+        role: None,
         factor: Some(1.0 / MORE),
         share: None,
         repair: None,

@@ -33,6 +33,11 @@ fn day() -> Time {
 }
 
 impl Schedule {
+    /// As many all the time.
+    pub(super) fn always(replicas: u32) -> Self {
+        Self { period: day(), entries: vec![Entry { from: Time::ZERO, replicas }] }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let in_order = self.entries.windows(2).all(|pair| pair[0].from < pair[1].from);
         if self.entries.is_empty() || !in_order {

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use super::{HardwareError, unpack};
 pub use config_json::{ARCHITECTURES, ModelFileError};
-pub use gpu::{Gpu, Measured};
+pub use gpu::{Gpu, IDLE_SHARE, Measured};
 pub use model::{Latent, Model, ModelKind, Sliding};
 pub use ranking::RankingModel;
 

@@ -12,6 +12,7 @@ use sim_core::time::SimTime;
 
 pub use self::policies::{BatchingMode, KvAllocationMode};
 use super::adapters::LoraConfig;
+use super::disaggregated::{DisaggregatedConfig, KvOffloadConfig};
 use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
@@ -19,7 +20,8 @@ use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
 use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
@@ -27,6 +29,7 @@ use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Number};
 
@@ -142,6 +145,13 @@ pub struct LlmConfig {
     /// LoRA adapters. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Prefill on workers of its own, from which the KV comes over the network; the replicas then decode. Default: the
+    /// replicas do both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disaggregated: Option<Box<DisaggregatedConfig>>,
+    /// KV blocks in the host's memory. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_offload: Option<KvOffloadConfig>,
     /// How the replicas are simulated: `fast`, or `stepwise` to check that it makes no difference to any
     /// result. Default: fast.
     #[serde(default)]
@@ -155,6 +165,10 @@ pub struct LlmConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -174,6 +188,9 @@ pub struct LlmConfig {
     /// Price of one GPU. Default: the catalogue's on-demand price, with its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_gpu_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -230,6 +247,7 @@ impl LlmConfig {
             autoscaler: None,
             cold_start: None,
             replica_quota: None,
+            spot: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -247,6 +265,8 @@ impl LlmConfig {
             reservation: None,
             speculative: None,
             lora: None,
+            disaggregated: None,
+            kv_offload: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
             health: HealthConfig::kubernetes(),
@@ -254,6 +274,7 @@ impl LlmConfig {
             admission: None,
             timing: TimingConfig::default(),
             price_per_gpu_hour: None,
+            price_model: None,
         }
     }
 
@@ -301,7 +322,7 @@ impl LlmConfig {
         }
     }
 
-    fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
+    pub(super) fn memory_settings(&self, model: &Model) -> Result<MemorySettings, ConfigError> {
         let precision = self.precision.or(model.precision).ok_or_else(|| {
             let names = Precision::ALL.map(|precision| precision.to_string()).join(", ");
             let message = format!("the quantization_config of {} is of no known number format", model.id);
@@ -330,7 +351,7 @@ impl LlmConfig {
         self.memory_on(self.gpu()?)
     }
 
-    fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
+    pub(super) fn memory_on(&self, gpu: &Gpu) -> Result<MemoryPlan, ConfigError> {
         let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.memory_with(gpu, &model, &settings, &self.beside(&model, &settings)?)
@@ -344,7 +365,7 @@ impl LlmConfig {
         self.step_function_on(self.gpu()?, false)
     }
 
-    fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
+    pub(super) fn step_function_on(&self, gpu: &Gpu, is_slice: bool) -> Result<StepFunction, ConfigError> {
         let model = self.model()?;
         let settings = self.memory_settings(&model)?;
         self.timing.check(refused).map_err(|error| error.within("timing"))?;
@@ -368,7 +389,11 @@ impl LlmConfig {
         self.engine_config_with(&self.memory()?, self.gpu()?)
     }
 
-    fn engine_config_with(&self, memory: &MemoryPlan, gpu: &Gpu) -> Result<EngineConfig, ConfigError> {
+    pub(super) fn engine_config_with(
+        &self,
+        memory: &MemoryPlan,
+        gpu: &Gpu,
+    ) -> Result<EngineConfig, ConfigError> {
         let model = self.model()?;
         let beside = self.beside(&model, &self.memory_settings(&model)?)?;
         let context = model.max_context;
@@ -389,6 +414,7 @@ impl LlmConfig {
             max_model_len: Some(self.max_model_len.unwrap_or(context)),
             scheduler_reserve_full_isl: self.scheduler_reserve_full_isl,
             async_scheduling: self.async_scheduling,
+            num_cpu_blocks: self.num_cpu_blocks(memory)?,
             pipeline_parallel_size: self.pipeline_parallel,
             speculative: self.speculative.as_ref().map(SpeculativeConfig::speculation),
             lora: self.lora.as_ref().map(|lora| lora.lora(beside.adapter_bytes, gpu)),
@@ -401,10 +427,14 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        if self.autoscaler.is_some() && (self.device.is_some() || self.data_parallel_size > 1) {
+        let comes_and_goes = [("autoscaler", self.autoscaler.is_some()), ("spot", self.spot.is_some())];
+        if let Some((key, _)) = comes_and_goes.into_iter().find(|(_, given)| *given)
+            && (self.device.is_some() || self.data_parallel_size > 1)
+        {
             let message = "replicas on a shared device, or of a data-parallel group, do not come and go";
-            return Err(ConfigError::new(["autoscaler"], message)
-                .help("expected no `device` and no `data_parallel_size`"));
+            return Err(
+                ConfigError::new([key], message).help("expected no `device` and no `data_parallel_size`")
+            );
         }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
@@ -419,6 +449,7 @@ impl LlmConfig {
         let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: self.spot.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -439,15 +470,27 @@ impl LlmConfig {
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
-        let gpus = match self.device {
+        let mut gpus = match self.device {
             Some(_) => 1,
             None => u64::from(present) * self.gpus_of_replica(),
         };
-        let capacity = u64::from(present) * u64::from(self.max_num_seqs);
-        scope.meter().capacity.set(SimTime::ZERO, capacity);
-        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope) {
+        let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope)? {
             front.set_bill(line, self.gpus_of_replica());
         }
+        let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
+        let prefill = match self.prefill_workers()? {
+            None => None,
+            Some(workers) => {
+                let within = |error: ConfigError| error.within("prefill").within("disaggregated");
+                let (setup, ways) = workers.build_prefill(self, scope).map_err(within)?;
+                gpus += setup.gpus * u64::from(setup.replicas);
+                capacity += u64::from(setup.replicas) * u64::from(workers.max_num_seqs);
+                hosts.extend(ways);
+                Some(setup)
+            }
+        };
+        scope.meter().capacity.set(SimTime::ZERO, capacity);
         Ok(Box::new(Pool::new(Setup {
             engine,
             step,
@@ -457,32 +500,44 @@ impl LlmConfig {
             gpus,
             front,
             queue_cap: self.queue_cap,
+            power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
             clients: place.clients,
             adapters,
+            prefill,
+            hosts,
         })))
     }
 
-    fn gpus_of_replica(&self) -> u64 {
+    pub(super) fn gpus_of_replica(&self) -> u64 {
         u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel)
     }
 
     /// GPUs of its own: their line on the bill. A device puts itself there.
-    fn put_on_the_bill(&self, gpu: &Gpu, gpus: u64, scope: &mut Scope) -> Option<usize> {
+    pub(super) fn put_on_the_bill(
+        &self,
+        gpu: &Gpu,
+        gpus: u64,
+        scope: &mut Scope,
+    ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
-            return None;
+            return Ok(None);
         }
-        let (price, source) = match self.price_per_gpu_hour {
-            Some(price) => (price.per_hour(), "the scenario"),
-            None => (gpu.price_per_hour, gpu.price_source.as_str()),
-        };
-        let (cost, me) = scope.cost();
-        let kind = if gpu.is_host() { "host" } else { "gpu" };
-        Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
+        scope.rent(Rent {
+            resource: gpu.resource(),
+            list: ListPrice::of(gpu, self.price_per_gpu_hour),
+            model: self.price_model.as_ref(),
+            units: gpus,
+            each: self.gpus_of_replica(),
+        })
     }
 }
 
 /// Refuses efficiencies so low that a step's ticks would overflow.
-fn check_longest_step(config: &EngineConfig, step: &StepFunction, figures: &str) -> Result<(), ConfigError> {
+pub(super) fn check_longest_step(
+    config: &EngineConfig,
+    step: &StepFunction,
+    figures: &str,
+) -> Result<(), ConfigError> {
     let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
     // What is computed is in the cache from then on, and no token sees more than a sequence's.
     let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
@@ -534,10 +589,10 @@ pub(super) fn refused(error: HardwareError) -> ConfigError {
     }
 }
 
-fn engine_refused(error: engine::ConfigError) -> ConfigError {
+pub(super) fn engine_refused(error: engine::ConfigError) -> ConfigError {
     use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether, PreferredTooLarge,
-        ReservationTooLarge, TooFewBlocks, Zero,
+        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether,
+        OffloadWithoutCaching, PreferredTooLarge, ReservationTooLarge, TooFewBlocks, Zero,
     };
     let key = match error {
         PreferredTooLarge { .. } => {
@@ -547,6 +602,7 @@ fn engine_refused(error: engine::ConfigError) -> ConfigError {
         Zero { parameter } => parameter,
         BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
         TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
+        OffloadWithoutCaching { .. } => "kv_offload",
         HostBelowGpu { .. } => "lora",
         NotTogether { other, .. } => match other {
             "speculative decoding" => "speculative",

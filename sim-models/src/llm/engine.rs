@@ -70,6 +70,11 @@
 //!   place and its blocks are freed at the end of the step underway, behind those of the sequences that
 //!   finish; the work of the steps already scheduled does not change. One that waits is gone altogether.
 //!
+//! # KV from elsewhere
+//! The KV of a prompt may come from another engine ([`KvTransfer`], prefill/decode disaggregation) or from the
+//! host's memory ([`EngineConfig::num_cpu_blocks`]): a sequence then takes its blocks and waits outside of the
+//! batch until the KV is there ([`Output::loads`], [`Engine::loaded`]). Under FCFS it is in its old place in
+//! line then, behind those that were preempted.
 //! # Other ways
 //! [`Batching`] says who may join a batch and when, [`KvAllocation`] where keys and values are kept: with
 //! them an engine is one of those that came before vLLM (FasterTransformer behind a batcher, Orca). Their rules
@@ -117,7 +122,9 @@ mod batching;
 mod buddy;
 mod clock;
 mod config;
+mod connector;
 mod fast;
+mod host;
 mod lora;
 mod reservation;
 mod sequence;
@@ -138,6 +145,7 @@ pub use clock::Pace;
 pub use config::{
     ConfigError, EngineConfig, EngineKind, MAX_BATCHED_TOKENS, MAX_KV_TOKENS, SchedulingPolicy,
 };
+pub use connector::{KvTransfer, Load};
 use fast::Fast;
 pub use lora::{AdapterCounts, Lora};
 pub use reservation::{KvAllocation, Reservation};
@@ -151,7 +159,7 @@ pub use tally::{Tally, Underway};
 pub struct EngineState {
     /// Sequences in the batch, with those aborted in the step underway.
     pub running: u32,
-    /// Sequences waiting, preempted ones among them.
+    /// Sequences waiting, preempted ones and those whose KV is being loaded among them.
     pub waiting: u32,
     /// KV blocks that sequences refer to, with those for the steps scheduled; blocks that are only cached
     /// count as free.
@@ -182,12 +190,15 @@ pub struct Output {
     pub milestones: Vec<Milestone>,
     /// The callers' names for the sequences that entered the batch for the first time, in order.
     pub admitted: Vec<u64>,
+    /// What began to be loaded, in order; the caller says when it is there.
+    pub loads: Vec<Load>,
 }
 
 impl Output {
     fn restart(&mut self) {
         self.milestones.clear();
         self.admitted.clear();
+        self.loads.clear();
     }
 
     fn admit(&mut self, keys: impl Iterator<Item = u64>) {
@@ -260,7 +271,51 @@ impl Engine {
         submission: &Submission,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
-        either!(&mut self.0, engine => engine.submit(now, submission, tally))
+        self.submit_transfer(now, submission, KvTransfer::None, tally)
+    }
+
+    /// The same for a sequence that is computed in part by another engine: a prefill that keeps its blocks,
+    /// or one whose prompt's KV is fetched.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_transfer(
+        &mut self,
+        now: SimTime,
+        submission: &Submission,
+        transfer: KvTransfer,
+        tally: &mut Tally,
+    ) -> Result<SeqId, Rejection> {
+        either!(&mut self.0, engine => engine.submit(now, submission, transfer, tally))
+    }
+
+    /// Whether a sequence could ever be served.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check_length(&self, submission: &Submission) -> Result<(), Rejection> {
+        self.config().place(submission, 0).map(drop)
+    }
+
+    /// What a sequence [loads](Output::loads) is there; if not `there`, it could not be had and will be
+    /// computed. Also to be called for one that was aborted meanwhile: its blocks are free only then. An
+    /// engine that is idle wants to be [advanced](Engine::advance) if something waits. False if nothing was
+    /// awaited.
+    pub fn loaded(&mut self, now: SimTime, id: SeqId, there: bool, tally: &mut Tally) -> bool {
+        either!(&mut self.0, engine => engine.loaded(now, id, there, tally))
+    }
+
+    /// Whether the blocks of a [`KvTransfer::RemoteDecode`] sequence, which has ended, are kept. One that was
+    /// preempted before its last token came has none.
+    pub fn is_sending(&self, id: SeqId) -> bool {
+        either!(&self.0, engine => engine.is_sending(id))
+    }
+
+    /// The kept blocks of a sequence have been fetched, or nobody will: they are free at the end of the step
+    /// underway. Who waits for them in an idle engine wants it to be [advanced](Engine::advance). False if
+    /// there are none.
+    pub fn sent(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
+        either!(&mut self.0, engine => engine.sent(now, id, tally))
     }
 
     /// Ends a sequence early; false if it has ended already. See the [module](self) for what remains of it.
@@ -309,7 +364,7 @@ impl Engine {
         either!(&self.0, engine => engine.running())
     }
 
-    /// Sequences waiting, preempted ones among them.
+    /// Sequences waiting, preempted ones and those whose KV is being loaded among them.
     pub fn waiting(&self) -> u32 {
         either!(&self.0, engine => engine.waiting())
     }

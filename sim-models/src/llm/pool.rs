@@ -14,7 +14,9 @@
 //!
 //! The API server, where it takes time, holds each call before it is sent to a replica.
 
+mod connector;
 mod dues;
+mod link;
 mod replica;
 #[cfg(test)]
 mod tests;
@@ -25,18 +27,22 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
+use connector::Connector;
+pub(super) use connector::PrefillSetup;
 use dues::Dues;
 use replica::{Load as ReplicaLoad, Replica};
 
 use super::adapters::Choice;
-use super::engine::{Engine, Rejection, SeqId, Speculation, Submission, Tally};
-use super::report::{Facts, Measures, of_features};
+use super::disaggregated::Way;
+use super::engine::{Engine, KvTransfer, Rejection, SeqId, Speculation, Submission, Tally};
+use super::report::{Facts, Group, Measures, of_features};
 use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
-use crate::component::{Component, Fault, Signals, Timer};
+use crate::component::{Component, Fault, Role, Signals, Timer};
 use crate::context::Ctx;
 use crate::device::ClientId;
+use crate::energy::Power;
 use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
 use crate::pool::{Due, EngineFigures, Front, PoolReport, Signal};
@@ -69,6 +75,12 @@ pub(super) struct Setup {
     pub(super) adapters: Option<Choice>,
     /// Each replica's name on the GPU that they share; none with GPUs of their own.
     pub(super) clients: Vec<ClientId>,
+    /// Prefill workers beside the replicas, which are then decode workers.
+    pub(super) prefill: Option<PrefillSetup>,
+    /// The way from the host's memory to each replica, prefill workers last; none without KV there.
+    pub(super) hosts: Vec<Way>,
+    /// The GPUs of a replica and the power of one; none on a shared one.
+    pub(super) power: Option<(u64, Power)>,
 }
 
 /// A call in an engine.
@@ -76,6 +88,16 @@ pub(super) struct Setup {
 struct Active {
     replica: u32,
     sequence: SeqId,
+    /// Where the KV of its prompt is kept, until it begins to be loaded.
+    source: Key,
+    /// Whether a prefill worker has computed its prompt.
+    handed_over: bool,
+}
+
+impl Active {
+    fn take_source(&mut self) -> Key {
+        std::mem::replace(&mut self.source, Key::NONE)
+    }
 }
 
 #[derive(Debug)]
@@ -95,22 +117,48 @@ pub(super) struct Pool {
     /// Whether the acceptance of drafts is drawn.
     drawn: bool,
     active: Slab<Active>,
+    /// KV from other replicas and from hosts.
+    connector: Option<Box<Connector>>,
     /// Over all replicas.
     load: ReplicaLoad,
     measures: Measures,
     facts: Facts,
+    power: Option<(u64, Power)>,
 }
 
 impl Pool {
     pub(super) fn new(setup: Setup) -> Self {
-        let Setup { engine, step, wake, frontend, replicas, gpus, front, queue_cap, clients, adapters } =
-            setup;
-        let config = engine.config();
-        let facts = Facts {
+        let Setup {
+            engine,
+            step,
+            wake,
+            frontend,
             replicas,
             gpus,
+            front,
+            queue_cap,
+            clients,
+            adapters,
+            power,
+            prefill,
+            hosts,
+        } = setup;
+        let config = engine.config();
+        let usable_blocks = config.usable_blocks();
+        let mut groups = vec![Group { replicas, usable_blocks, weight: 1 }];
+        let mut engines = vec![engine.clone(); replicas as usize];
+        if let Some(prefill) = &prefill {
+            // A share of all GPUs' time.
+            groups[0].weight = (gpus - prefill.gpus * u64::from(prefill.replicas)) / u64::from(replicas);
+            let usable_blocks = prefill.engine.config().usable_blocks();
+            groups.push(Group { replicas: prefill.replicas, usable_blocks, weight: prefill.gpus });
+            engines.extend((0..prefill.replicas).map(|_| prefill.engine.clone()));
+        }
+        let all = engines.len() as u32;
+        let facts = Facts {
+            groups,
+            gpus,
             kv_blocks: config.num_blocks,
-            usable_blocks: config.usable_blocks(),
             block_size: config.block_size,
             calibration: step.badge(),
             max_num_seqs: config.max_num_seqs,
@@ -118,8 +166,8 @@ impl Pool {
             step,
         };
         Self {
-            replicas: (0..replicas).map(|_| Replica::new(engine.clone())).collect(),
-            due: Dues::new(replicas),
+            replicas: engines.into_iter().map(Replica::new).collect(),
+            due: Dues::new(all),
             alarm: None,
             front,
             queue_cap,
@@ -129,9 +177,11 @@ impl Pool {
             adapters,
             drawn: config.speculative.as_ref().is_some_and(Speculation::is_drawn),
             active: Slab::default(),
+            connector: Connector::new(prefill, replicas, hosts),
             load: ReplicaLoad::default(),
-            measures: Measures::new(replicas),
+            measures: Measures::new(all),
             facts,
+            power,
         }
     }
 
@@ -148,10 +198,15 @@ impl Pool {
             self.due.set(index, due);
             self.set_alarm(ctx);
         }
-        self.front.note(index, new.waiting, new.running, now);
-        let in_front = ctx.waiting_in_front();
+        match self.connector.as_mut().and_then(|connector| connector.prefill.as_mut()) {
+            Some(prefill) if index >= prefill.first => {
+                prefill.front.note(index - prefill.first, new.waiting, new.running, now);
+            }
+            _ => self.front.note(index, new.waiting, new.running, now),
+        }
+        let waiting = self.load.waiting + self.held() + ctx.waiting_in_front();
         let meter = ctx.meter();
-        meter.queue.set(now, self.load.waiting + self.front.held() + in_front);
+        meter.queue.set(now, waiting);
         meter.busy.set(now, self.load.running);
     }
 
@@ -162,6 +217,16 @@ impl Pool {
             debug_assert!(lost.is_empty(), "a replica leaves when it is empty");
             self.note(index, ctx);
         }
+    }
+
+    /// A replica on spot capacity is taken away.
+    fn lose_reclaimed(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, active, measures, .. } = self;
+        let lost = lose(&mut replicas[index], active, &mut measures.tallies[index], ctx);
+        self.front.reclaimed(index, lost, ctx);
+        self.lose_loads(&[index], ctx);
+        self.note(index, ctx);
+        self.forget_gone(ctx);
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
@@ -182,15 +247,37 @@ impl Pool {
     }
 
     fn capacity(&self) -> u64 {
-        self.front.up() * u64::from(self.replicas[0].engine.config().max_num_seqs)
+        self.of_groups(|engine| engine.config().max_num_seqs)
+    }
+
+    /// The sum over all replicas that are up.
+    fn of_groups(&self, of: impl Fn(&Engine) -> u32) -> u64 {
+        let sum = |front: &Front, first: usize| front.up() * u64::from(of(&self.replicas[first].engine));
+        let prefill = self.connector.as_ref().and_then(|connector| connector.prefill.as_ref());
+        sum(&self.front, 0) + prefill.map_or(0, |prefill| sum(&prefill.front, prefill.first))
+    }
+
+    /// The front of the replicas, and that of prefill workers.
+    fn fronts(&self) -> impl Iterator<Item = &Front> {
+        let prefill = self.connector.as_ref().and_then(|connector| connector.prefill.as_ref());
+        std::iter::once(&self.front).chain(prefill.map(|prefill| &prefill.front))
+    }
+
+    /// Calls held in front of replicas.
+    fn held(&self) -> u64 {
+        self.fronts().map(Front::held).sum()
     }
 
     /// Takes a replica over the boundaries until now, and tells what came of them.
     fn advance(&mut self, index: usize, ctx: &mut Ctx) {
-        let Self { replicas, active, measures, front, .. } = self;
+        let Self { replicas, active, measures, front, connector, .. } = self;
         let now = ctx.now();
         let output = replicas[index].engine.advance(now, &mut measures.tallies[index]);
-        for milestone in &output.milestones {
+        let prefills = connector.as_mut().is_some_and(|connector| {
+            connector.note(index, output);
+            connector.prefills(index)
+        });
+        for milestone in output.milestones.iter().filter(|_| !prefills) {
             let call = CallId::from_bits(milestone.key);
             if milestone.first {
                 ctx.progress(call, Progress::FirstToken);
@@ -201,7 +288,14 @@ impl Pool {
             }
         }
         for key in &output.admitted {
-            ctx.began(CallId::from_bits(*key));
+            let call = CallId::from_bits(*key);
+            // It began when its prompt was computed.
+            let began = connector.is_some()
+                && ctx.is_live(call)
+                && active.get(Key::from_bits(ctx.call(call).scratch)).is_some_and(|a| a.handed_over);
+            if !began {
+                ctx.began(call);
+            }
         }
         self.note(index, ctx);
     }
@@ -220,8 +314,20 @@ impl Pool {
 
     /// Sends a call that has passed the API server to a replica, or refuses it.
     fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
-        let Some(index) = self.front.route(call, ctx) else { return };
-        let Err(reason) = self.submit(index, call, ctx) else { return };
+        let prefill = self.connector.as_mut().and_then(|connector| connector.prefill.as_mut());
+        let prompt = ctx.request(call).prompt_tokens.max(1);
+        let (first, front, transfer) = match prefill.filter(|prefill| prompt > prefill.max_local) {
+            Some(prefill) => (prefill.first, &mut prefill.front, KvTransfer::RemoteDecode),
+            None => (0, &mut self.front, KvTransfer::None),
+        };
+        let Some(index) = front.route(call, ctx) else { return };
+        if let Err(reason) = self.submit(first + index, call, Part::new(transfer), ctx) {
+            self.refuse(call, &reason, ctx);
+        }
+    }
+
+    /// Refuses a call that was routed.
+    fn refuse(&mut self, call: CallId, reason: &Reason, ctx: &mut Ctx) {
         let rejected = &mut self.measures.rejected;
         *match reason {
             Reason::QueueFull => &mut rejected.queue_full,
@@ -231,18 +337,19 @@ impl Pool {
             }
             Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
         } += 1;
-        self.front.reply(call, Reply::REJECTED, ctx);
+        self.front_of(call, ctx).reply(call, Reply::REJECTED, ctx);
     }
 
     /// Hands a call to an engine; the reason if it cannot be served.
-    fn submit(&mut self, index: usize, call: CallId, ctx: &mut Ctx) -> Result<(), Reason> {
-        let replica = &mut self.replicas[index];
+    fn submit(&mut self, index: usize, call: CallId, part: Part, ctx: &mut Ctx) -> Result<(), Reason> {
+        let Part { transfer, source, handed_over } = part;
+        let replica = &self.replicas[index];
         if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
             return Err(Reason::QueueFull);
         }
         let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
         let request = ctx.request(call);
-        let submission = Submission {
+        let mut submission = Submission {
             key: call.to_bits(),
             prompt_tokens: request.prompt_tokens.max(1),
             output_tokens: request.output_tokens.max(1),
@@ -251,8 +358,14 @@ impl Pool {
             adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
             luck,
         };
-        let sequence = replica.engine.submit(ctx.now(), &submission, &mut self.measures.tallies[index])?;
-        let key = self.active.insert(Active { replica: index as u32, sequence });
+        if transfer == KvTransfer::RemoteDecode {
+            // Whether a decode worker will take it is known before.
+            self.replicas[0].engine.check_length(&submission)?;
+            submission.output_tokens = 1;
+        }
+        let (replica, tally) = (&mut self.replicas[index], &mut self.measures.tallies[index]);
+        let sequence = replica.engine.submit_transfer(ctx.now(), &submission, transfer, tally)?;
+        let key = self.active.insert(Active { replica: index as u32, sequence, source, handed_over });
         ctx.call_mut(call).scratch = key.to_bits();
         if replica.wake() {
             ctx.schedule(self.wake, Phase::Timer, START, event_data(index, replica.generation));
@@ -260,6 +373,31 @@ impl Pool {
         self.note(index, ctx);
         Ok(())
     }
+}
+
+/// What of a call an engine is to do.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    transfer: KvTransfer,
+    /// See [`Active`].
+    source: Key,
+    handed_over: bool,
+}
+
+impl Part {
+    /// The first.
+    fn new(transfer: KvTransfer) -> Self {
+        Self { transfer, source: Key::NONE, handed_over: false }
+    }
+}
+
+/// Everything in a replica is lost: its calls.
+fn lose(replica: &mut Replica, active: &mut Slab<Active>, tally: &mut Tally, ctx: &Ctx) -> Vec<CallId> {
+    let lost: Vec<_> = replica.crash(ctx.now(), tally).into_iter().map(CallId::from_bits).collect();
+    for call in &lost {
+        active.remove(Key::from_bits(ctx.call(*call).scratch));
+    }
+    lost
 }
 
 /// Why a call is refused.
@@ -286,6 +424,9 @@ impl Component for Pool {
         if let Some(adapters) = &mut self.adapters {
             adapters.start(ctx);
         }
+        if let Some(connector) = &mut self.connector {
+            connector.start(ctx);
+        }
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
@@ -301,31 +442,42 @@ impl Component for Pool {
         if ctx.call(call).scratch == IN_FRONT_END {
             return ctx.reply(call, Reply::FAILED);
         }
-        if self.front.cancel(call, ctx).is_none() {
+        if self.front_of(call, ctx).cancel(call, ctx).is_none() {
             return;
         }
         let key = Key::from_bits(ctx.call(call).scratch);
-        let Some(Active { replica, sequence }) = self.active.remove(key) else { return };
+        let Some(Active { replica, sequence, source, .. }) = self.active.remove(key) else { return };
         let index = replica as usize;
         let engine = &mut self.replicas[index].engine;
         engine.abort(ctx.now(), sequence, &mut self.measures.tallies[index]);
         self.note(index, ctx);
-        self.front.abandon(call, ctx);
+        self.release(source, ctx);
+        self.front_of(call, ctx).abandon(call, ctx);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        let now = ctx.now();
+        let signal = |replica: &Replica| {
+            let engine = &replica.engine;
+            let blocks = engine.config().usable_blocks().max(1);
+            let kv_usage = f64::from(engine.observe(now).used_blocks) / f64::from(blocks);
+            Signal { waiting: engine.waiting().into(), running: engine.running().into(), kv_usage }
+        };
+        let Self { replicas, connector, .. } = self;
+        if let Some(prefill) = connector.as_mut().and_then(|connector| connector.prefill.as_mut())
+            && prefill.front.owns(timer)
+        {
+            let first = prefill.first;
+            // A prefill front has no replicas that come and go, and so nothing for the pool to do.
+            prefill.front.on_timer(timer, ctx, |index| signal(&replicas[first + index]));
+            return;
+        }
         if self.front.owns(timer) {
-            let now = ctx.now();
-            let signal = |index: usize| {
-                let engine = &self.replicas[index].engine;
-                let blocks = self.facts.usable_blocks.max(1);
-                let kv_usage = f64::from(engine.observe(now).used_blocks) / f64::from(blocks);
-                Signal { waiting: engine.waiting().into(), running: engine.running().into(), kv_usage }
-            };
-            return match self.front.on_timer(timer, ctx, signal) {
+            return match self.front.on_timer(timer, ctx, |index| signal(&replicas[index])) {
                 Due::Nothing => {}
                 Due::Route(call) => self.admit(call, ctx),
                 Due::Empty => self.forget_gone(ctx),
+                Due::Reclaim(index) => self.lose_reclaimed(index, ctx),
             };
         }
         if timer.kind == FRONT_END {
@@ -343,7 +495,11 @@ impl Component for Pool {
             if replica.generation == timer.data as u32 {
                 replica.starting = false;
                 self.advance(index, ctx);
+                self.pass_on(ctx);
             }
+            return;
+        }
+        if self.connector.is_some() && self.on_connector_timer(timer, ctx) {
             return;
         }
         self.alarm = None;
@@ -351,26 +507,43 @@ impl Component for Pool {
             self.advance(index, ctx);
         }
         self.set_alarm(ctx);
+        self.pass_on(ctx);
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        let Self { front, replicas, active, measures, sharing, .. } = self;
         if let Fault::Slow { factor } = *fault {
+            let Self { replicas, measures, sharing, .. } = self;
             sharing.slowed = factor;
             for (index, (replica, tally)) in replicas.iter_mut().zip(&mut measures.tallies).enumerate() {
                 replica.engine.set_pace(ctx.now(), sharing.pace(index), tally);
             }
         }
-        let broken = front.on_fault(fault, ctx, |index, ctx| {
-            let lost = replicas[index].crash(ctx.now(), &mut measures.tallies[index]);
-            let lost: Vec<_> = lost.into_iter().map(CallId::from_bits).collect();
-            for call in &lost {
-                active.remove(Key::from_bits(ctx.call(*call).scratch));
-            }
-            lost
+        self.on_fault_of(Role::Decode, fault, ctx);
+        if fault.replicas() == Some(u32::MAX) {
+            self.on_fault_of(Role::Prefill, fault, ctx);
+        }
+    }
+
+    fn on_fault_of(&mut self, role: Role, fault: &Fault, ctx: &mut Ctx) {
+        let Self { front, replicas, active, measures, connector, .. } = self;
+        let (first, front) = match (role, connector.as_mut().and_then(|connector| connector.prefill.as_mut()))
+        {
+            (Role::Decode, _) => (0, front),
+            (Role::Prefill, Some(prefill)) => (prefill.first, &mut prefill.front),
+            (Role::Prefill, None) => return,
+        };
+        let mut broken = Vec::new();
+        let changed = front.on_fault(fault, ctx, |index, ctx| {
+            let index = first + index;
+            broken.push(index);
+            lose(&mut replicas[index], active, &mut measures.tallies[index], ctx)
         });
+        self.lose_loads(&broken, ctx);
         (0..self.replicas.len()).for_each(|index| self.note(index, ctx));
-        if broken {
+        if let Fault::Interrupt { .. } = fault {
+            self.forget_gone(ctx);
+        }
+        if changed {
             self.note_capacity(ctx);
         }
     }
@@ -388,19 +561,25 @@ impl Component for Pool {
         let ReplicaLoad { waiting, running } = self.load;
         let used = |replica: &Replica| u64::from(replica.engine.observe(now).used_blocks);
         let kv_used = self.replicas.iter().map(used).sum();
-        let kv_total = self.front.up() * u64::from(self.facts.usable_blocks);
-        let queue = waiting + self.front.held();
+        let kv_total = self.of_groups(|engine| engine.config().usable_blocks());
+        let queue = waiting + self.held();
         Signals { queue, busy: running, capacity: self.capacity(), kv_used, kv_total }
     }
 
     fn report(&self, now: SimTime) -> Option<LlmReport> {
         let (mut report, _) = self.measured(now);
-        report.rejected.no_replica = self.front.report(now).no_replica;
+        report.rejected.no_replica = self.fronts().map(|front| front.report(now).no_replica).sum();
         Some(report)
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
         let mut report = self.front.report(now);
+        for other in self.fronts().skip(1).map(|front| front.report(now)) {
+            report.replicas.extend(other.replicas);
+            report.no_replica += other.no_replica;
+            report.ejections += other.ejections;
+            report.panic = report.panic.max(other.panic);
+        }
         let (pool, engines) = self.measured(now);
         report.calibration = Some(pool.calibration);
         for (replica, engine) in report.replicas.iter_mut().zip(engines) {
@@ -410,15 +589,26 @@ impl Component for Pool {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let (report, _) = self.measured(now);
+        let (report, engines) = self.measured(now);
         let room = "tokens that the KV memory of a replica has room for";
         let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
                        sequences share blocks";
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        if let Some((gpus, power)) = self.power {
+            // Prefill workers come after the replicas, may be larger, and are always there.
+            let groups = self.facts.groups.iter();
+            let weights = groups.flat_map(|group| std::iter::repeat_n(group.weight, group.replicas as usize));
+            let busy: f64 =
+                engines.iter().zip(weights).map(|(engine, weight)| engine.busy * weight as f64).sum();
+            let prefill: u64 =
+                self.facts.groups.iter().skip(1).map(|group| group.weight * u64::from(group.replicas)).sum();
+            let held = self.front.held_mean(now) * gpus as f64 + prefill as f64;
+            measures.push(Power::measure(power.watts(held, busy)));
+        }
         let config = self.replicas[0].engine.config();
-        if config.speculative.is_some() || config.lora.is_some() {
+        if config.speculative.is_some() || config.lora.is_some() || self.connector.is_some() {
             let mut all = Tally::default();
             for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
                 let mut tally = tally.clone();
@@ -426,6 +616,8 @@ impl Component for Pool {
                 all.add(&tally);
             }
             measures.extend(of_features(config, &all));
+            let connector = self.connector.iter();
+            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, now)));
         }
         measures
     }
@@ -439,5 +631,8 @@ impl Component for Pool {
         }
         measures.reset(now, replicas.iter().map(|replica| replica.engine.underway(now)));
         self.front.reset_measurements(now);
+        if let Some(connector) = &mut self.connector {
+            connector.reset_measurements(now);
+        }
     }
 }

@@ -127,14 +127,23 @@ pub(super) struct Measures {
     pub(super) rejected: Rejected,
 }
 
+/// Replicas that are alike.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) replicas: u32,
+    /// KV blocks of each, without the null block.
+    pub(super) usable_blocks: u32,
+    /// What each counts among all GPUs.
+    pub(super) weight: u64,
+}
+
 /// What does not change during a run.
 #[derive(Debug)]
 pub(super) struct Facts {
-    pub(super) replicas: u32,
+    /// In order; decode workers before prefill workers.
+    pub(super) groups: Vec<Group>,
     pub(super) gpus: u64,
     pub(super) kv_blocks: u32,
-    /// Without the null block.
-    pub(super) usable_blocks: u32,
     pub(super) block_size: u32,
     pub(super) calibration: String,
     pub(super) max_num_seqs: u32,
@@ -208,19 +217,31 @@ impl Measures {
     ) -> (LlmReport, Vec<EngineFigures>) {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
-        let usable = f64::from(facts.usable_blocks);
-        let (mut all, mut busy, mut held, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0);
+        let (mut all, mut busy, mut held, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0.0f64);
+        // Prefill workers are bound by something else.
+        let mut decoders = Tally::default();
+        let (mut weights, mut blocks_of_all) = (0.0, 0.0);
         let mut replicas = Vec::with_capacity(tallies.len());
-        for ((tally, step), before) in tallies.iter().zip(underway).zip(&self.before) {
+        let groups = facts.groups.iter().enumerate();
+        let groups = groups.flat_map(|(place, group)| (0..group.replicas).map(move |_| (place, group)));
+        for (((tally, step), before), (place, group)) in
+            tallies.iter().zip(underway).zip(&self.before).zip(groups)
+        {
+            let usable = f64::from(group.usable_blocks);
+            weights += group.weight as f64;
+            blocks_of_all += usable;
             let [time, blocks, tokens] = integrals(*step);
             let block_ticks = tally.block_ticks + blocks - before[1];
             let blocks_max = tally.blocks_max.max(step.blocks);
             let ticks = tally.ticks + tally.lost_ticks + time - before[0];
-            busy += ticks;
+            busy += ticks * u128::from(group.weight);
             held += block_ticks;
             filled += tally.token_ticks + tokens - before[2];
-            most = most.max(blocks_max);
+            most = most.max(f64::from(blocks_max) / usable);
             all.add(tally);
+            if place == 0 {
+                decoders.add(tally);
+            }
             replicas.push(EngineFigures {
                 busy: share(ticks, 1.0),
                 steps: tally.steps,
@@ -236,12 +257,12 @@ impl Measures {
             });
         }
         let pool = LlmReport {
-            gpu_busy: share(busy, facts.replicas.into()),
+            gpu_busy: share(busy, weights),
             gpus: facts.gpus,
             kv_blocks: facts.kv_blocks,
-            kv_tokens: u64::from(facts.usable_blocks) * u64::from(facts.block_size),
-            kv_use_mean: share(held, f64::from(facts.replicas) * usable),
-            kv_use_max: f64::from(most) / usable,
+            kv_tokens: u64::from(facts.groups[0].usable_blocks) * u64::from(facts.block_size),
+            kv_use_mean: share(held, blocks_of_all),
+            kv_use_max: most,
             kv_utilization: (held > 0).then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
@@ -249,7 +270,7 @@ impl Measures {
             max_num_seqs: facts.max_num_seqs,
             step_tokens_mean: step_tokens_mean(&all),
             max_num_batched_tokens: facts.max_num_batched_tokens,
-            doubling: facts.doubling(&all),
+            doubling: facts.doubling(&decoders),
             preemptions: all.preemptions,
             prefix_hit_tokens: all.prefix_hit_tokens,
             prefix_query_tokens: all.prefix_query_tokens,

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::LlmConfig;
 use super::engine::{Engine, Pace, Tally};
 use super::timing::TimingSource;
+use crate::component::Role;
 use crate::context::Ctx;
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
@@ -49,9 +50,11 @@ pub(crate) struct BlastGroup {
 
 impl LlmConfig {
     /// What is lost with a GPU; none on a shared one, which is no replica's own.
-    pub(crate) fn blast_group(&self) -> Option<BlastGroup> {
+    pub(crate) fn blast_group(&self, role: Option<Role>) -> Option<BlastGroup> {
         let replicas = self.data_parallel_size.max(1);
-        let gpus = self.tensor_parallel.max(1).saturating_mul(replicas);
+        let prefill = self.disaggregated.as_ref().filter(|_| role == Some(Role::Prefill));
+        let split = prefill.and_then(|disaggregated| disaggregated.prefill.tensor_parallel);
+        let gpus = split.unwrap_or(self.tensor_parallel).max(1).saturating_mul(replicas);
         self.device.is_none().then_some(BlastGroup { gpus, replicas })
     }
 
@@ -78,6 +81,9 @@ impl LlmConfig {
         if self.price_per_gpu_hour.is_some() {
             let help = "set price_per_hour of the device";
             return wrong("price_per_gpu_hour", "`price_per_gpu_hour` has no effect here", help);
+        }
+        if self.price_model.is_some() {
+            return wrong("price_model", "`price_model` has no effect here", "set that of the device");
         }
         for (key, gpus) in
             [("tensor_parallel", self.tensor_parallel), ("data_parallel_size", self.data_parallel_size)]

@@ -20,7 +20,7 @@ use super::server::Server;
 use crate::admission::AdmissionConfig;
 use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
-use crate::cost::Price;
+use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
@@ -132,6 +132,9 @@ pub struct ModelServerConfig {
     /// the GPU; nothing without one. A device has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
+    /// How it is paid. Default: on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_model: Option<PriceModelConfig>,
 }
 
 /// How long an execution of a batch takes, alone on its hardware: `fixed + per_item * items`. A law is
@@ -229,6 +232,7 @@ impl ModelServerConfig {
         let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
+            spot: None,
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas: given,
@@ -254,9 +258,9 @@ impl ModelServerConfig {
             scope.devices().0.occupy(*client, memory, speed)?;
         }
         let (each, present) = (u64::from(instances), u64::from(present));
-        let own = u64::from(own_gpus);
-        if let Some(line) = self.put_on_the_bill(&hardware, own * present, each * present, scope) {
-            front.set_bill(line, if self.gpu.is_some() { own } else { each });
+        let own = if self.gpu.is_some() { u64::from(own_gpus) } else { each };
+        if let Some(line) = self.put_on_the_bill(&hardware, own, present, scope)? {
+            front.set_bill(line, own);
         }
         scope.meter().capacity.set(SimTime::ZERO, each * present);
         let items = self.items_per_request.build();
@@ -363,6 +367,7 @@ impl ModelServerConfig {
                 self.price_per_hour.is_some() && has_device,
                 "set price_per_hour of the device",
             ),
+            ("price_model", self.price_model.is_some() && has_device, "set that of the device"),
         ];
         if let Some((key, _, help)) = without_effect.iter().find(|(_, wrong, _)| *wrong) {
             return Err(ConfigError::new([*key], format!("`{key}` has no effect here")).help(*help));
@@ -508,25 +513,18 @@ impl ModelServerConfig {
     fn put_on_the_bill(
         &self,
         hardware: &Hardware,
-        gpus: u64,
-        instances: u64,
+        each: u64,
+        replicas: u64,
         scope: &mut Scope,
-    ) -> Option<usize> {
-        let (cost, me) = scope.cost();
-        match (&self.gpu, &self.device, &hardware.gpu, self.price_per_hour) {
-            (Some(_), _, Some(gpu), given) => {
-                let (price, source) = match given {
-                    Some(price) => (price.per_hour(), "the scenario"),
-                    None => (gpu.price_per_hour, gpu.price_source.as_str()),
-                };
-                let kind = if gpu.is_host() { "host" } else { "gpu" };
-                Some(cost.add(me, format!("{kind} {}", gpu.id), Price::PerHour(price), source, gpus))
-            }
-            (None, None, _, Some(price)) => {
-                Some(cost.add(me, "instance", Price::PerHour(price.per_hour()), "scenario", instances))
-            }
-            _ => None,
+    ) -> Result<Option<usize>, ConfigError> {
+        if self.device.is_some() {
+            return Ok(None);
         }
+        let (resource, list) = match &hardware.gpu {
+            Some(gpu) => (gpu.resource(), ListPrice::of(gpu, self.price_per_hour)),
+            None => ("instance".to_owned(), ListPrice::given(self.price_per_hour)),
+        };
+        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units: each * replicas, each })
     }
 }
 

@@ -72,7 +72,8 @@ impl Component for Server {
             match front.on_timer(timer, ctx, signal) {
                 Due::Nothing => {}
                 Due::Route(call) => self.hand_in(call, ctx),
-                Due::Empty => drop(front.take_gone()),
+                // Its replicas do not come and go.
+                Due::Empty | Due::Reclaim(_) => drop(front.take_gone()),
             }
             return;
         }

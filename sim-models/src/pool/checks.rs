@@ -27,18 +27,25 @@ struct Checked {
 #[derive(Debug)]
 pub(super) struct Checks {
     config: ActiveCheck,
+    /// What is added to the kinds of timers.
+    kinds: u16,
     replicas: Vec<Checked>,
 }
 
 impl Checks {
     /// `phase` gives each replica's share of the interval until its first check.
-    pub(super) fn new(config: ActiveCheck, replicas: u32, mut phase: impl FnMut(u32) -> f64) -> Self {
+    pub(super) fn new(
+        config: ActiveCheck,
+        replicas: u32,
+        kinds: u16,
+        mut phase: impl FnMut(u32) -> f64,
+    ) -> Self {
         let checked = |replica| {
             let wait = config.interval.get().as_nanos() as f64 * phase(replica);
             let due = SimTime::from_nanos(wait as u64);
             Checked { due, underway: false, failures: 0, successes: 0, is_healthy: true }
         };
-        Self { config, replicas: (0..replicas).map(checked).collect() }
+        Self { config, kinds, replicas: (0..replicas).map(checked).collect() }
     }
 
     pub(super) fn is_healthy(&self, replica: usize) -> bool {
@@ -58,7 +65,7 @@ impl Checks {
             checked.due = later(checked.due, SimDuration::from_nanos(interval.saturating_mul(past)));
         }
         checked.underway = true;
-        ctx.schedule_at(checked.due, Phase::Timer, timer::CHECK, replica as u64);
+        ctx.schedule_at(checked.due, Phase::Timer, timer::CHECK + self.kinds, replica as u64);
     }
 
     /// A check is due; its result, unless it is still out.
@@ -67,7 +74,8 @@ impl Checks {
             Condition::Up => Some(true),
             Condition::Crashed | Condition::Absent => Some(false),
             Condition::Hung => {
-                ctx.schedule(self.config.timeout.get(), Phase::Timer, timer::CHECK_TIMEOUT, replica as u64);
+                let kind = timer::CHECK_TIMEOUT + self.kinds;
+                ctx.schedule(self.config.timeout.get(), Phase::Timer, kind, replica as u64);
                 None
             }
         }
@@ -101,7 +109,12 @@ impl Checks {
         checked.underway = matters || checked.failures > 0 || !checked.is_healthy;
         if checked.underway {
             // A timeout of a whole interval ends as the next check is due.
-            ctx.schedule_at(checked.due.max(ctx.now()), Phase::Timer, timer::CHECK, replica as u64);
+            ctx.schedule_at(
+                checked.due.max(ctx.now()),
+                Phase::Timer,
+                timer::CHECK + self.kinds,
+                replica as u64,
+            );
         }
     }
 }

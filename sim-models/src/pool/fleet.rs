@@ -15,11 +15,13 @@ use sim_core::random::{KeyedStream, Purpose};
 use sim_core::stats::TimeWeighted;
 use sim_core::time::{SimDuration, SimTime};
 
+use super::interruptions::Interruptions;
 use super::timer;
 use crate::autoscaler::{Controller, Replicas, Sample, Stages, Taken};
 use crate::call::CallId;
 use crate::context::Ctx;
 use crate::measure::Measure;
+use crate::spot::Spot;
 
 /// What of a pool an autoscaler needs.
 #[derive(Debug, Clone)]
@@ -30,6 +32,10 @@ pub(crate) struct Scaling {
     pub(crate) initial: u32,
     /// The most calls of a replica; none for no bound.
     pub(crate) most_calls: Option<u32>,
+    /// The most replicas there are or that start. There are more slots on spot capacity, for those that leave.
+    pub(crate) most: u32,
+    /// How replicas are interrupted, on spot capacity.
+    pub(crate) spot: Option<Spot>,
 }
 
 /// What became of a slot.
@@ -46,8 +52,10 @@ pub(super) enum Change {
 pub(super) struct Fleet {
     scaling: Scaling,
     stream: Option<KeyedStream>,
-    /// Those that are there or are starting.
+    /// Those that are there or are starting, or would be if there were capacity.
     target: u32,
+    /// What the controller asked for last.
+    asked: u32,
     /// Starts so far, to key their draws by.
     begun: u64,
     /// By slot: how often it was started, so that the start of one that was taken away is recognized.
@@ -69,8 +77,6 @@ pub(super) struct Fleet {
     room: u64,
     /// The last that was picked in turn.
     turn: u32,
-    /// As many as the autoscaler wants.
-    desired: u32,
     /// Whether new ones cannot be had.
     sold_out: bool,
     /// By slot: whether its zone is lost, so that none can be started there; empty where none is.
@@ -78,6 +84,7 @@ pub(super) struct Fleet {
     seen: Seen,
     /// The line of the bill, and how many units of it a replica is.
     bill: Option<(usize, u64)>,
+    pub(super) interruptions: Option<Interruptions>,
     tally: Tally,
 }
 
@@ -108,6 +115,7 @@ impl Fleet {
         Self {
             stream: None,
             target: initial,
+            asked: initial,
             begun: 0,
             generations: vec![0; slots],
             starting: Vec::new(),
@@ -121,7 +129,6 @@ impl Fleet {
             roomy: BTreeSet::new(),
             room: 0,
             turn: u32::MAX,
-            desired: initial,
             sold_out: false,
             closed: Vec::new(),
             seen: Seen {
@@ -132,6 +139,7 @@ impl Fleet {
                 since: SimTime::ZERO,
             },
             bill: None,
+            interruptions: scaling.spot.clone().map(Interruptions::new),
             tally: Tally {
                 held: level(initial),
                 waiting: level(0),
@@ -155,6 +163,10 @@ impl Fleet {
         let wait = self.scaling.controller.wait(SimTime::ZERO);
         // After the measurement of the same instant.
         ctx.schedule(wait, Phase::Sampler, timer::DECIDE, 0);
+        if let Some(interruptions) = &mut self.interruptions {
+            interruptions.start(ctx);
+            self.ready.iter().for_each(|slot| interruptions.live(*slot, 0, ctx));
+        }
     }
 
     /// Takes a measurement.
@@ -189,10 +201,9 @@ impl Fleet {
         let desired = self.scaling.controller.desired(now, Replicas { ready, target: self.target });
         ctx.schedule(self.scaling.controller.wait(now), Phase::Sampler, timer::DECIDE, 0);
         self.tally.desired_max = self.tally.desired_max.max(desired);
-        let mut changes = Vec::new();
-        let present = (self.starting.len() + self.ready.len()) as u32;
-        self.desired = desired;
-        changes.extend(self.fill(ctx).into_iter().map(Change::Start));
+        self.asked = desired;
+        let mut changes: Vec<Change> = self.fill(ctx).into_iter().map(Change::Start).collect();
+        let present = self.present();
         for _ in desired..present {
             let slot = match self.starting.pop() {
                 Some(slot) => {
@@ -207,26 +218,34 @@ impl Fleet {
             self.leaving.insert(slot);
             changes.push(Change::Leave(slot));
         }
-        self.target = (self.starting.len() + self.ready.len()) as u32;
+        self.target = desired.min(self.present() + self.short());
         self.note(ctx);
         changes
     }
 
-    /// Starts those that are wanted and can be had.
-    fn fill(&mut self, ctx: &mut Ctx) -> Vec<usize> {
-        let present = (self.starting.len() + self.ready.len()) as u32;
-        if self.desired <= present || self.sold_out {
+    /// Those that are there or are starting.
+    fn present(&self) -> u32 {
+        (self.starting.len() + self.ready.len()) as u32
+    }
+
+    /// Those for which there is no capacity.
+    fn short(&self) -> u32 {
+        self.interruptions.as_ref().map_or(0, Interruptions::short)
+    }
+
+    /// Starts as many as are wanted and can be had: their slots.
+    pub(super) fn fill(&mut self, ctx: &mut Ctx) -> Vec<usize> {
+        let wanted = self.asked.min(self.scaling.most).saturating_sub(self.present() + self.short());
+        if wanted == 0 || self.sold_out {
             return Vec::new();
         }
-        let is_taken = |slot: &usize| {
+        let taken = |slot: &usize| {
             self.starting.contains(slot) || self.ready.contains(slot) || self.leaving.contains(slot)
         };
         let is_closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
-        let free = (0..self.generations.len()).filter(|slot| !is_taken(slot) && !is_closed(slot));
-        let free: Vec<usize> = free.take((self.desired - present) as usize).collect();
-        for slot in &free {
-            self.begin(*slot, ctx);
-        }
+        let free = (0..self.generations.len()).filter(|slot| !taken(slot) && !is_closed(slot));
+        let free: Vec<usize> = free.take(wanted as usize).collect();
+        free.iter().for_each(|slot| self.begin(*slot, ctx));
         free
     }
 
@@ -245,7 +264,42 @@ impl Fleet {
     /// Starts what could not be had before.
     fn catch_up(&mut self, ctx: &mut Ctx) {
         self.fill(ctx);
-        self.target = (self.starting.len() + self.ready.len()) as u32;
+        self.target = self.asked.min(self.present() + self.short());
+        self.note(ctx);
+    }
+
+    /// Whether a slot is ready since it was started so often.
+    pub(super) fn is_ready(&self, slot: usize, generation: u32) -> bool {
+        self.generations[slot] == generation && self.ready.contains(&slot)
+    }
+
+    /// Whether a slot leaves since it was started so often.
+    pub(super) fn is_leaving(&self, slot: usize, generation: u32) -> bool {
+        self.generations[slot] == generation && self.leaving.contains(&slot)
+    }
+
+    /// The first ready slots by number.
+    pub(super) fn first_ready(&self, count: usize) -> Vec<usize> {
+        let ready: BTreeSet<usize> = self.ready.iter().copied().collect();
+        ready.into_iter().take(count).collect()
+    }
+
+    /// A ready slot on spot capacity gets notice: it leaves.
+    pub(super) fn interrupt(&mut self, slot: usize, ctx: &mut Ctx) {
+        self.ready.retain(|ready| *ready != slot);
+        self.leaving.insert(slot);
+        if let Some(interruptions) = &mut self.interruptions {
+            interruptions.notice(slot, self.generations[slot], ctx);
+        }
+        self.note(ctx);
+    }
+
+    /// There is capacity for one more.
+    pub(super) fn capacity_is_back(&mut self, ctx: &mut Ctx) {
+        if let Some(interruptions) = &mut self.interruptions {
+            interruptions.capacity_is_back(ctx.now());
+        }
+        self.fill(ctx);
         self.note(ctx);
     }
 
@@ -270,6 +324,9 @@ impl Fleet {
         self.starting.remove(place);
         self.generations[slot] += 1;
         self.ready.push(slot);
+        if let Some(interruptions) = &self.interruptions {
+            interruptions.live(slot, self.generations[slot], ctx);
+        }
         self.note(ctx);
         Some(slot)
     }
@@ -291,7 +348,7 @@ impl Fleet {
         self.seen.ready.set(now, self.ready.len() as u64);
         self.tally.held.set(now, held);
         let present = (self.starting.len() + self.ready.len()) as u64;
-        self.tally.short.set(now, u64::from(self.desired).saturating_sub(present));
+        self.tally.short.set(now, u64::from(self.asked).saturating_sub(present));
         if let Some((item, units)) = self.bill {
             ctx.cost().hold(item, now, held * units);
         }
@@ -422,6 +479,11 @@ impl Fleet {
         self.waiting.len() as u64
     }
 
+    /// Those that are there or that start or leave, on average.
+    pub(super) fn held_mean(&self, now: SimTime) -> f64 {
+        self.tally.held.mean(now)
+    }
+
     pub(super) fn reset_measurements(&mut self, now: SimTime) {
         let tally = &mut self.tally;
         tally.held.reset(now);
@@ -429,6 +491,9 @@ impl Fleet {
         tally.waiting.reset(now);
         tally.desired_max = self.target;
         tally.starts.clear();
+        if let Some(interruptions) = &mut self.interruptions {
+            interruptions.reset_measurements(now);
+        }
     }
 
     pub(super) fn measures(&self, now: SimTime) -> Vec<Measure> {
@@ -438,7 +503,7 @@ impl Fleet {
             let count = tally.starts.len();
             Measure::known(name, (count > 0).then(|| sum / count as f64), meaning)
         };
-        vec![
+        let mut list = vec![
             Measure::new(
                 "replicas_mean",
                 tally.held.mean(now),
@@ -462,6 +527,8 @@ impl Fleet {
                 "Calls waiting for a replica, on average",
             ),
             Measure::count("front_queue_max", tally.waiting.max(), "The most of them"),
-        ]
+        ];
+        list.extend(self.interruptions.iter().flat_map(|interruptions| interruptions.measures(now)));
+        list
     }
 }

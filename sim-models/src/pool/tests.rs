@@ -1,5 +1,6 @@
 mod balancers;
 mod health;
+mod interruptions;
 
 use sim_core::time::SimDuration;
 

@@ -161,3 +161,36 @@ fn mistakes_are_told_with_their_place() {
         assert!(error.message.contains(message) && error.help.is_some(), "{error}");
     }
 }
+
+/// An LLM in 4 bits that keeps 90% of its right answers, beside one in 16 bits with the same table.
+#[test]
+fn quantized_weights_lose_what_the_scenario_says() {
+    let system = |precision: &str, retained: &str| {
+        format!(
+            "[traffic.web]\nentry = \"small\"\narrivals = {{ process = \"poisson\", rate = \"50/s\" }}\n\
+             prompt_tokens = 16\noutput_tokens = 2\n\
+             [components.small]\nkind = \"llm\"\nmodel = \"llama-3.2-1b\"\ngpu = \"h100-sxm\"\n\
+             precision = \"{precision}\"\n\
+             [quality]\nmodels = [\"small\"]\n{retained}\n\
+             joint = [{{ right = [\"small\"], weight = 8 }}, {{ right = [], weight = 2 }}]"
+        )
+    };
+    let of = |precision: &str, retained: &str| {
+        let output = simulate(&system(precision, retained));
+        let alone = output.quality.as_ref().unwrap().models[0].accuracy;
+        assert_eq!(alone, output.requests[0].accuracy());
+        (output.requests[0].accuracy().unwrap(), output.requests[0].scored as f64)
+    };
+    let said = "accuracy_retained = { int4 = 0.9, fp8 = 0.99 }";
+    for (precision, retained, expected) in
+        [("int4", said, 0.72), ("fp8", said, 0.792), ("bf16", said, 0.8), ("int4", "", 0.8)]
+    {
+        let (accuracy, n) = of(precision, retained);
+        let z = (accuracy - expected) / (expected * (1.0 - expected) / n).sqrt();
+        assert!(z.abs() <= 4.0, "{precision}: {accuracy}, expected {expected}");
+    }
+    // The same questions are lost with a lower share, and more.
+    assert!(of("fp8", said).0 > of("int4", said).0);
+    let table: QualityConfig = toml::from_str(&format!("models = [\"small\"]\n{said}")).unwrap();
+    assert_eq!(toml::from_str::<QualityConfig>(&toml::to_string(&table).unwrap()).unwrap(), table);
+}

@@ -251,15 +251,16 @@ fn refuse_cycles(config: &SystemConfig) -> Result<(), ConfigError> {
 fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
     let of = |name: &str| config.components.get(name);
     let refuse = |path: Vec<String>, name: &str| {
-        let message = format!("`{name}` is a pipeline, which runs by its own schedule and answers no calls");
+        let kind = of(name).map_or("", ComponentConfig::kind);
+        let message = format!("`{name}` is a {kind}, which runs by its own schedule and answers no calls");
         Err(ConfigError::new(path, message).help("name a component that serves calls"))
     };
     for (name, traffic) in &config.traffic {
-        if let Some(ComponentConfig::Pipeline(_)) = of(&traffic.entry) {
+        if of(&traffic.entry).is_some_and(|component| !component.answers_calls()) {
             return refuse(vec!["traffic".into(), name.clone(), "entry".into()], &traffic.entry);
         }
         for (path, target) in fallback_callees(config, name) {
-            if let Some(ComponentConfig::Pipeline(_)) = of(target) {
+            if of(target).is_some_and(|component| !component.answers_calls()) {
                 return refuse(path, target);
             }
         }
@@ -275,7 +276,7 @@ fn check_data_side(config: &SystemConfig) -> Result<(), ConfigError> {
                         ConfigError::new(path, message).help("name a feature_store to materialize into")
                     );
                 }
-                Some(ComponentConfig::Pipeline(_)) => return refuse(path, callee),
+                Some(other) if !other.answers_calls() => return refuse(path, callee),
                 _ => {}
             }
         }
@@ -351,11 +352,23 @@ fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError>
     Ok(labels)
 }
 
-fn build_quality(config: &SystemConfig, calls: &Calls) -> Result<Option<Quality>, ConfigError> {
+fn build_quality(
+    config: &SystemConfig,
+    calls: &Calls,
+    streams: Streams,
+) -> Result<Option<Quality>, ConfigError> {
     let Some(quality) = &config.quality else { return Ok(None) };
     let answering = config.components.iter().filter(|(_, component)| component.answers_as_model());
     let answering = answering.map(|(name, _)| (name.as_str(), calls.ids[name.as_str()])).collect();
-    quality.build(&answering, calls.ids.len()).map(Some).map_err(|error| error.within("quality"))
+    let built = quality.build(&answering, calls.ids.len(), streams);
+    let mut built = built.map_err(|error| error.within("quality"))?;
+    for (name, component) in &config.components {
+        let retained = component.precision().and_then(|precision| quality.accuracy_retained.get(&precision));
+        if let Some(share) = retained {
+            built.retain(calls.ids[name.as_str()], share.get());
+        }
+    }
+    Ok(Some(built))
 }
 
 /// Makes the simulation of a system.
@@ -384,14 +397,17 @@ pub fn build(
     let mut meters: Vec<ComponentMeter> = (0..count).map(|_| ComponentMeter::new()).collect();
     let mut cost = CostMeter::default();
     let mut devices = Devices::new(&config.devices)?;
-    let quality = build_quality(config, &calls)?;
+    let quality = build_quality(config, &calls, streams)?;
+    let energy = config.energy.unwrap_or_default();
+    energy.check().map_err(|error| error.within("energy"))?;
 
     let mut components: Vec<Box<dyn Component>> = Vec::with_capacity(count);
     let mut doors: Vec<Option<Box<Door>>> = Vec::with_capacity(count);
     doors.resize_with(config.traffic.len(), || None);
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
-        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace);
+        let bill = (&mut cost, calls.ids[name.as_str()]);
+        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace, bill);
         components.push(source.map_err(|error| error.within(name).within("traffic"))?);
     }
     for (name, component) in &config.components {
@@ -442,6 +458,8 @@ pub fn build(
         meters,
         doors,
         cost,
+        energy,
+        storage: config.storage.clone(),
         devices,
         quality,
         request_meters: vec![RequestMeter::default(); cells],

@@ -11,13 +11,16 @@ use super::build::Scope;
 use super::zones::Placement;
 use crate::admission::{AdmissionConfig, Behind, Door};
 use crate::cascade::CascadeConfig;
-use crate::component::Component;
+use crate::component::{Component, Role};
 use crate::context::Labels;
+use crate::cost::StorageConfig;
 use crate::device::DeviceConfig;
+use crate::energy::EnergyConfig;
 use crate::error::ConfigError;
 use crate::external_api::ExternalApiConfig;
 use crate::feature_store::FeatureStoreConfig;
 use crate::flow::FlowConfig;
+use crate::hardware::precision::Precision;
 use crate::link::LinkConfig;
 use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
@@ -27,7 +30,9 @@ use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
 use crate::semantic_cache::SemanticCacheConfig;
 use crate::service::ServiceConfig;
+use crate::spot::SpotConfig;
 use crate::traffic::TrafficConfig;
+use crate::training::TrainingConfig;
 use crate::units::{Probability, Time, TimeDist};
 use crate::vector_index::VectorIndexConfig;
 
@@ -53,6 +58,12 @@ pub struct SystemConfig {
     /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub placement: IndexMap<String, Placement>,
+    /// Data at rest and what they cost, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub storage: IndexMap<String, StorageConfig>,
+    /// What energy costs, and what comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyConfig>,
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
@@ -92,6 +103,8 @@ pub enum ComponentConfig {
     ModelServer(Box<ModelServerConfig>),
     /// Runs a batch job by its schedule, over a volume of data.
     Pipeline(Box<PipelineConfig>),
+    /// Trains a model with a gang of workers, and goes on from checkpoints where it is interrupted.
+    Training(Box<TrainingConfig>),
     /// Finds the nearest vectors of a corpus.
     VectorIndex(VectorIndexConfig),
     /// Asks models from the cheapest on until an answer is accepted.
@@ -114,6 +127,7 @@ impl ComponentConfig {
         "llm",
         "model_server",
         "pipeline",
+        "training",
         "vector_index",
         "cascade",
         "semantic_cache",
@@ -131,6 +145,7 @@ impl ComponentConfig {
             Self::Llm(_) => "llm",
             Self::ModelServer(_) => "model_server",
             Self::Pipeline(_) => "pipeline",
+            Self::Training(_) => "training",
             Self::VectorIndex(_) => "vector_index",
             Self::Cascade(_) => "cascade",
             Self::SemanticCache(_) => "semantic_cache",
@@ -149,6 +164,7 @@ impl ComponentConfig {
             | Self::FeatureStore(_)
             | Self::Router(_)
             | Self::Pipeline(_)
+            | Self::Training(_)
             | Self::VectorIndex(_)
             | Self::Cascade(_)
             | Self::SemanticCache(_)
@@ -176,17 +192,46 @@ impl ComponentConfig {
         }
     }
 
+    /// Whether it answers calls, and does not run by itself.
+    pub fn answers_calls(&self) -> bool {
+        !matches!(self, Self::Pipeline(_) | Self::Training(_))
+    }
+
+    /// How its replicas or workers are interrupted, where they are on spot capacity.
+    pub(super) fn spot(&self) -> Option<&SpotConfig> {
+        match self {
+            Self::Training(config) => config.spot.as_ref(),
+            Self::Service(config) => config.spot.as_ref(),
+            Self::Llm(config) => config.spot.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether it may answer as a model in the table of quality.
     pub fn answers_as_model(&self) -> bool {
         matches!(self, Self::Service(_) | Self::Llm(_) | Self::ModelServer(_) | Self::ExternalApi(_))
     }
 
-    /// What is lost of it when a GPU is; none where it has no GPUs of its own.
-    pub(super) fn blast_group(&self) -> Option<BlastGroup> {
+    /// The precision that it serves its model in, where it has one.
+    pub(super) fn precision(&self) -> Option<Precision> {
         match self {
-            Self::Llm(config) => config.blast_group(),
+            Self::Llm(config) => config.precision.or_else(|| config.model().ok()?.precision),
+            Self::ModelServer(config) => config.precision,
             _ => None,
         }
+    }
+
+    /// What is lost of it when a GPU is; none where it has no GPUs of its own.
+    pub(super) fn blast_group(&self, role: Option<Role>) -> Option<BlastGroup> {
+        match self {
+            Self::Llm(config) => config.blast_group(role),
+            _ => None,
+        }
+    }
+
+    /// Whether its replicas have roles.
+    pub(super) fn is_disaggregated(&self) -> bool {
+        matches!(self, Self::Llm(config) if config.disaggregated.is_some())
     }
 
     /// Whom the component calls: for each, where the configuration says so, and its name.
@@ -203,6 +248,7 @@ impl ComponentConfig {
             | Self::Llm(_)
             | Self::ModelServer(_)
             | Self::VectorIndex(_)
+            | Self::Training(_)
             | Self::ExternalApi(_) => Vec::new(),
         }
     }
@@ -221,6 +267,7 @@ impl ComponentConfig {
             | Self::Cascade(_)
             | Self::SemanticCache(_)
             | Self::Pipeline(_)
+            | Self::Training(_)
             | Self::VectorIndex(_) => None,
         }
     }
@@ -255,6 +302,7 @@ impl ComponentConfig {
             Self::Llm(config) => config.build(scope),
             Self::ModelServer(config) => config.build(scope),
             Self::Pipeline(config) => config.build(scope),
+            Self::Training(config) => config.build(scope),
             Self::VectorIndex(config) => config.build(scope),
             Self::Cascade(config) => config.build(scope),
             Self::SemanticCache(config) => config.build(scope),
@@ -288,6 +336,10 @@ pub struct FaultConfig {
     /// engines that share out experts are lost together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<u32>,
+    /// Whose replicas, of an `llm` that is `disaggregated`: `prefill` or `decode`. Default: all, or with `replicas` those
+    /// of the decode workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How many times as long work takes, for `slow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
@@ -315,6 +367,9 @@ pub enum FaultKind {
     Hang,
     /// Replicas of a pool get no new calls and finish those they have, until `repair`.
     Drain,
+    /// Replicas or training workers on spot capacity get the notice that they will be taken away; when capacity comes
+    /// back is said by their `spot`.
+    SpotInterruption,
     /// Work takes longer.
     Slow,
     /// A share of the calls that would be answered fail instead, after the full work for them.

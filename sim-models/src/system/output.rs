@@ -8,8 +8,10 @@ use sim_core::time::{SimDuration, SimTime};
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
 use crate::component::{Component, DataReport};
-use crate::context::Labels;
+use crate::context::{Core, Labels};
+use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
+use crate::energy::{ELECTRICITY, POWER, Power};
 use crate::journal::RequestRecord;
 use crate::llm::LlmReport;
 use crate::measure::Measure;
@@ -70,6 +72,8 @@ pub struct CostOutput {
     pub resource: String,
     /// Whether it is paid by use, not by the time it is held.
     pub by_use: bool,
+    /// How it is paid: `on-demand`, `reserved` or `spot`, or `use`.
+    pub price_model: &'static str,
     /// Units held on average; of what is paid by use, units used an hour.
     pub units: f64,
     /// USD an hour and unit held, or USD a unit used.
@@ -126,6 +130,47 @@ impl RunOutput {
     }
 }
 
+/// What the components report.
+type Report = (Option<LlmReport>, Option<PoolReport>, Option<DataReport>, Vec<Measure>);
+
+/// Adds the measures of energy to those of components with GPUs: the lines of the bill, where energy has a price.
+fn meter_energy(core: &Core, reports: &mut [Report], end: SimTime) -> Vec<CostOutput> {
+    let hours = (end.as_secs_f64() - core.measure_from.as_secs_f64()).max(0.0) / 3600.0;
+    let mut powers: Vec<(&str, f64)> = Vec::new();
+    let mut own = vec![0.0; reports.len()];
+    for (owner, watts) in core.devices.power(end) {
+        match owner {
+            Ok(component) => own[component.index()] += watts,
+            Err(name) => powers.push((name, watts)),
+        }
+    }
+    for (((.., measures), own), name) in reports.iter_mut().zip(own).zip(&core.names) {
+        if own > 0.0 {
+            measures.push(Power::measure(own));
+        }
+        let power = measures.iter().find(|measure| measure.name == POWER && measure.part.is_none());
+        if let Some(watts) = power.and_then(|measure| measure.value) {
+            measures.extend(core.energy.measures(watts, hours));
+            powers.push((name, watts));
+        }
+    }
+    let Some(price) = core.energy.price_per_kwh else { return Vec::new() };
+    let line = |(name, watts): (&str, f64)| {
+        let units = watts / 1e3 * core.energy.overhead();
+        CostOutput {
+            component: name.to_owned(),
+            resource: ELECTRICITY.to_owned(),
+            by_use: true,
+            price_model: "use",
+            units,
+            unit_usd_per_hour: price.dollars(),
+            usd_per_hour: units * price.dollars(),
+            source: "scenario".to_owned(),
+        }
+    };
+    powers.into_iter().map(line).collect()
+}
+
 /// Runs a system to its end, or until it is cancelled, and collects what it leaves.
 ///
 /// # Errors
@@ -141,7 +186,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let mut system = simulation.into_world();
     system.sample(end);
-    let report = |component: &dyn Component| {
+    let report = |component: &dyn Component| -> Report {
         let pool = component.pool_report(end);
         (component.report(end), pool, component.data_report(end), component.measures(end))
     };
@@ -153,6 +198,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     for (caller, measures) in core.link_measures(end) {
         reports[caller.index()].3.extend(measures);
     }
+    let electricity = meter_energy(&core, &mut reports, end);
     let mut in_flight = 0;
     core.requests.for_each(|request| in_flight += u64::from(!request.ended));
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -161,6 +207,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         component: core.names[item.component.index()].clone(),
         resource: item.resource.clone(),
         by_use: false,
+        price_model: item.model.name(),
         units: item.mean_held(end),
         unit_usd_per_hour: item.price.usd_per_hour(),
         usd_per_hour: item.usd_per_hour(end),
@@ -174,13 +221,27 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
             component: core.names[item.component.index()].clone(),
             resource: item.resource.clone(),
             by_use: true,
+            price_model: "use",
             units,
             unit_usd_per_hour: item.usd_per_unit,
             usd_per_hour: units * item.usd_per_unit,
             source: item.source.clone(),
         }
     });
-    let costs = costs.chain(usage).collect();
+    let stored = core.storage.iter().map(|(name, storage)| {
+        let (units, unit_usd_per_hour) = storage.line();
+        CostOutput {
+            component: name.clone(),
+            resource: "storage GB".to_owned(),
+            by_use: false,
+            price_model: PriceModel::OnDemand.name(),
+            units,
+            unit_usd_per_hour,
+            usd_per_hour: units * unit_usd_per_hour,
+            source: "scenario".to_owned(),
+        }
+    });
+    let costs = costs.chain(usage).chain(stored).chain(electricity).collect();
     let quality = core.quality.as_ref().map(|quality| {
         let mut all = RequestMeter::default();
         core.request_meters.iter().for_each(|meter| all.merge(meter));

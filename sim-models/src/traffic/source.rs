@@ -94,6 +94,8 @@ pub(super) struct Source {
     prefixes: Option<(Dist, u32)>,
     topics: Option<Dist>,
     entities: Option<Dist>,
+    /// The line of the bill for data that leave, and GB of an answer.
+    egress: Option<(usize, f64)>,
 }
 
 fn label_number(labels: &[String], name: &str) -> u16 {
@@ -174,7 +176,12 @@ impl Source {
                 "entities",
                 config.entities.as_ref().map(super::PopularityConfig::popularity),
             )?,
+            egress: None,
         })
+    }
+
+    pub(super) fn set_egress(&mut self, line: usize, gb: f64) {
+        self.egress = Some((line, gb));
     }
 
     fn draw(&self, attribute: Attribute) -> f64 {
@@ -320,6 +327,9 @@ impl Component for Source {
 
     fn on_reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
         let key = ctx.request(call).key;
+        if let Some((line, gb)) = self.egress.filter(|_| reply.outcome.is_answer()) {
+            ctx.spend(call, line, gb);
+        }
         ctx.end_request(ctx.call(call).request, reply.outcome);
         self.think(key.wrapping_sub(self.key_base), ctx);
     }

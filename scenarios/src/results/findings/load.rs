@@ -94,7 +94,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
             let growth =
                 pooled(&trends).filter(|trend| trend.grows() && trend.slope * trend.span >= FEW_CALLS);
             let meters = || outputs.iter().map(|output| &output.components[index].meter);
-            let is_scheduled = scenario.components[name].kind() == "pipeline";
+            let is_scheduled = !scenario.components[name].answers_calls();
             let replies: u64 = meters().flat_map(|meter| meter.outcomes).sum();
             let rejected: u64 = meters().map(|meter| meter.outcomes[Outcome::Rejected as usize]).sum();
             Some(Load {

@@ -42,6 +42,12 @@ pub struct Gpu {
     pub pcie: f64,
     /// Power limit in watts.
     pub power_watts: f64,
+    /// Power without work in watts, with its source; none for [`IDLE_SHARE`] of the limit.
+    #[serde(default)]
+    pub idle_watts: Option<f64>,
+    /// Source of `idle_watts`.
+    #[serde(default)]
+    pub idle_source: Option<String>,
     /// Source of the datasheet figures.
     pub source: String,
     /// Default on-demand price of one GPU (or host) in USD an hour, to be overridden by the user's own.
@@ -72,10 +78,25 @@ pub struct Measured {
     pub source: String,
 }
 
+/// Share of its power limit that a GPU draws without work, where nobody measured it: an assumption, as in
+/// nemulai.com/blog/gpu-electricity-cost-per-training-run (June 2026); datasheets do not say. An H200 was measured at
+/// 11%.
+pub const IDLE_SHARE: f64 = 0.15;
+
 impl Gpu {
+    /// Power without work in watts.
+    pub fn idle_power(&self) -> f64 {
+        self.idle_watts.unwrap_or(IDLE_SHARE * self.power_watts)
+    }
+
     /// Whether this is a CPU host.
     pub fn is_host(&self) -> bool {
         self.cores.is_some()
+    }
+
+    /// What it is called on the bill.
+    pub fn resource(&self) -> String {
+        format!("{} {}", if self.is_host() { "host" } else { "gpu" }, self.id)
     }
 
     /// Dense peak in FLOP/s with which matrices in `precision` are multiplied. Eight-bit weights on a

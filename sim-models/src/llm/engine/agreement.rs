@@ -1,5 +1,7 @@
 //! The fast engine equals the stepwise one to the bit, whatever happens to them.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use sim_core::stats::Histogram;
@@ -10,7 +12,7 @@ use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Ramp};
 /// What happens at some nanosecond.
 #[derive(Debug, Clone)]
 enum Event {
-    Submit(Submission),
+    Submit(Submission, KvTransfer),
     /// The sequence submitted as this many, modulo all.
     Abort(usize),
     Pace(f64),
@@ -31,6 +33,8 @@ struct Trace {
     crashed: Vec<Vec<u64>>,
     observed: Vec<(EngineState, Underway)>,
     settled: Vec<Tally>,
+    loads: Vec<(u64, u64, u32, bool)>,
+    sent: Vec<(u64, bool)>,
     end: u64,
 }
 
@@ -46,12 +50,35 @@ struct Driver {
     tally: Tally,
     trace: Trace,
     ids: Vec<SeqId>,
+    /// What is on its way, by when it is there and a number.
+    underway: BTreeMap<(u64, usize), Way>,
+    ways: usize,
+}
+
+/// KV on its way.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Into a sequence's blocks; it may fail.
+    In(SeqId, bool),
+    /// Out of the blocks of one that has ended.
+    Out(SeqId),
 }
 
 impl Driver {
     fn advance(&mut self, now: SimTime) {
-        let output = self.engine.advance(now, &mut self.tally);
+        let output = self.engine.advance(now, &mut self.tally).clone();
         let at = now.as_nanos();
+        for Load { id, key, blocks, host } in &output.loads {
+            self.trace.loads.push((at, *key, *blocks, *host));
+            // Some at once, some after many steps; one in eight that come from another engine fails.
+            let time = key * 7919 % 5 * 700 * u64::from(*blocks);
+            self.set_out(at + time, Way::In(*id, *host || key % 8 != 3));
+        }
+        for Milestone { id, key, .. } in output.milestones.iter().filter(|milestone| milestone.last) {
+            if self.engine.is_sending(*id) {
+                self.set_out(at + key * 104_729 % 7 * 900, Way::Out(*id));
+            }
+        }
         self.trace.admitted.extend(output.admitted.iter().map(|key| (at, *key)));
         self.trace.tokens.extend(output.milestones.iter().map(|milestone| (at, named(milestone))));
         self.engine.check();
@@ -60,19 +87,44 @@ impl Driver {
     /// Lets time pass to just before what happens at `now`.
     fn pass(&mut self, now: SimTime) {
         let mut rounds = 0;
-        while let Some(due) = self.engine.due().filter(|due| *due <= now) {
-            self.advance(due);
+        loop {
+            let due = self.engine.due().filter(|due| *due <= now);
+            let way = self.underway.keys().next().map(|(at, _)| SimTime::from_nanos(*at));
+            match (due, way.filter(|way| *way <= now)) {
+                (Some(due), way) if way.is_none_or(|way| due <= way) => self.advance(due),
+                (_, Some(at)) => self.arrive(at),
+                _ => return,
+            }
             rounds += 1;
             assert!(rounds < 1_000_000, "a hang");
         }
     }
 
+    fn set_out(&mut self, at: u64, way: Way) {
+        self.ways += 1;
+        self.underway.insert((at, self.ways), way);
+    }
+
+    /// The first that is underway is there.
+    fn arrive(&mut self, now: SimTime) {
+        let Some((_, way)) = self.underway.pop_first() else { return };
+        let done = match way {
+            Way::In(id, there) => self.engine.loaded(now, id, there, &mut self.tally),
+            Way::Out(id) => self.engine.sent(now, id, &mut self.tally),
+        };
+        self.trace.sent.push((now.as_nanos(), done));
+        self.engine.check();
+        if self.engine.is_idle() {
+            self.advance(now);
+        }
+    }
+
     fn happen(&mut self, event: &Event, now: SimTime) {
-        let Self { engine, tally, trace, ids } = self;
+        let Self { engine, tally, trace, ids, .. } = self;
         match event {
-            Event::Submit(submission) => {
+            Event::Submit(submission, transfer) => {
                 let submission = Submission { key: ids.len() as u64, ..submission.clone() };
-                let id = engine.submit(now, &submission, tally);
+                let id = engine.submit_transfer(now, &submission, *transfer, tally);
                 trace.accepted.push(id.map(|_| submission.key));
                 ids.extend(id.ok());
             }
@@ -98,7 +150,8 @@ impl Driver {
 
 fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) -> Trace {
     let engine = Engine::new(kind, config.clone(), step).unwrap();
-    let mut driver = Driver { engine, tally: Tally::default(), trace: Trace::default(), ids: Vec::new() };
+    let (tally, trace, underway) = (Tally::default(), Trace::default(), BTreeMap::new());
+    let mut driver = Driver { engine, tally, trace, ids: Vec::new(), underway, ways: 0 };
     let mut now = 0;
     let mut todo = events.iter().peekable();
     while let Some((gap, event)) = todo.next() {
@@ -111,10 +164,14 @@ fn drive(kind: EngineKind, config: &EngineConfig, step: StepFunction, events: &[
             driver.advance(at);
         }
     }
-    let mut last = now;
-    while let Some(due) = driver.engine.due() {
-        last = due.as_nanos();
-        driver.advance(due);
+    let (mut last, mut rounds) = (now, 0);
+    loop {
+        rounds += 1;
+        assert!(rounds < 100_000, "they never come to an end");
+        let way = driver.underway.keys().next().map(|(at, _)| SimTime::from_nanos(*at));
+        let Some(next) = driver.engine.due().into_iter().chain(way).min() else { break };
+        last = next.as_nanos();
+        driver.pass(next);
     }
     let state = driver.engine.observe(SimTime::from_nanos(last));
     assert_eq!((state.running, state.waiting, state.used_blocks), (0, 0, 0), "all is freed at the end");
@@ -131,6 +188,7 @@ fn agree(config: &EngineConfig, step: StepFunction, events: &[(u64, Event)]) {
     assert_eq!(fast.admitted, stepwise.admitted);
     assert_eq!((&fast.accepted, &fast.aborted), (&stepwise.accepted, &stepwise.aborted));
     assert_eq!((&fast.crashed, fast.end), (&stepwise.crashed, stepwise.end));
+    assert_eq!((&fast.loads, &fast.sent), (&stepwise.loads, &stepwise.sent));
     assert_eq!(fast.observed, stepwise.observed);
     for (fast, stepwise) in fast.settled.iter().zip(&stepwise.settled) {
         assert_eq!(counts(fast), counts(stepwise));
@@ -144,7 +202,7 @@ fn counts(tally: &Tally) -> Tally {
     Tally { itl: Histogram::new(), ..tally.clone() }
 }
 
-fn submission(prompt: u32, output: u32) -> impl Strategy<Value = Submission> {
+fn submission(prompt: u32, output: u32, transfers: bool) -> impl Strategy<Value = (Submission, KvTransfer)> {
     let prefix = prop_oneof![
         3 => Just(Prefix::None),
         3 => (0..3u64, 0..prompt + output).prop_map(|(id, tokens)| Prefix::Shared { id, tokens }),
@@ -152,10 +210,16 @@ fn submission(prompt: u32, output: u32) -> impl Strategy<Value = Submission> {
             .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
     ];
     let adapter = prop::option::weighted(0.8, 0..6u32);
-    (1..prompt, 1..output, -2..3i32, prefix, adapter, any::<u64>()).prop_map(
-        |(prompt_tokens, output_tokens, priority, prefix, adapter, luck)| {
+    let transfer = if transfers { 0..4 } else { 0..1 };
+    (1..prompt, 1..output, -2..3i32, prefix, adapter, any::<u64>(), transfer).prop_map(
+        |(prompt_tokens, output_tokens, priority, prefix, adapter, luck, transfer)| {
+            let transfer = match transfer {
+                0 | 1 => KvTransfer::None,
+                2 => KvTransfer::RemoteDecode,
+                _ => KvTransfer::RemotePrefill,
+            };
             let submission = Submission::new(0, prompt_tokens, output_tokens);
-            Submission { priority, prefix, adapter, luck, ..submission }
+            (Submission { priority, prefix, adapter, luck, ..submission }, transfer)
         },
     )
 }
@@ -300,8 +364,18 @@ fn pace() -> impl Strategy<Value = f64> {
 }
 
 fn events(prompt: u32, output: u32, count: usize, paces: u32) -> impl Strategy<Value = Vec<(u64, Event)>> {
+    events_with(false, prompt, output, count, paces)
+}
+
+fn events_with(
+    transfers: bool,
+    prompt: u32,
+    output: u32,
+    count: usize,
+    paces: u32,
+) -> impl Strategy<Value = Vec<(u64, Event)>> {
     let event = prop_oneof![
-        60 => submission(prompt, output).prop_map(Event::Submit),
+        60 => submission(prompt, output, transfers).prop_map(|(submission, transfer)| Event::Submit(submission, transfer)),
         12 => (0..64usize).prop_map(Event::Abort),
         paces => pace().prop_map(Event::Pace),
         1 => Just(Event::Crash),
@@ -359,5 +433,39 @@ proptest! {
     #[test]
     fn large_engines_of_earlier_kinds_agree(config in earlier_config(12), step in step(), events in events(600, 200, 200, 3)) {
         agree(&config, step, &events);
+    }
+}
+
+/// The same engine as one of vLLM's plain ones, which alone transfer KV.
+fn plain(config: EngineConfig) -> EngineConfig {
+    let (speculative, lora) = (None, None);
+    EngineConfig { pipeline_parallel_size: 1, speculative, lora, ..config }
+}
+
+/// The same with a prefix cache and some blocks in the host's memory.
+fn offloading(config: EngineConfig, num_cpu_blocks: u32) -> EngineConfig {
+    EngineConfig { num_cpu_blocks, enable_prefix_caching: true, ..plain(config) }
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    #[test]
+    fn small_engines_that_transfer_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events_with(true, 60, 30, 40, 3)) {
+        agree(&plain(config), step, &events);
+    }
+
+    #[test]
+    fn small_engines_that_offload_agree(config in config(1), step in prop_oneof![3 => step().boxed(), 1 => whole_step().boxed()], events in events_with(true, 60, 30, 40, 3), blocks in 1..80u32) {
+        agree(&offloading(config, blocks), step, &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn large_engines_that_offload_and_transfer_agree(config in config(12), step in step(), events in events_with(true, 600, 200, 200, 3), blocks in 1..2000u32) {
+        agree(&offloading(config, blocks), step, &events);
     }
 }

@@ -44,9 +44,15 @@ impl Clock {
         Self { epoch: SimTime::ZERO, pace: Pace::FULL, wall: 0, work: 0 }
     }
 
-    /// Ticks count from `now`.
-    pub(super) fn restart(&mut self, now: SimTime) {
-        (self.epoch, self.wall, self.work) = (now, 0, 0);
+    /// An engine begins to work at `now`: the ticks of work and of wall time at which that is. They count from
+    /// now unless sequences waited while it was idle.
+    pub(super) fn begin(&mut self, now: SimTime, waited: bool) -> (u64, u64) {
+        if waited {
+            self.set_pace(now, self.pace);
+        } else {
+            (self.epoch, self.wall, self.work) = (now, 0, 0);
+        }
+        (self.work, self.wall)
     }
 
     /// The pace is another from `now` on.
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn a_change_in_the_middle_stretches_the_rest() {
         let mut clock = Clock::new();
-        clock.restart(SimTime::from_nanos(1_000));
+        clock.begin(SimTime::from_nanos(1_000), false);
         clock.set_pace(SimTime::from_nanos(1_004), Pace::slowed(3.0));
         assert_eq!(clock.wall_at(10 * 1024), Some((4 + 3 * 6) * 1024));
         clock.set_pace(SimTime::from_nanos(1_013), Pace::FULL);

@@ -58,6 +58,9 @@ pub struct EngineConfig {
     pub scheduler_reserve_full_isl: bool,
     /// Whether a step is scheduled while the one before it runs. Default true, as in vLLM since 0.14.0.
     pub async_scheduling: bool,
+    /// KV blocks in the host's memory, to which all full blocks are written and from which they are loaded
+    /// again; 0 (the default) for none. Needs prefix caching. It is what vLLM's `kv_offloading_size` makes.
+    pub num_cpu_blocks: u32,
     /// Stages that the layers are split over, each on GPUs of its own. Default 1. With more, as many steps are
     /// underway, and no step is scheduled ahead of the tokens it needs, as in vLLM.
     pub pipeline_parallel_size: u32,
@@ -99,6 +102,7 @@ impl EngineConfig {
             max_model_len: None,
             scheduler_reserve_full_isl: false,
             async_scheduling: true,
+            num_cpu_blocks: 0,
             pipeline_parallel_size: 1,
             speculative: None,
             lora: None,
@@ -184,6 +188,15 @@ impl EngineConfig {
                 "batching by requests or contiguous KV memory",
                 "speculative decoding",
             ),
+            (
+                as_before,
+                self.num_cpu_blocks > 0,
+                "batching by requests or contiguous KV memory",
+                "kv_offload",
+            ),
+            (stages, self.num_cpu_blocks > 0, "pipeline_parallel", "kv_offload"),
+            (self.speculative.is_some(), self.num_cpu_blocks > 0, "speculative decoding", "kv_offload"),
+            (self.lora.is_some(), self.num_cpu_blocks > 0, "lora", "kv_offload"),
             (as_before, self.lora.is_some(), "batching by requests or contiguous KV memory", "lora"),
         ];
         match pairs.into_iter().find(|(one, other, ..)| *one && *other) {
@@ -221,6 +234,9 @@ impl EngineConfig {
                 max_num_batched_tokens: self.max_num_batched_tokens,
                 max_num_seqs: self.max_num_seqs,
             });
+        }
+        if self.num_cpu_blocks > 0 && !self.enable_prefix_caching {
+            return Err(ConfigError::OffloadWithoutCaching { num_cpu_blocks: self.num_cpu_blocks });
         }
         if let Some(Lora { max_loras, max_cpu_loras, .. }) =
             self.lora.filter(|l| l.max_cpu_loras < l.max_loras)
@@ -276,6 +292,12 @@ pub enum ConfigError {
         max_num_batched_tokens: u32,
         /// The limit on running sequences.
         max_num_seqs: u32,
+    },
+    /// What is in the host's memory is found by its content, as what the prefix cache holds.
+    #[error("num_cpu_blocks is {num_cpu_blocks}: expected 0 without enable_prefix_caching")]
+    OffloadWithoutCaching {
+        /// The blocks given.
+        num_cpu_blocks: u32,
     },
     /// The host must hold what the GPU holds.
     #[error("max_cpu_loras is {max_cpu_loras}: expected at least max_loras, {max_loras}")]

@@ -30,6 +30,7 @@ mod account;
 mod batch;
 mod cache;
 mod compose;
+mod connector;
 mod observe;
 mod prefix;
 mod record;
@@ -43,10 +44,11 @@ use std::collections::BinaryHeap;
 use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
+use super::host::Host;
 use super::lora::Residency;
 use super::reservation::Arena;
 use super::tally::{Extras, Tally};
-use super::{ConfigError, EngineConfig, Milestone, Output, Rejection, SeqId, Submission};
+use super::{ConfigError, EngineConfig, KvTransfer, Milestone, Output, Rejection, SeqId, Submission};
 use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
@@ -137,7 +139,8 @@ pub(super) struct Fast {
     singles: Vec<u32>,
     /// Their last token is underway, or has just come.
     ended_next: Vec<Ending>,
-    /// Aborted in the step underway, with the blocks that each holds.
+    /// All whose blocks are free at the end of the step underway: aborted in it or needed no more. In order,
+    /// each with the state that says which blocks it holds.
     aborted: Vec<(u32, State)>,
     /// A token of theirs is underway in `head`, though they no longer decode.
     landing: Vec<SeqId>,
@@ -171,6 +174,18 @@ pub(super) struct Fast {
     freed: u32,
     /// Preemptions that no step has told of yet.
     preemptions: u32,
+    /// What the host's memory holds of KV.
+    host: Option<Host>,
+    /// Sequences that wait for their KV.
+    loading: u32,
+    /// Records that keep blocks without waiting or running.
+    kept: u32,
+    /// The place in line of the one preempted last, under FCFS: before all others.
+    front: i32,
+    /// Loads that ever began.
+    loads_begun: u64,
+    /// Sequences waited when the last step ended, and ticks go on counting.
+    paused: bool,
     draft: Draft,
     output: Output,
 }
@@ -215,6 +230,12 @@ impl Fast {
             marks: Vec::new(),
             freed: 0,
             preemptions: 0,
+            host: Host::new(config.num_cpu_blocks),
+            loading: 0,
+            kept: 0,
+            front: 0,
+            loads_begun: 0,
+            paused: false,
             draft: Draft::default(),
             output: Output::default(),
             config,
@@ -234,7 +255,7 @@ impl Fast {
     }
 
     pub(super) fn waiting(&self) -> u32 {
-        self.line.len() + self.freed
+        self.line.len() + self.freed + self.loading
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -245,11 +266,12 @@ impl Fast {
         &mut self,
         now: SimTime,
         submission: &Submission,
+        transfer: KvTransfer,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
         let order = self.config.place(submission, self.arrivals)?;
         self.arrivals += 1;
-        let index = self.records.insert(now, submission, order, &self.config);
+        let index = self.records.insert(now, submission, order, transfer, &self.config);
         if self.is_idle() {
             self.line.join(index, &mut self.records);
             return Ok(self.records.id(index));
@@ -278,12 +300,18 @@ impl Fast {
                     self.landing.remove(place);
                     self.silence(id, wall, tally);
                 }
-                self.abandon(id.index);
-                self.records.remove(id.index);
+                if self.records[id.index].computed > 0 {
+                    self.kept += 1;
+                    self.leave_later(id.index, State::Leaving, wall, tally);
+                } else {
+                    self.abandon(id.index);
+                    self.records.remove(id.index);
+                }
                 if first && !self.is_idle() {
                     self.head_of_line_changed(wall);
                 }
             }
+            State::Loading | State::Failed => self.abort_loading(id, wall, tally),
             State::Done => {
                 self.done.retain(|done| *done != id);
                 self.records.remove(id.index);
@@ -342,8 +370,7 @@ impl Fast {
             if self.line.len() == 0 {
                 return;
             }
-            self.clock.restart(now);
-            (self.ended_work, self.ended_wall) = (0, 0);
+            (self.ended_work, self.ended_wall) = self.clock.begin(now, self.paused);
             self.fill();
         }
         self.pass(self.clock.ticks(now), tally);
@@ -370,7 +397,7 @@ impl Fast {
             .records
             .iter()
             .map(|(index, record)| {
-                (record.order.1, index, (record.state != State::Aborted).then_some(record.key))
+                (record.order.1, index, self.records.find(self.records.id(index)).map(|_| record.key))
             })
             .collect();
         live.sort_unstable();
@@ -390,6 +417,7 @@ impl Fast {
         self.batch = List::new();
         (self.decodes, self.base_sum) = (0, 0);
         (self.freed, self.preemptions) = (0, 0);
+        self.lose_connector();
         self.phases.fill(0);
         self.endings.clear();
         self.singles.clear();
@@ -495,13 +523,21 @@ impl Fast {
             return;
         }
         while self.planned() < self.ended + self.lag {
+            let preemptions = self.preemptions;
             if self.compose() {
                 continue;
             }
-            if !self.is_idle() || self.batch.len == 0 && self.line.len() == 0 {
+            if !self.is_idle() {
                 break;
             }
-            // All that happened were preemptions: each round has fewer running sequences.
+            // All that happened were preemptions: each round has fewer sequences with blocks.
+            let stuck = self.preemptions == preemptions;
+            if self.batch.len == 0 && self.line.len() == 0
+                || stuck && (self.kept > 0 || !self.take_from_waiting())
+            {
+                self.paused = self.waiting() > 0;
+                break;
+            }
         }
     }
 
@@ -645,7 +681,12 @@ impl Fast {
                 self.marks.push((record.joined, mark));
             }
             if record.state == State::Ending {
+                let sends = record.transfer == KvTransfer::RemoteDecode;
                 self.batch.remove(id.index, &mut self.records);
+                if sends {
+                    self.keep_ended(id.index, step);
+                    continue;
+                }
                 self.release_ended(id.index, step);
             } else {
                 self.freed -= 1;

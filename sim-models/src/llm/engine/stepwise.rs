@@ -2,6 +2,7 @@
 //! in for the fast one it leaps over steps that are alike (`leap.rs`).
 
 mod blocks;
+mod connector;
 mod leap;
 mod record;
 mod schedule;
@@ -19,7 +20,9 @@ use sim_core::time::SimTime;
 
 use super::clock::{Clock, Pace};
 use super::tally::{Extras, Tally, Underway};
-use super::{ConfigError, EngineConfig, EngineState, Milestone, Output, Rejection, SeqId, Submission};
+use super::{
+    ConfigError, EngineConfig, EngineState, KvTransfer, Milestone, Output, Rejection, SeqId, Submission,
+};
 use crate::hardware::timing::StepFunction;
 use leap::Leap;
 use scheduler::Scheduler;
@@ -34,6 +37,8 @@ pub(super) struct Stepwise {
     /// The end of the last step.
     ended_work: u64,
     ended_wall: u64,
+    /// Sequences waited when the last step ended, and ticks go on counting.
+    paused: bool,
     /// When the steps scheduled end, in ticks of work; `u64::MAX` for beyond what can be counted.
     ends: VecDeque<u64>,
     /// When each stage of the pipeline will be free.
@@ -58,6 +63,7 @@ impl Stepwise {
             clock,
             ended_work: 0,
             ended_wall: 0,
+            paused: false,
             ends,
             free,
             leaps,
@@ -98,13 +104,30 @@ impl Stepwise {
         &mut self,
         now: SimTime,
         submission: &Submission,
+        transfer: KvTransfer,
         tally: &mut Tally,
     ) -> Result<SeqId, Rejection> {
-        let id = self.scheduler.submit(submission)?;
+        let id = self.scheduler.submit_transfer(submission, transfer)?;
         self.scheduler.note_arrival(id, now);
         self.settle(now, tally);
         self.leap.cut();
         Ok(id)
+    }
+
+    pub(super) fn loaded(&mut self, now: SimTime, id: SeqId, there: bool, tally: &mut Tally) -> bool {
+        self.settle(now, tally);
+        self.leap.cut();
+        self.scheduler.loaded(id, there)
+    }
+
+    pub(super) fn is_sending(&self, id: SeqId) -> bool {
+        self.scheduler.is_sending(id)
+    }
+
+    pub(super) fn sent(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
+        self.settle(now, tally);
+        self.leap.cut();
+        self.scheduler.sent(id)
     }
 
     pub(super) fn abort(&mut self, now: SimTime, id: SeqId, tally: &mut Tally) -> bool {
@@ -124,9 +147,8 @@ impl Stepwise {
             if !self.has_work() {
                 return;
             }
-            self.clock.restart(now);
-            (self.ended_work, self.ended_wall) = (0, 0);
-            self.free.fill(0);
+            (self.ended_work, self.ended_wall) = self.clock.begin(now, self.paused);
+            self.free.fill(self.ended_work);
             self.begin(now);
         }
         self.run_to(self.clock.ticks(now), tally);
@@ -178,7 +200,10 @@ impl Stepwise {
             return;
         }
         let scheduled = self.scheduler.scheduled();
-        self.scheduler.begin_step();
+        if self.scheduler.begin_step().is_none() {
+            self.paused = self.waiting() > 0;
+        }
+        self.output.loads.append(&mut self.scheduler.loads);
         for plan in self.scheduler.plans_behind(scheduled) {
             // Its adapters are loaded, then it passes through the stages, each of which takes one step at a time.
             let mut at = self.ended_work;
@@ -206,6 +231,7 @@ impl Stepwise {
     pub(super) fn crash(&mut self, now: SimTime, tally: &mut Tally) -> Vec<u64> {
         self.settle(now, tally);
         tally.lose(self.underway(now));
+        self.paused = false;
         self.leap.cut();
         self.ends.clear();
         self.scheduler.crash()

@@ -1,7 +1,9 @@
 mod config;
+mod disaggregated;
 mod features;
 mod random;
 mod sharing;
+mod spot;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

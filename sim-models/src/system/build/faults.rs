@@ -77,7 +77,9 @@ fn up_times(fault: &FaultConfig) -> Result<Result<Dist, SimTime>, ConfigError> {
     match (fault.at, fault.mtbf) {
         (Some(at), None) => Ok(Err(SimTime::ZERO.checked_add(at.get()).expect("from zero"))),
         (None, Some(mtbf)) => {
-            if fault.repair.is_none() && fault.kind != FaultKind::ColdCache {
+            if fault.repair.is_none()
+                && !matches!(fault.kind, FaultKind::ColdCache | FaultKind::SpotInterruption)
+            {
                 return Err(wrong("repair", "a fault at random needs a `repair`".into())
                     .help("expected a time or a distribution, such as \"5m\" or { exponential = { mean = \"5m\" } }"));
             }
@@ -97,6 +99,7 @@ fn name(kind: FaultKind) -> &'static str {
         FaultKind::Crash => "crash",
         FaultKind::Hang => "hang",
         FaultKind::Drain => "drain",
+        FaultKind::SpotInterruption => "spot_interruption",
         FaultKind::Slow => "slow",
         FaultKind::ErrorRate => "error_rate",
         FaultKind::ZoneLoss => "zone_loss",
@@ -137,13 +140,27 @@ fn troubles(
         return Err(wrong("target", format!("unknown component `{target}`")).help(accepted(names)));
     };
     let id = calls.ids[target.as_str()];
+    if fault.role.is_some() && !component.is_disaggregated() {
+        let message = format!("the replicas of `{target}` have no roles");
+        return Err(wrong("role", message).help("expected an `llm` that is `disaggregated` as target"));
+    }
     let replicas = count(fault, component)?;
-    let within = |breaks, mends| (id, Trouble::Within(breaks), Some(Trouble::Within(mends)));
+    let trouble = |what| fault.role.map_or(Trouble::Within(what), |role| Trouble::WithinRole(role, what));
+    let within = |breaks, mends| (id, trouble(breaks), Some(trouble(mends)));
     Ok(match kind {
         FaultKind::Hang | FaultKind::Drain if !component.is_pool() => {
             return Err(wrong("kind", format!("`{target}` is no pool of replicas")).help(
                 "expected crash or slow; an `llm`, or a `service` or `model_server` with `replicas`, can hang or drain",
             ));
+        }
+        FaultKind::SpotInterruption if component.spot().is_none() => {
+            return Err(wrong("kind", format!("`{target}` has no spot capacity"))
+                .help("expected `spot` in it, such as spot = { provider = \"aws\" }"));
+        }
+        FaultKind::SpotInterruption => (id, trouble(Fault::Interrupt { replicas }), None),
+        FaultKind::Slow if component.kind() == "training" => {
+            return Err(wrong("kind", "a training job is not slowed down".into())
+                .help("expected crash or spot_interruption"));
         }
         FaultKind::Crash => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
         FaultKind::Hang => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
@@ -183,9 +200,9 @@ fn troubles(
 
 /// Keys that say nothing of a kind.
 fn refuse_other_keys(fault: &FaultConfig) -> Result<(), ConfigError> {
-    use FaultKind::{ColdCache, Crash, Drain, ErrorRate, Hang, Outage, Partition, Slow};
+    use FaultKind::{ColdCache, Crash, Drain, ErrorRate, Hang, Outage, Partition, Slow, SpotInterruption};
     let kind = fault.kind;
-    let of_replicas = matches!(kind, Crash | Hang | Drain);
+    let of_replicas = matches!(kind, Crash | Hang | Drain | SpotInterruption);
     let unfit = [
         (
             "replicas",
@@ -206,6 +223,13 @@ fn refuse_other_keys(fault: &FaultConfig) -> Result<(), ConfigError> {
             "all but `cold_cache` faults, after which a cache fills again by itself, have",
         ),
     ];
+    if fault.repair.is_some() && kind == SpotInterruption {
+        return Err(wrong("repair", "an interruption has no `repair`".into())
+            .help("when there is capacity again is said by spot.capacity_return of the target"));
+    }
+    if fault.role.is_some() && !matches!(kind, Crash | Hang | Drain) {
+        return Err(wrong("role", "only a `crash`, a `hang` and a `drain` have a `role`".into()));
+    }
     match unfit.into_iter().find(|(_, is_unfit, _)| *is_unfit) {
         Some((key, _, who)) => Err(wrong(key, format!("{who} `{key}`")).help(format!("remove `{key}`"))),
         None => Ok(()),
@@ -215,7 +239,7 @@ fn refuse_other_keys(fault: &FaultConfig) -> Result<(), ConfigError> {
 /// How many servers or replicas a fault concerns. Replicas that cannot do without one another break together.
 fn count(fault: &FaultConfig, component: &ComponentConfig) -> Result<u32, ConfigError> {
     let wrong = |message: &str, help: &str| Err(ConfigError::new(["gpus"], message).help(help));
-    let group = component.blast_group();
+    let group = component.blast_group(fault.role);
     match (fault.kind, fault.gpus, fault.replicas) {
         (_, None, None) => Ok(u32::MAX),
         (_, Some(_), Some(_)) => wrong("both `gpus` and `replicas` are given", "keep one of the two"),

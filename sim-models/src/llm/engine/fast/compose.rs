@@ -8,10 +8,10 @@ use super::record::State;
 use super::run::Run;
 use super::{Ending, Fast, Plan};
 use crate::hardware::timing::Pass;
-use crate::llm::engine::SchedulingPolicy;
 use crate::llm::engine::lora::Residency;
 use crate::llm::engine::sequence::SeqId;
 use crate::llm::engine::tally::Extras;
+use crate::llm::engine::{KvTransfer, SchedulingPolicy};
 
 /// The most steps of a plan, so that sums of squares over it fit 64 bits.
 const MAX_STEPS: u64 = 1 << 20;
@@ -213,6 +213,9 @@ impl Fast {
     /// after the other finding none free, as under FCFS the last is always the victim.
     fn preempt_last(&mut self, number: u64, mut need: u64, limit: u32) {
         while need > u64::from(self.cache.free()) {
+            if self.batch.len == 1 && self.take_from_waiting() {
+                continue;
+            }
             let victim = self.batch.last;
             let record = &self.records[victim];
             need -= match record.state {
@@ -386,7 +389,11 @@ impl Fast {
         self.release(index, tokens, Some(known));
         let record = &mut self.records[index];
         (record.computed, record.scheduled) = (0, 0);
-        (record.state, record.resumed) = (State::Waiting, true);
+        (record.state, record.resumed, record.recomputes) = (State::Waiting, true, true);
+        if self.config.scheduling_policy == SchedulingPolicy::Fcfs && self.loads_begun > 0 {
+            self.front = self.front.saturating_sub(1);
+            record.order.0 = self.front;
+        }
         self.line.rejoin(index, &mut self.records);
     }
 
@@ -406,14 +413,28 @@ impl Fast {
             if self.records[index].shared > 0 {
                 self.materialize(scheduled(number), u64::MAX);
             }
-            let own = self.find_prefix(index);
             let size = self.config.block_size;
-            let hit = (self.hits.len() as u32 + own) * size;
+            let loaded = self.records[index].computed;
+            let mut hit = loaded;
+            if loaded > 0 {
+                self.hits.clear();
+            } else {
+                let own = self.find_prefix(index);
+                hit = (self.hits.len() as u32 + own) * size;
+                let reach = self.reach(index, hit);
+                if reach > hit {
+                    if self.load(index, hit, reach) {
+                        continue;
+                    }
+                    break;
+                }
+            }
             let known = self.records[index].known();
             let chunk = u64::from(self.chunk(known - hit)).min(*budget) as u32;
             let revived = self.hits.iter().filter(|node| self.cache.is_free(**node)).count() as u32;
             // Hits that nobody uses are free blocks, too.
-            let needed = |tokens: u32| self.size.blocks(tokens) - self.hits.len() as u32 + revived;
+            let has = self.hits.len() as u32 + self.size.blocks(loaded);
+            let needed = |tokens: u32| self.size.blocks(tokens) - has + revived;
             let most = if self.config.scheduler_reserve_full_isl { known } else { hit + chunk };
             if self.arena.is_none() && needed(most.max(hit + chunk)) > self.cache.free()
                 || !self.reserve(index)
@@ -422,14 +443,17 @@ impl Fast {
             }
             self.line.leave(index, &mut self.records);
             self.batch.push_back(index, &mut self.records);
-            for place in 0..self.hits.len() {
-                self.cache.share(self.hits[place]);
+            let mut found = hit;
+            if loaded == 0 {
+                self.use_hits(index, hit);
+            } else {
+                found = self.records[index].blocks.len() as u32 * size;
+                self.register(index, loaded);
             }
             let record = &mut self.records[index];
-            if record.own != NONE {
-                self.cache.claim_own(std::mem::replace(&mut record.own, NONE));
+            if record.transfer == KvTransfer::RemotePrefill {
+                record.transfer = KvTransfer::None;
             }
-            record.blocks.extend_from_slice(&self.hits);
             self.admissions += 1;
             record.joined = self.admissions;
             (record.state, record.computed, record.prefill_end) = (State::Single, hit, known);
@@ -438,7 +462,7 @@ impl Fast {
                 adapters.enter(adapter, &mut extras.adapters);
                 record.holds_adapter = true;
             }
-            extras.prefix_hit_tokens += u64::from(hit);
+            extras.prefix_hit_tokens += u64::from(found);
             extras.prefix_query_tokens += u64::from(known);
             if !record.resumed {
                 self.output.admitted.push(record.key);
@@ -454,7 +478,7 @@ impl Fast {
     }
 
     /// A sequence no longer needs its adapter.
-    fn return_adapter(&mut self, index: u32) {
+    pub(super) fn return_adapter(&mut self, index: u32) {
         let record = &mut self.records[index];
         if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter)
             && std::mem::take(&mut record.holds_adapter)
@@ -471,7 +495,7 @@ impl Fast {
         self.release(index, tokens, None);
     }
 
-    /// Takes aborted sequences out of the batch.
+    /// Takes aborted sequences out of the batch, and gives back all that is free now.
     pub(super) fn remove_aborted(&mut self) {
         if self.aborted.is_empty() {
             return;
@@ -485,6 +509,10 @@ impl Fast {
             }
             if state == State::Single {
                 self.singles.retain(|single| *single != index);
+            }
+            if matches!(state, State::Sending | State::Leaving | State::Failed) {
+                self.left(index, tokens);
+                continue;
             }
             self.materialize(scheduled(self.composed), u64::MAX);
             self.leave_conversation(index);

@@ -50,7 +50,7 @@ impl Fast {
         assert!(self.cache.used() <= self.config.usable_blocks(), "blocks never over capacity");
         assert!(self.batch.len <= self.config.max_num_seqs);
         assert!(self.decodes + self.singles.len() as u64 <= u64::from(self.batch.len));
-        if self.is_idle() {
+        if self.is_idle() && self.kept == 0 {
             let left = if self.config.batching.waits() { 0 } else { self.line.len() };
             assert_eq!((self.running(), left, self.cache.used()), (0, 0, 0), "all is freed at the end");
             assert_eq!((self.decodes, self.base_sum), (0, 0));
@@ -62,17 +62,24 @@ impl Fast {
     pub(in crate::llm::engine) fn check(&self) {
         use super::record::State;
         self.cache.check();
-        let (mut decodes, mut base_sum, mut running, mut waiting) = (0, 0, 0, 0);
+        let (mut decodes, mut base_sum, mut running, mut waiting, mut kept) = (0, 0, 0, 0, 0);
         let mut phases = vec![0; self.phases.len()];
         let size = self.config.block_size;
         let mut blocks = 0;
         for (index, record) in self.records.iter() {
             let state = match record.state {
-                State::Aborted => self.aborted.iter().find(|(aborted, _)| *aborted == index).unwrap().1,
+                State::Aborted | State::Leaving => {
+                    self.aborted.iter().find(|(aborted, _)| *aborted == index).unwrap().1
+                }
                 state => state,
             };
-            running += u32::from(!matches!(state, State::Waiting | State::Freed | State::Done));
+            let keeps = matches!(
+                state,
+                State::Loading | State::Failed | State::Doomed | State::Sending | State::Leaving
+            );
+            running += u32::from(!keeps && !matches!(state, State::Waiting | State::Freed | State::Done));
             waiting += u32::from(state == State::Waiting);
+            kept += u32::from(keeps);
             if state == State::Decode && record.decodes_from <= record.finish {
                 decodes += 1;
                 base_sum += record.base;
@@ -88,7 +95,7 @@ impl Fast {
             arena.check(&self.config, self.records.iter().filter_map(|(_, record)| record.span));
         }
         assert_eq!((decodes, base_sum, &phases), (self.decodes, self.base_sum, &self.phases));
-        assert_eq!((running, waiting), (self.batch.len, self.line.len()));
+        assert_eq!((running, waiting, kept), (self.batch.len, self.line.len(), self.kept));
         assert!(blocks <= self.cache.used(), "{blocks} blocks held, {} used", self.cache.used());
         let sharing = self.records.iter().any(|(_, record)| !record.blocks.is_empty());
         assert!(sharing || blocks == self.cache.used());

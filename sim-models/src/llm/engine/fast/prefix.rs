@@ -28,6 +28,9 @@ impl Fast {
         for block in record.blocks.len() as u32..record.shared.min(self.size.full(tokens)) {
             let key = record.content.block_key(record.order.1, block as usize, size);
             record.blocks.push(self.cache.register(key));
+            if let Some(host) = &mut self.host {
+                host.store(key);
+            }
         }
     }
 
@@ -127,10 +130,11 @@ impl Fast {
     pub(super) fn held(&self, index: u32, state: State) -> u32 {
         let record = &self.records[index];
         match state {
-            State::Vacant | State::Waiting | State::Freed | State::Done => 0,
+            State::Vacant | State::Freed | State::Done => 0,
             State::Decode if record.decodes_from <= record.finish => record.before(self.composed + 1),
-            State::Ending | State::Decode => record.prompt + record.output - 1,
-            State::Single | State::Aborted => record.computed,
+            State::Ending | State::Decode | State::Sending => record.prompt + record.output - 1,
+            // Who waits holds what was loaded.
+            _ => record.computed,
         }
     }
 }

@@ -8,7 +8,7 @@ use sim_core::time::SimTime;
 use super::cache::NONE;
 use crate::llm::engine::buddy::Span;
 use crate::llm::engine::sequence::{Content, SeqId, Submission};
-use crate::llm::engine::{EngineConfig, SchedulingPolicy};
+use crate::llm::engine::{EngineConfig, KvTransfer, SchedulingPolicy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -28,6 +28,16 @@ pub(super) enum State {
     Done,
     /// In the batch until the step underway ends.
     Aborted,
+    /// Its KV is being loaded into its blocks.
+    Loading,
+    /// It could not be loaded: the blocks are free at the end of the step underway, and it waits again.
+    Failed,
+    /// Gone for the caller: aborted, but something is loaded into its blocks still.
+    Doomed,
+    /// Gone for the caller, but its blocks are fetched by another engine still.
+    Sending,
+    /// Gone, with blocks that are free at the end of the step underway.
+    Leaving,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +80,9 @@ pub(super) struct Record {
     pub(super) spoke: bool,
     /// Whether it was preempted since it came.
     pub(super) resumed: bool,
+    pub(super) transfer: KvTransfer,
+    /// Whether it lost its blocks, and loads no more.
+    pub(super) recomputes: bool,
     pub(super) content: Content,
     /// How many of its blocks others may ask for.
     pub(super) shared: u32,
@@ -108,6 +121,7 @@ impl Records {
         now: SimTime,
         submission: &Submission,
         order: (i32, u64),
+        transfer: KvTransfer,
         config: &EngineConfig,
     ) -> u32 {
         let index = self.vacant.pop().unwrap_or_else(|| {
@@ -134,6 +148,8 @@ impl Records {
                 last_token: 0,
                 spoke: false,
                 resumed: false,
+                transfer: KvTransfer::None,
+                recomputes: false,
                 content: Content::default(),
                 shared: 0,
                 blocks: Vec::new(),
@@ -150,9 +166,12 @@ impl Records {
         (record.generated, record.computed, record.scheduled) = (0, 0, 0);
         record.arrived = now;
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
+        (record.transfer, record.recomputes) = (transfer, false);
         (record.adapter, record.holds_adapter) = (submission.adapter, false);
         record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
         record.shared = match config.enable_prefix_caching {
+            // What is in the host's memory is known block by block.
+            true if config.num_cpu_blocks > 0 => (record.prompt + record.output) / config.block_size,
             true => record.content.covered / config.block_size,
             false => 0,
         };
@@ -176,8 +195,17 @@ impl Records {
     /// The record of a sequence that has not ended, nor was aborted.
     pub(super) fn find(&self, id: SeqId) -> Option<&Record> {
         let record = self.records.get(id.index as usize)?;
-        let there = !matches!(record.state, State::Vacant | State::Aborted);
+        let there = !matches!(
+            record.state,
+            State::Vacant | State::Aborted | State::Doomed | State::Sending | State::Leaving
+        );
         (there && record.generation == id.generation).then_some(record)
+    }
+
+    /// The state of a sequence, also of one that has ended and keeps its blocks.
+    pub(super) fn state(&self, id: SeqId) -> Option<State> {
+        let record = self.records.get(id.index as usize)?;
+        (record.generation == id.generation).then_some(record.state)
     }
 
     /// All records in use.
@@ -232,6 +260,20 @@ impl List {
             NONE => self.last = index,
             _ => records[first].previous = index,
         }
+        self.len += 1;
+    }
+
+    /// Before another record, or at the end.
+    fn insert_before(&mut self, index: u32, behind: u32, records: &mut Records) {
+        if behind == NONE {
+            return self.push_back(index, records);
+        }
+        if behind == self.first {
+            return self.push_front(index, records);
+        }
+        let previous = std::mem::replace(&mut records[behind].previous, index);
+        (records[index].previous, records[index].next) = (previous, behind);
+        records[previous].next = index;
         self.len += 1;
     }
 
@@ -299,6 +341,35 @@ impl Line {
         match self {
             Self::Fcfs(list) => list.push_back(index, records),
             Self::Ordered(map) => _ = map.insert(records[index].order, index),
+        }
+    }
+
+    /// Somebody who was in the line before comes back to their place in it.
+    pub(super) fn return_to(&mut self, index: u32, records: &mut Records) {
+        match self {
+            Self::Fcfs(list) => {
+                let mut behind = list.first;
+                while behind != NONE && records[behind].order < records[index].order {
+                    behind = records[behind].next;
+                }
+                list.insert_before(index, behind, records);
+            }
+            Self::Ordered(map) => _ = map.insert(records[index].order, index),
+        }
+    }
+
+    /// The last in line that holds blocks.
+    pub(super) fn last_with_blocks(&self, records: &Records) -> Option<u32> {
+        let mut holders = |index: &u32| records[*index].computed > 0;
+        match self {
+            Self::Fcfs(list) => {
+                let last = Some(list.last).filter(|last| *last != NONE);
+                std::iter::successors(last, |index| {
+                    Some(records[*index].previous).filter(|previous| *previous != NONE)
+                })
+                .find(&mut holders)
+            }
+            Self::Ordered(map) => map.values().rev().copied().find(&mut holders),
         }
     }
 

@@ -21,6 +21,9 @@ impl Fast {
             let chunk = self.demand(index, (*budget).min(u64::from(u32::MAX)) as u32);
             let need = self.blocks_for(index, chunk);
             while need > self.cache.free() {
+                if self.batch.len == 1 && self.take_from_waiting() {
+                    continue;
+                }
                 let victim = self.victim();
                 let given = self.unschedule(victim);
                 *budget += u64::from(given);
@@ -120,6 +123,9 @@ impl Fast {
         while record.blocks.len() as u32 > record.computed / size {
             let block = record.blocks.pop().expect("there is one more");
             self.cache.forget(block);
+            if let Some(host) = &mut self.host {
+                host.remove(record.content.block_key(record.order.1, record.blocks.len(), size));
+            }
         }
         self.cache.put((record.computed + chunk).div_ceil(size) - record.computed.div_ceil(size));
         chunk

@@ -2,6 +2,7 @@
 
 use sim_core::time::SimTime;
 
+use crate::llm::engine::KvTransfer;
 use crate::llm::engine::buddy::Span;
 use crate::llm::engine::sequence::{Content, SeqId, Submission, Totals};
 
@@ -17,6 +18,16 @@ pub(super) enum State {
     Done,
     /// Aborted in the middle of a step that computes it: gone for the caller, still in the batch.
     Aborted,
+    /// Its KV is being loaded into its blocks.
+    Loading,
+    /// It could not be loaded: the blocks are free at the end of the step underway, and it waits again.
+    Failed,
+    /// Gone for the caller: aborted, but something is loaded into its blocks still.
+    Doomed,
+    /// Gone for the caller, but its blocks are fetched by another engine still.
+    Sending,
+    /// Gone, with blocks that are free at the end of the step underway.
+    Leaving,
 }
 
 /// The scheduler's record of a sequence.
@@ -48,6 +59,9 @@ pub(super) struct Sequence {
     /// When the last token was generated.
     pub(super) last_token: u64,
     pub(super) totals: Totals,
+    pub(super) transfer: KvTransfer,
+    /// Whether it lost its blocks, and loads no more.
+    pub(super) recomputes: bool,
     pub(super) adapter: Option<u32>,
     /// Whether it has its adapter's place in the batch.
     pub(super) holds_adapter: bool,
@@ -82,7 +96,7 @@ pub(super) struct Sequences {
 
 impl Sequences {
     /// A record for an accepted submission, waiting at `order`.
-    pub(super) fn insert(&mut self, submission: &Submission, order: (i32, u64)) -> u32 {
+    pub(super) fn insert(&mut self, submission: &Submission, order: (i32, u64), transfer: KvTransfer) -> u32 {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.records.push(Sequence {
                 generation: 0,
@@ -102,6 +116,8 @@ impl Sequences {
                 span: None,
                 last_token: 0,
                 totals: Totals::default(),
+                transfer: KvTransfer::None,
+                recomputes: false,
                 adapter: None,
                 holds_adapter: false,
                 luck: 0,
@@ -118,6 +134,7 @@ impl Sequences {
         (record.generated, record.underway, record.registered) = (0, 0, 0);
         (record.computed, record.prefill_end, record.scheduled) = (0, 0, 0);
         record.totals = Totals::default();
+        (record.transfer, record.recomputes) = (transfer, false);
         (record.adapter, record.holds_adapter) = (submission.adapter, false);
         record.luck = submission.luck;
         record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
@@ -136,8 +153,22 @@ impl Sequences {
     pub(super) fn find(&self, id: SeqId) -> Option<&Sequence> {
         self.records.get(id.index as usize).filter(|record| {
             record.generation == id.generation
-                && matches!(record.state, State::Waiting | State::Running | State::Ending | State::Done)
+                && matches!(
+                    record.state,
+                    State::Waiting
+                        | State::Running
+                        | State::Ending
+                        | State::Done
+                        | State::Loading
+                        | State::Failed
+                )
         })
+    }
+
+    /// The state of a sequence, also of one that has ended and keeps its blocks.
+    pub(super) fn state(&self, id: SeqId) -> Option<State> {
+        let record = self.records.get(id.index as usize)?;
+        (record.generation == id.generation).then_some(record.state)
     }
 
     /// The name of the sequence in a record.

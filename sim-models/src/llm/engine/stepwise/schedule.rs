@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::record::State;
 use super::scheduler::Scheduler;
 use super::step::{Admission, Step, StepPlan};
-use crate::llm::engine::SchedulingPolicy;
+use crate::llm::engine::{KvTransfer, SchedulingPolicy};
 
 impl Scheduler {
     /// Schedules a step; none if there is nothing to compute, though there may have been preemptions.
@@ -48,6 +48,9 @@ impl Scheduler {
             let chunk = self.chunk(self.remaining(index), *budget);
             while !self.grow(index, chunk, lookahead) {
                 preempted = true;
+                if self.running.len() == 1 && self.take_from_waiting() {
+                    continue;
+                }
                 let victim_place = self.victim();
                 let victim = self.running.remove(victim_place);
                 // One that comes earlier in the batch has its tokens of this step already.
@@ -87,8 +90,21 @@ impl Scheduler {
                 // Preempted in a pipeline: its token is underway.
                 break;
             }
-            self.find_prefix(index);
-            let hit = self.hits.len() as u32 * self.config.block_size;
+            let mut hit = self.sequences[index].computed;
+            let loaded = hit > 0;
+            if !loaded {
+                self.find_prefix(index);
+                hit = self.hits.len() as u32 * self.config.block_size;
+                let reach = self.reach(index, hit);
+                if reach > hit {
+                    if self.load(index, hit, reach) {
+                        continue;
+                    }
+                    break;
+                }
+            } else {
+                self.hits.clear();
+            }
             let sequence = &self.sequences[index];
             let known = sequence.known();
             let chunk = self.chunk(known - hit, *budget);
@@ -97,8 +113,8 @@ impl Scheduler {
             match span {
                 Some(None) => break,
                 Some(_) => {}
-                None if !self.fits(hit + chunk)
-                    || (self.config.scheduler_reserve_full_isl && !self.fits(known)) =>
+                None if !self.fits(index, hit + chunk)
+                    || (self.config.scheduler_reserve_full_isl && !self.fits(index, known)) =>
                 {
                     break;
                 }
@@ -108,27 +124,35 @@ impl Scheduler {
             debug_assert!(
                 self.config.scheduling_policy != SchedulingPolicy::Fcfs
                     || self.adapters.is_some()
-                    || self.running.last().is_none_or(|last| self.sequences[*last].order < sequence.order),
+                    || self.loads_begun > 0
+                    || self
+                        .running
+                        .last()
+                        .is_none_or(|last| self.sequences[*last].order.1 < sequence.order.1),
                 "under FCFS the batch is in the order of arrival"
             );
             self.running.push(index);
-            for block in &self.hits {
-                self.pool.share(*block);
+            if !loaded {
+                self.use_hits(index, hit);
+            }
+            let found = self.sequences[index].registered * self.config.block_size;
+            if loaded {
+                self.register(index, hit / self.config.block_size);
             }
             let sequence = &mut self.sequences[index];
             sequence.state = State::Running;
             sequence.span = span.flatten();
-            sequence.blocks.extend_from_slice(&self.hits);
-            sequence.computed = hit;
-            sequence.registered = self.hits.len() as u32;
             sequence.prefill_end = known;
+            if sequence.transfer == KvTransfer::RemotePrefill {
+                sequence.transfer = KvTransfer::None;
+            }
             sequence.totals.prefix_hits += u64::from(hit);
-            plan.prefix_hit_tokens += u64::from(hit);
+            plan.prefix_hit_tokens += u64::from(found);
             plan.prefix_query_tokens += u64::from(known);
             plan.admitted.push(Admission {
                 id: self.sequences.id(index),
                 key: self.sequences[index].key,
-                prefix_hit_tokens: hit,
+                prefix_hit_tokens: found,
                 resumed: self.sequences[index].totals.preemptions > 0,
             });
             if let (Some(adapters), Some(adapter)) = (&mut self.adapters, self.sequences[index].adapter) {
@@ -179,10 +203,11 @@ impl Scheduler {
         );
     }
 
-    /// Whether a sequence that has no block but `hits` can have blocks for `tokens` tokens. Hits that nobody
-    /// uses are free blocks, too: using them takes them from the rest.
-    fn fits(&self, tokens: u32) -> bool {
-        let new = tokens.div_ceil(self.config.block_size) as usize - self.hits.len();
+    /// Whether a waiting sequence, which has no block but `hits` and those that were loaded, can have blocks
+    /// for `tokens` tokens. Hits that nobody uses are free blocks, too: using them takes them from the rest.
+    pub(super) fn fits(&self, index: u32, tokens: u32) -> bool {
+        let has = self.hits.len() + self.sequences[index].blocks.len();
+        let new = (tokens.div_ceil(self.config.block_size) as usize).saturating_sub(has);
         let revived = self.hits.iter().filter(|block| self.pool.is_free(**block)).count();
         new + revived <= self.pool.free_blocks() as usize
     }
@@ -232,6 +257,11 @@ impl Scheduler {
             for block in &sequence.blocks[(sequence.computed / block_size) as usize..] {
                 self.pool.forget(*block);
             }
+            if let Some(host) = &mut self.host {
+                for block in sequence.computed / block_size..sequence.registered {
+                    host.remove(sequence.block_key(block as usize, block_size));
+                }
+            }
         }
         sequence.totals.preemptions += 1;
         self.preemptions += 1;
@@ -245,6 +275,11 @@ impl Scheduler {
         sequence.totals.discarded += u64::from(sequence.computed);
         (sequence.computed, sequence.scheduled, sequence.registered) = (0, 0, 0);
         sequence.state = State::Waiting;
+        sequence.recomputes = true;
+        if self.config.scheduling_policy == SchedulingPolicy::Fcfs && self.loads_begun > 0 {
+            self.front = self.front.saturating_sub(1);
+            sequence.order.0 = self.front;
+        }
         let order = sequence.order;
         self.release_blocks(index);
         self.waiting.insert(order, index);

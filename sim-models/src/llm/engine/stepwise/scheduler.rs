@@ -8,9 +8,11 @@ use super::blocks::BlockPool;
 use super::record::{Sequence, Sequences, State};
 use super::step::{Emission, Finished, Part, Step, StepOutput, StepPlan, Token};
 use crate::hardware::timing::Pass;
+use crate::llm::engine::connector::Load;
+use crate::llm::engine::host::Host;
 use crate::llm::engine::lora::Residency;
 use crate::llm::engine::reservation::Arena;
-use crate::llm::engine::{ConfigError, EngineConfig, EngineState, Rejection, SeqId, Submission};
+use crate::llm::engine::{ConfigError, EngineConfig, EngineState, KvTransfer, Rejection, SeqId, Submission};
 
 /// The scheduler, its KV blocks and its sequences. The caller begins a step, works out from its [`Pass`] how
 /// long it takes, and finishes it.
@@ -25,8 +27,9 @@ pub(in crate::llm::engine) struct Scheduler {
     /// arrivals, it is in front of all that never ran.
     pub(super) waiting: BTreeMap<(i32, u64), u32>,
     pub(super) running: Vec<u32>,
-    /// Aborted while a step that computes them was scheduled, in the order of the aborts.
-    aborted: Vec<u32>,
+    /// Aborted while a step that computes them was scheduled, or with blocks that others need no more: all
+    /// whose blocks are free at the end of the step underway, in order.
+    pub(super) aborted: Vec<u32>,
     /// The sequences that the batch may have: as many as there are until it is closed.
     pub(super) places: u32,
     /// They have all their tokens and wait for their batch to end.
@@ -43,6 +46,18 @@ pub(in crate::llm::engine) struct Scheduler {
     pub(super) ending: u32,
     /// Preemptions that no step has told of yet.
     pub(super) preemptions: u32,
+    /// What the host's memory holds of KV.
+    pub(super) host: Option<Host>,
+    /// Loads that began and nobody was told of yet.
+    pub(super) loads: Vec<Load>,
+    /// Loads that ever began.
+    pub(super) loads_begun: u64,
+    /// Sequences that wait for their KV.
+    pub(super) loading: u32,
+    /// Records that keep blocks without waiting or running.
+    pub(super) kept: u32,
+    /// The place in line of the one preempted last, under FCFS: before all others.
+    pub(super) front: i32,
     output: StepOutput,
     /// The cached blocks that the sequence at the head of the line begins with.
     pub(super) hits: Vec<u32>,
@@ -54,6 +69,12 @@ impl Scheduler {
         config.validate()?;
         Ok(Self {
             pool: BlockPool::new(config.num_blocks),
+            host: Host::new(config.num_cpu_blocks),
+            loads: Vec::new(),
+            loads_begun: 0,
+            loading: 0,
+            kept: 0,
+            front: 0,
             adapters: config.lora.map(Residency::new),
             arena: Arena::new(&config),
             places: config.max_num_seqs,
@@ -78,11 +99,21 @@ impl Scheduler {
         &self.config
     }
 
-    /// Lets a sequence wait for service; also in mid-step.
+    /// Lets a sequence wait for service that has nothing to do with other engines.
+    #[cfg(test)]
     pub(super) fn submit(&mut self, submission: &Submission) -> Result<SeqId, Rejection> {
+        self.submit_transfer(submission, KvTransfer::None)
+    }
+
+    /// Lets a sequence wait for service; also in mid-step.
+    pub(super) fn submit_transfer(
+        &mut self,
+        submission: &Submission,
+        transfer: KvTransfer,
+    ) -> Result<SeqId, Rejection> {
         let order = self.config.place(submission, self.arrivals)?;
         self.arrivals += 1;
-        let index = self.sequences.insert(submission, order);
+        let index = self.sequences.insert(submission, order, transfer);
         self.waiting.insert(order, index);
         Ok(self.sequences.id(index))
     }
@@ -92,9 +123,19 @@ impl Scheduler {
         let Some(sequence) = self.sequences.find(id) else { return false };
         match sequence.state {
             State::Waiting => {
-                let order = sequence.order;
+                let (order, loaded) = (sequence.order, sequence.computed > 0);
                 self.waiting.remove(&order);
-                self.sequences.remove(id.index);
+                if loaded {
+                    self.kept += 1;
+                    self.leave_later(id.index, State::Leaving);
+                } else {
+                    self.sequences.remove(id.index);
+                }
+            }
+            state @ (State::Loading | State::Failed) => {
+                self.loading -= 1;
+                self.sequences[id.index].state =
+                    if state == State::Loading { State::Doomed } else { State::Leaving };
             }
             State::Ending => {
                 self.ending -= 1;
@@ -138,8 +179,11 @@ impl Scheduler {
             if step.is_some() {
                 return step;
             }
-            // Each round has fewer running sequences, and what is alone always fits.
-            assert!(self.preemptions > preemptions, "a step without tokens preempted somebody");
+            // Each round has fewer sequences with blocks, and what is alone always fits.
+            if self.preemptions == preemptions && (self.kept > 0 || !self.take_from_waiting()) {
+                assert!(self.kept > 0, "a step without tokens preempted somebody");
+                return None;
+            }
         }
         None
     }
@@ -160,7 +204,7 @@ impl Scheduler {
         }
         if !self.output.finished.is_empty() || !self.done.is_empty() {
             let sequences = &self.sequences;
-            self.running.retain(|index| !matches!(sequences[*index].state, State::Vacant | State::Done));
+            self.running.retain(|index| matches!(sequences[*index].state, State::Running | State::Aborted));
         }
         self.remove_aborted();
         self.end_batch();
@@ -186,7 +230,7 @@ impl Scheduler {
     pub(super) fn observe(&self) -> EngineState {
         EngineState {
             running: (self.running.len() + self.done.len()) as u32,
-            waiting: self.waiting.len() as u32 + self.ending,
+            waiting: self.waiting.len() as u32 + self.ending + self.loading,
             used_blocks: self.used_blocks(),
             total_blocks: self.config.usable_blocks(),
             stepping: self.begun,
@@ -200,7 +244,8 @@ impl Scheduler {
             .sequences
             .iter()
             .map(|(index, sequence)| {
-                (sequence.order.1, index, (sequence.state != State::Aborted).then_some(sequence.key))
+                let id = self.sequences.id(index);
+                (sequence.order.1, index, self.sequences.find(id).map(|_| sequence.key))
             })
             .collect();
         live.sort_unstable();
@@ -221,6 +266,7 @@ impl Scheduler {
             adapters.reset();
         }
         (self.ending, self.preemptions) = (0, 0);
+        self.lose_connector();
         live.into_iter().filter_map(|(_, _, key)| key).collect()
     }
 
@@ -258,6 +304,12 @@ impl Scheduler {
         if last {
             self.ending -= u32::from(state == State::Ending);
             self.return_adapter(index);
+            if state == State::Running && self.sequences[index].transfer == KvTransfer::RemoteDecode {
+                self.sequences[index].state = State::Sending;
+                self.kept += 1;
+                self.output.finished.push(Finished { id, key, totals });
+                return;
+            }
             self.release_blocks(index);
             if returns {
                 self.output.finished.push(Finished { id, key, totals });
@@ -269,8 +321,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes aborted sequences out of the batch.
-    fn remove_aborted(&mut self) {
+    /// Takes aborted sequences out of the batch, and gives back all that is free now.
+    pub(super) fn remove_aborted(&mut self) {
         if self.aborted.is_empty() {
             return;
         }
@@ -279,7 +331,10 @@ impl Scheduler {
         for index in aborted.drain(..) {
             self.return_adapter(index);
             self.release_blocks(index);
-            self.sequences.remove(index);
+            match self.sequences[index].state {
+                State::Aborted => self.sequences.remove(index),
+                state => self.left(index, state),
+            }
         }
         self.aborted = aborted;
     }
@@ -314,7 +369,11 @@ impl Scheduler {
         let block_size = self.config.block_size;
         let sequence = &mut self.sequences[index];
         for block in sequence.registered as usize..full as usize {
-            self.pool.register(sequence.blocks[block], sequence.block_key(block, block_size));
+            let content = sequence.block_key(block, block_size);
+            self.pool.register(sequence.blocks[block], content);
+            if let Some(host) = &mut self.host {
+                host.store(content);
+            }
         }
         sequence.registered = sequence.registered.max(full);
     }
@@ -436,7 +495,7 @@ impl Scheduler {
         if let Some(arena) = &self.arena {
             arena.check(&self.config, self.sequences.iter().filter_map(|(_, sequence)| sequence.span));
         }
-        let mut ending = 0;
+        let (mut ending, mut loading, mut kept) = (0, 0, 0);
         for (index, sequence) in self.sequences.iter() {
             let waits = self.waiting.get(&sequence.order) == Some(&index);
             assert_eq!(waits, sequence.state == State::Waiting);
@@ -444,9 +503,11 @@ impl Scheduler {
                 assert!(self.done.contains(&index) && sequence.blocks.is_empty() && sequence.span.is_none());
                 continue;
             }
-            let runs = !waits && sequence.state != State::Ending;
+            let runs = matches!(sequence.state, State::Running | State::Aborted);
             assert_eq!(self.running.iter().filter(|other| **other == index).count(), usize::from(runs));
-            ending += usize::from(!waits && !runs);
+            ending += usize::from(sequence.state == State::Ending);
+            loading += u32::from(matches!(sequence.state, State::Loading | State::Failed));
+            kept += usize::from(!waits && !runs && sequence.state != State::Ending);
             assert_eq!(sequence.span.is_some(), self.arena.is_some() && runs);
             let paged = self.arena.is_none() && sequence.state != State::Ending;
             let tokens = if paged { sequence.computed } else { 0 };
@@ -460,13 +521,18 @@ impl Scheduler {
             let holders = self.sequences.iter().filter(|(_, sequence)| sequence.holds_adapter);
             adapters.check(holders.filter_map(|(_, sequence)| sequence.adapter));
         }
-        let all = self.waiting.len() + self.running.len() + ending + self.done.len();
+        let all = self.waiting.len() + self.running.len() + ending + kept + self.done.len();
+        assert_eq!((loading, kept), (self.loading, self.kept as usize));
         assert_eq!(self.sequences.iter().count(), all);
         if self.config.scheduling_policy == crate::llm::engine::SchedulingPolicy::Fcfs
             && self.adapters.is_none()
+            && self.loads_begun == 0
         {
             let line: Vec<_> = self.running.iter().chain(self.waiting.values()).collect();
-            assert!(line.is_sorted_by_key(|index| self.sequences[**index].order), "in the order of arrival");
+            assert!(
+                line.is_sorted_by_key(|index| self.sequences[**index].order.1),
+                "in the order of arrival"
+            );
         }
     }
 }

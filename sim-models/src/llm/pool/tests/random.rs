@@ -8,7 +8,7 @@ use super::*;
 use crate::system::recorder::SystemWindow;
 
 /// Sequences of at most 1,199 tokens: 75 blocks.
-fn work() -> impl Strategy<Value = Vec<Work>> {
+pub(super) fn work() -> impl Strategy<Value = Vec<Work>> {
     let gap = prop_oneof![Just(0), 0u64..300];
     prop::collection::vec((gap, 0u32..1000, 1u32..200), 1..50).prop_map(|work| {
         let mut now = 0;

@@ -1,0 +1,133 @@
+//! `tenfold sweep` and `tenfold merge`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use scenarios::results::Format;
+use scenarios::run::RunOptions;
+use scenarios::sweep::{self, Shard, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
+
+use crate::args::{Luck, MergeArgs, SweepArgs};
+use crate::output::{Failure, print};
+use crate::progress::on_interrupt;
+use crate::run::INTERRUPTED;
+
+pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
+    let luck = Luck { seed: args.seed, replications: args.replications, threads: None };
+    let loaded = args.input.load(&luck.sets(&args.input.set))?;
+    let options = SweepOptions {
+        axes: args.axis.clone(),
+        design: args.design,
+        samples: args.samples,
+        shard: args.shard,
+        run: RunOptions { threads: args.jobs.map(usize::from), ..args.input.options() },
+        format: args.format,
+        resume: args.resume,
+    };
+    let sweep = Sweep::new(&loaded, options)?;
+    let dir = args.out.clone().unwrap_or_else(|| default_dir(&args.input.file, args.shard));
+    let progress = Arc::new(SweepProgress::new());
+    let stopping = Arc::clone(&progress);
+    on_interrupt(move || {
+        let again = stopping.is_stopping();
+        stopping.stop();
+        again
+    })?;
+    let end = with_bar(&progress, args.quiet, || sweep.run(&dir, &progress));
+    let end = end.map_err(|error| {
+        Failure::text(error).help(
+            "--resume takes up a sweep of the same scenario, axes and version; --out names another directory",
+        )
+    })?;
+    Ok(match end {
+        SweepEnd::Finished { tally, file } => {
+            print(&in_words(&tally))?;
+            match file {
+                Some(file) => eprintln!("wrote {}", file.display()),
+                None => eprintln!(
+                    "shard {} is in {}: when all are done, `tenfold merge DIR... -o FILE` joins them",
+                    args.shard,
+                    dir.display()
+                ),
+            }
+            ExitCode::SUCCESS
+        }
+        SweepEnd::Stopped { done, points } => {
+            eprintln!(
+                "interrupted: {done} of {points} points are done and kept in {}; the same command with --resume goes on",
+                dir.display()
+            );
+            ExitCode::from(INTERRUPTED)
+        }
+    })
+}
+
+pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
+    let ending = args.out.extension().unwrap_or_default().to_string_lossy();
+    let format: Format = ending.parse().map_err(|_| {
+        Failure::text(format!("the name {} does not say its format", args.out.display()))
+            .help("expected an ending of .parquet, .csv, .arrow or .json")
+    })?;
+    let tally = sweep::merge(&args.dirs, &args.out, format).map_err(|error| {
+        Failure::text(error)
+            .help("expected the directories of all shards of one sweep, each once and each finished")
+    })?;
+    print(&in_words(&tally))?;
+    eprintln!("wrote {}", args.out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `FILE.sweep`, or `FILE.sweep-2-of-4`, in the working directory.
+fn default_dir(file: &Path, shard: Shard) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    match shard {
+        Shard::ALL => format!("{stem}.sweep").into(),
+        Shard { index, of } => format!("{stem}.sweep-{index}-of-{of}").into(),
+    }
+}
+
+fn in_words(tally: &Tally) -> String {
+    let mut text = format!("{} points", tally.points);
+    if tally.passed + tally.missed > 0 {
+        text.push_str(&format!(": {} keep to the SLO, {} do not", tally.passed, tally.missed));
+    }
+    if let Some(error) = &tally.first_error {
+        text.push_str(&format!("\n{} points could not be run; the first: {error}", tally.failed));
+    }
+    text
+}
+
+/// Does `work` while a bar shows how many points are done, how fast, and how long it will take.
+fn with_bar<T: Send>(progress: &SweepProgress, quiet: bool, work: impl FnOnce() -> T + Send) -> T {
+    if quiet || !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let shown = scope.spawn(|| {
+            let bar = ProgressBar::new(0);
+            let style = "{pos}/{len} points {bar:30} {per_sec}  {elapsed} gone, {eta} left{msg}";
+            bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+            while !done.load(Ordering::Acquire) {
+                bar.set_length(progress.total());
+                bar.set_position(progress.done());
+                bar.set_message(match (progress.is_stopping(), progress.failed()) {
+                    (true, _) => ", stopping after the points under way".to_owned(),
+                    (false, 0) => String::new(),
+                    (false, failed) => format!(", {failed} could not be run"),
+                });
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+            bar.finish_and_clear();
+        });
+        let result = work();
+        done.store(true, Ordering::Release);
+        shown.thread().unpark();
+        result
+    })
+}

@@ -1,0 +1,87 @@
+use sim_core::time::SimDuration;
+
+use super::*;
+use crate::hardware::catalogue::gpu;
+use crate::system::{RunOutput, RunPlan, SystemConfig, Traces, build, run};
+
+fn simulate(component: &str, more: &str) -> RunOutput {
+    let text = format!(
+        "[traffic.web]\narrivals = {{ process = \"deterministic\", rate = \"2/s\" }}\nentry = \"pool\"\n\
+         prompt_tokens = 16\noutput_tokens = 2\n[components.pool]\n{component}\n{more}"
+    );
+    let config: SystemConfig = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let plan = RunPlan {
+        duration: SimDuration::from_secs(3600),
+        warmup: SimDuration::from_secs(600),
+        ..RunPlan::default()
+    };
+    run(build(&config, &plan, &Traces::new()).unwrap(), &plan).unwrap()
+}
+
+fn measure(output: &RunOutput, name: &str) -> f64 {
+    output.components[1].measure(name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// A server that is busy half of the time with each of its two GPUs: half way between idle and the limit.
+#[test]
+fn power_goes_by_utilization() {
+    let server = "kind = \"model_server\"\ngpu = \"h100-sxm\"\nreplicas = 2\nbalancer = \"round_robin\"\n\
+                  instance_group = { kind = \"gpu\" }\nexecution = { fixed = \"500ms\", per_item = \"0ms\" }";
+    let output = simulate(server, "");
+    let watts = measure(&output, POWER);
+    let expected = 2.0 * (0.15 * 700.0 + 0.85 * 700.0 * 0.5);
+    assert!((watts / expected - 1.0).abs() < 1e-3, "{watts} W, expected {expected}");
+    let hours = (output.end.as_secs_f64() - 600.0) / 3600.0;
+    let kwh = measure(&output, "energy_kwh");
+    assert!((kwh / (watts / 1e3 * hours) - 1.0).abs() < 1e-9, "{kwh} kWh");
+    assert!((measure(&output, "co2_kg") / (kwh * 0.481) - 1.0).abs() < 1e-9);
+    assert!(output.costs.iter().all(|line| line.resource != ELECTRICITY));
+
+    let priced = simulate(server, "[energy]\nprice_per_kwh = \"$0.1\"\npue = 1.5\ngco2_per_kwh = 100");
+    let line = priced.costs.iter().find(|line| line.resource == ELECTRICITY).unwrap();
+    assert!((line.usd_per_hour / (watts / 1e3 * 1.5 * 0.1) - 1.0).abs() < 1e-9, "{line:?}");
+    assert!((measure(&priced, "energy_kwh") / kwh - 1.5).abs() < 1e-9);
+    assert!((measure(&priced, "co2_kg") / (kwh * 1.5 * 0.1) - 1.0).abs() < 1e-9);
+    assert_eq!(priced.fingerprint, output.fingerprint);
+}
+
+#[test]
+fn llm_pools_and_training_jobs_draw_power_too() {
+    let llm =
+        "kind = \"llm\"\nmodel = \"llama-3.2-1b\"\ngpu = \"h200-sxm\"\ntensor_parallel = 2\nreplicas = 2";
+    let output = simulate(llm, "");
+    let busy = output.components[1].llm.as_ref().unwrap().gpu_busy;
+    let expected = 4.0 * (80.0 + (700.0 - 80.0) * busy);
+    assert!(busy > 0.001 && (measure(&output, POWER) / expected - 1.0).abs() < 1e-9, "{busy}");
+    // It works all the time on eight GPUs.
+    let training =
+        "[components.train]\nkind = \"training\"\nworkers = 2\ngpu = \"h100-sxm\"\ngpus_per_worker = 4";
+    let output = simulate("kind = \"service\"\nservice_time = \"1ms\"", training);
+    let watts = output.components[2].measure(POWER).unwrap();
+    assert!((watts - 8.0 * 700.0).abs() < 1e-6, "{watts}");
+    assert!(output.components[1].measure(POWER).is_none());
+}
+
+#[test]
+fn a_shared_gpu_draws_power_once() {
+    let device = "[devices.shared]\ngpu = \"l4\"\nsharing = \"mps\"\n[energy]\nprice_per_kwh = \"$0.1\"";
+    let server = "kind = \"model_server\"\ndevice = \"shared\"\ninstance_group = { kind = \"gpu\" }\n\
+                  execution = { fixed = \"250ms\", per_item = \"0ms\" }";
+    let output = simulate(server, device);
+    let expected = 0.15 * 72.0 + 0.85 * 72.0 * 0.5;
+    assert!((output.devices[0].power_mean_w / expected - 1.0).abs() < 1e-3, "{:?}", output.devices);
+    let lines = output.costs.iter().filter(|line| line.resource == ELECTRICITY);
+    assert_eq!(lines.map(|line| line.component.as_str()).collect::<Vec<_>>(), ["shared"]);
+}
+
+#[test]
+fn mistakes_have_a_place() {
+    let energy: EnergyConfig = toml::from_str("pue = 0.9").unwrap();
+    assert_eq!(energy.check().unwrap_err().path, ["pue"]);
+    assert!(toml::from_str::<EnergyConfig>("price_per_kwh = \"$0.1/h\"").is_err());
+    for entry in crate::hardware::catalogue::gpus() {
+        assert!(entry.idle_power() > 0.0 && entry.idle_power() < entry.power_watts, "{}", entry.id);
+        assert_eq!(entry.idle_watts.is_some(), entry.idle_source.is_some(), "{}", entry.id);
+    }
+    assert_eq!(gpu("h200-sxm").unwrap().idle_power(), 80.0);
+}
