@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use sim_core::time::{SimDuration, SimTime};
 use sim_models::journal::RequestRecord;
 use sim_models::system::config::{FaultConfig, FaultKind};
-use sim_models::units::{Probability, Time};
+use sim_models::units::{Probability, Time, TimeDist};
 
 use super::StressTest;
 use crate::results::RunResult;
@@ -60,7 +60,9 @@ impl Failure {
             Self::Errors => (FaultKind::ErrorRate, None, Probability::new(0.5).ok()),
         };
         FaultConfig {
-            at: Time::new(at),
+            at: Some(Time::new(at)),
+            mtbf: None,
+            fail_fast: false,
             target: target.to_owned(),
             kind,
             replicas: None,
@@ -68,7 +70,7 @@ impl Failure {
             role: None,
             factor,
             share,
-            repair: Some(Time::new(repair)),
+            repair: Some(TimeDist::constant(Time::new(repair))),
         }
     }
 }

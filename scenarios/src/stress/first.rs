@@ -178,7 +178,9 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
         rate_limit.rates.values_mut().for_each(|rate| *rate = faster(*rate));
     }
     wider.fault.push(FaultConfig {
-        at: Time::ZERO,
+        at: Some(Time::ZERO),
+        mtbf: None,
+        fail_fast: false,
         target: name.to_owned(),
         kind: FaultKind::Slow,
         replicas: None,
