@@ -10,9 +10,8 @@ use sim_models::device::DeviceConfig;
 use sim_models::energy::EnergyConfig;
 use sim_models::link::LinkConfig;
 use sim_models::quality::QualityConfig;
-use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
-use sim_models::system::zones::Placement;
+use sim_models::system::{Placement, SystemConfig};
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
 
@@ -46,15 +45,15 @@ pub struct Scenario {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
-    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub placement: IndexMap<String, Placement>,
     /// Data at rest and what they cost, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub storage: IndexMap<String, StorageConfig>,
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
@@ -92,9 +91,9 @@ impl Scenario {
             devices: self.devices.clone(),
             quality: self.quality.clone(),
             links: self.links.clone(),
-            placement: self.placement.clone(),
             storage: self.storage.clone(),
             energy: self.energy,
+            placement: self.placement.clone(),
             faults: self.fault.clone(),
         }
     }

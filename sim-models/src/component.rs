@@ -67,6 +67,11 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
+    /// So many replicas on spot capacity get the notice that they will be taken away.
+    Interrupt {
+        /// How many.
+        replicas: u32,
+    },
     /// Everything of mine that is in a zone is lost; only pools hear of it, others crash.
     LoseZone {
         /// Its number.
@@ -83,11 +88,6 @@ pub enum Fault {
     Restock,
     /// What is cached is gone.
     ColdCache,
-    /// So many replicas on spot capacity get the notice that they will be taken away.
-    Interrupt {
-        /// How many.
-        replicas: u32,
-    },
     /// Work takes `factor` times as long from now on (1 mends it).
     Slow {
         /// The factor.
@@ -106,12 +106,13 @@ impl Fault {
             | Self::Drain { replicas }
             | Self::Undrain { replicas }
             | Self::Interrupt { replicas } => Some(replicas),
-            Self::LoseZone { .. }
+            // A zone, the stock and caches are those of all of them.
+            Self::Slow { .. }
+            | Self::LoseZone { .. }
             | Self::RestoreZone { .. }
             | Self::StockOut
             | Self::Restock
-            | Self::ColdCache
-            | Self::Slow { .. } => None,
+            | Self::ColdCache => None,
         }
     }
 }

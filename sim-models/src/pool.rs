@@ -651,16 +651,16 @@ impl Front {
                 self.choose_candidates(ctx.now());
                 return false;
             }
+            Fault::Interrupt { replicas } => {
+                self.interrupt_first(replicas, ctx);
+                return false;
+            }
             Fault::LoseZone { zone } => (Condition::Crashed, self.cut_off(zone, true, ctx)),
             Fault::RestoreZone { zone } => (Condition::Up, self.cut_off(zone, false, ctx)),
             Fault::StockOut | Fault::Restock => {
                 if let Some(fleet) = &mut self.fleet {
                     fleet.set_stock(*fault == Fault::Restock, ctx);
                 }
-                return false;
-            }
-            Fault::Interrupt { replicas } => {
-                self.interrupt_first(replicas, ctx);
                 return false;
             }
             Fault::Slow { .. } | Fault::ColdCache => return false,

@@ -4,7 +4,7 @@ mod build;
 pub mod config;
 mod output;
 pub mod recorder;
-pub mod zones;
+pub(crate) mod zones;
 
 use sim_core::distribution::Dist;
 use sim_core::engine::World;
@@ -16,6 +16,7 @@ use sim_core::time::{SimDuration, SimTime};
 pub use build::{RunPlan, Scope, Traces, build};
 pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
+pub use zones::Placement;
 
 use crate::call::{CallId, Reply};
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Role, Signals, Timer};

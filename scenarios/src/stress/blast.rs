@@ -59,19 +59,8 @@ impl Failure {
             Self::Slow => (FaultKind::Slow, Some(10.0), None),
             Self::Errors => (FaultKind::ErrorRate, None, Probability::new(0.5).ok()),
         };
-        FaultConfig {
-            at: Some(Time::new(at)),
-            mtbf: None,
-            fail_fast: false,
-            target: target.to_owned(),
-            kind,
-            replicas: None,
-            gpus: None,
-            role: None,
-            factor,
-            share,
-            repair: Some(TimeDist::constant(Time::new(repair))),
-        }
+        let fault = FaultConfig::new(Time::new(at), target, kind);
+        FaultConfig { factor, share, repair: Some(TimeDist::Constant(Time::new(repair))), ..fault }
     }
 }
 

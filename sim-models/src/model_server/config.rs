@@ -231,8 +231,8 @@ impl ModelServerConfig {
         let own_gpus = if self.gpu.is_some() { self.gpus.unwrap_or(one()).get() } else { 0 };
         let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
         let scaling = PoolScaling {
-            autoscaler: self.autoscaler.as_deref(),
             spot: None,
+            autoscaler: self.autoscaler.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas: given,
@@ -514,7 +514,7 @@ impl ModelServerConfig {
         &self,
         hardware: &Hardware,
         each: u64,
-        replicas: u64,
+        present: u64,
         scope: &mut Scope,
     ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
@@ -524,7 +524,7 @@ impl ModelServerConfig {
             Some(gpu) => (gpu.resource(), ListPrice::of(gpu, self.price_per_hour)),
             None => ("instance".to_owned(), ListPrice::given(self.price_per_hour)),
         };
-        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units: each * replicas, each })
+        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units: each * present, each })
     }
 }
 

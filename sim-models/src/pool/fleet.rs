@@ -242,30 +242,11 @@ impl Fleet {
         let taken = |slot: &usize| {
             self.starting.contains(slot) || self.ready.contains(slot) || self.leaving.contains(slot)
         };
-        let is_closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
-        let free = (0..self.generations.len()).filter(|slot| !taken(slot) && !is_closed(slot));
+        let closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
+        let free = (0..self.generations.len()).filter(|slot| !taken(slot) && !closed(slot));
         let free: Vec<usize> = free.take(wanted as usize).collect();
         free.iter().for_each(|slot| self.begin(*slot, ctx));
         free
-    }
-
-    /// New replicas can be had from now on, or not.
-    pub(super) fn set_stock(&mut self, is_there: bool, ctx: &mut Ctx) {
-        self.sold_out = !is_there;
-        self.catch_up(ctx);
-    }
-
-    /// In these slots none can be started.
-    pub(super) fn close(&mut self, closed: Vec<bool>, ctx: &mut Ctx) {
-        self.closed = closed;
-        self.catch_up(ctx);
-    }
-
-    /// Starts what could not be had before.
-    fn catch_up(&mut self, ctx: &mut Ctx) {
-        self.fill(ctx);
-        self.target = self.asked.min(self.present() + self.short());
-        self.note(ctx);
     }
 
     /// Whether a slot is ready since it was started so often.
@@ -300,6 +281,25 @@ impl Fleet {
             interruptions.capacity_is_back(ctx.now());
         }
         self.fill(ctx);
+        self.note(ctx);
+    }
+
+    /// New replicas can be had from now on, or not.
+    pub(super) fn set_stock(&mut self, is_there: bool, ctx: &mut Ctx) {
+        self.sold_out = !is_there;
+        self.catch_up(ctx);
+    }
+
+    /// In these slots none can be started.
+    pub(super) fn close(&mut self, closed: Vec<bool>, ctx: &mut Ctx) {
+        self.closed = closed;
+        self.catch_up(ctx);
+    }
+
+    /// Starts what could not be had before.
+    fn catch_up(&mut self, ctx: &mut Ctx) {
+        self.fill(ctx);
+        self.target = self.present();
         self.note(ctx);
     }
 

@@ -407,7 +407,7 @@ pub fn build(
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let bill = (&mut cost, calls.ids[name.as_str()]);
-        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace, bill);
+        let source = traffic.build(name, entry, plan, &labels, trace, bill);
         components.push(source.map_err(|error| error.within(name).within("traffic"))?);
     }
     for (name, component) in &config.components {

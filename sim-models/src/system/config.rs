@@ -55,15 +55,15 @@ pub struct SystemConfig {
     /// Policies of calls, by `"caller -> callee"`.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub links: IndexMap<String, LinkConfig>,
-    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub placement: IndexMap<String, Placement>,
     /// Data at rest and what they cost, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub storage: IndexMap<String, StorageConfig>,
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
@@ -173,6 +173,21 @@ impl ComponentConfig {
         }
     }
 
+    /// Whether it answers calls, and does not run by itself.
+    pub fn answers_calls(&self) -> bool {
+        !matches!(self, Self::Pipeline(_) | Self::Training(_))
+    }
+
+    /// How its replicas or workers are interrupted, where they are on spot capacity.
+    pub(super) fn spot(&self) -> Option<&SpotConfig> {
+        match self {
+            Self::Training(config) => config.spot.as_ref(),
+            Self::Service(config) => config.spot.as_ref(),
+            Self::Llm(config) => config.spot.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether its replicas come and go.
     pub(super) fn is_autoscaled(&self) -> bool {
         match self {
@@ -189,21 +204,6 @@ impl ComponentConfig {
             Self::FeatureStore(config) => config.cache.is_some(),
             Self::SemanticCache(_) => true,
             _ => false,
-        }
-    }
-
-    /// Whether it answers calls, and does not run by itself.
-    pub fn answers_calls(&self) -> bool {
-        !matches!(self, Self::Pipeline(_) | Self::Training(_))
-    }
-
-    /// How its replicas or workers are interrupted, where they are on spot capacity.
-    pub(super) fn spot(&self) -> Option<&SpotConfig> {
-        match self {
-            Self::Training(config) => config.spot.as_ref(),
-            Self::Service(config) => config.spot.as_ref(),
-            Self::Llm(config) => config.spot.as_ref(),
-            _ => None,
         }
     }
 
@@ -353,6 +353,25 @@ pub struct FaultConfig {
     /// How long until it is mended: a time or a distribution. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<TimeDist>,
+}
+
+impl FaultConfig {
+    /// A fault at a time, of a whole component and for ever.
+    pub fn new(at: Time, target: impl Into<String>, kind: FaultKind) -> Self {
+        Self {
+            at: Some(at),
+            mtbf: None,
+            target: target.into(),
+            kind,
+            replicas: None,
+            gpus: None,
+            role: None,
+            factor: None,
+            share: None,
+            fail_fast: false,
+            repair: None,
+        }
+    }
 }
 
 /// How something breaks.

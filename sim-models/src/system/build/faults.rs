@@ -99,7 +99,6 @@ fn name(kind: FaultKind) -> &'static str {
         FaultKind::Crash => "crash",
         FaultKind::Hang => "hang",
         FaultKind::Drain => "drain",
-        FaultKind::SpotInterruption => "spot_interruption",
         FaultKind::Slow => "slow",
         FaultKind::ErrorRate => "error_rate",
         FaultKind::ZoneLoss => "zone_loss",
@@ -107,6 +106,7 @@ fn name(kind: FaultKind) -> &'static str {
         FaultKind::Outage => "outage",
         FaultKind::ColdCache => "cold_cache",
         FaultKind::StockOut => "stock_out",
+        FaultKind::SpotInterruption => "spot_interruption",
     }
 }
 
@@ -140,11 +140,11 @@ fn troubles(
         return Err(wrong("target", format!("unknown component `{target}`")).help(accepted(names)));
     };
     let id = calls.ids[target.as_str()];
-    if fault.role.is_some() && !component.is_disaggregated() {
-        let message = format!("the replicas of `{target}` have no roles");
-        return Err(wrong("role", message).help("expected an `llm` that is `disaggregated` as target"));
-    }
     let replicas = count(fault, component)?;
+    if fault.role.is_some() && !component.is_disaggregated() {
+        return Err(wrong("role", format!("the replicas of `{target}` have no roles"))
+            .help("expected an `llm` that is `disaggregated` as target"));
+    }
     let trouble = |what| fault.role.map_or(Trouble::Within(what), |role| Trouble::WithinRole(role, what));
     let within = |breaks, mends| (id, trouble(breaks), Some(trouble(mends)));
     Ok(match kind {
@@ -157,7 +157,7 @@ fn troubles(
             return Err(wrong("kind", format!("`{target}` has no spot capacity"))
                 .help("expected `spot` in it, such as spot = { provider = \"aws\" }"));
         }
-        FaultKind::SpotInterruption => (id, trouble(Fault::Interrupt { replicas }), None),
+        FaultKind::SpotInterruption => (id, Trouble::Within(Fault::Interrupt { replicas }), None),
         FaultKind::Slow if component.kind() == "training" => {
             return Err(wrong("kind", "a training job is not slowed down".into())
                 .help("expected crash or spot_interruption"));
@@ -202,13 +202,15 @@ fn troubles(
 fn refuse_other_keys(fault: &FaultConfig) -> Result<(), ConfigError> {
     use FaultKind::{ColdCache, Crash, Drain, ErrorRate, Hang, Outage, Partition, Slow, SpotInterruption};
     let kind = fault.kind;
-    let of_replicas = matches!(kind, Crash | Hang | Drain | SpotInterruption);
+    let has_role = matches!(kind, Crash | Hang | Drain);
+    let of_replicas = has_role || kind == SpotInterruption;
     let unfit = [
         (
             "replicas",
             fault.replicas.is_some() && !of_replicas,
-            "only `crash`, `hang` and `drain` faults have",
+            "only `crash`, `hang`, `drain` and `spot_interruption` faults have",
         ),
+        ("role", fault.role.is_some() && !has_role, "only a `crash`, a `hang` and a `drain` have"),
         ("gpus", fault.gpus.is_some() && !matches!(kind, Crash | Hang), "only a `crash` and a `hang` have"),
         ("factor", fault.factor.is_some() && kind != Slow, "only a `slow` fault has"),
         ("share", fault.share.is_some() && kind != ErrorRate, "only an `error_rate` fault has"),
@@ -222,14 +224,12 @@ fn refuse_other_keys(fault: &FaultConfig) -> Result<(), ConfigError> {
             fault.repair.is_some() && kind == ColdCache,
             "all but `cold_cache` faults, after which a cache fills again by itself, have",
         ),
+        (
+            "repair",
+            fault.repair.is_some() && kind == SpotInterruption,
+            "`spot.capacity_return` of the target says when there is capacity again: no interruption has a",
+        ),
     ];
-    if fault.repair.is_some() && kind == SpotInterruption {
-        return Err(wrong("repair", "an interruption has no `repair`".into())
-            .help("when there is capacity again is said by spot.capacity_return of the target"));
-    }
-    if fault.role.is_some() && !matches!(kind, Crash | Hang | Drain) {
-        return Err(wrong("role", "only a `crash`, a `hang` and a `drain` have a `role`".into()));
-    }
     match unfit.into_iter().find(|(_, is_unfit, _)| *is_unfit) {
         Some((key, _, who)) => Err(wrong(key, format!("{who} `{key}`")).help(format!("remove `{key}`"))),
         None => Ok(()),
