@@ -299,7 +299,7 @@ impl Fleet {
     /// Starts what could not be had before.
     fn catch_up(&mut self, ctx: &mut Ctx) {
         self.fill(ctx);
-        self.target = self.present();
+        self.target = self.asked.min(self.present() + self.short());
         self.note(ctx);
     }
 
