@@ -100,7 +100,8 @@ fn availability_is_mtbf_over_mtbf_plus_mttr() {
             .collect();
         let count = shares.len() as f64;
         let mean = shares.iter().sum::<f64>() / count;
-        let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        let variance =
+            shares.iter().map(|share| (share - mean) * (share - mean)).sum::<f64>() / (count - 1.0);
         let error = (variance / count).sqrt();
         println!("repair {repair:45} {mean:.4} +- {error:.4}");
         assert!((mean - 0.9).abs() <= 4.0 * error && error < 0.005, "{repair}: {mean} +- {error}");
