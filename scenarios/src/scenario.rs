@@ -10,8 +10,8 @@ use sim_models::device::DeviceConfig;
 use sim_models::energy::EnergyConfig;
 use sim_models::link::LinkConfig;
 use sim_models::quality::QualityConfig;
-use sim_models::system::SystemConfig;
 use sim_models::system::config::{ComponentConfig, FaultConfig};
+use sim_models::system::{Placement, SystemConfig};
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
 
@@ -51,6 +51,9 @@ pub struct Scenario {
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<FaultConfig>,
@@ -90,6 +93,7 @@ impl Scenario {
             links: self.links.clone(),
             storage: self.storage.clone(),
             energy: self.energy,
+            placement: self.placement.clone(),
             faults: self.fault.clone(),
         }
     }

@@ -80,4 +80,6 @@ pub struct Call {
     pub(crate) timeout: Option<EventHandle>,
     /// Whether the caller still waits.
     pub(crate) awaited: bool,
+    /// Whether it or its reply was lost on a link that was cut: it ends when its caller stops waiting.
+    pub(crate) lost: bool,
 }

@@ -72,6 +72,22 @@ pub enum Fault {
         /// How many.
         replicas: u32,
     },
+    /// Everything of mine that is in a zone is lost; only pools hear of it, others crash.
+    LoseZone {
+        /// Its number.
+        zone: u16,
+    },
+    /// A zone that was lost is back, with all that is in it.
+    RestoreZone {
+        /// Its number.
+        zone: u16,
+    },
+    /// No new replica can be had.
+    StockOut,
+    /// New replicas can be had again.
+    Restock,
+    /// What is cached is gone.
+    ColdCache,
     /// Work takes `factor` times as long from now on (1 mends it).
     Slow {
         /// The factor.
@@ -90,7 +106,13 @@ impl Fault {
             | Self::Drain { replicas }
             | Self::Undrain { replicas }
             | Self::Interrupt { replicas } => Some(replicas),
-            Self::Slow { .. } => None,
+            // A zone, the stock and caches are those of all of them.
+            Self::Slow { .. }
+            | Self::LoseZone { .. }
+            | Self::RestoreZone { .. }
+            | Self::StockOut
+            | Self::Restock
+            | Self::ColdCache => None,
         }
     }
 }
@@ -217,7 +239,7 @@ pub enum ModelEvent {
         /// What it was set with.
         data: u64,
     },
-    /// A scripted fault, by its number.
+    /// A fault or its end, by its number.
     Fault(u32),
     /// The measured part begins.
     MeasureFrom,

@@ -1,6 +1,7 @@
 //! What a component may do: the state it shares with the others, and the ways to reach them.
 
 mod background;
+mod cuts;
 mod doors;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::quality::Quality;
 use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
+use crate::system::zones::Zones;
 
 /// Names of the classes and tenants of a system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +71,7 @@ pub struct Core {
     pub(crate) scrape_period: Option<SimDuration>,
     /// Share of the answers of each component that fail, by a fault.
     pub(crate) error_rates: Vec<f64>,
+    pub(crate) zones: Zones,
     /// No request is born after this.
     pub(crate) arrivals_until: SimTime,
     pub(crate) measure_from: SimTime,
@@ -256,7 +259,11 @@ impl Ctx<'_> {
             None => SimDuration::ZERO,
         };
         let id = self.open_call(sending, attempt_of, timeout);
-        self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+        if self.is_cut(id) {
+            self.lose(id);
+        } else {
+            self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+        }
         id
     }
 
@@ -292,6 +299,7 @@ impl Ctx<'_> {
             reply: None,
             timeout: None,
             awaited: true,
+            lost: false,
         });
         if let Some((_, lane)) = timeout {
             let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id));
@@ -339,7 +347,11 @@ impl Ctx<'_> {
         }
         let delay = self.return_delay(self.call(id), 1);
         self.call_mut(id).reply = Some(reply);
-        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+        if self.is_cut(id) {
+            self.lose(id);
+        } else {
+            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+        }
     }
 
     /// Whether a fault turns the answer to a call into an error.
@@ -361,7 +373,7 @@ impl Ctx<'_> {
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
         let call = self.call(id);
-        if call.awaited {
+        if call.awaited && !self.is_cut(id) {
             // The draw of the reply: what comes back over one connection keeps its order.
             let delay = self.return_delay(call, 1);
             self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
@@ -376,6 +388,7 @@ impl Ctx<'_> {
         if self.stop_waiting(id) {
             self.send_cancel(id);
         }
+        self.bury(id);
     }
 
     /// True when the callee is still at work.
@@ -391,6 +404,9 @@ impl Ctx<'_> {
 
     fn send_cancel(&mut self, id: CallId) {
         let call = self.call(id);
+        if call.lost || self.is_cut(id) {
+            return;
+        }
         // The cancellation cannot overtake the call: it takes the time of the call's own way there, and
         // its phase comes after the call's.
         let delay = self.return_delay(call, 0);

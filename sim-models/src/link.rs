@@ -97,6 +97,22 @@ pub fn link_ends(name: &str) -> Option<(&str, &str)> {
 /// A time to wait and the lane of timers that wait as long.
 pub(crate) type Patience = (SimDuration, TimerLane);
 
+/// The faults under way that cut a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cuts {
+    /// What is sent is lost.
+    pub silent: u32,
+    /// What is sent fails at once.
+    pub refusing: u32,
+}
+
+impl Cuts {
+    #[inline]
+    pub(crate) fn any(self) -> bool {
+        self.silent | self.refusing != 0
+    }
+}
+
 /// A link as the simulation uses it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -105,6 +121,7 @@ pub(crate) struct Link {
     pub timeout: Option<Patience>,
     pub cancel_on_timeout: bool,
     pub policies: Option<Box<Policies>>,
+    pub cuts: Cuts,
 }
 
 /// What makes attempts of the calls over a link.
@@ -192,6 +209,7 @@ impl LinkConfig {
             timeout,
             cancel_on_timeout: self.cancel_on_timeout,
             policies,
+            cuts: Cuts::default(),
         })
     }
 

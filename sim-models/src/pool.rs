@@ -115,6 +115,8 @@ struct Member {
     /// Whether an autoscaler takes it away, when its calls have ended.
     is_leaving: bool,
     drained: bool,
+    /// Whether its zone is lost.
+    cut_off: bool,
     /// Calls in it while it hangs.
     held: BTreeSet<CallId>,
     calls: u64,
@@ -179,6 +181,7 @@ impl Front {
             condition: if replica < present { Condition::Up } else { Condition::Absent },
             is_leaving: false,
             drained: false,
+            cut_off: false,
             held: BTreeSet::new(),
             calls: 0,
             answered: 0,
@@ -353,7 +356,8 @@ impl Front {
     fn started(&mut self, data: u64, ctx: &mut Ctx) {
         let Some(fleet) = &mut self.fleet else { return };
         let Some(slot) = fleet.started(data, ctx) else { return };
-        self.members[slot].condition = Condition::Up;
+        let member = &mut self.members[slot];
+        member.condition = if member.cut_off { Condition::Crashed } else { Condition::Up };
         self.choose_candidates(ctx.now());
         self.note_capacity(ctx);
         if let Some(fleet) = &mut self.fleet {
@@ -625,11 +629,14 @@ impl Front {
             let matching = members.iter().enumerate().filter(|(_, member)| which(member));
             matching.map(|(replica, _)| replica).take(count as usize).collect()
         };
-        let (from, to, count) = match *fault {
-            Fault::Crash { replicas } => (Condition::Up, Condition::Crashed, replicas),
-            Fault::Hang { replicas } => (Condition::Up, Condition::Hung, replicas),
-            Fault::Repair { replicas } => (Condition::Crashed, Condition::Up, replicas),
-            Fault::Restart { replicas } => (Condition::Hung, Condition::Up, replicas),
+        let of = |from: Condition, count: u32| {
+            first(&self.members, count, &|member| member.condition == from && !member.cut_off)
+        };
+        let (to, hit) = match *fault {
+            Fault::Crash { replicas } => (Condition::Crashed, of(Condition::Up, replicas)),
+            Fault::Hang { replicas } => (Condition::Hung, of(Condition::Up, replicas)),
+            Fault::Repair { replicas } => (Condition::Up, of(Condition::Crashed, replicas)),
+            Fault::Restart { replicas } => (Condition::Up, of(Condition::Hung, replicas)),
             Fault::Drain { replicas } => {
                 for replica in first(&self.members, replicas, &|member| !member.drained) {
                     self.members[replica].drained = true;
@@ -648,13 +655,23 @@ impl Front {
                 self.interrupt_first(replicas, ctx);
                 return false;
             }
-            Fault::Slow { .. } => return false,
+            Fault::LoseZone { zone } => (Condition::Crashed, self.cut_off(zone, true, ctx)),
+            Fault::RestoreZone { zone } => (Condition::Up, self.cut_off(zone, false, ctx)),
+            Fault::StockOut | Fault::Restock => {
+                if let Some(fleet) = &mut self.fleet {
+                    fleet.set_stock(*fault == Fault::Restock, ctx);
+                }
+                return false;
+            }
+            Fault::Slow { .. } | Fault::ColdCache => return false,
         };
-        let hit = first(&self.members, count, &|member| member.condition == from);
         for replica in &hit {
             let replica = *replica;
-            let lost = if from == Condition::Up { lose(replica, ctx) } else { Vec::new() };
-            self.members[replica].condition = to;
+            let was = std::mem::replace(&mut self.members[replica].condition, to);
+            let lost = if was == Condition::Up { lose(replica, ctx) } else { Vec::new() };
+            if (was, to) == (Condition::Hung, Condition::Crashed) {
+                self.release(replica, ctx);
+            }
             match to {
                 Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
                 Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
@@ -664,6 +681,26 @@ impl Front {
             self.wake_checks(replica, ctx);
         }
         !hit.is_empty()
+    }
+
+    /// A zone is lost or back: the replicas in it that break or come back.
+    fn cut_off(&mut self, zone: u16, lost: bool, ctx: &mut Ctx) -> Vec<usize> {
+        let mut hit = Vec::new();
+        for (replica, member) in self.members.iter_mut().enumerate() {
+            if ctx.core.zones.has(zone, ctx.me, replica) {
+                member.cut_off = lost;
+                let is_hit = match member.condition {
+                    Condition::Up | Condition::Hung => lost,
+                    Condition::Crashed => !lost,
+                    Condition::Absent => false,
+                };
+                hit.extend(is_hit.then_some(replica));
+            }
+        }
+        if let Some(fleet) = &mut self.fleet {
+            fleet.close(self.members.iter().map(|member| member.cut_off).collect(), ctx);
+        }
+        hit
     }
 
     /// Replicas that work.

@@ -421,12 +421,7 @@ impl Component for Router {
             }
             Fault::Repair { .. } => self.is_down = false,
             Fault::Slow { factor } => self.slow = factor,
-            // Of pools alone.
-            Fault::Hang { .. }
-            | Fault::Restart { .. }
-            | Fault::Drain { .. }
-            | Fault::Undrain { .. }
-            | Fault::Interrupt { .. } => {}
+            _ => {}
         }
     }
 

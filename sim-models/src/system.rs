@@ -4,15 +4,19 @@ mod build;
 pub mod config;
 mod output;
 pub mod recorder;
+pub(crate) mod zones;
 
+use sim_core::distribution::Dist;
 use sim_core::engine::World;
 use sim_core::event::Phase;
+use sim_core::random::KeyedStream;
 use sim_core::scheduler::Scheduler;
-use sim_core::time::SimTime;
+use sim_core::time::{SimDuration, SimTime};
 
 pub use build::{RunPlan, Scope, Traces, build};
 pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
+pub use zones::Placement;
 
 use crate::call::{CallId, Reply};
 use crate::component::{Component, ComponentId, Fault, ModelEvent, Role, Signals, Timer};
@@ -22,8 +26,10 @@ use crate::context::{Core, Ctx};
 #[derive(Debug)]
 pub struct System {
     components: Vec<Box<dyn Component>>,
+    /// Which of them are pools.
+    pools: Vec<bool>,
     core: Core,
-    faults: Vec<(ComponentId, Trouble)>,
+    faults: Vec<Step>,
 }
 
 /// What a fault does to its target.
@@ -35,6 +41,37 @@ enum Trouble {
     WithinRole(Role, Fault),
     /// This share of the component's answers fail from now on.
     Errors(f64),
+    /// The links to the component are cut or mended: all, or the one from this caller.
+    Cut { caller: Option<ComponentId>, fail_fast: bool, mended: bool },
+    /// A zone is lost, or back.
+    Zone { zone: u16, lost: bool },
+}
+
+/// A fault or its end.
+#[derive(Debug, Clone)]
+struct Step {
+    target: ComponentId,
+    trouble: Trouble,
+    /// What comes after it, of a fault at random.
+    then: Option<Then>,
+}
+
+/// The next step of a fault at random.
+#[derive(Debug, Clone)]
+struct Then {
+    step: u32,
+    after: Dist,
+    stream: KeyedStream,
+    /// How often it has been drawn.
+    drawn: u64,
+}
+
+impl Then {
+    fn draw(&mut self) -> SimDuration {
+        let number = self.drawn;
+        self.drawn += 1;
+        self.after.sample_duration(&mut self.stream.draws(number, 0, 0))
+    }
 }
 
 impl System {
@@ -53,6 +90,44 @@ impl System {
     ) {
         let Self { components, core, .. } = self;
         act(components[me.index()].as_mut(), &mut Ctx { me, core, scheduler });
+    }
+
+    /// A fault happens or ends.
+    fn strike(&mut self, index: usize, scheduler: &mut Scheduler<ModelEvent>) {
+        let (target, trouble) = (self.faults[index].target, self.faults[index].trouble);
+        match trouble {
+            Trouble::Within(fault) => self.suffer(target, fault, scheduler),
+            Trouble::WithinRole(role, fault) => {
+                self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
+            }
+            Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
+            Trouble::Cut { caller, fail_fast, mended } => self.core.cut(target, caller, |cuts| {
+                let count = if fail_fast { &mut cuts.refusing } else { &mut cuts.silent };
+                *count = if mended { *count - 1 } else { *count + 1 };
+            }),
+            Trouble::Zone { zone, lost } => {
+                for index in self.core.source_count..self.components.len() {
+                    let component = ComponentId(index as u16);
+                    let fault = match (self.pools[index], lost) {
+                        _ if !self.core.zones.holds(zone, component) => continue,
+                        (true, true) => Fault::LoseZone { zone },
+                        (true, false) => Fault::RestoreZone { zone },
+                        (false, true) => Fault::Crash { replicas: u32::MAX },
+                        (false, false) => Fault::Repair { replicas: u32::MAX },
+                    };
+                    self.suffer(component, fault, scheduler);
+                }
+            }
+        }
+        if let Some(then) = &mut self.faults[index].then
+            && let Ok(at) = scheduler.now().checked_add(then.draw())
+        {
+            scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(then.step));
+        }
+    }
+
+    fn suffer(&mut self, target: ComponentId, fault: Fault, scheduler: &mut Scheduler<ModelEvent>) {
+        self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
     }
 
     /// Sets the first timers.
@@ -185,6 +260,7 @@ impl World for System {
                     } else {
                         ctx.expire(id);
                         hear(id, Reply::TIMED_OUT, component, ctx);
+                        ctx.bury(id);
                     }
                 });
             }
@@ -199,18 +275,7 @@ impl World for System {
                 let timer = Timer { kind, data };
                 self.at(component, scheduler, |component, ctx| component.on_timer(timer, ctx));
             }
-            ModelEvent::Fault(index) => {
-                let (target, trouble) = self.faults[index as usize];
-                match trouble {
-                    Trouble::Within(fault) => {
-                        self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
-                    }
-                    Trouble::WithinRole(role, fault) => {
-                        self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
-                    }
-                    Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
-                }
-            }
+            ModelEvent::Fault(index) => self.strike(index as usize, scheduler),
             ModelEvent::RateChange(client) => {
                 self.core.devices.told(client);
                 let component = self.core.devices.component(client);

@@ -18,6 +18,7 @@ use crate::component::{Component, ComponentId};
 use crate::context::Labels;
 use crate::cost::{CostMeter, EgressConfig};
 use crate::error::ConfigError;
+use crate::system::RunPlan;
 use crate::units::{NumberDist, Time};
 use arrivals::ArrivalsConfig;
 use source::Source;
@@ -154,13 +155,13 @@ impl TrafficConfig {
         &self,
         name: &str,
         entry: ComponentId,
-        scale: f64,
-        streams: Streams,
+        plan: &RunPlan,
         labels: &Labels,
         trace: Option<&Arc<Trace>>,
         (cost, me): (&mut CostMeter, ComponentId),
     ) -> Result<Box<dyn Component>, ConfigError> {
-        let mut source = Source::new(self, name, entry, scale, streams, labels, trace)?;
+        let streams = Streams::new(plan.seed, plan.replication);
+        let mut source = Source::new(self, name, entry, plan.scale, streams, labels, trace)?;
         if let Some(egress) = self.egress {
             let line = cost.add_usage(me, "egress GB", egress.price_per_gb.dollars(), "scenario");
             source.set_egress(line, egress.gb());

@@ -37,7 +37,7 @@ pub(super) fn finding(
         .iter()
         .filter_map(|(column, only_changed)| {
             let difference = of_all.clone().find(|difference| difference.metric.column == *column)?;
-            let same = difference.difference.is_some_and(|average| is_same(average));
+            let same = difference.difference.is_some_and(is_same);
             let is_free = difference.baseline == Some(0.0) && difference.value == Some(0.0);
             (difference.baseline.is_some() && !is_free && !(*only_changed && same)).then(|| part(difference))
         })

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use sim_core::time::{SimDuration, SimTime};
 use sim_models::journal::RequestRecord;
 use sim_models::system::config::{FaultConfig, FaultKind};
-use sim_models::units::{Probability, Time};
+use sim_models::units::{Probability, Time, TimeDist};
 
 use super::StressTest;
 use crate::results::RunResult;
@@ -59,17 +59,8 @@ impl Failure {
             Self::Slow => (FaultKind::Slow, Some(10.0), None),
             Self::Errors => (FaultKind::ErrorRate, None, Probability::new(0.5).ok()),
         };
-        FaultConfig {
-            at: Time::new(at),
-            target: target.to_owned(),
-            kind,
-            replicas: None,
-            gpus: None,
-            role: None,
-            factor,
-            share,
-            repair: Some(Time::new(repair)),
-        }
+        let fault = FaultConfig::new(Time::new(at), target, kind);
+        FaultConfig { factor, share, repair: Some(TimeDist::Constant(Time::new(repair))), ..fault }
     }
 }
 

@@ -177,17 +177,8 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
         rate_limit.rate = faster(rate_limit.rate);
         rate_limit.rates.values_mut().for_each(|rate| *rate = faster(*rate));
     }
-    wider.fault.push(FaultConfig {
-        at: Time::ZERO,
-        target: name.to_owned(),
-        kind: FaultKind::Slow,
-        replicas: None,
-        gpus: None,
-        role: None,
-        factor: Some(1.0 / MORE),
-        share: None,
-        repair: None,
-    });
+    let slow = FaultConfig::new(Time::ZERO, name, FaultKind::Slow);
+    wider.fault.push(FaultConfig { factor: Some(1.0 / MORE), ..slow });
     Some(wider)
 }
 

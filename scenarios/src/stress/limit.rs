@@ -59,7 +59,7 @@ impl StressTest<'_> {
             && to / from > WITHIN
             && !self.progress.is_cancelled()
         {
-            let third = (to / from).cbrt();
+            let third = libm::cbrt(to / from);
             let mut inner = [from * third, from * third * third];
             if whole {
                 inner = inner.map(f64::round);

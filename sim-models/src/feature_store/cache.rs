@@ -68,6 +68,13 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Everything is lost.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.entries.clear();
+        (self.newest, self.oldest) = (NONE, NONE);
+    }
+
     fn unlink(&mut self, place: u32) {
         let Entry { newer, older, .. } = self.entries[place as usize];
         match newer {

@@ -324,12 +324,9 @@ impl Component for Store {
                 ctx.meter().capacity.set(now, self.capacity());
             }
             Fault::Slow { factor } => self.slow = factor,
+            Fault::ColdCache => self.cache.iter_mut().for_each(Cache::clear),
             // Of pools alone.
-            Fault::Hang { .. }
-            | Fault::Restart { .. }
-            | Fault::Drain { .. }
-            | Fault::Undrain { .. }
-            | Fault::Interrupt { .. } => {}
+            _ => {}
         }
     }
 

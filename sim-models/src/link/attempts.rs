@@ -179,6 +179,7 @@ impl Ctx<'_> {
         for attempt in self.take_attempts(id) {
             let took = self.now().since(self.call(attempt).sent_at);
             self.expire(attempt);
+            self.bury(attempt);
             let &mut Attempts { link, client, .. } = self.attempts_mut(id);
             self.leave(link, client, took, Some(Outcome::TimedOut));
         }
@@ -503,6 +504,7 @@ impl Ctx<'_> {
                 self.cancel(attempt);
             } else {
                 self.stop_waiting(attempt);
+                self.bury(attempt);
             }
             self.leave(link, client, took, None);
         }

@@ -475,7 +475,7 @@ impl LlmConfig {
             None => u64::from(present) * self.gpus_of_replica(),
         };
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
-        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, scope)? {
+        if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, "", scope)? {
             front.set_bill(line, self.gpus_of_replica());
         }
         let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
@@ -512,18 +512,19 @@ impl LlmConfig {
         u64::from(self.tensor_parallel) * u64::from(self.pipeline_parallel)
     }
 
-    /// GPUs of its own: their line on the bill. A device puts itself there.
+    /// GPUs of its own: their line on the bill, with what they are for. A device puts itself there.
     pub(super) fn put_on_the_bill(
         &self,
         gpu: &Gpu,
         gpus: u64,
+        role: &str,
         scope: &mut Scope,
     ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
             return Ok(None);
         }
         scope.rent(Rent {
-            resource: gpu.resource(),
+            resource: format!("{}{role}", gpu.resource()),
             list: ListPrice::of(gpu, self.price_per_gpu_hour),
             model: self.price_model.as_ref(),
             units: gpus,

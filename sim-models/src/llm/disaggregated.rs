@@ -255,7 +255,7 @@ impl LlmConfig {
         })?;
         let ways = self.host_ways(&memory, gpu, replicas)?;
         let (transfer, max_local) = pool.kv_transfer(self)?;
-        self.put_on_the_bill(gpu, u64::from(replicas) * self.gpus_of_replica(), scope)?;
+        self.put_on_the_bill(gpu, u64::from(replicas) * self.gpus_of_replica(), " (prefill)", scope)?;
         let engine = Engine::new(self.engine, config, step).map_err(engine_refused)?;
         Ok((
             PrefillSetup { engine, replicas, gpus: self.gpus_of_replica(), front, transfer, max_local },

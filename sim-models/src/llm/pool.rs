@@ -617,7 +617,7 @@ impl Component for Pool {
             }
             measures.extend(of_features(config, &all));
             let connector = self.connector.iter();
-            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, now)));
+            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, &engines, now)));
         }
         measures
     }

@@ -18,6 +18,7 @@ use super::report::ModelServerReport;
 use super::roofline::{Served, is_ranking};
 use super::server::Server;
 use crate::admission::AdmissionConfig;
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::device::{ClientId, Placement, Rate};
@@ -25,7 +26,7 @@ use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{self, Gpu, is_model_file};
 use crate::hardware::precision::Precision;
-use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, Scaling};
 use crate::slab::Slab;
 use crate::system::Scope;
 use crate::units::{Bytes, HourlyPrice, Number, NumberDist, Probability, Time, TimeDist};
@@ -118,6 +119,15 @@ pub struct ModelServerConfig {
     /// Share of calls that fail, after their full execution. Default: 0.
     #[serde(default)]
     pub error_rate: Probability,
+    /// Who decides how many replicas there are. Default: nobody, there are always as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Box<AutoscalerConfig>>,
+    /// How long a new replica takes. Default: no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<Box<ColdStart>>,
+    /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_quota: Option<NonZeroU32>,
     /// Price of one GPU with `gpu`, of one instance without. Default: the catalogue's on-demand price of
     /// the GPU; nothing without one. A device has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,13 +219,29 @@ struct Hardware {
 }
 
 impl ModelServerConfig {
+    /// Whether it is a pool of replicas.
+    pub(crate) fn is_pool(&self) -> bool {
+        self.replicas.is_some() || self.autoscaler.is_some()
+    }
+
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         self.check_keys()?;
         let rules = self.rules()?;
-        let replicas = self.replicas.map_or(1, NonZeroU32::get);
+        let given = self.replicas.map_or(1, NonZeroU32::get);
         let own_gpus = if self.gpu.is_some() { self.gpus.unwrap_or(one()).get() } else { 0 };
         let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
-        let front = self.front(replicas, instances)?;
+        let scaling = PoolScaling {
+            spot: None,
+            autoscaler: self.autoscaler.as_deref(),
+            cold_start: self.cold_start.as_deref(),
+            quota: self.replica_quota,
+            replicas: given,
+            concurrency: instances.saturating_mul(self.max_batch_size.get()),
+            weights: None,
+        };
+        let (scaling, replicas) = scaling.build()?.map_or((None, given), |(s, most)| (Some(s), most));
+        let present = scaling.as_ref().map_or(replicas, |scaling| scaling.initial);
+        let mut front = self.front(replicas, instances, scaling)?;
         let all = u64::from(instances) * u64::from(replicas);
         if all > MAX_INSTANCES.into() {
             return Err(ConfigError::new(["instance_group", "count"], format!("there are {all} instances"))
@@ -231,8 +257,12 @@ impl ModelServerConfig {
         for client in clients.iter().flatten() {
             scope.devices().0.occupy(*client, memory, speed)?;
         }
-        self.put_on_the_bill(&hardware, own_gpus, instances, replicas, scope)?;
-        scope.meter().capacity.set(SimTime::ZERO, all);
+        let (each, present) = (u64::from(instances), u64::from(present));
+        let own = if self.gpu.is_some() { u64::from(own_gpus) } else { each };
+        if let Some(line) = self.put_on_the_bill(&hardware, own, present, scope)? {
+            front.set_bill(line, own);
+        }
+        scope.meter().capacity.set(SimTime::ZERO, each * present);
         let items = self.items_per_request.build();
         let dynamic = self.dynamic();
         let priority = (dynamic.priority_levels > 0)
@@ -254,22 +284,22 @@ impl ModelServerConfig {
         let replica =
             |(index, clients): (u32, &Vec<ClientId>)| Replica::new(index, rules.clone(), instances, clients);
         let replicas = (0..).zip(&clients).map(replica).collect();
-        Ok(Box::new(Server::new(shared, replicas, front, self.replicas.is_some())))
+        Ok(Box::new(Server::new(shared, replicas, front, self.is_pool())))
     }
 
     /// The front of replicas with so many instances each.
-    fn front(&self, replicas: u32, instances: u32) -> Result<Front, ConfigError> {
-        if self.replicas.is_none() {
+    fn front(&self, replicas: u32, instances: u32, scaling: Option<Scaling>) -> Result<Front, ConfigError> {
+        if !self.is_pool() {
             let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
                     .help("expected `replicas` beside it, such as `replicas = 3`"));
             }
         }
-        let health = match (&self.health, self.replicas) {
+        let health = match (&self.health, self.is_pool()) {
             (Some(health), _) => health.clone(),
-            (None, Some(_)) => HealthConfig::kubernetes(),
-            (None, None) => HealthConfig::none(),
+            (None, true) => HealthConfig::kubernetes(),
+            (None, false) => HealthConfig::none(),
         };
         Front::new(FrontSetup {
             replicas,
@@ -277,7 +307,7 @@ impl ModelServerConfig {
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
             prefix_room: None,
-            scaling: None,
+            scaling,
         })
     }
 
@@ -317,6 +347,11 @@ impl ModelServerConfig {
                 "queue_cap",
                 self.queue_cap.is_some() && self.batching == Batching::Dynamic,
                 "set dynamic_batching.default_queue_policy.max_queue_size",
+            ),
+            (
+                "autoscaler",
+                self.autoscaler.is_some() && has_device,
+                "a pool that grows needs `gpu`s of its own",
             ),
             ("device", has_gpu && has_device, "keep one of `gpu` and `device`"),
             ("gpus", self.gpus.is_some() && !has_gpu, "it belongs to `gpu`"),
@@ -478,21 +513,18 @@ impl ModelServerConfig {
     fn put_on_the_bill(
         &self,
         hardware: &Hardware,
-        gpus: u32,
-        instances: u32,
-        replicas: u32,
+        each: u64,
+        present: u64,
         scope: &mut Scope,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<Option<usize>, ConfigError> {
         if self.device.is_some() {
-            return Ok(());
+            return Ok(None);
         }
-        let (resource, list, each) = match &hardware.gpu {
-            Some(gpu) => (gpu.resource(), ListPrice::of(gpu, self.price_per_hour), gpus),
-            None => ("instance".to_owned(), ListPrice::given(self.price_per_hour), instances),
+        let (resource, list) = match &hardware.gpu {
+            Some(gpu) => (gpu.resource(), ListPrice::of(gpu, self.price_per_hour)),
+            None => ("instance".to_owned(), ListPrice::given(self.price_per_hour)),
         };
-        let (units, each) = (u64::from(each) * u64::from(replicas), u64::from(each));
-        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units, each })?;
-        Ok(())
+        scope.rent(Rent { resource, list, model: self.price_model.as_ref(), units: each * present, each })
     }
 }
 

@@ -77,6 +77,10 @@ pub(super) struct Fleet {
     room: u64,
     /// The last that was picked in turn.
     turn: u32,
+    /// Whether new ones cannot be had.
+    sold_out: bool,
+    /// By slot: whether its zone is lost, so that none can be started there; empty where none is.
+    closed: Vec<bool>,
     seen: Seen,
     /// The line of the bill, and how many units of it a replica is.
     bill: Option<(usize, u64)>,
@@ -100,6 +104,7 @@ struct Tally {
     held: TimeWeighted,
     waiting: TimeWeighted,
     desired_max: u32,
+    short: TimeWeighted,
     starts: Vec<Taken>,
 }
 
@@ -124,6 +129,8 @@ impl Fleet {
             roomy: BTreeSet::new(),
             room: 0,
             turn: u32::MAX,
+            sold_out: false,
+            closed: Vec::new(),
             seen: Seen {
                 inside: level(0),
                 busy: level(0),
@@ -137,6 +144,7 @@ impl Fleet {
                 held: level(initial),
                 waiting: level(0),
                 desired_max: initial,
+                short: level(0),
                 starts: Vec::new(),
             },
             scaling,
@@ -228,13 +236,14 @@ impl Fleet {
     /// Starts as many as are wanted and can be had: their slots.
     pub(super) fn fill(&mut self, ctx: &mut Ctx) -> Vec<usize> {
         let wanted = self.asked.min(self.scaling.most).saturating_sub(self.present() + self.short());
-        if wanted == 0 {
+        if wanted == 0 || self.sold_out {
             return Vec::new();
         }
         let taken = |slot: &usize| {
             self.starting.contains(slot) || self.ready.contains(slot) || self.leaving.contains(slot)
         };
-        let free = (0..self.generations.len()).filter(|slot| !taken(slot));
+        let closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
+        let free = (0..self.generations.len()).filter(|slot| !taken(slot) && !closed(slot));
         let free: Vec<usize> = free.take(wanted as usize).collect();
         free.iter().for_each(|slot| self.begin(*slot, ctx));
         free
@@ -272,6 +281,25 @@ impl Fleet {
             interruptions.capacity_is_back(ctx.now());
         }
         self.fill(ctx);
+        self.note(ctx);
+    }
+
+    /// New replicas can be had from now on, or not.
+    pub(super) fn set_stock(&mut self, is_there: bool, ctx: &mut Ctx) {
+        self.sold_out = !is_there;
+        self.catch_up(ctx);
+    }
+
+    /// In these slots none can be started.
+    pub(super) fn close(&mut self, closed: Vec<bool>, ctx: &mut Ctx) {
+        self.closed = closed;
+        self.catch_up(ctx);
+    }
+
+    /// Starts what could not be had before.
+    fn catch_up(&mut self, ctx: &mut Ctx) {
+        self.fill(ctx);
+        self.target = self.asked.min(self.present() + self.short());
         self.note(ctx);
     }
 
@@ -319,6 +347,8 @@ impl Fleet {
         let held = (self.starting.len() + self.ready.len() + self.leaving.len()) as u64;
         self.seen.ready.set(now, self.ready.len() as u64);
         self.tally.held.set(now, held);
+        let present = (self.starting.len() + self.ready.len()) as u64;
+        self.tally.short.set(now, u64::from(self.asked).saturating_sub(present));
         if let Some((item, units)) = self.bill {
             ctx.cost().hold(item, now, held * units);
         }
@@ -457,6 +487,7 @@ impl Fleet {
     pub(super) fn reset_measurements(&mut self, now: SimTime) {
         let tally = &mut self.tally;
         tally.held.reset(now);
+        tally.short.reset(now);
         tally.waiting.reset(now);
         tally.desired_max = self.target;
         tally.starts.clear();
@@ -480,6 +511,11 @@ impl Fleet {
             ),
             Measure::count("replicas_max", tally.held.max(), "The most of them"),
             Measure::count("desired_max", tally.desired_max.into(), "The most that the autoscaler asked for"),
+            Measure::new(
+                "replicas_short_mean",
+                tally.short.mean(now),
+                "Replicas that the autoscaler asked for and could not have, on average",
+            ),
             Measure::count("cold_starts", tally.starts.len() as u64, "Replicas that were started"),
             stage("cold_start_node_s", |t| t.node, "Mean time of a cold start for a node"),
             stage("cold_start_image_s", |t| t.image, "Mean time of a cold start for the image"),

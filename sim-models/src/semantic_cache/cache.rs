@@ -230,12 +230,9 @@ impl Component for Cache {
             }
             Fault::Repair { .. } => self.is_down = false,
             Fault::Slow { factor } => self.slow = factor,
+            Fault::ColdCache => self.store.clear(),
             // Of pools alone.
-            Fault::Hang { .. }
-            | Fault::Restart { .. }
-            | Fault::Drain { .. }
-            | Fault::Undrain { .. }
-            | Fault::Interrupt { .. } => {}
+            _ => {}
         }
     }
 

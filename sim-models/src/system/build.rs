@@ -14,6 +14,7 @@ use sim_core::time::{SimDuration, SimTime};
 use super::System;
 use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
+use super::zones::Zones;
 use crate::admission::Door;
 use crate::component::{Component, ComponentId, ModelEvent, Signals};
 use crate::context::{Core, Labels};
@@ -406,7 +407,7 @@ pub fn build(
     for (name, traffic) in &config.traffic {
         let (entry, trace) = (calls.ids[traffic.entry.as_str()], traces.get(name));
         let bill = (&mut cost, calls.ids[name.as_str()]);
-        let source = traffic.build(name, entry, plan.scale, streams, &labels, trace, bill);
+        let source = traffic.build(name, entry, plan, &labels, trace, bill);
         components.push(source.map_err(|error| error.within(name).within("traffic"))?);
     }
     for (name, component) in &config.components {
@@ -435,7 +436,8 @@ pub fn build(
             return Err(ConfigError::new(["links", name], format!("the link `{name}` stands twice")));
         }
     }
-    let fault_list = faults(&config.faults, &calls.ids, &config.components)?;
+    let zones = Zones::new(&config.placement, &calls.ids, &config.components)?;
+    let (fault_list, first) = faults(config, &calls, &zones, streams)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
     let default_bounds = plan.bounds.get("").copied().unwrap_or_default();
@@ -465,6 +467,7 @@ pub fn build(
         snapshots: vec![Signals::default(); count],
         scrape_period: None,
         error_rates: vec![0.0; count],
+        zones,
         arrivals_until,
         measure_from: end(plan.warmup, SimTime::ZERO)?,
         born: 0,
@@ -475,8 +478,9 @@ pub fn build(
         outcome_hash: 0,
         journal: plan.journal.then(Vec::new),
     };
-    let targets = fault_list.iter().map(|(_, target, fault)| (*target, *fault)).collect();
-    let mut simulation = Simulation::new(System { components, core, faults: targets });
+    let sources = std::iter::repeat_n(false, config.traffic.len());
+    let pools = sources.chain(config.components.values().map(ComponentConfig::is_pool)).collect();
+    let mut simulation = Simulation::new(System { components, pools, core, faults: fault_list });
     if let Some(seed) = plan.shuffle_ties {
         simulation = simulation.shuffle_ties(seed);
     }
@@ -514,8 +518,8 @@ pub fn build(
     }
     system.core.routes = routes;
     system.start(scheduler);
-    for (index, (at, _, _)) in fault_list.iter().enumerate() {
-        scheduler.schedule_at(*at, Phase::Fault, ModelEvent::Fault(index as u32));
+    for (at, step) in first {
+        scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(step));
     }
     Ok(simulation)
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::random::KeyedStream;
 
 use super::build::Scope;
+use super::zones::Placement;
 use crate::admission::{AdmissionConfig, Behind, Door};
 use crate::cascade::CascadeConfig;
 use crate::component::{Component, Role};
@@ -32,7 +33,7 @@ use crate::service::ServiceConfig;
 use crate::spot::SpotConfig;
 use crate::traffic::TrafficConfig;
 use crate::training::TrainingConfig;
-use crate::units::{Probability, Time};
+use crate::units::{Probability, Time, TimeDist};
 use crate::vector_index::VectorIndexConfig;
 
 /// What is simulated.
@@ -60,6 +61,9 @@ pub struct SystemConfig {
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
@@ -155,7 +159,7 @@ impl ComponentConfig {
         match self {
             Self::Llm(_) => true,
             Self::Service(config) => config.replicas.is_some() || config.autoscaler.is_some(),
-            Self::ModelServer(config) => config.replicas.is_some(),
+            Self::ModelServer(config) => config.is_pool(),
             Self::Flow(_)
             | Self::FeatureStore(_)
             | Self::Router(_)
@@ -181,6 +185,25 @@ impl ComponentConfig {
             Self::Service(config) => config.spot.as_ref(),
             Self::Llm(config) => config.spot.as_ref(),
             _ => None,
+        }
+    }
+
+    /// Whether its replicas come and go.
+    pub(super) fn is_autoscaled(&self) -> bool {
+        match self {
+            Self::Llm(config) => config.autoscaler.is_some(),
+            Self::Service(config) => config.autoscaler.is_some(),
+            Self::ModelServer(config) => config.autoscaler.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether it has a cache that can be emptied.
+    pub(super) fn has_cache(&self) -> bool {
+        match self {
+            Self::FeatureStore(config) => config.cache.is_some(),
+            Self::SemanticCache(_) => true,
+            _ => false,
         }
     }
 
@@ -289,13 +312,19 @@ impl ComponentConfig {
     }
 }
 
-/// Something that breaks at a given time.
+/// Something that breaks, at a given time or at random.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultConfig {
     /// When it breaks.
-    pub at: Time,
-    /// Which component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// In place of `at`: it breaks again and again, after exponentially distributed times with this mean from
+    /// the start, and from each repair. The share of the time in which it works is then mtbf / (mtbf + mean
+    /// repair). The times do not depend on anything else in the system, so that variants break alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtbf: Option<Time>,
+    /// Which component; the zone of a `zone_loss`; the link `"caller -> callee"` of a `partition`.
     pub target: String,
     /// How.
     pub kind: FaultKind,
@@ -317,9 +346,32 @@ pub struct FaultConfig {
     /// Share of the answers that fail, for `error_rate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<Probability>,
-    /// How long until it is mended. Default: never.
+    /// Whether calls over a cut link fail at once, as where a connection is refused, for `partition` and
+    /// `outage`. Default: false, they are lost, and their callers wait until their timeouts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fail_fast: bool,
+    /// How long until it is mended: a time or a distribution. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repair: Option<Time>,
+    pub repair: Option<TimeDist>,
+}
+
+impl FaultConfig {
+    /// A fault at a time, of a whole component and for ever.
+    pub fn new(at: Time, target: impl Into<String>, kind: FaultKind) -> Self {
+        Self {
+            at: Some(at),
+            mtbf: None,
+            target: target.into(),
+            kind,
+            replicas: None,
+            gpus: None,
+            role: None,
+            factor: None,
+            share: None,
+            fail_fast: false,
+            repair: None,
+        }
+    }
 }
 
 /// How something breaks.
@@ -327,7 +379,7 @@ pub struct FaultConfig {
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// Servers or replicas are lost with all the work in them. A crashed replica of a pool refuses calls
-    /// until it is repaired.
+    /// until it is repaired. A `pipeline` fails: its run is lost, and none succeeds until it is repaired.
     Crash,
     /// Replicas of a pool take calls and never answer, until they are restarted at `repair`: then all calls
     /// in them fail.
@@ -341,4 +393,15 @@ pub enum FaultKind {
     Slow,
     /// A share of the calls that would be answered fail instead, after the full work for them.
     ErrorRate,
+    /// Everything that `[placement]` puts into a zone crashes, and new replicas cannot start there.
+    ZoneLoss,
+    /// Nothing passes a link: calls, answers, news and cancellations are lost. What is on its way arrives. A
+    /// call that is lost and has no timeout is never heard of again.
+    Partition,
+    /// A dependency is out of reach: all links to it are cut as in a `partition`.
+    Outage,
+    /// A `semantic_cache`, or the local cache of a `feature_store`, is emptied. There is nothing to repair.
+    ColdCache,
+    /// An autoscaler gets no new replicas (the cloud is out of that GPU).
+    StockOut,
 }

@@ -39,9 +39,12 @@ fn renewal(interval: f64, checkpoint: f64, restart: f64, mttf: f64) -> f64 {
     interval / (mttf * libm::exp(restart / mttf) * libm::expm1((interval + checkpoint) / mttf))
 }
 
-/// (C, R, M) in seconds; the published simulations of efficiency at these multiples of Young's interval.
 const MULTIPLES: [f64; 7] = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0];
-const TABLE: [((f64, f64, f64), f64, f64, [f64; 7]); 3] = [
+
+/// (C, R, M) in seconds, Young's and Daly's interval, and reference simulations of efficiency at those multiples of
+/// Young's.
+type Row = ((f64, f64, f64), f64, f64, [f64; 7]);
+const TABLE: [Row; 3] = [
     ((60.0, 120.0, 14_400.0), 1315.0, 1275.0, [0.828, 0.886, 0.901, 0.904, 0.896, 0.883, 0.808]),
     ((300.0, 600.0, 7_200.0), 2078.0, 1883.0, [0.553, 0.652, 0.678, 0.679, 0.653, 0.620, 0.465]),
     ((30.0, 60.0, 3_600.0), 465.0, 445.0, [0.766, 0.840, 0.859, 0.863, 0.852, 0.832, 0.737]),

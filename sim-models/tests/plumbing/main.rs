@@ -2,6 +2,7 @@
 
 mod common_random_numbers;
 mod configuration_errors;
+mod faults;
 mod links;
 mod random_architectures;
 mod steps;

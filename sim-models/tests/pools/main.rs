@@ -7,6 +7,7 @@ mod autoscaling;
 mod balancers;
 mod failures;
 mod prefixes;
+mod zones;
 
 use sim_core::time::SimDuration;
 use sim_models::pool::PoolReport;

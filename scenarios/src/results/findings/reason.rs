@@ -17,6 +17,32 @@ const FULL_BATCH: f64 = 0.85;
 /// in seven eighths of the time (assumption).
 const PAYS: f64 = 1.75;
 
+/// Share of the bandwidth between prefill and decode workers from which it is full (assumption: equal shares leave
+/// some of it unused).
+const FULL_LINK: f64 = 0.85;
+
+/// Share of the time in a step from which prefill workers are (assumption).
+const FULL_TIME: f64 = 0.95;
+
+/// What stands between prefill and decode workers, where a pool has both.
+fn between_workers(load: &Load, outputs: &[RunOutput]) -> Option<String> {
+    let mean = |name: &str, part: Option<&str>| {
+        let measures = outputs.iter().flat_map(|output| &output.components[load.index].measures);
+        let values: Vec<f64> = measures
+            .filter(|measure| measure.name == name && measure.part.as_deref() == part)
+            .filter_map(|measure| measure.value)
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let link = mean("kv_link_utilization", None)?;
+    if link >= FULL_LINK {
+        let used = percent(link);
+        return Some(format!("the network for its KV is what it is short of: {used} of it is in use"));
+    }
+    let busy = mean("engine_busy", Some("prefill")).filter(|busy| *busy >= FULL_TIME)?;
+    Some(format!("prefill workers are what it is short of: they are busy {} of the time", percent(busy)))
+}
+
 /// The reason in words; none where the pool is no `llm` or did nothing.
 pub(super) fn reason(load: &Load, outputs: &[RunOutput]) -> Option<String> {
     let reports: Vec<&LlmReport> =
@@ -26,6 +52,9 @@ pub(super) fn reason(load: &Load, outputs: &[RunOutput]) -> Option<String> {
         let values: Vec<f64> = reports.iter().filter_map(|report| of(report)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
+    if let Some(reason) = between_workers(load, outputs) {
+        return Some(reason);
+    }
     let doubling = mean(|report| report.doubling)?;
     let batch = mean(|report| report.batch_mean)?;
     let tokens = mean(|report| report.step_tokens_mean)?;

@@ -36,7 +36,7 @@ use crate::context::Ctx;
 use crate::llm::disaggregated::{Transfer, Way};
 use crate::llm::engine::{Engine, KvTransfer, Load, Output, SeqId, Tally};
 use crate::measure::Measure;
-use crate::pool::Front;
+use crate::pool::{EngineFigures, Front};
 use crate::slab::{Key, Slab};
 
 /// The next transfers are through.
@@ -243,8 +243,14 @@ impl Connector {
         }
     }
 
-    /// What was measured; `all` is what the engines counted together.
-    pub(super) fn measures(&self, block_size: u32, all: &Tally, now: SimTime) -> Vec<Measure> {
+    /// What was measured; `all` is what the engines counted together, `engines` what each did.
+    pub(super) fn measures(
+        &self,
+        block_size: u32,
+        all: &Tally,
+        engines: &[EngineFigures],
+        now: SimTime,
+    ) -> Vec<Measure> {
         let mut list = Vec::new();
         let elapsed = now.since(self.since).as_nanos() as f64 / 1e9;
         let mean =
@@ -272,6 +278,11 @@ impl Connector {
                     "prompts whose KV a prefill worker kept until the timeout, as nobody fetched it",
                 ),
             ]);
+            let (decode, workers) = engines.split_at(prefill.first);
+            for (role, engines) in [("decode", decode), ("prefill", workers)] {
+                let busy = engines.iter().map(|engine| engine.busy).sum::<f64>() / engines.len() as f64;
+                list.push(Measure::new("engine_busy", busy, "share of the time in a step").of(role));
+            }
             list.extend(prefill.front.measures(now).into_iter().map(|measure| measure.of("prefill")));
         }
         if let Some(bus) = &self.bus {

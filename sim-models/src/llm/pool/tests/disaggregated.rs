@@ -52,6 +52,15 @@ fn the_first_token_waits_for_prefill_and_transfer() {
     assert_eq!(calls(&output), [1, 1]);
     assert_eq!(output.costs.iter().map(|line| line.units).collect::<Vec<_>>(), [1.0, 1.0]);
     assert_eq!((report(&output).gpus, report(&output).output_tokens), (2, 51));
+    let busy = |role: &str| {
+        let of_role =
+            |m: &&crate::measure::Measure| m.name == "engine_busy" && m.part.as_deref() == Some(role);
+        llm(&output).measures.iter().find(of_role).unwrap().value.unwrap() * output.end.as_nanos() as f64
+    };
+    assert!((busy("prefill") - steps[0] as f64 / 1024.0).abs() < 1.0);
+    assert!(
+        (busy("decode") - (last_token(1, 500) + steps[1..].iter().sum::<u64>()) as f64 / 1024.0).abs() < 1.0
+    );
     // It waited for nothing.
     assert_eq!(llm(&output).meter.wait.sum(), 0);
     let present =
