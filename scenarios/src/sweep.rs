@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_models::error::ConfigError;
 
-use crate::language::{Loaded, ScenarioError, Template, split_override};
+use crate::language::{BASE, Loaded, ScenarioError, Template, split_override};
 use crate::results::{Format, ResultsError, RunResult, check_writable, columns::VERSION, hex};
 use crate::run::{RunOptions, RunProgress, run_scenario};
 use axes::{Axis, AxisError, SCALE, VARIANT, Values, multiple};
@@ -214,6 +214,13 @@ impl Sweep {
     /// the axes.
     pub fn new(loaded: &Loaded, options: SweepOptions) -> Result<Self, ScenarioError> {
         let axes = read_axes(loaded, &options.axes)?;
+        if loaded.variant != BASE && axes.iter().any(|axis| axis.path == VARIANT) {
+            return Err(ScenarioError::new(format!(
+                "the variant is an axis, and `{}` is asked for",
+                loaded.variant
+            ))
+            .with_help("expected the one or the other"));
+        }
         let variants = match axes.iter().find(|axis| axis.path == VARIANT).and_then(Axis::levels) {
             None => vec![loaded.clone()],
             Some(names) => names.iter().map(|name| loaded.variant(&plain(name))).collect::<Result<_, _>>()?,
@@ -309,6 +316,7 @@ impl Sweep {
             }
         }
         self.manifest.write(dir)?;
+        Part::prepare(dir)?;
         let shard = self.options.shard;
         let count = shard.len(self.points());
         let mut is_done = vec![false; count as usize];

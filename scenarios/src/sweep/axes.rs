@@ -43,6 +43,8 @@ pub(super) struct Axis {
     /// Its path, as `--set` takes it, or [`SCALE`] or [`VARIANT`].
     pub path: String,
     pub values: Values,
+    /// Name and type of its column: numbers where all values are, in the one unit they have.
+    pub column: (String, Kind),
 }
 
 /// The values of an axis, as `--set` takes them.
@@ -345,7 +347,7 @@ impl Axis {
                     "expected multiples above 0 (scale=1..10) or names of variants (variant=base,after)",
                 ))
             }
-            _ => Ok(Self { path, values }),
+            _ => Ok(Self { column: column(&path, &values), path, values }),
         }
     }
 
@@ -376,31 +378,28 @@ impl Axis {
             Values::Range(range) => [0.0, 0.5, 1.0].map(|u| range.at(u)).to_vec(),
         }
     }
+}
 
-    /// Name and type of its column: numbers where all values are, in the one unit they have.
-    pub fn column(&self) -> (String, Kind) {
-        let units: Option<Vec<Number>> = match &self.values {
-            Values::Range(Range { decimals, affix, low, .. }) => {
-                Some(vec![Number { value: *low, decimals: *decimals, affix: affix.clone() }])
-            }
-            Values::Levels(levels) => levels.iter().map(|level| Number::read(&shown(level).ok()?)).collect(),
-        };
-        let units = units.filter(|numbers| numbers.iter().all(|number| number.affix == numbers[0].affix));
-        match units {
-            Some(numbers) if numbers[0].affix == Default::default() => {
-                let whole = numbers.iter().all(|number| number.decimals == Some(0) && number.value >= 0.0);
-                (self.path.clone(), if whole { Kind::Count } else { Kind::Real })
-            }
-            Some(numbers)
-                if numbers[0].affix.0.is_empty() && UNITS.contains(&numbers[0].affix.1.as_str()) =>
-            {
-                (format!("{} ({})", self.path, numbers[0].affix.1), Kind::Real)
-            }
-            Some(numbers) if numbers[0].affix.0 == "$" => {
-                (format!("{} (USD{})", self.path, numbers[0].affix.1), Kind::Real)
-            }
-            _ => (self.path.clone(), Kind::Text),
+/// Name and type of the column of an axis.
+fn column(path: &str, values: &Values) -> (String, Kind) {
+    let path = path.to_owned();
+    let numbers: Option<Vec<Number>> = match values {
+        Values::Range(Range { decimals, affix, low, .. }) => {
+            Some(vec![Number { value: *low, decimals: *decimals, affix: affix.clone() }])
         }
+        Values::Levels(levels) => levels.iter().map(|level| Number::read(&shown(level).ok()?)).collect(),
+    };
+    let numbers = numbers.filter(|numbers| numbers.iter().all(|number| number.affix == numbers[0].affix));
+    let Some(numbers) = numbers else { return (path, Kind::Text) };
+    let (prefix, unit) = &numbers[0].affix;
+    match prefix.as_str() {
+        "" if unit.is_empty() => {
+            let whole = numbers.iter().all(|number| number.decimals == Some(0) && number.value >= 0.0);
+            (path, if whole { Kind::Count } else { Kind::Real })
+        }
+        "" if UNITS.contains(&unit.as_str()) => (format!("{path} ({unit})"), Kind::Real),
+        "$" => (format!("{path} (USD{unit})"), Kind::Real),
+        _ => (path, Kind::Text),
     }
 }
 
@@ -494,7 +493,7 @@ mod tests {
             ("links.web -> db.timeout=1s..2s", "links.\"web -> db\".timeout (s)", Kind::Real),
             ("a.b=1..9", "a.b", Kind::Count),
         ] {
-            assert_eq!(Axis::read(text).unwrap().column(), (name.to_owned(), kind), "{text}");
+            assert_eq!(Axis::read(text).unwrap().column, (name.to_owned(), kind), "{text}");
         }
     }
 

@@ -56,7 +56,7 @@ impl Columns {
     /// The columns of a sweep over these axes; the name that would be there twice, if there is one.
     pub fn new(axes: &[Axis]) -> Result<Self, String> {
         let fixed = || SWEEP.columns.iter().map(|column| (column.name.to_owned(), column.kind));
-        let own = axes.iter().filter(|axis| is_own(axis)).map(Axis::column);
+        let own = axes.iter().filter(|axis| is_own(axis)).map(|axis| axis.column.clone());
         let all: Vec<(String, Kind)> =
             fixed().take(BEFORE_AXES).chain(own).chain(fixed().skip(BEFORE_AXES)).collect();
         match all.iter().enumerate().find(|(at, (name, _))| all[..*at].iter().any(|(other, _)| other == name))
@@ -131,7 +131,7 @@ impl Place<'_> {
     fn head(&self) -> Vec<Value> {
         let mut head = vec![Value::Count(self.point)];
         let own = self.axes.iter().zip(self.values).filter(|(axis, _)| is_own(axis));
-        head.extend(own.map(|(axis, value)| match (axis.column().1, number(value)) {
+        head.extend(own.map(|(axis, value)| match (axis.column.1, number(value)) {
             (Kind::Count, Some(number)) => Value::Count(number as u64),
             (Kind::Real, Some(number)) => Value::Real(number),
             _ => crate::language::shown(value).map_or(Value::Null, Value::Text),

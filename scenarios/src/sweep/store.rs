@@ -143,17 +143,27 @@ impl Part {
         Ok(())
     }
 
-    /// All parts in a directory, by their first points; what an end left half written is removed.
-    pub fn list(dir: &Path) -> Result<Vec<Self>, ResultsError> {
+    /// Makes room for parts; what an end left half written is removed.
+    pub fn prepare(dir: &Path) -> Result<(), ResultsError> {
         let dir = parts_dir(dir);
         at(&dir, fs::create_dir_all(&dir))?;
+        for entry in at(&dir, fs::read_dir(&dir))? {
+            let path = at(&dir, entry)?.path();
+            if path.extension().is_some_and(|ending| ending == "tmp") {
+                at(&path, fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All parts in a directory, by their first points.
+    pub fn list(dir: &Path) -> Result<Vec<Self>, ResultsError> {
+        let dir = parts_dir(dir);
         let mut parts = Vec::new();
         for entry in at(&dir, fs::read_dir(&dir))? {
             let path = at(&dir, entry)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.ends_with(".tmp") {
-                at(&path, fs::remove_file(&path))?;
-            } else if name.starts_with("part-") && name.ends_with(".parquet") {
+            if name.starts_with("part-") && name.ends_with(".parquet") {
                 let frame = read_frame(&path, Some(vec!["point".to_owned()]))?;
                 let points =
                     frame.column("point").and_then(|column| Ok(column.u64()?.iter().flatten().collect()));
