@@ -93,7 +93,7 @@ fn files_read_back() {
         // A second time, over the files of the first.
         for _ in 0..2 {
             let paths = result.write(&out, format).unwrap();
-            assert_eq!(paths.len(), FRAMES.len() + 1);
+            assert_eq!(paths.len(), result.frames().len() + 1);
             assert!(paths.iter().all(|path| path.is_file()));
         }
     }

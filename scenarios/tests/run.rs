@@ -360,9 +360,22 @@ fn what_is_odd_is_warned_of() {
     let scenario = station("replications = 1", &poisson(1), lonely);
     let warnings = check_scenario(&scenario, Path::new("."), &RunOptions::default()).unwrap();
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(texts[0].starts_with("run.replications: one replication"), "{texts:?}");
     assert_eq!(texts[1], "components.spare: nobody calls `spare`");
+    assert!(texts[2].starts_with("slo: nothing is expected of answers"), "{texts:?}");
+    let mut asked = station(
+        "replications = 2",
+        &poisson(1),
+        "[components.model]\nkind = \"external_api\"\nttft = \"1s\"\n[slo]\nerror_rate = 0.1\n",
+    );
+    asked.traffic["web"].entry = "model".to_owned();
+    let warnings = check_scenario(&asked, Path::new("."), &RunOptions::default()).unwrap();
+    let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        texts.contains(&"links.web -> model: neither a timeout nor a fallback for a model".to_owned()),
+        "{texts:?}"
+    );
 }
 
 #[test]

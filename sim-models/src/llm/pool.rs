@@ -598,13 +598,12 @@ impl Component for Pool {
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
         if let Some((gpus, power)) = self.power {
             // Prefill workers come after the replicas, may be larger, and are always there.
-            let groups = self.facts.groups.iter();
-            let weights = groups.flat_map(|group| std::iter::repeat_n(group.weight, group.replicas as usize));
-            let busy: f64 =
-                engines.iter().zip(weights).map(|(engine, weight)| engine.busy * weight as f64).sum();
-            let prefill: u64 =
-                self.facts.groups.iter().skip(1).map(|group| group.weight * u64::from(group.replicas)).sum();
-            let held = self.front.held_mean(now) * gpus as f64 + prefill as f64;
+            let prefill = self.facts.groups.get(1);
+            let weights = std::iter::repeat_n(gpus, self.facts.groups[0].replicas as usize);
+            let weights = weights.chain(std::iter::repeat(prefill.map_or(0, |group| group.weight)));
+            let busy: f64 = engines.iter().zip(weights).map(|(engine, gpus)| engine.busy * gpus as f64).sum();
+            let beside = prefill.map_or(0, |group| group.weight * u64::from(group.replicas));
+            let held = self.front.held_mean(now) * gpus as f64 + beside as f64;
             measures.push(Power::measure(power.watts(held, busy)));
         }
         let config = self.replicas[0].engine.config();

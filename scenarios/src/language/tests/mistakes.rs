@@ -32,7 +32,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, fault, variant";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, placement, fault, variant, sweep";
     assert_error(
         "[run]",
         "[runs]",
@@ -155,7 +155,7 @@ fn unknown_names() {
         "\"crash\"",
         "\"crush\"",
         "\"crush\"",
-        "unknown kind `crush` (did you mean `crash`? expected one of crash, hang, drain, spot_interruption, slow, error_rate)",
+        "unknown kind `crush` (did you mean `crash`? expected one of crash, hang, drain, spot_interruption, slow, error_rate, zone_loss, partition, outage, cold_cache, stock_out)",
     );
     let components = "expected one of edge, stock, prices";
     let edgy = format!("unknown component `edgy` (did you mean `edge`? {components})");
