@@ -91,7 +91,7 @@ pub fn redis(report: &RedisReport) -> String {
             verdict.to_owned(),
         ]);
     }
-    let note = format!("{} on loopback: mean time of a read, median of the rounds", report.version);
+    let note = format!("{} on loopback: median time of a read", report.version);
     section("Redis", &note, &table)
 }
 

@@ -6,12 +6,12 @@
 //! reads of 50 and 100 take, and the real ones stand beside it.
 //!
 //! All ways and sizes take turns in every round, so that a machine that slows down slows all of them; a
-//! figure is the median over rounds of a round's mean.
+//! figure is the median of all reads of its kind, which the few that were interrupted do not move.
 
 mod server;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Commands, Connection, RedisError};
 use scenarios::run::{RunOptions, RunProgress};
@@ -128,9 +128,9 @@ pub struct RedisRow {
     pub way: Way,
     /// How many features.
     pub features: u32,
-    /// Mean time of a read, in seconds: what the simulator says, for reads it was not fitted to.
+    /// Time of a read, in seconds: what the simulator says, for reads it was not fitted to.
     pub predicted_s: Option<f64>,
-    /// Mean time of a read, in seconds: the median of the rounds.
+    /// Time of a read, in seconds: the median.
     pub measured_s: f64,
 }
 
@@ -175,27 +175,26 @@ pub fn check_redis(
     }
     let sizes =
         || Way::ALL.into_iter().flat_map(|way| FITTED.into_iter().chain(PREDICTED).map(move |n| (way, n)));
-    let mut means: Vec<Vec<f64>> = vec![Vec::new(); sizes().count()];
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); sizes().count()];
     let mut entity = 0;
     // The first round warms up.
     for round in 0..=options.rounds {
-        for ((way, features), means) in sizes().zip(&mut means) {
-            let mut spent = Duration::ZERO;
+        for ((way, features), times) in sizes().zip(&mut times) {
             for _ in 0..options.reads {
                 // A stride that meets all entities: 1,000 and 617 have no common divisor.
                 entity = (entity + 617) % keys.len();
                 let keys = &keys[entity][..features as usize];
                 let begun = Instant::now();
                 way.read(&mut redis, keys)?;
-                spent += begun.elapsed();
-            }
-            if round > 0 {
-                means.push(spent.as_secs_f64() / f64::from(options.reads));
+                let time = begun.elapsed().as_secs_f64();
+                if round > 0 {
+                    times.push(time);
+                }
             }
         }
         progress(round, options.rounds);
     }
-    let measured: Vec<f64> = means.into_iter().map(median).collect();
+    let measured: Vec<f64> = times.into_iter().map(median).collect();
     let version = redis::cmd("INFO").arg("server").query::<String>(&mut redis)?;
     let version = version.lines().find_map(|line| line.strip_prefix("redis_version:"));
     let mut rows = Vec::new();
@@ -241,7 +240,7 @@ impl Fit {
         }
     }
 
-    /// The mean time of a read of so many features, simulated.
+    /// The time of a read of so many features, simulated.
     fn predict(&self, features: u32) -> Result<f64, RedisCheckError> {
         let read = if self.way == Way::Sequential { "sequential" } else { "multi_get" };
         let [base, lookup, per_feature] =
