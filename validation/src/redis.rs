@@ -5,7 +5,7 @@
 //! features take gives the `lookup` and `per_feature` of a `feature_store`; the simulator then says what
 //! reads of 50 and 100 take, and the real ones stand beside it.
 //!
-//! All ways and sizes take turns in every round, so that a machine that slows down slows all of them; a
+//! All ways and sizes take turns, read by read, so that a machine that slows down slows all of them; a
 //! figure is the median of all reads of its kind, which the few that were interrupted do not move.
 
 mod server;
@@ -179,8 +179,8 @@ pub fn check_redis(
     let mut entity = 0;
     // The first round warms up.
     for round in 0..=options.rounds {
-        for ((way, features), times) in sizes().zip(&mut times) {
-            for _ in 0..options.reads {
+        for _ in 0..options.reads {
+            for ((way, features), times) in sizes().zip(&mut times) {
                 // A stride that meets all entities: 1,000 and 617 have no common divisor.
                 entity = (entity + 617) % keys.len();
                 let keys = &keys[entity][..features as usize];

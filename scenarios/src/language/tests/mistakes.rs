@@ -24,8 +24,9 @@ fn assert_set_error(set: &str, at: &str, expected: &str) {
     assert_eq!(error.plain(), format!("--set:1:{column}: {expected}"));
 }
 
-const SERVICE_KEYS: &str = "expected one of service_time, servers, replicas, balancer, health, autoscaler, cold_start, replica_quota, discipline, fair, \
-                            lifo_threshold, queue_cap, admission, error_rate, price_per_hour";
+const SERVICE_KEYS: &str = "expected one of service_time, servers, replicas, balancer, health, autoscaler, cold_start, \
+                            replica_quota, spot, discipline, fair, lifo_threshold, queue_cap, admission, error_rate, \
+                            price_per_hour, price_model";
 const DURATION: &str = "expected a duration such as \"250ms\": a number from 0 and a unit (ns, us, ms, s, m, h, d), at most 584 years";
 const LAWS: &str = "expected one of constant, uniform, exponential, normal, lognormal, gamma, erlang, weibull, pareto, \
                     hyperexponential, empirical, mixture";
