@@ -156,7 +156,7 @@ pub struct SweepArgs {
     pub input: Input,
     /// Vary a value (may be given again): a list a.b=1,2,4, steps a.b=8..64/8, a number of them "a.b=1..100 log 7",
     /// or a range to draw from, a.b=1..64 or "a.b=10ms..1000ms log"; scale is the load, variant the variant
-    /// [default: those of [sweep] in the scenario]
+    /// [default: those of the `sweep` table in the scenario]
     #[arg(long, value_name = "PATH=VALUES")]
     pub axis: Vec<String>,
     /// How points are chosen: grid, random or lhs (Latin hypercube) [default: grid, or lhs with --samples]

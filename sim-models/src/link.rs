@@ -1,7 +1,7 @@
 //! Links: the client-side policies between two components.
 //!
 //! A component makes one call, and hears of one end. On a link with policies the call is not sent itself:
-//! *attempts* are made under it ([`attempts`]), one after the other by [`retry`], beside each other by
+//! *attempts* are made under it (`attempts`), one after the other by [`retry`], beside each other by
 //! [`hedge`], none at all while a [`breaker`] is open, and of another component when the attempts at the
 //! first have failed ([`fallback`]). A link without policies takes none of this way.
 //!
