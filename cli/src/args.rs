@@ -71,6 +71,13 @@ pub struct Input {
     /// Take this variant of the scenario instead of what is written [default: base]
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// What comes upon a system.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
     /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -112,15 +119,8 @@ pub struct CompareArgs {
     /// Change a value in all of them (may be given again)
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// Replay this trace as the traffic: Azure CSV, Mooncake JSONL or generic CSV
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
-    /// Let requests be born for this long, such as 30m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub duration: Option<Time>,
-    /// Multiply the load, such as 10x
-    #[arg(long, value_name = "K", value_parser = parse_scale, default_value = "1x")]
-    pub scale: f64,
+    #[command(flatten)]
+    pub load: LoadArgs,
     #[command(flatten)]
     pub luck: Luck,
     #[command(flatten)]
@@ -366,6 +366,12 @@ impl Input {
         self.variant.as_ref().map_or(Ok(loaded.clone()), |name| loaded.variant(name))
     }
 
+    pub fn options(&self) -> RunOptions {
+        self.load.options()
+    }
+}
+
+impl LoadArgs {
     pub fn options(&self) -> RunOptions {
         RunOptions {
             scale: self.scale,

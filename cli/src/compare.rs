@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use scenarios::compare::{self, Comparison};
 use scenarios::run::{RunOptions, RunProgress};
-use scenarios::units::Time;
 use scenarios::{Loaded, ScenarioError};
 
 use crate::args::{CompareArgs, Delivery, OutputFormat};
@@ -19,13 +18,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let files: Vec<Loaded> =
         args.files.iter().map(|file| scenarios::load(file, &sets)).collect::<Result<_, ScenarioError>>()?;
     let candidates = compare::candidates(&files, &args.variant, args.baseline.as_deref())?;
-    let options = RunOptions {
-        threads: args.luck.threads.map(usize::from),
-        scale: args.scale,
-        trace: args.trace.clone(),
-        duration: args.duration.map(Time::get),
-        ..RunOptions::default()
-    };
+    let options = RunOptions { threads: args.luck.threads.map(usize::from), ..args.load.options() };
     for candidate in &candidates {
         scenarios::check(candidate, &options)?;
     }

@@ -25,6 +25,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
+pub(crate) use overrides::path_text;
 pub(crate) use overrides::split_override;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;
@@ -162,7 +163,7 @@ impl Loaded {
         };
         let mut message = error.message;
         if depth < error.path.len() && depth > 0 {
-            message = format!("{}: {message}", overrides::path_text(&error.path));
+            message = format!("{}: {message}", path_text(&error.path));
         }
         let (message, expected) = explain::split_expected(&message);
         let help = error.help.or(expected);

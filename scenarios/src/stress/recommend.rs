@@ -7,7 +7,7 @@ use sim_models::system::ComponentConfig;
 
 use super::diagnosis::{all, answers_hold};
 use super::{FirstBreak, Limit, StressTest};
-use crate::language::Loaded;
+use crate::language::{Loaded, path_text};
 use crate::results::RunResult;
 use crate::results::findings::blamed;
 
@@ -69,7 +69,7 @@ impl StressTest<'_> {
             .flat_map(|name| patterns(self.loaded, name, need))
             .filter_map(|(name, change)| Some(Idea { loaded: self.loaded.with(&change).ok()?, name, change }))
             .collect();
-        ideas.extend(self.more_of_all(goal));
+        ideas.extend(self.more_of_all(goal, &before));
         let own = self.loaded.scenario.variant.iter().map(|variant| &variant.name);
         for name in own.filter(|name| **name != self.loaded.variant) {
             let Ok(loaded) = self.loaded.variant(name) else { continue };
@@ -90,21 +90,22 @@ impl StressTest<'_> {
 
     /// More of whatever breaks, until the goal is reached; none where one component is enough, or where there cannot be
     /// more of something.
-    fn more_of_all(&self, goal: f64) -> Option<Idea> {
+    fn more_of_all(&self, goal: f64, before: &RunResult) -> Option<Idea> {
         let mut change: Vec<String> = Vec::new();
         let mut loaded = self.loaded.clone();
         let mut changed: Vec<String> = Vec::new();
+        let mut grown: Option<RunResult> = None;
         for _ in 0..ROUNDS {
             if self.progress.is_cancelled() {
                 return None;
             }
-            let result = self.run_grown(&loaded.scenario, goal, Some(1), false).ok()?;
-            if answers_hold(&result) {
+            let result = grown.as_ref().unwrap_or(before);
+            if answers_hold(result) {
                 break;
             }
-            let found = blamed(&result);
+            let found = blamed(result);
             let short: Vec<_> = found.iter().filter(|blamed| blamed.waits_for.is_empty()).collect();
-            let before = change.len();
+            let known = change.len();
             for blamed in short {
                 // A component that is only full may lack anything: give it half as much again.
                 let need = if blamed.load > 1.0 { blamed.load * ROOM } else { 1.5 };
@@ -112,19 +113,20 @@ impl StressTest<'_> {
                 change.extend(sets);
                 changed.push(format!("`{}`", blamed.component));
             }
-            if change.len() == before {
+            if change.len() == known {
                 return None;
             }
             loaded = self.loaded.with(&change).ok()?;
+            grown = Some(self.run_grown(&loaded.scenario, goal, Some(1), false).ok()?);
         }
         changed.sort();
         changed.dedup();
         // Later overrides of one path take the place of earlier ones.
-        let path = |set: &String| set.split('=').next().unwrap_or_default().to_owned();
+        let path_of = |set: &String| set.split('=').next().unwrap_or_default().to_owned();
         let last: Vec<String> = change
             .iter()
             .enumerate()
-            .filter(|(place, set)| !change[place + 1..].iter().any(|later| path(later) == path(set)))
+            .filter(|(place, set)| !change[place + 1..].iter().any(|later| path_of(later) == path_of(set)))
             .map(|(_, set)| set.clone())
             .collect();
         (changed.len() > 1).then(|| Idea {
@@ -153,7 +155,7 @@ fn outcome(name: String, change: Vec<String>, before: &RunResult, result: &RunRe
 /// Patterns that address a component, more capacity first: `need` times as much is wanted.
 fn patterns(loaded: &Loaded, name: &str, need: f64) -> Vec<(String, Vec<String>)> {
     let Some(component) = loaded.scenario.components.get(name) else { return Vec::new() };
-    let at = |key: &str| format!("components.{}.{key}", quoted(name));
+    let at = |key: &str| path(&["components", name, key]);
     let more = |count: u32| ((f64::from(count) * need).ceil() as u32).max(count + 1);
     let mut list: Vec<(String, Vec<String>)> = Vec::new();
     let mut add = |what: String, sets: Vec<String>| list.push((what, sets));
@@ -273,7 +275,7 @@ fn patterns(loaded: &Loaded, name: &str, need: f64) -> Vec<(String, Vec<String>)
                 && config.timeout.is_some()
                 && !config.cancel_on_timeout
         })
-        .map(|(link, _)| format!("links.{}.cancel_on_timeout=true", quoted(link)))
+        .map(|(link, _)| format!("{}=true", path(&["links", link, "cancel_on_timeout"])))
         .collect();
     if !patient.is_empty() {
         list.push((format!("work of `{name}` that nobody waits for is cancelled"), patient));
@@ -298,12 +300,11 @@ fn semantic_cache(loaded: &Loaded) -> Option<(String, Vec<String>)> {
          similarity_threshold = 0.85, latency = {{ lognormal = {{ p50 = \"15ms\", p99 = \"60ms\" }} }} }}",
         traffic.entry
     );
-    let entry = format!("traffic.{}.entry=semantic-cache", quoted(source));
+    let entry = format!("{}=semantic-cache", path(&["traffic", source, "entry"]));
     Some(("a semantic cache in front (its hits are assumptions)".to_owned(), vec![cache, entry]))
 }
 
-/// A key as overrides take it.
-fn quoted(key: &str) -> String {
-    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if plain { key.to_owned() } else { format!("{key:?}") }
+/// A path as overrides take it.
+fn path(keys: &[&str]) -> String {
+    path_text(&keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
 }
