@@ -24,6 +24,7 @@ mod affinity;
 mod balance;
 mod balancer;
 mod checks;
+mod faults;
 mod fleet;
 mod hashing;
 mod health;
@@ -31,6 +32,8 @@ mod interruptions;
 pub(crate) mod notation;
 mod outlier;
 mod report;
+mod routing;
+mod scaling;
 #[cfg(test)]
 mod tests;
 
@@ -41,21 +44,20 @@ use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
-use crate::call::{CallId, Reply};
-use crate::component::{Fault, Timer};
+use crate::call::CallId;
+use crate::component::Timer;
 use crate::context::Ctx;
 use crate::error::ConfigError;
 use crate::measure::Measure;
-use crate::request::Outcome;
 
+use balance::Balance;
 pub(crate) use balance::Signal;
-use balance::{Balance, Candidates};
 pub use balancer::{
     Balancer, ConsistentHash, HashAlgorithm, HashKey, LeastRequest, PrefixAware, VllmDataParallel,
 };
 use checks::Checks;
+use fleet::Fleet;
 pub(crate) use fleet::Scaling;
-use fleet::{Change, Fleet};
 pub use health::{ActiveCheck, HealthConfig, Pace};
 pub use outlier::OutlierDetection;
 use outlier::Outliers;
@@ -222,12 +224,12 @@ impl Front {
     }
 
     /// What is added to the kinds of its timers.
-    fn kinds(&self) -> u16 {
+    pub(super) fn kinds(&self) -> u16 {
         if self.first == 0 { 0 } else { timer::COUNT }
     }
 
     /// Sets its draws apart from those of the first front.
-    fn salt(&self) -> u32 {
+    pub(super) fn salt(&self) -> u32 {
         u32::from(self.first) << 16
     }
 
@@ -303,81 +305,6 @@ impl Front {
         Due::Nothing
     }
 
-    /// Measures for the autoscaler.
-    fn sample(&mut self, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let up = self.members.iter().enumerate().filter(|(_, member)| member.condition == Condition::Up);
-        let (sum, count) =
-            up.fold((0.0, 0), |(sum, n), (replica, _)| (sum + signal(replica).kv_usage, n + 1));
-        fleet.sample(if count > 0 { sum / f64::from(count) } else { 0.0 }, self.capacity, ctx);
-    }
-
-    /// The autoscaler decides.
-    fn decide(&mut self, ctx: &mut Ctx) -> Due {
-        let Some(fleet) = &mut self.fleet else { return Due::Nothing };
-        let changes = fleet.decide(ctx);
-        if changes.is_empty() {
-            return Due::Nothing;
-        }
-        for change in changes {
-            let Change::Leave(slot) = change else { continue };
-            let member = &mut self.members[slot];
-            if member.condition == Condition::Absent || self.active[slot] == 0 {
-                fleet.left(slot, ctx);
-            } else {
-                member.is_leaving = true;
-            }
-        }
-        self.settle(ctx);
-        Due::Empty
-    }
-
-    /// After replicas have left or are to leave.
-    fn settle(&mut self, ctx: &mut Ctx) {
-        self.remove_gone(ctx);
-        self.choose_candidates(ctx.now());
-        self.note_capacity(ctx);
-    }
-
-    /// Those that are gone are absent.
-    fn remove_gone(&mut self, ctx: &mut Ctx) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let mut any = false;
-        for slot in &fleet.gone {
-            let member = &mut self.members[*slot];
-            any |= member.condition != Condition::Absent;
-            (member.condition, member.is_leaving) = (Condition::Absent, false);
-        }
-        if any {
-            self.note_capacity(ctx);
-        }
-    }
-
-    fn started(&mut self, data: u64, ctx: &mut Ctx) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let Some(slot) = fleet.started(data, ctx) else { return };
-        let member = &mut self.members[slot];
-        member.condition = if member.cut_off { Condition::Crashed } else { Condition::Up };
-        self.choose_candidates(ctx.now());
-        self.note_capacity(ctx);
-        if let Some(fleet) = &mut self.fleet {
-            fleet.release(&self.candidates, ctx);
-        }
-    }
-
-    /// Replicas that have gone: the component forgets what it knows of them.
-    pub(crate) fn take_gone(&mut self) -> Vec<usize> {
-        self.fleet.as_mut().map(|fleet| std::mem::take(&mut fleet.gone)).unwrap_or_default()
-    }
-
-    /// What a pool whose replicas come and go can work on at once.
-    fn note_capacity(&self, ctx: &mut Ctx) {
-        if self.fleet.is_some() {
-            let (now, capacity) = (ctx.now(), self.up() * self.capacity);
-            ctx.meter().capacity.set(now, capacity);
-        }
-    }
-
     fn check_ended(&mut self, replica: usize, passed: bool, ctx: &mut Ctx) {
         let Some(checks) = &mut self.checks else { return };
         let mut changed = checks.ended(replica, passed);
@@ -408,7 +335,7 @@ impl Front {
         })
     }
 
-    fn wake_checks(&mut self, replica: usize, ctx: &mut Ctx) {
+    pub(super) fn wake_checks(&mut self, replica: usize, ctx: &mut Ctx) {
         if let Some(checks) = &mut self.checks {
             checks.wake(replica, ctx);
         }
@@ -432,7 +359,7 @@ impl Front {
     }
 
     /// Who may be picked, after somebody's health has changed.
-    fn choose_candidates(&mut self, now: SimTime) {
+    pub(super) fn choose_candidates(&mut self, now: SimTime) {
         let is_well = |replica: &u32| {
             let replica = *replica as usize;
             self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
@@ -460,247 +387,6 @@ impl Front {
         if let Some(fleet) = &mut self.fleet {
             fleet.set_room(&self.candidates, &self.active);
         }
-    }
-
-    /// Sends a call to a replica: the replica, where the component now has to work on it. Otherwise the
-    /// call has been answered or is held.
-    #[inline]
-    pub(crate) fn route(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
-        if let Some(fleet) = &mut self.fleet
-            && !fleet.admits(call, &self.candidates, ctx)
-        {
-            return None;
-        }
-        let Some(replica) = self.pick(call, ctx) else {
-            self.no_replica += 1;
-            ctx.reply(call, Reply::REJECTED);
-            return None;
-        };
-        ctx.call_mut(call).replica = Some(self.first + replica as u16);
-        self.active[replica] += 1;
-        if let Some(fleet) = &mut self.fleet {
-            fleet.entered(replica, self.active[replica], &self.candidates);
-        }
-        let member = &mut self.members[replica];
-        match member.condition {
-            Condition::Up => {
-                member.calls += 1;
-                Some(replica)
-            }
-            Condition::Crashed | Condition::Absent => {
-                member.refused += 1;
-                self.leave(replica, Some(false), ctx);
-                ctx.reply(call, Reply::FAILED);
-                None
-            }
-            Condition::Hung => {
-                member.calls += 1;
-                self.hold(replica, call, ctx);
-                None
-            }
-        }
-    }
-
-    #[inline]
-    fn pick(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
-        if let Some(fleet) = self.fleet.as_mut().filter(|fleet| fleet.is_bounded()) {
-            return fleet.in_turn().map(|replica| replica as usize);
-        }
-        if let [only] = self.candidates[..] {
-            return Some(only as usize);
-        }
-        let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
-        let hop = ctx.call(call).hop ^ self.salt();
-        let draws = self.draws?.routing.draws(request.key, hop, ctx.call(call).attempt);
-        let candidates = Candidates { list: &self.candidates, version: self.version };
-        let avoid = avoid.and_then(|avoid| avoid.checked_sub(self.first)).map(u32::from);
-        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid)?;
-        Some(picked as usize)
-    }
-
-    /// Ends a call that was routed.
-    #[inline]
-    pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
-        let replica = self.replica_of(call, ctx);
-        let ok = match reply.outcome {
-            Outcome::Rejected => {
-                // One that was dropped after it had waited may have come before the measured part.
-                let calls = &mut self.members[replica].calls;
-                *calls = calls.saturating_sub(1);
-                None
-            }
-            outcome => {
-                self.members[replica].answered += u64::from(outcome.is_answer());
-                Some(outcome.is_answer())
-            }
-        };
-        self.leave(replica, ok, ctx);
-        ctx.reply(call, reply);
-    }
-
-    /// A replica has done its part of a call, which goes on elsewhere.
-    pub(crate) fn pass_on(&mut self, call: CallId, ctx: &mut Ctx) {
-        let replica = self.replica_of(call, ctx);
-        self.members[replica].answered += 1;
-        self.leave(replica, Some(true), ctx);
-    }
-
-    /// Ends a call that was routed and that nobody waits for any more.
-    pub(crate) fn abandon(&mut self, call: CallId, ctx: &mut Ctx) {
-        // A caller whose patience ran out saw a timeout; who only changed its mind says nothing of the
-        // replica.
-        let timed_out = ctx.now() >= ctx.call(call).deadline;
-        self.leave(self.replica_of(call, ctx), timed_out.then_some(false), ctx);
-        ctx.reply(call, Reply::FAILED);
-    }
-
-    /// A caller gave up: the replica, where the component has to give up the call and [`Front::abandon`] it.
-    pub(crate) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
-        if let Some(fleet) = &mut self.fleet
-            && fleet.cancel(call, ctx)
-        {
-            ctx.reply(call, Reply::FAILED);
-            return None;
-        }
-        let replica = self.replica_of(call, ctx);
-        if !self.members[replica].held.remove(&call) {
-            return Some(replica);
-        }
-        self.note_held(replica, -1, ctx);
-        self.abandon(call, ctx);
-        None
-    }
-
-    /// A call is no longer in a replica; `ok` where its end tells something of it.
-    #[inline]
-    fn leave(&mut self, replica: usize, ok: Option<bool>, ctx: &mut Ctx) {
-        self.active[replica] -= 1;
-        if let Some(fleet) = &mut self.fleet {
-            fleet.exited(replica, self.active[replica], &self.candidates, ctx);
-            self.remove_gone(ctx);
-        }
-        let salt = self.salt();
-        let (Some(outliers), Some(ok), Some(draws)) = (&mut self.outliers, ok, self.draws) else { return };
-        let (now, before) = (ctx.now(), outliers.ejections);
-        if outliers.ended(replica, ok, now, || {
-            unit(&mut draws.jitter.draws(now.as_nanos(), 2 + salt, before as u32))
-        }) {
-            self.choose_candidates(now);
-            self.wake_checks(replica, ctx);
-        }
-    }
-
-    /// The replica that a routed call is in.
-    #[inline]
-    fn replica_of(&self, call: CallId, ctx: &Ctx) -> usize {
-        usize::from(ctx.call(call).replica.expect("a call is routed before it ends") - self.first)
-    }
-
-    fn hold(&mut self, replica: usize, call: CallId, ctx: &mut Ctx) {
-        self.members[replica].held.insert(call);
-        self.note_held(replica, 1, ctx);
-    }
-
-    /// Held calls count as waiting.
-    fn note_held(&mut self, replica: usize, change: i64, ctx: &mut Ctx) {
-        let now = ctx.now();
-        self.held = self.held.wrapping_add_signed(change);
-        self.members[replica].queue.add(now, change);
-        ctx.meter().queue.add(now, change);
-    }
-
-    fn release(&mut self, replica: usize, ctx: &mut Ctx) {
-        let held = std::mem::take(&mut self.members[replica].held);
-        self.note_held(replica, -(held.len() as i64), ctx);
-        for call in held {
-            self.reply(call, Reply::FAILED, ctx);
-        }
-    }
-
-    /// Replicas break, are mended or drain. `lose` takes everything out of one that breaks: its calls,
-    /// which the front then answers or holds. Whether any replica is up or down that was not.
-    pub(crate) fn on_fault(
-        &mut self,
-        fault: &Fault,
-        ctx: &mut Ctx,
-        mut lose: impl FnMut(usize, &mut Ctx) -> Vec<CallId>,
-    ) -> bool {
-        let first = |members: &[Member], count: u32, which: &dyn Fn(&Member) -> bool| -> Vec<usize> {
-            let matching = members.iter().enumerate().filter(|(_, member)| which(member));
-            matching.map(|(replica, _)| replica).take(count as usize).collect()
-        };
-        let of = |from: Condition, count: u32| {
-            first(&self.members, count, &|member| member.condition == from && !member.cut_off)
-        };
-        let (to, hit) = match *fault {
-            Fault::Crash { replicas } => (Condition::Crashed, of(Condition::Up, replicas)),
-            Fault::Hang { replicas } => (Condition::Hung, of(Condition::Up, replicas)),
-            Fault::Repair { replicas } => (Condition::Up, of(Condition::Crashed, replicas)),
-            Fault::Restart { replicas } => (Condition::Up, of(Condition::Hung, replicas)),
-            Fault::Drain { replicas } => {
-                for replica in first(&self.members, replicas, &|member| !member.drained) {
-                    self.members[replica].drained = true;
-                }
-                self.choose_candidates(ctx.now());
-                return false;
-            }
-            Fault::Undrain { replicas } => {
-                for replica in first(&self.members, replicas, &|member| member.drained) {
-                    self.members[replica].drained = false;
-                }
-                self.choose_candidates(ctx.now());
-                return false;
-            }
-            Fault::Interrupt { replicas } => {
-                self.interrupt_first(replicas, ctx);
-                return false;
-            }
-            Fault::LoseZone { zone } => (Condition::Crashed, self.cut_off(zone, true, ctx)),
-            Fault::RestoreZone { zone } => (Condition::Up, self.cut_off(zone, false, ctx)),
-            Fault::StockOut | Fault::Restock => {
-                if let Some(fleet) = &mut self.fleet {
-                    fleet.set_stock(*fault == Fault::Restock, ctx);
-                }
-                return false;
-            }
-            Fault::Slow { .. } | Fault::ColdCache => return false,
-        };
-        for replica in &hit {
-            let replica = *replica;
-            let was = std::mem::replace(&mut self.members[replica].condition, to);
-            let lost = if was == Condition::Up { lose(replica, ctx) } else { Vec::new() };
-            if (was, to) == (Condition::Hung, Condition::Crashed) {
-                self.release(replica, ctx);
-            }
-            match to {
-                Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
-                Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
-                Condition::Up => self.release(replica, ctx),
-                Condition::Absent => unreachable!("faults break or mend"),
-            }
-            self.wake_checks(replica, ctx);
-        }
-        !hit.is_empty()
-    }
-
-    /// A zone is lost or back: the replicas in it that break or come back.
-    fn cut_off(&mut self, zone: u16, lost: bool, ctx: &mut Ctx) -> Vec<usize> {
-        let mut hit = Vec::new();
-        for (replica, member) in self.members.iter_mut().enumerate() {
-            if ctx.core.zones.has(zone, ctx.me, replica) {
-                member.cut_off = lost;
-                let is_hit = match member.condition {
-                    Condition::Up | Condition::Hung => lost,
-                    Condition::Crashed => !lost,
-                    Condition::Absent => false,
-                };
-                hit.extend(is_hit.then_some(replica));
-            }
-        }
-        if let Some(fleet) = &mut self.fleet {
-            fleet.close(self.members.iter().map(|member| member.cut_off).collect(), ctx);
-        }
-        hit
     }
 
     /// Replicas that work.
