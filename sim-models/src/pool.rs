@@ -36,6 +36,7 @@ mod routing;
 mod scaling;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -79,6 +80,9 @@ mod timer {
     pub(super) const NOTICE: u16 = CHECK + 8;
     pub(super) const RECLAIM: u16 = CHECK + 9;
     pub(super) const CAPACITY: u16 = CHECK + 10;
+    pub(super) const ROLL: u16 = CHECK + 11;
+    pub(super) const CRASH: u16 = CHECK + 12;
+    pub(super) const WARMED: u16 = CHECK + 13;
     /// Kinds of each front of a component.
     pub(super) const COUNT: u16 = 64;
 }
@@ -154,6 +158,8 @@ pub(crate) struct Front {
     no_replica: u64,
     capacity: u64,
     fleet: Option<Box<Fleet>>,
+    /// With a router of traffic between versions.
+    split: Option<Box<versions::Split>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -210,7 +216,9 @@ impl Front {
             no_replica: 0,
             capacity,
             fleet,
+            split: None,
         };
+        front.prepare_split(|| Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)));
         if let Some(fleet) = &mut front.fleet {
             fleet.set_room(&front.candidates, &front.active);
         }
@@ -237,6 +245,13 @@ impl Front {
     pub(crate) fn set_bill(&mut self, item: usize, units: u64) {
         if let Some(fleet) = &mut self.fleet {
             fleet.set_bill(item, units);
+        }
+    }
+
+    /// Where the replicas of a warm pool that do not run are on the bill.
+    pub(crate) fn set_warm_bill(&mut self, item: usize) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.set_warm_bill(item);
         }
     }
 
@@ -276,7 +291,10 @@ impl Front {
         match timer.kind - self.kinds() {
             timer::SAMPLE => self.sample(ctx, signal),
             timer::DECIDE => return self.decide(ctx),
-            timer::READY => self.started(timer.data, ctx),
+            timer::READY => return self.started(timer.data, ctx),
+            timer::ROLL => return self.roll(ctx),
+            timer::CRASH => return self.crashes(timer.data),
+            timer::WARMED => self.fleet.iter_mut().for_each(|fleet| fleet.warmed(ctx)),
             timer::NOTICE => return self.life_is_over(timer.data, ctx),
             timer::RECLAIM => return self.reclaim(timer.data),
             timer::CAPACITY => return self.capacity_is_back(ctx),
@@ -296,6 +314,9 @@ impl Front {
             timer::CHECK_TIMEOUT => self.check_ended(replica, false, ctx),
             timer::SWEEP => self.sweep(ctx),
             _ => {
+                if let Some(split) = &mut self.split {
+                    split.read((0..self.members.len()).map(&signal));
+                }
                 for (replica, last) in self.balance.signals.iter_mut().enumerate() {
                     *last = signal(replica);
                 }
@@ -321,6 +342,7 @@ impl Front {
         }
         if changed {
             self.choose_candidates(ctx.now());
+            self.note_health(ctx);
         }
         let matters = self.members[replica].condition != Condition::Up || self.awaits_check(replica);
         if let Some(checks) = &mut self.checks {
@@ -383,6 +405,7 @@ impl Front {
             (true, false) => present,
             (true, true) => Vec::new(),
         };
+        self.split_candidates();
         self.version += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.set_room(&self.candidates, &self.active);
@@ -455,6 +478,7 @@ impl Front {
             replicas: self.members.iter().enumerate().map(replica).collect(),
             no_replica: self.no_replica,
             panic: self.panic.mean(now),
+            rollouts: self.rollouts().map(|rollouts| rollouts.log().to_vec()).unwrap_or_default(),
             calibration: None,
         }
     }
@@ -487,6 +511,10 @@ pub(crate) enum Due {
     Empty,
     /// To lose all the work in a replica, and say so with [`Front::reclaimed`].
     Reclaim(usize),
+    /// The same, with [`Front::crashed`].
+    Crash(usize),
+    /// To let a replica that was started work as fast as [`Front::slowdown`] says.
+    Started(usize),
 }
 
 impl Member {

@@ -22,6 +22,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use serde::{Serialize, Serializer};
 
 use super::{CostMeter, Price};
+use crate::autoscaler::WarmPoolConfig;
 use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::Gpu;
@@ -349,6 +350,13 @@ impl CostMeter {
 }
 
 impl Scope<'_> {
+    /// Puts the replicas of a warm pool that do not run on the bill, if they have a price: the number of the line.
+    pub(crate) fn rent_warm(&mut self, warm_pool: Option<&WarmPoolConfig>) -> Option<usize> {
+        let price = Price::PerHour(warm_pool?.price_per_hour?.per_hour());
+        let (cost, me) = self.cost();
+        Some(cost.add(me, "warm replica", price, "scenario", 0))
+    }
+
     /// Puts what the component rents on the bill, as [`CostMeter::rent`].
     pub(crate) fn rent(&mut self, rent: Rent) -> Result<Option<usize>, ConfigError> {
         let (cost, me) = self.cost();

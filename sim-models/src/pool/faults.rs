@@ -69,6 +69,7 @@ impl Front {
             }
             self.wake_checks(replica, ctx);
         }
+        self.note_health(ctx);
         !hit.is_empty()
     }
 

@@ -36,6 +36,7 @@ impl Front {
             }
             Condition::Crashed | Condition::Absent => {
                 member.refused += 1;
+                self.note_unanswered(replica);
                 self.leave(replica, Some(false), ctx);
                 ctx.reply(call, Reply::FAILED);
                 None
@@ -53,6 +54,11 @@ impl Front {
         if let Some(fleet) = self.fleet.as_mut().filter(|fleet| fleet.is_bounded()) {
             return fleet.in_turn().map(|replica| replica as usize);
         }
+        if self.split.is_some()
+            && let Some(picked) = self.pick_new(call, ctx)
+        {
+            return Some(picked);
+        }
         if let [only] = self.candidates[..] {
             return Some(only as usize);
         }
@@ -68,6 +74,14 @@ impl Front {
     /// Ends a call that was routed.
     #[inline]
     pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
+        match &self.fleet {
+            Some(fleet) if fleet.versions.is_some() => self.end_of_version(call, reply, false, ctx),
+            _ => self.conclude(call, reply, ctx),
+        }
+    }
+
+    #[inline]
+    pub(super) fn conclude(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
         let replica = self.replica_of(call, ctx);
         let ok = match reply.outcome {
             Outcome::Rejected => {
@@ -97,7 +111,11 @@ impl Front {
         // A caller whose patience ran out saw a timeout; who only changed its mind says nothing of the
         // replica.
         let timed_out = ctx.now() >= ctx.call(call).deadline;
-        self.leave(self.replica_of(call, ctx), timed_out.then_some(false), ctx);
+        let replica = self.replica_of(call, ctx);
+        if timed_out {
+            self.note_unanswered(replica);
+        }
+        self.leave(replica, timed_out.then_some(false), ctx);
         ctx.reply(call, Reply::FAILED);
     }
 

@@ -2,7 +2,7 @@
 
 use super::balance::Signal;
 use super::fleet::Change;
-use super::{Condition, Due, Front};
+use super::{Condition, Due, Front, Member};
 use crate::context::Ctx;
 
 impl Front {
@@ -22,6 +22,14 @@ impl Front {
         if changes.is_empty() {
             return Due::Nothing;
         }
+        self.apply(changes, ctx);
+        self.settle(ctx);
+        Due::Empty
+    }
+
+    /// Replicas are to leave: those without calls are gone at once.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, ctx: &mut Ctx) {
+        let Some(fleet) = &mut self.fleet else { return };
         for change in changes {
             let Change::Leave(slot) = change else { continue };
             let member = &mut self.members[slot];
@@ -31,8 +39,6 @@ impl Front {
                 member.is_leaving = true;
             }
         }
-        self.settle(ctx);
-        Due::Empty
     }
 
     /// After replicas have left or are to leave.
@@ -56,9 +62,14 @@ impl Front {
         }
     }
 
-    pub(super) fn started(&mut self, data: u64, ctx: &mut Ctx) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let Some(slot) = fleet.started(data, ctx) else { return };
+    pub(super) fn started(&mut self, data: u64, ctx: &mut Ctx) -> Due {
+        let Some(fleet) = &mut self.fleet else { return Due::Nothing };
+        let Some(slot) = fleet.started(data, ctx) else { return Due::Nothing };
+        let has_versions = fleet.versions.is_some();
+        // What was known of the replica that was there before it does not count.
+        if let Some(checks) = &mut self.checks {
+            checks.forget(slot);
+        }
         let member = &mut self.members[slot];
         member.condition = if member.cut_off { Condition::Crashed } else { Condition::Up };
         self.choose_candidates(ctx.now());
@@ -66,6 +77,22 @@ impl Front {
         if let Some(fleet) = &mut self.fleet {
             fleet.release(&self.candidates, ctx);
         }
+        self.note_health(ctx);
+        if has_versions { Due::Started(slot) } else { Due::Nothing }
+    }
+
+    /// Tells which of the ready replicas are known not to be well: by the checks, or without checks as they are.
+    pub(super) fn note_health(&mut self, ctx: &mut Ctx) {
+        let Some(fleet) = &mut self.fleet else { return };
+        let is_unwell = |(slot, member): (usize, &Member)| {
+            let is_well = match &self.checks {
+                Some(checks) => checks.is_healthy(slot),
+                None => member.condition == Condition::Up,
+            };
+            (!is_well && member.condition != Condition::Absent).then_some(slot)
+        };
+        let unwell = self.members.iter().enumerate().filter_map(is_unwell).collect();
+        fleet.set_unwell(unwell, ctx);
     }
 
     /// Replicas that have gone: the component forgets what it knows of them.

@@ -184,6 +184,7 @@ impl ComponentConfig {
             Self::Training(config) => config.spot.as_ref(),
             Self::Service(config) => config.spot.as_ref(),
             Self::Llm(config) => config.spot.as_ref(),
+            Self::ModelServer(config) => config.spot.as_ref(),
             _ => None,
         }
     }
