@@ -105,7 +105,7 @@ pub struct PriceModelConfig {
     /// Price by this model, in place of a discount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
-    /// How many (of a pool: replicas) are reserved and paid all the time, at the catalogue's discount for
+    /// How many (of a pool: replicas; of a disaggregated one decode workers first) are reserved and paid all the time, at the catalogue's discount for
     /// `reserved`; the model is that of those beyond. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved: Option<NonZeroU32>,
@@ -237,6 +237,22 @@ fn percent(share: f64) -> String {
 }
 
 impl PriceModelConfig {
+    /// With at most so many reserved.
+    pub(crate) fn within(self, count: u32) -> Self {
+        Self {
+            reserved: self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().min(count))),
+            ..self
+        }
+    }
+
+    /// With those reserved that are beyond so many.
+    pub(crate) fn beyond(self, count: u32) -> Self {
+        let reserved =
+            self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().saturating_sub(count)));
+        let reserved_discount = self.reserved_discount.filter(|_| reserved.is_some());
+        Self { reserved, reserved_discount, ..self }
+    }
+
     /// The price of what is not reserved; `None` where there is none.
     ///
     /// # Errors

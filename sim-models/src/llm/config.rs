@@ -545,10 +545,15 @@ impl LlmConfig {
         if self.device.is_some() {
             return Ok(None);
         }
+        // What is reserved beyond the decode workers are prefill workers.
+        let model = match self.disaggregated {
+            Some(_) => self.price_model.map(|model| model.within(self.replicas.get())),
+            None => self.price_model,
+        };
         scope.rent(Rent {
             resource: format!("{}{role}", gpu.resource()),
             list: ListPrice::of(gpu, self.price_per_gpu_hour),
-            model: self.price_model.as_ref(),
+            model: model.as_ref(),
             units: gpus,
             each: self.gpus_of_replica(),
         })

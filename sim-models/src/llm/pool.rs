@@ -538,7 +538,8 @@ impl Component for Pool {
             }
         }
         self.on_fault_of(Role::Decode, fault, ctx);
-        if fault.replicas() == Some(u32::MAX) {
+        // What counts no replicas, such as the loss of a zone, is about all of them.
+        if fault.replicas().is_none_or(|replicas| replicas == u32::MAX) {
             self.on_fault_of(Role::Prefill, fault, ctx);
         }
     }

@@ -75,9 +75,9 @@ impl Front {
 
     /// A zone is lost or back: the replicas in it that break or come back.
     pub(super) fn cut_off(&mut self, zone: u16, lost: bool, ctx: &mut Ctx) -> Vec<usize> {
-        let mut hit = Vec::new();
+        let (mut hit, first) = (Vec::new(), usize::from(self.first));
         for (replica, member) in self.members.iter_mut().enumerate() {
-            if ctx.core.zones.has(zone, ctx.me, replica) {
+            if ctx.core.zones.has(zone, ctx.me, first + replica) {
                 member.cut_off = lost;
                 let is_hit = match member.condition {
                     Condition::Up | Condition::Hung => lost,

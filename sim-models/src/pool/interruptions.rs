@@ -44,7 +44,8 @@ impl Interruptions {
 
     /// A replica is ready: its life begins.
     pub(super) fn live(&self, slot: usize, generation: u32, ctx: &mut Ctx) {
-        let life = self.stream.and_then(|stream| self.spot.life(stream, slot as u64, generation));
+        let now = ctx.now();
+        let life = self.stream.and_then(|stream| self.spot.life(stream, slot as u64, generation, now));
         if let Some(life) = life {
             ctx.schedule(life, Phase::Fault, timer::NOTICE, named(slot, generation));
         }
