@@ -5,9 +5,9 @@
 //! of three strategies:
 //!
 //! * `rolling_update`, as the Deployment of Kubernetes: new replicas are started and old ones taken away, never more
-//!   than `max_surge` above and never more than `max_unavailable` below what there should be ([`rolling`]).
+//!   than `max_surge` above and never more than `max_unavailable` below what there should be.
 //! * `recreate`: all old replicas end, and then all new ones start.
-//! * `canary`, as Argo Rollouts: the new version takes a share of the traffic, step by step ([`canary`]). The share is
+//! * `canary`, as Argo Rollouts: the new version takes a share of the traffic, step by step. The share is
 //!   that of its replicas, or with `traffic_routing` exactly what the step says. An `analysis` watches it and takes it
 //!   back when it does badly.
 //!

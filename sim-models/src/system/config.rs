@@ -314,7 +314,8 @@ impl ComponentConfig {
     }
 }
 
-/// Something that breaks, at a given time or at random.
+/// Something that breaks, at a given time or at random. Faults of one kind that overlap on one target count together:
+/// the end of one mends what it broke and not what others did (replicas are counted, factors multiply).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultConfig {
