@@ -53,7 +53,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
 fn rollouts(result: &RunResult, list: &mut Vec<String>) {
     let Some(output) = result.outputs.first() else { return };
     for component in &output.components {
-        let log = component.pool.as_ref().map_or(&[][..], |pool| &pool.rollouts);
+        let log = component.pool.as_ref().map_or(&[][..], |pool| pool.rollouts.as_slice());
         let told: Vec<String> = log
             .iter()
             .map(|entry| {
