@@ -75,13 +75,13 @@ pub struct ServiceConfig {
     /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
     /// `price_model`. Default: they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spot: Option<SpotConfig>,
+    pub spot: Option<Box<SpotConfig>>,
     /// How versions of its program replace one another. Default: there is one version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Box<DeploymentConfig>>,
     /// With an autoscaler, replicas that are kept prepared beside those that serve. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_pool: Option<WarmPoolConfig>,
+    pub warm_pool: Option<Box<WarmPoolConfig>>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
@@ -170,9 +170,9 @@ impl ServiceConfig {
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
-            spot: self.spot.as_ref(),
+            spot: self.spot.as_deref(),
             deployment: self.deployment.as_deref(),
-            warm_pool: self.warm_pool.as_ref(),
+            warm_pool: self.warm_pool.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -218,7 +218,7 @@ impl ServiceConfig {
         if let Some(bill) = bill {
             front.set_bill(bill, each);
         }
-        if let Some(line) = scope.rent_warm(self.warm_pool.as_ref()) {
+        if let Some(line) = scope.rent_warm(self.warm_pool.as_deref()) {
             front.set_warm_bill(line);
         }
         Ok(match self.discipline {

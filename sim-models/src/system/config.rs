@@ -183,7 +183,7 @@ impl ComponentConfig {
     pub(super) fn spot(&self) -> Option<&SpotConfig> {
         match self {
             Self::Training(config) => config.spot.as_ref(),
-            Self::Service(config) => config.spot.as_ref(),
+            Self::Service(config) => config.spot.as_deref(),
             Self::Llm(config) => config.spot.as_ref(),
             Self::ModelServer(config) => config.spot.as_ref(),
             _ => None,
