@@ -27,10 +27,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     };
     scenarios::check(&loaded, &options)?;
     args.output.check()?;
+    args.pages.check()?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let result = with_bar(&progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
     deliver(&result, &args.output)?;
+    args.pages.write(|| Ok(result.report()))?;
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {
             let (finished, planned) = (interrupted.finished, interrupted.planned);

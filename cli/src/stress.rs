@@ -20,6 +20,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let options = StressOptions { run, multipliers: args.multipliers.clone(), grow: args.grow };
     let progress = Arc::new(RunProgress::new());
     let test = StressTest::new(&loaded, options, &progress)?;
+    args.pages.check()?;
     cancel_on_interrupt(&progress)?;
     let tell = |text: String| if args.json { Ok(()) } else { print(&format!("{text}\n")) };
     let interrupted = || {
@@ -51,7 +52,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
         }
         report.blast = with_bar(&progress, quiet, || test.blast_radius(1.0));
         tell(tables::stress_blast(&report.blast))?;
-        (report.limit, report.first) = (Some(limit), first);
+        (report.limit, report.tried, report.first) = (Some(limit), test.tried(), first);
     }
     if progress.is_cancelled() {
         return interrupted();
@@ -59,6 +60,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     if args.json {
         print(&format!("{:#}", report.to_json()))?;
     }
+    args.pages.write(|| Ok(report.report(&loaded)))?;
     let spreads = report.blast.iter().flat_map(|(_, ways)| ways).any(|blast| !blast.passes());
     Ok(ExitCode::from(if passed && !spreads { 0 } else { SLO_MISSED }))
 }
