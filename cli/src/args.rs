@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::report::{Report, check_file};
 use scenarios::results::{Format, check_writable};
-use scenarios::run::{RunOptions, Until};
+use scenarios::run::{Part, RunOptions, Until};
 use scenarios::stress::Grow;
 use scenarios::sweep::{Design, Shard};
 use scenarios::units::{Time, UnitError};
@@ -100,6 +100,12 @@ pub struct RunArgs {
     pub output: Delivery,
     #[command(flatten)]
     pub pages: Pages,
+    /// Write a part of the first replication, call by call, to this file for a viewer of traces (ui.perfetto.dev)
+    #[arg(long, value_name = "FILE.json")]
+    pub perfetto: Option<PathBuf>,
+    /// Which part: 60s..90s since the start, or 10s from the start of the measured part on
+    #[arg(long, value_name = "FROM..TO", default_value = "10s", requires = "perfetto")]
+    pub perfetto_window: Part,
     /// Add replications until an interval is that narrow, such as "latency_p99 within 5%"
     #[arg(long, value_name = "CONDITION")]
     pub until: Option<Until>,

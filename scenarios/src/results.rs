@@ -8,6 +8,7 @@ mod frames;
 pub(crate) mod json;
 mod llm;
 mod metrics;
+mod perfetto;
 pub mod show;
 pub(crate) mod table;
 pub(crate) mod trend;

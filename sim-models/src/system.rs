@@ -176,6 +176,14 @@ impl System {
         signals
     }
 
+    /// Shows all components to the timeline.
+    #[cold]
+    fn look(&mut self, now: SimTime) {
+        let Some(mut timeline) = self.core.timeline.take() else { return };
+        timeline.look(now, |index| self.observe(index, now));
+        self.core.timeline = Some(timeline);
+    }
+
     /// Ends the present window of the time series.
     fn sample(&mut self, now: SimTime) {
         let signals: Vec<_> = (0..self.components.len()).map(|index| self.observe(index, now)).collect();
@@ -299,6 +307,9 @@ impl World for System {
                     scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
                 }
             }
+        }
+        if self.core.timeline.is_some() {
+            self.look(now);
         }
     }
 

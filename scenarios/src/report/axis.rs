@@ -139,12 +139,13 @@ impl Ruler {
             .flat_map(|power| marks.iter().map(move |mark| mark * libm::pow(10.0, f64::from(power))))
             .filter(|tick| (from..=to).contains(tick))
             .map(|tick| (tick, short(tick, axis.unit)));
+        // The other units stand at the ticks.
         let unit = match axis.unit {
-            Unit::Number(unit) => unit,
-            Unit::Usd => "USD",
-            _ => "",
+            Unit::Number(unit) if !unit.is_empty() => format!("{unit}, log scale"),
+            Unit::Usd => "USD, log scale".to_owned(),
+            _ => "log scale".to_owned(),
         };
-        Self { title: titled(&axis.name, unit), ticks: ticks.collect(), log: true, from, to }
+        Self { title: titled(&axis.name, &unit), ticks: ticks.collect(), log: true, from, to }
     }
 
     /// Where a value lies, from 0 to 1.
