@@ -100,6 +100,9 @@ pub struct RunArgs {
     pub output: Delivery,
     #[command(flatten)]
     pub pages: Pages,
+    /// Show what a Prometheus dashboard would show beside what is so, its peaks too (keeps every request)
+    #[arg(long)]
+    pub dashboard: bool,
     /// Write a part of the first replication, call by call, to this file for a viewer of traces (ui.perfetto.dev)
     #[arg(long, value_name = "FILE.json")]
     pub perfetto: Option<PathBuf>,

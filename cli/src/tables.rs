@@ -6,17 +6,18 @@ use scenarios::Loaded;
 use scenarios::bench::Figure;
 use scenarios::calibrate::{Calibrated, Errors};
 use scenarios::compare::Comparison;
-use scenarios::report::{Table, compare, heading, of_run, stress};
+use scenarios::report::{Table, compare, dashboard, heading, of_run, stress};
 use scenarios::results::RunResult;
 use scenarios::results::show::{count, optional, seconds};
 use scenarios::stress::{Blast, FirstBreak, Level, Limit, Recommendation};
 use validation::redis::{RedisReport, TOLERANCE};
 
 /// Everything, ready to print.
-pub fn report(result: &RunResult) -> String {
+pub fn report(result: &RunResult, with_dashboard: bool) -> String {
     let (title, lead) = heading(result);
     let mut sections = vec![format!("{title}\n{lead}")];
     sections.extend(of_run(result).iter().map(section));
+    sections.extend(with_dashboard.then(|| section(&dashboard(result))));
     sections.push(findings(result));
     sections.push(footer(result));
     sections.join("\n\n")

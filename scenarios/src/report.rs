@@ -33,7 +33,7 @@ pub use picture::{Drawing, Picture};
 pub use pictures::{Choice, pareto, tornado};
 pub use run::heading;
 pub use table::Table;
-pub use tables::of_run;
+pub use tables::{dashboard, of_run};
 
 use crate::results::write::{Staged, at};
 use crate::results::{Provenance, ResultsError, check_writable};

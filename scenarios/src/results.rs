@@ -3,6 +3,7 @@
 
 mod averages;
 pub mod columns;
+pub mod dashboard;
 pub(crate) mod findings;
 mod frames;
 pub(crate) mod json;
@@ -10,6 +11,7 @@ mod llm;
 mod metrics;
 mod perfetto;
 pub mod show;
+pub(crate) mod stamp;
 pub(crate) mod table;
 pub(crate) mod trend;
 mod verdicts;

@@ -102,6 +102,7 @@ impl RunResult {
         }
         report.blocks.push(Block::Heading("In figures".to_owned()));
         report.blocks.extend(tables::of_run(self).into_iter().map(Block::Table));
+        report.blocks.push(Block::Table(tables::dashboard(self)));
         report
     }
 

@@ -30,6 +30,43 @@ pub fn of_run(result: &RunResult) -> Vec<Table> {
     tables
 }
 
+/// What a Prometheus dashboard would show of the first replication, beside what is so.
+pub fn dashboard(result: &RunResult) -> Table {
+    let header =
+        ["of", "time", "quantile", "exact", "dashboard", "error", "bucket", "peak exact", "peak dashboard"];
+    let note = "`histogram_quantile` of the first replication; peaks: of 15 s between scrapes, and by `rate` over 1 min";
+    let mut table = Table::new("What a dashboard would show", note, 3, &header);
+    let frame = result.dashboard();
+    let first = result.replications.first().copied();
+    let cell = |column: &str, row: usize| frame.column(column).and_then(|column| column.get(row)).ok();
+    for row in 0..frame.height() {
+        let text = |column: &str| {
+            cell(column, row).and_then(|value| value.get_str().map(str::to_owned)).unwrap_or_default()
+        };
+        let real = |column: &str| cell(column, row).and_then(|value| value.extract::<f64>());
+        if cell("replication", row).and_then(|value| value.extract::<u64>()) != first {
+            continue;
+        }
+        let bucket = match (real("bucket_from_s"), real("bucket_to_s")) {
+            (Some(from), Some(to)) => format!("{} to {}", seconds(from), seconds(to)),
+            (Some(from), None) => format!("above {}", seconds(from)),
+            _ => "-".to_owned(),
+        };
+        table.row([
+            text("component"),
+            text("metric"),
+            text("quantile"),
+            optional(real("exact_s"), seconds),
+            optional(real("dashboard_s"), seconds),
+            optional(real("error"), |error| format!("{:+.1}%", 100.0 * error)),
+            bucket,
+            optional(real("peak_exact_s"), seconds),
+            optional(real("peak_dashboard_s"), seconds),
+        ]);
+    }
+    table
+}
+
 /// The class, with the tenant where there are several.
 fn who(row: &AverageRow) -> String {
     match row.keys.as_slice() {
