@@ -152,15 +152,13 @@ impl System {
     }
 
     fn measure_from(&mut self, now: SimTime) {
-        for meter in &mut self.core.meters {
-            meter.reset(now);
-        }
+        let Core { recorder, meters, .. } = &mut self.core;
+        recorder.reset(now, meters, |meter| meter.reset(now));
         for policies in self.core.links.iter_mut().filter_map(|link| link.policies.as_mut()) {
             policies.meter.reset(now);
         }
         self.core.cost.reset(now);
         self.core.devices.reset(now);
-        self.core.recorder.anchor(now, &self.core.meters);
         for component in &mut self.components {
             component.reset_measurements(now);
         }

@@ -18,7 +18,7 @@ pub enum Unit {
 }
 
 /// An axis.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
     /// What it shows, without its unit.
     pub name: String,
@@ -26,17 +26,24 @@ pub struct Axis {
     pub unit: Unit,
     /// Whether equal ways are equal ratios; values that are not above 0 are left out.
     pub log: bool,
+    /// It goes as far as this at least.
+    pub reach: Option<f64>,
 }
 
 impl Axis {
     /// A linear axis.
     pub fn linear(name: impl Into<String>, unit: Unit) -> Self {
-        Self { name: name.into(), unit, log: false }
+        Self { name: name.into(), unit, log: false, reach: None }
     }
 
     /// A logarithmic one.
     pub fn log(name: impl Into<String>, unit: Unit) -> Self {
-        Self { name: name.into(), unit, log: true }
+        Self { name: name.into(), unit, log: true, reach: None }
+    }
+
+    /// The same, as far as a value at least.
+    pub fn reaching(self, value: f64) -> Self {
+        Self { reach: Some(value), ..self }
     }
 
     /// Whether a value has a place on it.
@@ -79,6 +86,7 @@ impl Ruler {
     /// Over all of the values, of which there is one at least.
     pub(super) fn over(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = values
+            .chain(axis.reach)
             .filter(|value| axis.shows(*value))
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         let (low, high) = if low <= high { (low, high) } else { (1.0, 1.0) };

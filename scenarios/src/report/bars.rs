@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Ruler, value};
 use super::canvas::{Canvas, letters};
-use super::chart::{SMALL, marker};
+use super::chart::{DASH, SMALL, marker};
 use super::color::{BAD, GOOD, GRID, INK, MUTED, SERIES};
 
 const WIDTH: f64 = 920.0;
@@ -213,7 +213,7 @@ impl Spans {
         for (place, (text, is_base)) in legend.iter().enumerate() {
             let (x, y) = (8.0 + slot * place as f64, 6.0 + LEGEND / 2.0);
             if *is_base {
-                canvas.dashed((x + 7.0, y - 8.0), (x + 7.0, y + 8.0), INK, 1.5);
+                canvas.dashed((x + 7.0, y - 8.0), (x + 7.0, y + 8.0), DASH, INK);
             } else {
                 self.bar(canvas, (x, x + 14.0), y, place);
             }
@@ -264,7 +264,7 @@ impl Spans {
         }
         if let Some((_, base)) = &self.base {
             let at = frame.x(&ruler, *base);
-            canvas.dashed((at, frame.top), (at, frame.bottom), INK, 1.5);
+            canvas.dashed((at, frame.top), (at, frame.bottom), DASH, INK);
         }
     }
 

@@ -53,16 +53,16 @@ pub(super) trait Canvas {
     /// How wide a text may be: browsers choose the font of an SVG.
     fn width_of(&self, text: &str, size: f64) -> f64;
 
-    /// A dashed line.
-    fn dashed(&mut self, from: Point, to: Point, ink: Color, width: f64) {
+    /// A dashed line, of dashes that are so long.
+    fn dashed(&mut self, from: Point, to: Point, dash: f64, ink: Color) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = libm::hypot(dx, dy);
         let mut at = 0.0;
         while at < length {
-            let end = (at + 7.0).min(length);
+            let end = (at + dash).min(length);
             let point = |at: f64| (from.0 + dx * at / length, from.1 + dy * at / length);
-            self.path(&[point(at), point(end)], ink, width);
-            at += 12.0;
+            self.path(&[point(at), point(end)], ink, 1.5);
+            at += dash + 5.0;
         }
     }
 
@@ -143,9 +143,13 @@ impl<DB: DrawingBackend> Canvas for Drawn<DB> {
     }
 
     fn rect(&mut self, (x, y): Point, (width, height): Point, ink: Color, filled: bool) {
-        let style = if filled { ink.rgb().filled() } else { self.line(ink, 1.0) };
+        if !filled {
+            // The outline of a rectangle in SVG is always one unit thin.
+            let (right, below) = (x + width, y + height);
+            return self.path(&[(x, y), (right, y), (right, below), (x, below), (x, y)], ink, 1.0);
+        }
         let corners = [self.at((x, y)), self.at((x + width, y + height))];
-        self.area.draw(&Rectangle::new(corners, style)).expect(IN_MEMORY);
+        self.area.draw(&Rectangle::new(corners, ink.rgb().filled())).expect(IN_MEMORY);
     }
 
     fn text(&mut self, text: &str, at: Point, lettering: Lettering) {

@@ -56,6 +56,10 @@ pub(super) const SMALL: f64 = 12.5;
 const LINE: f64 = 20.0;
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 270.0;
+/// Length of a dash.
+pub(super) const DASH: f64 = 7.0;
+/// Those of several lines of one direction, so that they are told apart.
+const DASHES: [f64; 4] = [DASH, 2.0, 14.0, 4.5];
 /// A reference that is farther than this from the values is told of, but not drawn.
 const FAR: f64 = 3.0;
 
@@ -69,7 +73,8 @@ struct Entry {
 #[derive(Clone, Copy)]
 enum Kind {
     Series(usize, Mark),
-    Dashed(bool),
+    /// Whether it is vertical, and how long its dashes are.
+    Dashed(bool, f64),
     Absent,
 }
 
@@ -79,6 +84,13 @@ impl Chart {
         !self.series.iter().any(|series| self.shown(series).next().is_some())
     }
 
+    /// The dashes of a reference: other ones for each of a direction.
+    fn dash(&self, number: usize) -> f64 {
+        let vertical = self.references[number].vertical;
+        let before = self.references[..number].iter().filter(|other| other.vertical == vertical).count();
+        DASHES[before % DASHES.len()]
+    }
+
     fn shown<'a>(&'a self, series: &'a Series) -> impl Iterator<Item = (f64, f64)> + 'a {
         series.points.iter().copied().filter(|(x, y)| self.x.shows(*x) && self.y.shows(*y))
     }
@@ -86,7 +98,7 @@ impl Chart {
     fn rulers(&self) -> (Ruler, Ruler) {
         let points: Vec<(f64, f64)> = self.series.iter().flat_map(|series| self.shown(series)).collect();
         let highest = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
-        let farthest = points.iter().map(|(x, _)| *x).fold(0.0, f64::max);
+        let farthest = points.iter().map(|(x, _)| *x).fold(self.x.reach.unwrap_or(0.0), f64::max);
         let near = |reference: &&Reference| {
             reference.at <= FAR * if reference.vertical { farthest } else { highest }
         };
@@ -105,12 +117,12 @@ impl Chart {
             ink: SERIES[number % SERIES.len()],
             kind: Kind::Series(number, series.mark),
         });
-        let references = self.references.iter().map(|reference| {
+        let references = self.references.iter().enumerate().map(|(number, reference)| {
             let (ruler, axis) = if reference.vertical { (x, &self.x) } else { (y, &self.y) };
             let text = format!("{}: {}", reference.name, value(reference.at, axis.unit));
             let ink = if reference.vertical { INK } else { BAD };
-            if axis.shows(reference.at) && reference.at <= ruler.end() {
-                Entry { text, ink, kind: Kind::Dashed(reference.vertical) }
+            if axis.shows(reference.at) && (0.0..=1.0).contains(&ruler.place(reference.at)) {
+                Entry { text, ink, kind: Kind::Dashed(reference.vertical, self.dash(number)) }
             } else {
                 Entry { text: format!("{text} (beyond the plot)"), ink, kind: Kind::Absent }
             }
@@ -165,16 +177,20 @@ impl Chart {
         }
         canvas.path(&[(left, bottom), (right, bottom)], MUTED, 1.0);
         canvas.text(&x.title, ((left + right) / 2.0, bottom + 36.0), letters(SMALL + 0.5, INK).centred());
-        for entry in self.references.iter().filter(|reference| {
+        for (number, reference) in self.references.iter().enumerate() {
             let (ruler, axis) = if reference.vertical { (&x, &self.x) } else { (&y, &self.y) };
-            axis.shows(reference.at) && reference.at <= ruler.end() && ruler.place(reference.at) >= 0.0
-        }) {
-            if entry.vertical {
-                let at = left + (right - left) * x.place(entry.at);
-                canvas.dashed((at, top), (at, bottom), INK, 1.5);
-            } else {
-                let at = bottom - (bottom - top) * y.place(entry.at);
-                canvas.dashed((left, at), (right, at), BAD, 1.5);
+            let is_seen = axis.shows(reference.at) && (0.0..=1.0).contains(&ruler.place(reference.at));
+            let dash = self.dash(number);
+            match (is_seen, reference.vertical) {
+                (false, _) => {}
+                (true, true) => {
+                    let at = left + (right - left) * x.place(reference.at);
+                    canvas.dashed((at, top), (at, bottom), dash, INK);
+                }
+                (true, false) => {
+                    let at = bottom - (bottom - top) * y.place(reference.at);
+                    canvas.dashed((left, at), (right, at), dash, BAD);
+                }
             }
         }
         for (number, series) in self.series.iter().enumerate() {
@@ -211,8 +227,10 @@ fn sample(canvas: &mut dyn Canvas, (x, y): Point, entry: &Entry) {
             }
             marker(canvas, (x + 14.0, y), number, entry.ink, 4.5);
         }
-        Kind::Dashed(true) => canvas.dashed((x + 14.0, y - 8.0), (x + 14.0, y + 8.0), entry.ink, 1.5),
-        Kind::Dashed(false) => canvas.dashed((x, y), (x + 28.0, y), entry.ink, 1.5),
+        Kind::Dashed(true, dash) => {
+            canvas.dashed((x + 14.0, y - 9.0), (x + 14.0, y + 9.0), dash, entry.ink);
+        }
+        Kind::Dashed(false, dash) => canvas.dashed((x, y), (x + 28.0, y), dash, entry.ink),
         Kind::Absent => {}
     }
 }

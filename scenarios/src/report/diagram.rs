@@ -3,7 +3,7 @@
 mod layout;
 
 use super::canvas::{Canvas, Point, letters};
-use super::chart::SMALL;
+use super::chart::{DASH, SMALL};
 use super::color::{BAD, Color, GRID, HEAT, INK, MUTED, OUTLINE, PAPER, SHADE};
 use crate::results::show::percent;
 use layout::Layout;
@@ -188,7 +188,7 @@ fn legend(canvas: &mut dyn Canvas, y: f64) {
         let middle = y + 10.5;
         match sample {
             1 => canvas.path(&[(x, middle), (x + 18.0, middle)], MUTED, 1.4),
-            2 => canvas.dashed((x, middle), (x + 19.0, middle), MUTED, 1.4),
+            2 => canvas.dashed((x, middle), (x + 19.0, middle), DASH, MUTED),
             _ => {}
         }
         canvas.text(words, (x + 26.0, middle), letters(SMALL - 1.0, INK));

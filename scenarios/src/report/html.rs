@@ -85,15 +85,16 @@ figure,tr,.verdict{break-inside:avoid}.scroll{overflow:visible}table{font-size:7
 
 /// The page.
 pub(super) fn page(report: &Report) -> String {
-    let title = escape(&report.title);
+    let title = escape(&report.title.replace('`', ""));
     let mut html = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n\
          <style>{SHEET}{SVG_SHEET}@media screen and (prefers-color-scheme:dark){{{}}}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n<p class=\"lead\">{}</p>\n",
+         <h1>{}</h1>\n<p class=\"lead\">{}</p>\n",
         dark_sheet(),
+        rich(&report.title),
         rich(&report.lead)
     );
     for block in &report.blocks {

@@ -230,6 +230,11 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
         bottleneck: false,
     });
     let components = scenario.components.iter().map(|(name, config)| {
+        // To be busy all the time is what works by a schedule is for.
+        if !config.answers_calls() {
+            let kind = format!("{}, by schedule", config.kind().replace('_', " "));
+            return Node { name: name.clone(), kind, utilization: None, bottleneck: is_short(name) };
+        }
         let kind = config.kind().replace('_', " ");
         let kind = if busiest.is_some_and(|(busiest, _)| busiest == name) {
             format!("{kind}: busiest")
@@ -240,10 +245,13 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
     });
     let nodes: Vec<Node> = sources.chain(components).collect();
     let links = links(scenario, |name| nodes.iter().position(|node| node.name == name));
-    let said = match (short.iter().find(|blamed| blamed.waits_for.is_empty()), busiest) {
-        (Some(blamed), _) => format!("The bottleneck is `{}`.", blamed.component),
-        (None, Some((busiest, _))) => format!("Nothing is overloaded; `{busiest}` is the busiest."),
-        (None, None) => "Nothing is overloaded.".to_owned(),
+    let tight: Vec<String> =
+        scenario.components.keys().filter(|name| is_short(name)).map(|name| format!("`{name}`")).collect();
+    let said = match (tight.as_slice(), busiest) {
+        ([], None) => "Nothing is overloaded.".to_owned(),
+        ([], Some((busiest, _))) => format!("Nothing is overloaded; `{busiest}` is the busiest."),
+        ([one], _) => format!("The bottleneck is {one}."),
+        (several, _) => format!("The bottlenecks are {}.", several.join(", ")),
     };
     let caption = format!(
         "Calls go from left to right. A bar says how much of what the component is shortest of is in use (servers, \

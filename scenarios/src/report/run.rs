@@ -50,6 +50,9 @@ fn missed(verdict: &Verdict) -> String {
     }
 }
 
+/// Missed expectations that a sentence can hold; the table has all.
+const TOLD: usize = 3;
+
 /// Whether the SLO is met, in a sentence.
 pub(super) fn slo(result: &RunResult) -> Block {
     let failed: Vec<String> = result.verdicts.iter().filter(|verdict| !verdict.pass).map(missed).collect();
@@ -66,7 +69,14 @@ pub(super) fn slo(result: &RunResult) -> Block {
                 }
             )
         }
-        (Some(false), failed) => format!("The SLO is missed: {}.", failed.join("; ")),
+        (Some(false), failed) => {
+            let told = failed.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let rest = match failed.len().saturating_sub(TOLD) {
+                0 => String::new(),
+                rest => format!("; and {rest} more of {} expectations", result.verdicts.len()),
+            };
+            format!("The SLO is missed: {told}{rest}.")
+        }
     };
     Block::Verdict { pass: result.passed(), text }
 }
@@ -85,9 +95,13 @@ impl RunResult {
         report.blocks.push(Block::Heading("The system".to_owned()));
         report.picture(architecture("architecture", "Who calls whom, and how busy they are", self));
         report.blocks.push(Block::Heading("How long answers take".to_owned()));
-        for picture in self.distributions() {
-            report.picture(picture);
+        let pictures: Vec<Picture> = self.distributions().into_iter().flatten().collect();
+        if pictures.is_empty() {
+            report
+                .blocks
+                .push(Block::Text("No request was answered in the measured part of the run.".to_owned()));
         }
+        report.blocks.extend(pictures.into_iter().map(Block::Picture));
         report.blocks.push(Block::Heading("Over time".to_owned()));
         if self.outputs.len() > 1 {
             report.blocks.push(Block::Text("The first replication.".to_owned()));
@@ -155,7 +169,7 @@ impl RunResult {
 
     fn series_pictures(&self, output: &RunOutput) -> Vec<Option<Picture>> {
         let moments = self.moments(output);
-        let time = || Axis::linear("time", Unit::Seconds);
+        let time = || Axis::linear("time", Unit::Seconds).reaching(output.end.as_secs_f64());
         let windows = &output.windows;
         let middle = |window: &sim_models::system::recorder::SystemWindow| {
             window.start.as_secs_f64() + window.width.as_secs_f64() / 2.0

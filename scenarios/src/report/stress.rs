@@ -219,7 +219,8 @@ fn curve(report: &StressReport, column: &str) -> Vec<(f64, f64)> {
 const CURVE: usize = 5;
 
 /// The knee of a rising curve: where it is farthest below the line between its ends (Satopaa et al., "Finding a
-/// Kneedle in a Haystack", 2011), on axes of equal ratios. None where it never bends by a tenth.
+/// Kneedle in a Haystack", 2011), on axes of equal ratios. None where it does not even double, or never bends by a
+/// tenth.
 fn knee(points: &[(f64, f64)]) -> Option<f64> {
     let logs: Vec<(f64, f64)> = points
         .iter()
@@ -228,7 +229,7 @@ fn knee(points: &[(f64, f64)]) -> Option<f64> {
         .collect();
     let (first, last) = (logs.first()?, logs.last()?);
     let (width, height) = (last.0 - first.0, last.1 - first.1);
-    if logs.len() < CURVE || width <= 0.0 || height <= 0.0 {
+    if logs.len() < CURVE || width <= 0.0 || height < libm::log(2.0) {
         return None;
     }
     let below = |(x, y): &(f64, f64)| (x - first.0) / width - (y - first.1) / height;
@@ -238,13 +239,15 @@ fn knee(points: &[(f64, f64)]) -> Option<f64> {
 
 fn load_pictures(loaded: &Loaded, report: &StressReport) -> Vec<Option<Picture>> {
     let slo = &loaded.scenario.slo;
-    let load = || Axis::log("load, by today's", Unit::Times);
+    let most = curve(report, "born").last().map_or(1.0, |(multiple, _)| *multiple);
+    let load = || Axis::log("load, by today's", Unit::Times).reaching(most);
     let line = |name: &str, column: &str| Series {
         name: name.to_owned(),
         points: curve(report, column),
         mark: Mark::Both,
     };
-    let limit = report.limit.and_then(|limit| limit.passes);
+    // What even the largest multiple passes has no limit that could be drawn.
+    let limit = report.limit.filter(|limit| limit.fails.is_some()).and_then(|limit| limit.passes);
     let verticals = |knee: Option<f64>| -> Vec<Reference> {
         let mark = |name: &str, at: Option<f64>| {
             at.map(|at| Reference { name: name.to_owned(), at, vertical: true })
