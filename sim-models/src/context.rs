@@ -29,6 +29,7 @@ use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
 use crate::system::zones::Zones;
+use crate::timeline::Timeline;
 
 /// Names of the classes and tenants of a system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +87,8 @@ pub struct Core {
     pub(crate) outcome_hash: u64,
     /// Requests one by one, if they are asked for.
     pub(crate) journal: Option<Vec<RequestRecord>>,
+    /// A window call by call, if it is asked for.
+    pub(crate) timeline: Option<Box<Timeline>>,
 }
 
 impl Core {
@@ -122,6 +125,35 @@ impl Core {
     /// attempts under it are.
     pub(crate) fn is_logical(&self, call: &Call) -> bool {
         call.attempt_of == CallId::NONE && self.links[call.link.0 as usize].policies.is_some()
+    }
+
+    /// A call ended, or had not when the run did: for the timeline.
+    fn note_call(&mut self, id: CallId, now: SimTime, reply: Option<Reply>) {
+        let Self { timeline, calls, requests, .. } = self;
+        if let (Some(timeline), Some(call)) = (timeline, calls.get(id))
+            && let Some(request) = requests.get(call.request)
+        {
+            timeline.call(id, call, request, (now, reply));
+        }
+    }
+
+    /// The timeline, with what had not ended when the run did.
+    pub(crate) fn close_timeline(&mut self, end: SimTime) -> Option<Timeline> {
+        self.timeline.as_ref()?;
+        let is_there = |call: &Call| {
+            let on_its_way =
+                call.arrived_at == call.sent_at && self.links[call.link.0 as usize].latency.is_some();
+            call.reply.is_none() && !call.lost && !on_its_way && !self.is_logical(call)
+        };
+        let open: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| is_there(call)).map(|(id, _)| id).collect();
+        for id in open {
+            self.note_call(id, end, None);
+        }
+        let mut timeline = *self.timeline.take()?;
+        let unfinished = self.requests.iter().filter(|(_, request)| !request.ended);
+        unfinished.for_each(|(_, request)| timeline.request(request, (end, None)));
+        Some(timeline)
     }
 
     pub(crate) fn close_call(&mut self, id: CallId) {
@@ -333,6 +365,10 @@ impl Ctx<'_> {
         let now = self.now();
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
+        if self.core.timeline.is_some() {
+            self.core.note_call(id, now, Some(reply));
+        }
+        let call = self.call(id);
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
         let meter = &mut self.core.meters[self.me.index()];
         if !awaited {
@@ -372,6 +408,10 @@ impl Ctx<'_> {
 
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
+        if self.core.timeline.is_some() {
+            let now = self.now();
+            self.core.timeline.iter_mut().for_each(|timeline| timeline.progress(id, progress, now));
+        }
         let call = self.call(id);
         if call.awaited && !self.is_cut(id) {
             // The draw of the reply: what comes back over one connection keeps its order.
@@ -528,6 +568,9 @@ impl Ctx<'_> {
         request.ended = true;
         core.ended[outcome as usize] += 1;
         core.recorder.end(outcome, now.since(request.born));
+        if let Some(timeline) = &mut core.timeline {
+            timeline.request(request, (now, Some(outcome)));
+        }
         let mut hash = Fingerprint::default();
         let first_token = request.first_token.map_or(u64::MAX, SimTime::as_nanos);
         for word in [request.key, outcome as u64, first_token, now.as_nanos()] {
