@@ -4,10 +4,11 @@
 //! Marks of fenced blocks, behind the language:
 //! - `console`: lines that begin with `$ tenfold` are run in a directory of the page's own, in which `scenarios/library`
 //!   lies, too. They end with exit code 0, or that of `exit=N`. Every other line must be in the output of the
-//!   command above it, in this order; `...` stands for lines that are left out. With `varies` the output depends on
+//!   command above it but for spaces, in this order; `...` stands for lines that are left out. With `varies` the output depends on
 //!   the machine and is not looked at.
 //! - `console not-run=REASON`: not run.
-//! - `toml file=NAME`: a scenario, written to the page's directory and checked.
+//! - `toml file=NAME`: a scenario, written to the page's directory and checked; `csv file=NAME` and the like: a file
+//!   that commands need.
 //! - `toml part=NAME`: what is added to the end of that file, and checked with it.
 //! - `toml`: a piece of a scenario; it is TOML.
 
@@ -108,8 +109,10 @@ fn blocks(page: &Path, text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The words of a command line, as a shell takes them.
+/// The words of a command line, as a shell takes them. What a shell would take for more than words is not for the book.
 fn words(line: &str) -> Vec<String> {
+    let plain = line.split('\'').step_by(2).collect::<String>();
+    assert!(!plain.contains(['$', '\\', '`', '|', '>', '&', ';', '*']), "more than words:{line}");
     let mut words = Vec::new();
     let (mut word, mut begun, mut quote) = (String::new(), false, None);
     for letter in line.chars() {
@@ -148,6 +151,8 @@ fn run_page(page: &Path, text: &str) -> Vec<String> {
     for block in blocks(page, text) {
         if block.is("toml") {
             wrong.extend(check_toml(&scratch, &block));
+        } else if let Some(name) = block.mark("file") {
+            scratch.write(name, &block.text);
         } else if block.is("console") && block.mark("not-run").is_none() {
             wrong.extend(run_commands(&scratch, &block));
         }
