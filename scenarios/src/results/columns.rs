@@ -476,7 +476,7 @@ pub const FRAMES: [Frame; 11] = [
     SWEEP,
 ];
 
-/// The documentation of all frames as Markdown: `docs/results.md`.
+/// The documentation of all frames as Markdown: `docs/src/reference/results.md`.
 pub fn markdown() -> String {
     let mut text = format!(
         "# Results\n\n\
@@ -540,11 +540,11 @@ mod tests {
 
     #[test]
     fn the_committed_documentation_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/results.md");
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             committed == markdown(),
-            "docs/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/results.md`"
+            "docs/src/reference/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/src/reference/results.md`"
         );
     }
 }
