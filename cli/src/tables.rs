@@ -9,7 +9,7 @@ use scenarios::compare::Comparison;
 use scenarios::report::{Table, compare, dashboard, heading, of_run, stress};
 use scenarios::results::RunResult;
 use scenarios::results::show::{count, optional, seconds};
-use scenarios::stress::{Blast, FirstBreak, Level, Limit, Recommendation};
+use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
 use validation::redis::{RedisReport, TOLERANCE};
 
 /// Everything, ready to print.
@@ -158,4 +158,12 @@ pub fn stress_recommendations(list: &[Recommendation], goal: f64) -> String {
 /// Who is hit when a component fails.
 pub fn stress_blast(blast: &[(String, Vec<Blast>)]) -> String {
     section(&stress::blast_table(blast))
+}
+
+/// What each fallback does when it must serve.
+pub fn stress_fallbacks(tests: &[FallbackTest]) -> String {
+    match tests {
+        [] => "Fallbacks: no link has any".to_owned(),
+        tests => section(&stress::fallbacks_table(tests)),
+    }
 }

@@ -137,10 +137,9 @@ impl Ruler {
         let (low, high) = if high / low > 1.3 { (low, high) } else { (low / 1.5, high * 1.5) };
         let (from, to) = (low / 1.08, high * 1.08);
         let decade = |value: f64| libm::log10(value).floor() as i32;
-        let decades = decade(to) - decade(from) + 1;
-        let marks: &[f64] = match decades {
-            ..=2 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
-            3..=4 => &[1.0, 2.0, 5.0],
+        let marks: &[f64] = match to / from {
+            ..30.0 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+            ..3e3 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
         let ticks = (decade(from)..=decade(to))

@@ -13,7 +13,7 @@ use crate::results::findings::pressures;
 use crate::results::show::{digits, optional, percent, rate, seconds, usd};
 use crate::run::ALL;
 use crate::stress::{
-    Blast, Diagnosis, Failure, FirstBreak, Level, Limit, Recommendation, Recovery, StressReport,
+    Blast, Diagnosis, Failure, FallbackTest, FirstBreak, Level, Limit, Recommendation, Recovery, StressReport,
 };
 
 fn times(k: f64) -> String {
@@ -181,6 +181,33 @@ pub fn blast_table(blast: &[(String, Vec<Blast>)]) -> Table {
                 if way.passes() { "pass" } else { "FAIL" }.to_owned(),
             ]);
         }
+    }
+    table
+}
+
+/// What each fallback does when it must serve.
+pub fn fallbacks_table(tests: &[FallbackTest]) -> Table {
+    let note = "all that comes before each in its chain is out of reach for the whole run";
+    let header = ["link", "falls back on", "load", "needed", "answered", "good", "before", "p95", "busy", ""];
+    let mut table = Table::new("Fallbacks", note, 3, &header);
+    for test in tests {
+        table.row([
+            test.link.clone(),
+            test.step.clone(),
+            times(test.multiple),
+            test.needed.to_string(),
+            percent(test.answered),
+            percent(test.good),
+            percent(test.good_before),
+            optional(test.latency_p95_s, seconds),
+            optional(test.utilization, percent),
+            match test.passes {
+                Some(true) => "pass",
+                Some(false) => "FAIL",
+                None => "refuses",
+            }
+            .to_owned(),
+        ]);
     }
     table
 }
@@ -423,6 +450,9 @@ impl StressReport {
             report.blocks.push(Block::Heading("Who is hit when a component fails".to_owned()));
             report.picture(blast_matrix(&self.blast));
             report.blocks.push(Block::Table(blast_table(&self.blast)));
+        }
+        if !self.fallbacks.is_empty() {
+            report.blocks.push(Block::Table(fallbacks_table(&self.fallbacks)));
         }
         report
     }
