@@ -113,11 +113,13 @@ impl Ruler {
         let high = if high > low { high } else { low + 1.0 };
         let step = nice(high - low);
         let (from, to) = ((low / step).floor() * step, (high / step - 1e-9).ceil() * step);
+        // What is known to end somewhere ends there.
+        let to = if axis.reach == Some(high * factor) { high } else { to };
         let decimals = decimals(step);
         let number = |tick: f64| {
             if decimals == 0 { show::count(tick) } else { format!("{tick:.decimals$}") }
         };
-        let count = ((to - from) / step).round() as u64;
+        let count = ((to - from) / step + 1e-9).floor() as u64;
         let ticks = (0..=count).map(|i| {
             let tick = from + step * i as f64;
             // Minus nothing is nothing.

@@ -30,7 +30,8 @@ const SCENARIO: &str = r#"
     gpu = "h100-sxm"
     [links."edge -> db"]
     latency = "1ms"
-    timeout = "150ms"
+    timeout = "1s"
+    per_try_timeout = "150ms"
     retry = { max_attempts = 2 }
 "#;
 
