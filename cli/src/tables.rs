@@ -162,8 +162,8 @@ pub fn stress_blast(blast: &[(String, Vec<Blast>)]) -> String {
 
 /// What each fallback does when it must serve.
 pub fn stress_fallbacks(tests: &[FallbackTest]) -> String {
-    if tests.is_empty() {
-        return "Fallbacks: no link has any".to_owned();
+    match tests {
+        [] => "Fallbacks: no link has any".to_owned(),
+        tests => section(&stress::fallbacks_table(tests)),
     }
-    section(&stress::fallbacks_table(tests))
 }

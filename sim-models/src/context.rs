@@ -363,12 +363,11 @@ impl Ctx<'_> {
     /// Ends a call whether or not it has passed my door.
     pub(crate) fn finish(&mut self, id: CallId, reply: Reply) {
         let now = self.now();
-        let call = self.call(id);
-        assert!(call.reply.is_none(), "a component replies twice to one call");
         if self.core.timeline.is_some() {
             self.core.note_call(id, now, Some(reply));
         }
         let call = self.call(id);
+        assert!(call.reply.is_none(), "a component replies twice to one call");
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
         let meter = &mut self.core.meters[self.me.index()];
         if !awaited {

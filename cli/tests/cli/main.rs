@@ -3,6 +3,7 @@
 mod bad_input;
 mod book;
 mod commands;
+mod report;
 mod sweep;
 
 use std::path::PathBuf;

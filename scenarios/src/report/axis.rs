@@ -113,11 +113,13 @@ impl Ruler {
         let high = if high > low { high } else { low + 1.0 };
         let step = nice(high - low);
         let (from, to) = ((low / step).floor() * step, (high / step - 1e-9).ceil() * step);
+        // What is known to end somewhere ends there.
+        let to = if axis.reach == Some(high * factor) { high } else { to };
         let decimals = decimals(step);
         let number = |tick: f64| {
             if decimals == 0 { show::count(tick) } else { format!("{tick:.decimals$}") }
         };
-        let count = ((to - from) / step).round() as u64;
+        let count = ((to - from) / step + 1e-9).floor() as u64;
         let ticks = (0..=count).map(|i| {
             let tick = from + step * i as f64;
             // Minus nothing is nothing.
@@ -137,10 +139,9 @@ impl Ruler {
         let (low, high) = if high / low > 1.3 { (low, high) } else { (low / 1.5, high * 1.5) };
         let (from, to) = (low / 1.08, high * 1.08);
         let decade = |value: f64| libm::log10(value).floor() as i32;
-        let decades = decade(to) - decade(from) + 1;
-        let marks: &[f64] = match decades {
-            ..=2 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
-            3..=4 => &[1.0, 2.0, 5.0],
+        let marks: &[f64] = match to / from {
+            ..30.0 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+            ..3e3 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
         let ticks = (decade(from)..=decade(to))

@@ -112,7 +112,9 @@ impl Chart {
     }
 
     fn entries(&self, x: &Ruler, y: &Ruler) -> Vec<Entry> {
-        let series = self.series.iter().enumerate().map(|(number, series)| Entry {
+        // Those without a value keep their sign, but are not told of.
+        let seen = self.series.iter().enumerate().filter(|(_, series)| self.shown(series).next().is_some());
+        let series = seen.map(|(number, series)| Entry {
             text: series.name.clone(),
             ink: SERIES[number % SERIES.len()],
             kind: Kind::Series(number, series.mark),
@@ -170,6 +172,7 @@ impl Chart {
             let at = left + (right - left) * x.place(*tick);
             canvas.path(&[(at, bottom), (at, bottom + 5.0)], MUTED, 1.0);
             let half = canvas.width_of(label, SMALL) / 2.0;
+            let at = at.min(WIDTH - half - 2.0);
             if at - half > free {
                 canvas.text(label, (at, bottom + 15.0), letters(SMALL, MUTED).centred());
                 free = at + half + 8.0;

@@ -186,9 +186,19 @@ impl Comparison {
             return None;
         }
         let drawing = Spans { axis: Axis::linear(title, unit), base: None, ends: None, spans };
-        let name = column.trim_end_matches("_s").replace('_', "-");
-        let caption = "Mean over the replications, with its 95% confidence interval. Pairs are compared more surely in \
-                       the table of differences.";
+        let name = column.strip_suffix("_s").filter(|rest| !rest.ends_with("_per")).unwrap_or(column);
+        let name = name.replace('_', "-");
+        let without = |result: &&RunResult| !drawing.spans.iter().any(|span| span.name == result.variant);
+        let without: Vec<String> =
+            self.results().filter(without).map(|result| format!("`{}`", result.variant)).collect();
+        let rest = match without.as_slice() {
+            [] => String::new(),
+            names => format!(" Not measured: {}.", names.join(", ")),
+        };
+        let caption = format!(
+            "Mean over the replications, with its 95% confidence interval. Pairs are compared more surely in the table \
+             of differences.{rest}"
+        );
         Picture::new(name, title, caption, Drawing::Spans(drawing))
     }
 }

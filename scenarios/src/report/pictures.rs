@@ -49,7 +49,7 @@ fn front(choices: &[Choice], more_is_better: bool) -> Vec<&Choice> {
 }
 
 /// Cost against a figure, with the choices that no other one beats in both. Choices beyond those that can be seen are
-/// for the caller to leave out.
+/// for the caller to leave out. None where there is nothing to choose from.
 pub fn pareto(
     name: &str,
     title: &str,
@@ -58,6 +58,9 @@ pub fn pareto(
     choices: &[Choice],
     more_is_better: bool,
 ) -> Option<Picture> {
+    if choices.len() < 2 {
+        return None;
+    }
     let points = |wanted: fn(Option<bool>) -> bool| -> Vec<(f64, f64)> {
         choices
             .iter()
@@ -81,7 +84,6 @@ pub fn pareto(
         points: line,
         mark: Mark::Line,
     });
-    series.retain(|series| !series.points.is_empty());
     let names: Vec<String> = front.iter().take(8).map(|choice| format!("`{}`", choice.name)).collect();
     let more = if front.len() > 8 { " and more" } else { "" };
     let caption = format!(
@@ -118,7 +120,9 @@ pub fn tornado(
 fn cdf(histogram: &Histogram, per_second: f64) -> Vec<(f64, f64)> {
     let all: Vec<(f64, f64)> =
         histogram.cdf().map(|point| (point.value as f64 / per_second, point.fraction)).collect();
-    thinned(&all)
+    // From nothing up, though all values be the same.
+    let start = all.first().map(|(least, _)| (*least, 0.0));
+    start.into_iter().chain(thinned(&all)).collect()
 }
 
 fn thinned(all: &[(f64, f64)]) -> Vec<(f64, f64)> {
@@ -130,14 +134,14 @@ fn thinned(all: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points
 }
 
-/// Bounds of the SLO as lines.
+/// Bounds of the SLO as lines; in a distribution, where they are vertical, a mean cannot be seen.
 pub(super) fn bounds(name: &str, bounds: Option<Quantiles>, vertical: bool) -> Vec<Reference> {
     let Quantiles { mean, p50, p95, p99 } = bounds.unwrap_or_default();
     let all = [("mean", mean), ("p50", p50), ("p95", p95), ("p99", p99)];
     let line = |(quantile, bound): (&str, Option<sim_models::units::Time>)| {
         Some(Reference { name: format!("SLO {name}{quantile}"), at: bound?.as_secs_f64(), vertical })
     };
-    all.into_iter().filter_map(line).collect()
+    all.into_iter().skip(usize::from(vertical)).filter_map(line).collect()
 }
 
 /// Shares of requests within a time: of several histograms, by name.

@@ -26,8 +26,9 @@ pub fn heading(result: &RunResult) -> (String, String) {
     };
     let title = format!("{}{variant}{load}", provenance.scenario);
     let lead = format!(
-        "{} replications of {}, the first {} left out as warm-up; seed {}",
+        "{}{} of {}, the first {} left out as warm-up; seed {}",
         result.outputs.len(),
+        if result.outputs.len() == 1 { " replication" } else { " replications" },
         seconds(provenance.duration_s),
         seconds(provenance.warmup_s),
         provenance.seed,

@@ -226,7 +226,6 @@ fn along(
                 points: points(wanted),
                 mark: Mark::Points,
             })
-            .filter(|series| !series.points.is_empty())
             .collect();
     let chart = Chart {
         x: Axis::linear(axis, Unit::Number("")),

@@ -164,7 +164,7 @@ fn tokens(summary: &[AverageRow]) -> Table {
 
 /// What only some components have.
 fn details(measures: &[AverageRow]) -> Table {
-    let mut table = Table::new("Details", "", 2, &["component", "of", "figure", "", "what it says"]);
+    let mut table = Table::new("Details", "", 3, &["component", "of", "figure", "", "what it says"]);
     for row in measures {
         let [component, part, measure] = [0, 1, 2].map(|key| row.keys[key].clone());
         let value = optional(row.mean("value"), |value| match measure.as_str() {

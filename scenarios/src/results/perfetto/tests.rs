@@ -30,7 +30,8 @@ const SCENARIO: &str = r#"
     gpu = "h100-sxm"
     [links."edge -> db"]
     latency = "1ms"
-    timeout = "150ms"
+    timeout = "1s"
+    per_try_timeout = "150ms"
     retry = { max_attempts = 2 }
 "#;
 
@@ -93,7 +94,9 @@ fn slices_of_a_thread_nest_and_lie_in_the_window() {
     let mut threads: BTreeMap<(u64, u64), Vec<(f64, f64)>> = BTreeMap::new();
     for event in events.iter().filter(|event| event["ph"] == "X") {
         let (from, length) = (number(event, "ts"), number(event, "dur"));
-        assert!(from < 40e6 && from + length >= 20e6, "{event}");
+        // A part of a call may lie outside, the call itself does not.
+        let is_whole = event["name"].as_str().unwrap().starts_with("request");
+        assert!(!is_whole || from < 40e6 && from + length >= 20e6, "{event}");
         let thread = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap());
         threads.entry(thread).or_default().push((from, from + length));
     }
