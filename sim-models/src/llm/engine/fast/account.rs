@@ -1,8 +1,9 @@
 //! Counting steps that have ended, many at a time.
 
+use super::Fast;
+use super::plan::Plan;
 use super::run::Run;
 use super::size::Size;
-use super::{Fast, Plan};
 use crate::llm::engine::tally::Tally;
 
 /// The most steps counted at once: squares of them, summed over 2^30 sequences, fit 64 bits.

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 
 use super::cache::NONE;
+use super::plan::Plan;
 use super::prefix::{processed, scheduled};
 use super::record::State;
 use super::run::Run;
-use super::{Ending, Fast, Plan};
+use super::{Ending, Fast};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::lora::Residency;
 use crate::llm::engine::sequence::SeqId;
