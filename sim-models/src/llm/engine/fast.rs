@@ -408,12 +408,20 @@ impl Fast {
 
     pub(super) fn due(&self) -> Option<SimTime> {
         let Some(step) = self.action() else { return self.batch_goes_at() };
-        // The step after a plan that ends with its sequences' last tokens is scheduled in silence.
         let seen = match &self.tail {
-            Some(tail) if tail.quiet && step >= tail.first && self.aborted.is_empty() => tail.last,
+            Some(tail) if tail.quiet && self.aborted.is_empty() && self.is_unseen(step, tail) => tail.last,
             _ => step,
         };
         self.clock.instant(self.wall_end_of(seen)?)
+    }
+
+    /// Whether all that is done at the end of `step` is to schedule what comes behind a quiet plan.
+    fn is_unseen(&self, step: u64, tail: &Plan) -> bool {
+        step >= tail.first
+            || self.line.len() == 0
+                && self.head_filled.is_empty()
+                && self.ended_next.is_empty()
+                && self.landing.is_empty()
     }
 
     /// Goes through all actions up to a wall tick.

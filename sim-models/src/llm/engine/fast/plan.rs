@@ -27,7 +27,7 @@ pub(super) struct Plan {
     /// How many fewer from the second step on: those of sequences that end with the step before the first.
     pub(super) freed: u32,
     pub(super) extras: Extras,
-    /// Nothing can be seen from outside before its last step ends.
+    /// Nothing can be seen from outside before its last step ends, if nobody comes.
     pub(super) quiet: bool,
 }
 
@@ -96,13 +96,15 @@ impl Fast {
 
     /// Cuts the plan to the steps that are scheduled at a wall tick: what comes then may be seen.
     pub(super) fn cut(&mut self, wall: u64) {
-        let Some(mut tail) = self.tail.filter(|tail| tail.last > tail.first) else { return };
-        let scheduled = (self.ended_by(self.clock.work_at(wall)) + self.lag).max(tail.first);
-        if scheduled < tail.last {
-            (tail.last, tail.end) = (scheduled, self.end_of(scheduled));
+        let Some(&Plan { first, last, end, .. }) = self.tail.as_ref().filter(|tail| tail.last > tail.first)
+        else {
+            return;
+        };
+        let scheduled = (self.ended_by(self.clock.work_at(wall)) + self.lag).max(first);
+        let (last, end) = if scheduled < last { (scheduled, self.end_of(scheduled)) } else { (last, end) };
+        if let Some(tail) = &mut self.tail {
+            (tail.last, tail.end, tail.quiet) = (last, end, false);
         }
-        tail.quiet = false;
-        self.tail = Some(tail);
     }
 
     /// The last step that has ended when `work` is done.
