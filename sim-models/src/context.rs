@@ -373,11 +373,18 @@ impl Ctx<'_> {
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
         let call = self.call(id);
-        if call.awaited && !self.is_cut(id) {
-            // The draw of the reply: what comes back over one connection keeps its order.
-            let delay = self.return_delay(call, 1);
-            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
+        if !call.awaited || self.is_cut(id) {
+            return;
         }
+        // The draw of the reply: what comes back over one connection keeps its order.
+        let delay = self.return_delay(call, 1);
+        let is_users = call.caller.index() < self.core.source_count && call.attempt_of == CallId::NONE;
+        if delay.is_zero() && is_users {
+            // Traffic sources only take note of it: that needs no event.
+            let request = call.request;
+            return self.note_progress(request, progress);
+        }
+        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
     }
 
     /// Stops waiting for a call of mine and tells the callee.

@@ -4,6 +4,7 @@ use sim_core::fingerprint::Fingerprint;
 use sim_core::time::SimTime;
 
 use super::{Core, Ctx};
+use crate::call::Progress;
 use crate::journal::RequestRecord;
 use crate::request::{Outcome, Request, RequestId};
 
@@ -63,10 +64,12 @@ impl Ctx<'_> {
         }
     }
 
-    /// The first token has reached the user.
-    pub(crate) fn note_first_token(&mut self, id: RequestId) {
+    /// News of a request has reached its user.
+    pub(crate) fn note_progress(&mut self, id: RequestId, progress: Progress) {
         let now = self.now();
-        if let Some(request) = self.core.requests.get_mut(id) {
+        if progress == Progress::FirstToken
+            && let Some(request) = self.core.requests.get_mut(id)
+        {
             request.first_token.get_or_insert(now);
         }
     }
