@@ -471,10 +471,8 @@ impl LlmConfig {
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
-        let mut gpus = match self.device {
-            Some(_) => 1,
-            None => u64::from(present) * self.gpus_of_replica(),
-        };
+        let gpus_of_replica = self.device.is_none().then(|| self.gpus_of_replica());
+        let gpus = u64::from(present) * self.gpus_of_replica();
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
         if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, "", scope)? {
             front.set_bill(line, self.gpus_of_replica());
@@ -485,7 +483,6 @@ impl LlmConfig {
             Some(workers) => {
                 let within = |error: ConfigError| error.within("prefill").within("disaggregated");
                 let (setup, ways) = workers.build_prefill(self, scope).map_err(within)?;
-                gpus += setup.gpus * u64::from(setup.replicas);
                 capacity += u64::from(setup.replicas) * u64::from(workers.max_num_seqs);
                 hosts.extend(ways);
                 Some(setup)
@@ -498,10 +495,10 @@ impl LlmConfig {
             wake,
             frontend: self.timing.frontend,
             replicas,
-            gpus,
+            gpus_of_replica,
             front,
             queue_cap: self.queue_cap,
-            power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
+            power: Power::of(&place.gpu),
             clients: place.clients,
             adapters,
             prefill,

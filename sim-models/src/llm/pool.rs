@@ -69,8 +69,8 @@ pub(super) struct Setup {
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
     pub(super) replicas: u32,
-    /// GPUs of all replicas.
-    pub(super) gpus: u64,
+    /// GPUs of each replica; none where all share one.
+    pub(super) gpus_of_replica: Option<u64>,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
     pub(super) adapters: Option<Choice>,
@@ -80,8 +80,8 @@ pub(super) struct Setup {
     pub(super) prefill: Option<PrefillSetup>,
     /// The way from the host's memory to each replica, prefill workers last; none without KV there.
     pub(super) hosts: Vec<Way>,
-    /// The GPUs of a replica and the power of one; none on a shared one.
-    pub(super) power: Option<(u64, Power)>,
+    /// The power of a GPU of their own.
+    pub(super) power: Power,
 }
 
 /// A call in an engine.
@@ -124,7 +124,7 @@ pub(super) struct Pool {
     load: ReplicaLoad,
     measures: Measures,
     facts: Facts,
-    power: Option<(u64, Power)>,
+    power: Power,
 }
 
 impl Pool {
@@ -135,7 +135,7 @@ impl Pool {
             wake,
             frontend,
             replicas,
-            gpus,
+            gpus_of_replica,
             front,
             queue_cap,
             clients,
@@ -150,7 +150,7 @@ impl Pool {
         let mut engines = vec![engine.clone(); replicas as usize];
         if let Some(prefill) = &prefill {
             // A share of all GPUs' time.
-            groups[0].weight = (gpus - prefill.gpus * u64::from(prefill.replicas)) / u64::from(replicas);
+            groups[0].weight = gpus_of_replica.unwrap_or(1);
             let usable_blocks = prefill.engine.config().usable_blocks();
             groups.push(Group { replicas: prefill.replicas, usable_blocks, weight: prefill.gpus });
             engines.extend((0..prefill.replicas).map(|_| prefill.engine.clone()));
@@ -158,7 +158,7 @@ impl Pool {
         let all = engines.len() as u32;
         let facts = Facts {
             groups,
-            gpus,
+            gpus_of_replica,
             kv_blocks: config.num_blocks,
             block_size: config.block_size,
             calibration: step.badge(),

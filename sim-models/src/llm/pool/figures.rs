@@ -20,7 +20,7 @@ impl Pool {
             engine.settle(now, tally);
             underway.push(engine.underway(now));
         }
-        self.measures.report(&tallies, &underway, &self.facts, now)
+        self.measures.report(&tallies, &underway, &self.facts, self.front.held_mean(now), now)
     }
 
     /// What the fronts measured, and each replica's engine.
@@ -49,15 +49,13 @@ impl Pool {
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
-        if let Some((gpus, power)) = self.power {
+        if let Some(gpus) = self.facts.gpus_of_replica {
             // Prefill workers come after the replicas, may be larger, and are always there.
             let prefill = self.facts.groups.get(1);
             let weights = std::iter::repeat_n(gpus, self.facts.groups[0].replicas as usize);
             let weights = weights.chain(std::iter::repeat(prefill.map_or(0, |group| group.weight)));
             let busy: f64 = engines.iter().zip(weights).map(|(engine, gpus)| engine.busy * gpus as f64).sum();
-            let beside = prefill.map_or(0, |group| group.weight * u64::from(group.replicas));
-            let held = self.front.held_mean(now) * gpus as f64 + beside as f64;
-            measures.push(Power::measure(power.watts(held, busy)));
+            measures.push(Power::measure(self.power.watts(report.gpus, busy)));
         }
         let config = self.replicas[0].engine.config();
         if config.speculative.is_some() || config.lora.is_some() || self.connector.is_some() {
