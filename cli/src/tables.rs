@@ -46,11 +46,13 @@ pub fn report(result: &RunResult) -> String {
 
 /// The standard performance figures.
 pub fn bench(figures: &[Figure], rounds: u32) -> String {
-    let mut table = table(1, &["run", "requests", "per CPU-second", "slowest", "fastest"]);
+    let mut table = table(1, &["run", "requests", "events each", "per CPU-second", "slowest", "fastest"]);
     for figure in figures {
         let rates =
             [figure.requests_per_cpu_second, figure.slowest, figure.fastest].map(|rate| count(rate.round()));
-        table.add_row([vec![figure.name.to_owned(), count(figure.requests as f64)], rates.to_vec()].concat());
+        let events = format!("{:.1}", figure.events_per_request);
+        let what = vec![figure.name.to_owned(), count(figure.requests as f64), events];
+        table.add_row([what, rates.to_vec()].concat());
     }
     let note = format!("requests per second of CPU time on one thread; medians of {rounds} rounds");
     section("Speed", &note, &table)
