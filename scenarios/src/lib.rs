@@ -29,6 +29,7 @@ pub mod compare;
 pub mod golden;
 pub mod language;
 pub mod profile;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -4,6 +4,7 @@ mod background;
 mod cuts;
 mod doors;
 mod requests;
+mod timeline;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
 use crate::system::zones::Zones;
+use crate::timeline::Timeline;
 
 /// Names of the classes and tenants of a system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +88,8 @@ pub struct Core {
     pub(crate) outcome_hash: u64,
     /// Requests one by one, if they are asked for.
     pub(crate) journal: Option<Vec<RequestRecord>>,
+    /// A window call by call, if it is asked for.
+    pub(crate) timeline: Option<Box<Timeline>>,
 }
 
 impl Core {
@@ -333,6 +337,10 @@ impl Ctx<'_> {
         let now = self.now();
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
+        if self.core.timeline.is_some() {
+            self.core.note_call(id, now, Some(reply));
+        }
+        let call = self.call(id);
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
         let meter = &mut self.core.meters[self.me.index()];
         if !awaited {
@@ -372,6 +380,10 @@ impl Ctx<'_> {
 
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
+        if self.core.timeline.is_some() {
+            let now = self.now();
+            self.core.timeline.iter_mut().for_each(|timeline| timeline.progress(id, progress, now));
+        }
         let call = self.call(id);
         if !call.awaited || self.is_cut(id) {
             return;

@@ -41,6 +41,9 @@ impl Ctx<'_> {
         request.ended = true;
         core.ended[outcome as usize] += 1;
         core.recorder.end(outcome, now.since(request.born));
+        if let Some(timeline) = &mut core.timeline {
+            timeline.request(request, (now, Some(outcome)));
+        }
         let mut hash = Fingerprint::default();
         let first_token = request.first_token.map_or(u64::MAX, SimTime::as_nanos);
         for word in [request.key, outcome as u64, first_token, now.as_nanos()] {
