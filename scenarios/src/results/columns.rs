@@ -215,7 +215,7 @@ pub const COMPONENTS: Frame = Frame {
         column("latency_p99_s", Real, "s", "99th percentile of it"),
         column("latency_max_s", Real, "s", "Longest"),
         column("gpus", Real, "GPUs", "GPUs held, on average (llm)"),
-        column("gpu_busy", Real, "", "Share of time in which a replica ran a step (llm)"),
+        column("gpu_busy", Real, "", "Share of the time they are held in which replicas ran a step (llm)"),
         column("kv_mean", Real, "", "Share of the KV cache in use, on average over time (llm)"),
         column("kv_max", Real, "", "Largest share of the KV cache in use (llm)"),
         column("batch_mean", Real, "sequences", "Sequences in a step, on average over steps (llm)"),
