@@ -26,12 +26,14 @@ pub fn report(result: &RunResult, with_dashboard: bool) -> String {
 /// The standard performance figures.
 pub fn bench(figures: &[Figure], rounds: u32) -> String {
     let note = format!("requests per second of CPU time on one thread; medians of {rounds} rounds");
-    let header = ["run", "requests", "per CPU-second", "slowest", "fastest"];
+    let header = ["run", "requests", "events each", "per CPU-second", "slowest", "fastest"];
     let mut table = Table::new("Speed", &note, 1, &header);
     for figure in figures {
         let rates =
             [figure.requests_per_cpu_second, figure.slowest, figure.fastest].map(|rate| count(rate.round()));
-        table.row([vec![figure.name.to_owned(), count(figure.requests as f64)], rates.to_vec()].concat());
+        let events = format!("{:.1}", figure.events_per_request);
+        let what = vec![figure.name.to_owned(), count(figure.requests as f64), events];
+        table.row([what, rates.to_vec()].concat());
     }
     section(&table)
 }

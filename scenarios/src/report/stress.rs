@@ -452,6 +452,7 @@ impl StressReport {
             report.blocks.push(Block::Table(blast_table(&self.blast)));
         }
         if !self.fallbacks.is_empty() {
+            report.blocks.push(Block::Heading("What stands in when something is out of reach".to_owned()));
             report.blocks.push(Block::Table(fallbacks_table(&self.fallbacks)));
         }
         report

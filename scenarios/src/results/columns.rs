@@ -215,7 +215,7 @@ pub const COMPONENTS: Frame = Frame {
         column("latency_p99_s", Real, "s", "99th percentile of it"),
         column("latency_max_s", Real, "s", "Longest"),
         column("gpus", Real, "GPUs", "GPUs held, on average (llm)"),
-        column("gpu_busy", Real, "", "Share of time in which a replica ran a step (llm)"),
+        column("gpu_busy", Real, "", "Share of the time they are held in which replicas ran a step (llm)"),
         column("kv_mean", Real, "", "Share of the KV cache in use, on average over time (llm)"),
         column("kv_max", Real, "", "Largest share of the KV cache in use (llm)"),
         column("batch_mean", Real, "sequences", "Sequences in a step, on average over steps (llm)"),
@@ -476,7 +476,7 @@ pub const FRAMES: [Frame; 11] = [
     SWEEP,
 ];
 
-/// The documentation of all frames as Markdown: `docs/results.md`.
+/// The documentation of all frames as Markdown: `docs/src/reference/results.md`.
 pub fn markdown() -> String {
     let mut text = format!(
         "# Results\n\n\
@@ -540,11 +540,11 @@ mod tests {
 
     #[test]
     fn the_committed_documentation_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/results.md");
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             committed == markdown(),
-            "docs/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/results.md`"
+            "docs/src/reference/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/src/reference/results.md`"
         );
     }
 }

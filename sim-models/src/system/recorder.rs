@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_start_of_measurement_leaves_no_gap() {
-        let second = |s| SimTime::from_nanos(s * 1_000_000_000);
+        let second = |s: u64| SimTime::from_nanos(s * 1_000_000_000);
         let mut meters = vec![ComponentMeter::new()];
         let mut recorder = Recorder::new(SimDuration::from_secs(10), 1);
         meters[0].queue.add(SimTime::ZERO, 4);
