@@ -29,7 +29,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     args.output.check()?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
-    let result = with_bar(&progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
+    let result = with_bar(&*progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
     deliver(&result, &args.output)?;
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {

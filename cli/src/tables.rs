@@ -1,6 +1,7 @@
 //! A result as tables for people.
 
 mod experiments;
+mod plan;
 mod stress;
 
 use comfy_table::presets::NOTHING;
@@ -12,6 +13,7 @@ use scenarios::results::{Average, AverageRow, RunResult};
 use validation::redis::{RedisReport, TOLERANCE};
 
 pub use experiments::comparison;
+pub use plan::{break_even, plan};
 pub use stress::{stress_blast, stress_first, stress_levels, stress_limit, stress_recommendations};
 
 /// Everything, ready to print.

@@ -19,7 +19,7 @@ use sim_models::system::{self, RunOutput, RunPlan};
 use crate::language::{Loaded, ScenarioError};
 use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
-pub(crate) use prepare::{ALL, is_stationary};
+pub(crate) use prepare::{ALL, DEFAULT_DURATION, is_stationary};
 use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
 pub use until::{Until, UntilError};

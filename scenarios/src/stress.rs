@@ -9,7 +9,7 @@
 //! [`StressTest::recommendations`].
 
 mod blast;
-mod diagnosis;
+pub(crate) mod diagnosis;
 mod first;
 mod grow;
 mod json;

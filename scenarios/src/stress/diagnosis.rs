@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, SloConfig, Warmup};
 const PIPELINE_RUNS: u64 = 5;
 
 /// Money has a diagnosis of its own.
-const COST: [&str; 2] = ["monthly_cost", "cost_per_1k_good"];
+pub(crate) const COST: [&str; 2] = ["monthly_cost", "cost_per_1k_good"];
 
 /// Pass or fail, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,17 +109,17 @@ impl Level {
 }
 
 /// Whether answers keep to the SLO, and no queue grows.
-pub(super) fn answers_hold(result: &RunResult) -> bool {
+pub(crate) fn answers_hold(result: &RunResult) -> bool {
     let kept =
         result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric)).all(|verdict| verdict.pass);
     kept && !result.outputs.is_empty() && !blamed(result).iter().any(|blamed| blamed.grows)
 }
 
-pub(super) fn all(result: &RunResult) -> Option<AverageRow> {
+pub(crate) fn all(result: &RunResult) -> Option<AverageRow> {
     result.summary_averages().into_iter().find(|row| row.keys.iter().all(|key| key == ALL))
 }
 
-fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
+pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
     let answers = || result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
     let worst =
         answers().filter_map(|verdict| Some((verdict.margin()?, verdict))).min_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,0 +1,286 @@
+//! The search for the cheapest configuration.
+
+use super::bounds::{Demand, is_beyond};
+use super::space::Kind;
+use super::{Evaluated, Plan};
+use crate::language::ScenarioError;
+
+/// Most candidates that are weighed against one another at a time.
+const WEIGHED: usize = 400;
+
+/// Configurations with the same demands from which on it pays to measure those first (assumption).
+const MANY: usize = 8;
+
+/// Differences of bills below this share are rounding.
+const ROUNDING: f64 = 1e-9;
+
+/// Share of what others paid by use that a configuration with the same demands pays at least (assumption: luck and failed
+/// requests are worth a few percent).
+const SAME_USE: f64 = 0.95;
+
+/// How many configurations were not run, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuledOut {
+    /// They cannot be built.
+    pub unbuildable: u64,
+    /// Their bill at rest is beyond the budget.
+    pub budget: u64,
+    /// By the operational laws a component has less than is asked of it.
+    pub law: u64,
+    /// They have less than one that failed.
+    pub less: u64,
+    /// They have no more of what one that failed was short of.
+    pub shortage: u64,
+    /// They cost more than one that holds.
+    pub dearer: u64,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The cheapest configuration that holds; none where none does, or none was found in time.
+    pub best: Option<Evaluated>,
+    /// All that were run, the cheapest first; of those that were run twice, the full run.
+    pub evaluated: Vec<Evaluated>,
+    /// How many configurations there are.
+    pub points: u64,
+    /// Those that were not run.
+    pub ruled_out: RuledOut,
+    /// Runs, short and full ones.
+    pub runs: u64,
+    /// Simulated time of them all, in seconds.
+    pub simulated_s: f64,
+    /// Whether every configuration is accounted for; otherwise the search was stopped.
+    pub complete: bool,
+}
+
+/// Why a configuration is no longer a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Candidate,
+    Unbuildable,
+    Budget,
+    Law,
+    Less,
+    Shortage,
+    Dearer,
+    Run,
+}
+
+/// A configuration before it is run.
+#[derive(Debug)]
+struct Candidate {
+    levels: Vec<usize>,
+    /// What it costs at least for a month, by what is held.
+    usd: f64,
+    /// Steps above the least of everything.
+    units: usize,
+    /// Alike for those that differ in capacity alone.
+    group: u64,
+    /// Alike for those of which the same is asked.
+    demand: u64,
+}
+
+/// What is known so far.
+struct State {
+    candidates: Vec<Candidate>,
+    fates: Vec<Fate>,
+    /// By demand: what others with it say of it, and what they paid by use.
+    demands: std::collections::BTreeMap<u64, (Vec<Demand>, f64)>,
+    best: Option<Evaluated>,
+}
+
+impl State {
+    fn alive(&self) -> impl Iterator<Item = usize> + '_ {
+        self.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Candidate).map(|(at, _)| at)
+    }
+
+    /// What a candidate costs at least, with what is paid by use for the same demands.
+    fn least(&self, at: usize) -> f64 {
+        let candidate = &self.candidates[at];
+        candidate.usd + self.demands.get(&candidate.demand).map_or(0.0, |(_, usage)| SAME_USE * usage)
+    }
+
+    fn is_dearer(&self, at: usize, usd: f64, units: usize) -> bool {
+        let least = self.least(at);
+        least > usd * (1.0 + ROUNDING) || (least >= usd * (1.0 - ROUNDING) && self.candidates[at].units >= units)
+    }
+
+    /// Gives candidates a fate.
+    fn rule_out(&mut self, fate: Fate, which: impl Fn(&Self, usize) -> bool) {
+        let gone: Vec<usize> = self.alive().filter(|at| which(self, *at)).collect();
+        gone.into_iter().for_each(|at| self.fates[at] = fate);
+    }
+}
+
+impl Plan<'_> {
+    /// The cheapest configuration that holds. Where several cost the same, one with the least of everything.
+    ///
+    /// # Errors
+    /// When a configuration that can be built cannot be run, or what was run cannot be kept.
+    pub fn search(&mut self) -> Result<Found, ScenarioError> {
+        let capacity: Vec<usize> =
+            (0..self.space.kinds.len()).filter(|axis| self.space.kinds[*axis] == Kind::Capacity).collect();
+        let mut state = self.start(&capacity);
+        let shortened = self.has_short_runs();
+        let mut complete = true;
+        while let Some(chosen) = self.choose(&state, &capacity) {
+            let mut one = if shortened { self.evaluate(chosen as u64, false)? } else { None };
+            if !self.progress.is_cancelled() && one.as_ref().is_none_or(|one| one.answers_hold) {
+                one = self.evaluate(chosen as u64, true)?;
+            }
+            let Some(one) = one.filter(|_| !self.progress.is_cancelled()) else {
+                complete = false;
+                break;
+            };
+            self.learn(&mut state, chosen, &one, &capacity)?;
+        }
+        let count = |fate: Fate| state.fates.iter().filter(|known| **known == fate).count() as u64;
+        let ruled_out = RuledOut {
+            unbuildable: count(Fate::Unbuildable),
+            budget: count(Fate::Budget),
+            law: count(Fate::Law),
+            less: count(Fate::Less),
+            shortage: count(Fate::Shortage),
+            dearer: count(Fate::Dearer),
+        };
+        let mut evaluated: Vec<Evaluated> = self.known.values().cloned().collect();
+        evaluated.retain(|one| one.full || !self.known.contains_key(&(one.point, true)));
+        evaluated.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
+        Ok(Found {
+            best: state.best,
+            evaluated,
+            points: self.space.points,
+            ruled_out,
+            runs: self.runs,
+            simulated_s: self.known.values().map(|one| one.simulated_s).sum(),
+            complete,
+        })
+    }
+
+    fn start(&self, capacity: &[usize]) -> State {
+        let budget = self.loaded.scenario.slo.monthly_cost.map(|usd| usd.dollars());
+        let mut candidates = Vec::with_capacity(self.rests.len());
+        let mut fates = Vec::with_capacity(self.rests.len());
+        for (point, rest) in self.rests.iter().enumerate() {
+            let levels = self.space.levels(point as u64);
+            let usd = rest.as_ref().map_or(0.0, |rest| rest.usd_per_month);
+            fates.push(match rest {
+                Err(_) => Fate::Unbuildable,
+                Ok(_) if budget.is_some_and(|budget| usd > budget * (1.0 + ROUNDING)) => Fate::Budget,
+                Ok(_) => Fate::Candidate,
+            });
+            let units = capacity.iter().map(|axis| levels[*axis]).sum();
+            let group = self.space.group(&levels, &[Kind::Capacity]);
+            let demand = self.space.group(&levels, &[Kind::Capacity, Kind::Hardware]);
+            candidates.push(Candidate { levels, usd, units, group, demand });
+        }
+        State { candidates, fates, demands: std::collections::BTreeMap::new(), best: None }
+    }
+
+    /// The candidate whose run rules out most, whatever comes of it; the most of everything where nothing is known yet of
+    /// what is asked of many.
+    fn choose(&self, state: &State, capacity: &[usize]) -> Option<usize> {
+        let mut alive: Vec<usize> = state.alive().collect();
+        alive.sort_by(|a, b| {
+            let key = |at: usize| (state.least(at), state.candidates[at].units);
+            key(*a).0.total_cmp(&key(*b).0).then(key(*a).1.cmp(&key(*b).1))
+        });
+        let stride = alive.len().div_ceil(WEIGHED).max(1);
+        let score = |place: usize| {
+            let own = &state.candidates[alive[place]];
+            let no_more = |at: &&usize| {
+                let other = &state.candidates[**at];
+                other.group == own.group && capacity.iter().all(|axis| other.levels[*axis] <= own.levels[*axis])
+            };
+            let if_fails = alive.iter().filter(no_more).count();
+            let if_holds = alive.len() - place;
+            (if_fails.min(if_holds), if_holds)
+        };
+        let chosen = (0..alive.len()).step_by(stride).max_by_key(|place| score(*place))?;
+        let chosen = alive[chosen];
+        let own = &state.candidates[chosen];
+        let alike = |at: &usize| state.candidates[*at].demand == own.demand;
+        if capacity.is_empty() || state.demands.contains_key(&own.demand) || alive.iter().filter(|at| alike(at)).count() < MANY {
+            return Some(chosen);
+        }
+        let group = alive.iter().filter(|at| state.candidates[**at].group == own.group);
+        group.copied().max_by_key(|at| state.candidates[*at].units)
+    }
+
+    /// Rules out what a run says cannot be the answer.
+    fn learn(&self, state: &mut State, chosen: usize, one: &Evaluated, capacity: &[usize]) -> Result<(), ScenarioError> {
+        state.fates[chosen] = Fate::Run;
+        let own = &state.candidates[chosen];
+        let (group, demand, levels, units) = (own.group, own.demand, own.levels.clone(), own.units);
+        if !one.demands.is_empty() {
+            let (known, usage) = state.demands.entry(demand).or_insert_with(|| (Vec::new(), f64::INFINITY));
+            *usage = usage.min(one.usage_usd_per_month);
+            known.clone_from(&one.demands);
+            let beyond: Vec<usize> = state
+                .alive()
+                .filter(|at| state.candidates[*at].demand == demand)
+                .filter(|at| {
+                    let scenario = self.space.scenario(*at as u64);
+                    let rest = self.rests[*at].as_ref();
+                    scenario.ok().zip(rest.ok()).is_some_and(|(scenario, rest)| is_beyond(&one.demands, &scenario, rest))
+                })
+                .collect();
+            beyond.into_iter().for_each(|at| state.fates[at] = Fate::Law);
+        } else {
+            // What is asked cannot be measured where not all of it is done.
+            state.demands.entry(demand).or_insert_with(|| (Vec::new(), 0.0));
+        }
+        if !one.answers_hold {
+            state.rule_out(Fate::Less, |state, at| {
+                let other = &state.candidates[at];
+                other.group == group && capacity.iter().all(|axis| other.levels[*axis] <= levels[*axis])
+            });
+            if let Some(short) = &one.short_of {
+                let owners = &self.space.owners;
+                let its: Vec<usize> =
+                    capacity.iter().copied().filter(|axis| owners[*axis].as_ref() == Some(short)).collect();
+                state.rule_out(Fate::Shortage, |state, at| {
+                    let other = &state.candidates[at];
+                    other.group == group && its.iter().all(|axis| other.levels[*axis] <= levels[*axis])
+                });
+            }
+        } else if one.holds && one.full {
+            let better = |best: &Evaluated| {
+                let tie = (one.usd_per_month - best.usd_per_month).abs() <= ROUNDING * best.usd_per_month;
+                let fewer = units < state.candidates[best.point as usize].units;
+                if tie { fewer } else { one.usd_per_month < best.usd_per_month }
+            };
+            if state.best.as_ref().is_none_or(better) {
+                state.best = Some(one.clone());
+            }
+        }
+        if let Some(best) = state.best.clone() {
+            let best_units = state.candidates[best.point as usize].units;
+            state.rule_out(Fate::Dearer, |state, at| state.is_dearer(at, best.usd_per_month, best_units));
+        }
+        Ok(())
+    }
+
+    /// Configurations that nothing is known against: not run, and no run says that they fail. The cheapest first.
+    pub(super) fn open(&self) -> Vec<u64> {
+        let capacity: Vec<usize> =
+            (0..self.space.kinds.len()).filter(|axis| self.space.kinds[*axis] == Kind::Capacity).collect();
+        let mut state = self.start(&capacity);
+        for one in self.known.values() {
+            let at = one.point as usize;
+            let Candidate { group, levels, .. } = &state.candidates[at];
+            let (group, levels) = (*group, levels.clone());
+            state.fates[at] = Fate::Run;
+            if !one.answers_hold {
+                state.rule_out(Fate::Less, |state, at| {
+                    let other = &state.candidates[at];
+                    other.group == group && capacity.iter().all(|axis| other.levels[*axis] <= levels[*axis])
+                });
+            }
+        }
+        let mut open: Vec<usize> = state.alive().collect();
+        open.sort_by(|a, b| state.least(*a).total_cmp(&state.least(*b)));
+        open.into_iter().map(|at| at as u64).collect()
+    }
+}
