@@ -43,7 +43,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
         Some(component) => vec![plan::warm_axis(&loaded, component)?],
         None => args.axis.clone(),
     };
-    let options = PlanOptions { axes, most: args.max_replicas, run };
+    let options = PlanOptions { axes, most: args.max_replicas, fewest: args.warm.is_some(), run };
     let quiet = args.output.quiet;
     let mut plan = with_bar(&*progress, quiet, || Plan::new(&loaded, options, &progress))?;
     if let Some(dir) = &args.output.out {
@@ -107,8 +107,9 @@ fn break_even(
     run: &RunOptions,
     progress: &RunProgress,
 ) -> Result<ExitCode, Failure> {
-    let even =
-        with_bar(progress, args.output.quiet, || plan::break_even(loaded, component, args.api_price, run, progress));
+    let even = with_bar(progress, args.output.quiet, || {
+        plan::break_even(loaded, component, args.api_price, run, progress)
+    });
     if progress.is_cancelled() {
         eprintln!("interrupted");
         return Ok(ExitCode::from(INTERRUPTED));

@@ -57,6 +57,9 @@ pub struct PlanOptions {
     pub axes: Vec<String>,
     /// The most replicas of a pool, where axes are not given.
     pub most: Option<u32>,
+    /// Whether that with the least of everything is wanted, and not the cheapest: what is kept warm may cost nothing
+    /// where it is in use at all times anyway.
+    pub fewest: bool,
     /// How runs differ from what the scenario says; its `scale` is the load that is planned for.
     pub run: RunOptions,
 }
@@ -83,7 +86,11 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Without an SLO there is nothing to keep to; an axis that cannot be read; too many configurations, or none that
     /// can be built.
-    pub fn new(loaded: &'a Loaded, options: PlanOptions, progress: &'a RunProgress) -> Result<Self, ScenarioError> {
+    pub fn new(
+        loaded: &'a Loaded,
+        options: PlanOptions,
+        progress: &'a RunProgress,
+    ) -> Result<Self, ScenarioError> {
         let slo = &loaded.scenario.slo;
         if slo.latency.is_none() && slo.ttft.is_none() && slo.tpot.is_none() && slo.error_rate.is_none() {
             return Err(ScenarioError::new("nothing is expected of the answers of this scenario")
@@ -92,8 +99,11 @@ impl<'a> Plan<'a> {
         let space = Space::new(loaded, &options.axes, options.most, options.run.scale)?;
         let rests = space.at_rest();
         if let (true, Some(Err(error))) = (rests.iter().all(Result::is_err), rests.first()) {
-            return Err(ScenarioError::new(format!("none of the {} configurations can be built: {error}", space.points))
-                .with_help("expected axes with values of which some go together"));
+            return Err(ScenarioError::new(format!(
+                "none of the {} configurations can be built: {error}",
+                space.points
+            ))
+            .with_help("expected axes with values of which some go together"));
         }
         Ok(Self { loaded, options, progress, space, rests, known: BTreeMap::new(), runs: 0, store: None })
     }

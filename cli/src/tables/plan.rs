@@ -4,6 +4,7 @@ use scenarios::Loaded;
 use scenarios::language::BASE;
 use scenarios::plan::{BreakEven, Effect, Evaluated, Fleet, Found, FrontPoint, Plan, Target};
 
+use super::stress::times;
 use super::{count, digits, optional, percent, rate, seconds, section, table, usd};
 
 /// Rows of the table of what was run.
@@ -18,12 +19,12 @@ fn title(loaded: &Loaded) -> String {
 
 fn load(loaded: &Loaded, target: Target) -> String {
     match target {
-        Target::Scale(scale) => format!("at {}x the load", digits(scale).trim_end_matches(".00")),
+        Target::Scale(scale) => format!("at {} the load", times(scale)),
         Target::Rate(rate) => format!("at {rate}"),
         Target::Users(users, each) => {
             let each = each.map_or(String::new(), |each| format!(" who send {each} each"));
             let scale = target.scale(&loaded.scenario).unwrap_or(1.0);
-            format!("for {} users{each} ({}x the load)", count(f64::from(users)), digits(scale))
+            format!("for {} users{each} ({} the load)", count(f64::from(users)), times(scale))
         }
     }
 }
@@ -56,7 +57,8 @@ pub fn plan(
     front: &[FrontPoint],
     effects: &[Effect],
 ) -> String {
-    let mut parts = vec![format!("{}: the cheapest that keeps to the SLO {}", title(loaded), load(loaded, target))];
+    let mut parts =
+        vec![format!("{}: the cheapest that keeps to the SLO {}", title(loaded), load(loaded, target))];
     parts.push(match &found.best {
         Some(best) => answer(best, warm),
         None => none(found),
@@ -75,7 +77,8 @@ pub fn plan(
 
 fn answer(best: &Evaluated, warm: Option<&str>) -> String {
     let fleets: Vec<String> = best.fleets.iter().map(fleet).collect();
-    let good = best.usd_per_1k_good.map_or(String::new(), |good| format!(", {} for 1,000 good answers", usd(good)));
+    let good =
+        best.usd_per_1k_good.map_or(String::new(), |good| format!(", {} for 1,000 good answers", usd(good)));
     let mut lines = Vec::new();
     if let (Some(component), Some((_, value))) = (warm, best.settings.first()) {
         lines.push(format!("  `{component}` must keep {value} warm"));
@@ -100,7 +103,8 @@ fn answer(best: &Evaluated, warm: Option<&str>) -> String {
 }
 
 fn none(found: &Found) -> String {
-    let start = if found.complete { "  none holds" } else { "  none was found before the search was stopped" };
+    let start =
+        if found.complete { "  none holds" } else { "  none was found before the search was stopped" };
     // The most expensive one that failed says most.
     let last = found.evaluated.iter().rev().find(|one| !one.holds);
     let why = last.map_or(String::new(), |one| format!("; with {}: {}", values(one), one.why));
@@ -116,13 +120,14 @@ fn effort(plan: &Plan, found: &Found) -> String {
         (out.law, "have less capacity than is asked of them"),
         (out.less, "have less than one that fails"),
         (out.shortage, "have no more of what one that fails is short of"),
-        (out.dearer, "cost more than one that holds"),
+        (out.dearer, "cost no less than one that holds"),
     ];
     let reasons = reasons.iter().filter(|(number, _)| *number > 0);
-    let reasons: Vec<String> = reasons.map(|(number, why)| format!("{} {why}", count(*number as f64))).collect();
+    let reasons: Vec<String> =
+        reasons.map(|(number, why)| format!("{} {why}", count(*number as f64))).collect();
     let full = found.evaluated.iter().filter(|one| one.full).count();
     let mut text = format!(
-        "Among {} configurations of {}\n  {} were run, {full} of them in full",
+        "Among {} configurations of {}\n  run: {}, {full} of them in full",
         count(found.points as f64),
         axes.join(", "),
         count(found.evaluated.len() as f64),
@@ -169,7 +174,11 @@ fn run(found: &Found) -> String {
         rows.add_row(cells(one, mark(one)));
     }
     let hidden = found.evaluated.len().saturating_sub(ROWS);
-    let note = if hidden > 0 { format!("the cheapest first; {hidden} more are not shown") } else { "the cheapest first".to_owned() };
+    let note = if hidden > 0 {
+        format!("the cheapest first; {hidden} more are not shown")
+    } else {
+        "the cheapest first".to_owned()
+    };
     section("Run", &note, &rows)
 }
 
@@ -185,7 +194,11 @@ fn pareto(front: &[FrontPoint], found: &Found) -> String {
         };
         rows.add_row([cells(&one.evaluated, mark(&one.evaluated)), vec![place.to_owned()]].concat());
     }
-    section("What more money buys", "run in full, the cheapest first; dominated: another is no worse in anything", &rows)
+    section(
+        "What more money buys",
+        "run in full, the cheapest first; dominated: another is no worse in anything",
+        &rows,
+    )
 }
 
 fn signed(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -232,7 +245,9 @@ pub fn break_even(loaded: &Loaded, even: &BreakEven) -> String {
         count(even.even_calls_per_day),
         count(even.even_output_tokens_per_day())
     );
-    let most = even.most_calls_per_day.map_or("none within the SLO".to_owned(), |most| format!("{} within the SLO", count(most)));
+    let most = even
+        .most_calls_per_day
+        .map_or("none within the SLO".to_owned(), |most| format!("{} within the SLO", count(most)));
     lines.push(match (even.pays(), even.even_utilization()) {
         (true, Some(share)) => format!(
             "  from {at} on the pool is cheaper: {} of the most that the system can do with it ({most})",

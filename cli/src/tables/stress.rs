@@ -6,7 +6,7 @@ use scenarios::stress::{Blast, Diagnosis, FirstBreak, Level, Limit, Recommendati
 
 use super::{digits, optional, percent, rate, seconds, section, table, usd};
 
-fn times(k: f64) -> String {
+pub(super) fn times(k: f64) -> String {
     if k.fract() == 0.0 { format!("{k}x") } else { format!("{}x", digits(k)) }
 }
 

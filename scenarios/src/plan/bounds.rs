@@ -104,7 +104,12 @@ pub(super) fn is_beyond(demands: &[Demand], scenario: &Scenario, rest: &Rest) ->
 /// The fewest replicas, as a real number, that can compute so many tokens a second: all steps as full as they may be. The
 /// step function is convex and a step has a fixed part, so that no schedule takes less time (Jensen). None where it does not
 /// say what a replica does.
-pub(super) fn replicas_needed(config: &LlmConfig, prompt_per_s: f64, output_per_s: f64, prompt: f64) -> Option<f64> {
+pub(super) fn replicas_needed(
+    config: &LlmConfig,
+    prompt_per_s: f64,
+    output_per_s: f64,
+    prompt: f64,
+) -> Option<f64> {
     let plain = config.batching == BatchingMode::Continuous
         && config.speculative.is_none()
         && config.lora.is_none()

@@ -1,6 +1,7 @@
 //! From which load on an own pool is cheaper than somebody else's API.
 
 pub use sim_models::external_api::ApiPrice;
+use sim_models::link::link_ends;
 use sim_models::system::ComponentConfig;
 use sim_models::units::{Money, TokenPrice};
 
@@ -68,8 +69,21 @@ impl BreakEven {
     }
 }
 
+/// The scenario with a pool that neither scales by itself nor has anybody to fall back on: what it can do is its own.
+fn alone(loaded: &Loaded, component: &str) -> Loaded {
+    let mut alone = loaded.clone();
+    if let Some(ComponentConfig::Llm(config)) = alone.scenario.components.get_mut(component) {
+        (config.autoscaler, config.cold_start, config.replica_quota) = (None, None, None);
+    }
+    let links = alone.scenario.links.iter_mut();
+    let own = links.filter(|(link, _)| link_ends(link).is_some_and(|(_, callee)| callee == component));
+    own.for_each(|(_, config)| config.fallback.clear());
+    alone
+}
+
 /// Compares a pool with an API at the price given, or at that of the only `external_api` of the scenario that has one. One run
-/// tells what a call has in tokens; the most that the system can do with the pool is found as a stress test finds it.
+/// tells what a call has in tokens; the most that the system can do with the pool is found as a stress test finds it. A pool that
+/// scales by itself is taken as it is at the start, with its `replicas` alone.
 ///
 /// # Errors
 /// When the component is no pool of an LLM, nothing says what the API costs, or the scenario cannot be run.
@@ -103,6 +117,8 @@ pub fn break_even(
                 .with_help("expected --api-price '$0.50/Mtok,$1.50/Mtok' (prompt, output), or one external_api with a `price`"));
         }
     };
+    let alone = alone(loaded, component);
+    let (loaded, scenario) = (&alone, &alone.scenario);
     let refused = |error| loaded.locate(error);
     let result =
         run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress).map_err(refused)?;

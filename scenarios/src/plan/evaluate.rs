@@ -131,7 +131,8 @@ impl Plan<'_> {
             if !resume {
                 return Err(fault("there is a plan already".to_owned()));
             }
-            let kept: Kept = serde_json::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
+            let kept: Kept =
+                serde_json::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
             if kept.version != env!("CARGO_PKG_VERSION") || kept.plan != self.identity() {
                 return Err(fault("it is of another plan".to_owned()));
             }
@@ -164,7 +165,8 @@ impl Plan<'_> {
         if let Some(known) = self.known.get(&(point, full)) {
             return Ok(Some(known.clone()));
         }
-        let refused = |error: String| ScenarioError::new(format!("configuration {point} cannot be run: {error}"));
+        let refused =
+            |error: String| ScenarioError::new(format!("configuration {point} cannot be run: {error}"));
         let mut scenario = self.space.scenario(point).map_err(refused)?;
         let mut options = self.options.run.clone();
         if !full {
@@ -180,7 +182,11 @@ impl Plan<'_> {
     }
 
     /// Runs a scenario; none when that was cancelled.
-    pub(super) fn simulate(&mut self, scenario: &Scenario, options: &RunOptions) -> Result<Option<RunResult>, String> {
+    pub(super) fn simulate(
+        &mut self,
+        scenario: &Scenario,
+        options: &RunOptions,
+    ) -> Result<Option<RunResult>, String> {
         let hash = scenario.hash();
         let result = run_scenario(scenario, hash, self.loaded.base_dir(), options, self.progress)
             .map_err(|error| error.to_string())?;
@@ -191,7 +197,8 @@ impl Plan<'_> {
     /// Whether there is anything shorter than a full run.
     pub(super) fn has_short_runs(&self) -> bool {
         let run = &self.loaded.scenario.run;
-        run.replications.get() > 1 || (self.options.run.trace.is_none() && is_stationary(&self.loaded.scenario))
+        run.replications.get() > 1
+            || (self.options.run.trace.is_none() && is_stationary(&self.loaded.scenario))
     }
 }
 
@@ -215,7 +222,13 @@ fn shorten(scenario: &mut Scenario, options: &mut RunOptions) {
     options.duration = Some(warmup.saturating_add(part(measured, PART)));
 }
 
-fn judge(point: u64, settings: Vec<(String, String)>, full: bool, result: &RunResult, rest: &Rest) -> Evaluated {
+fn judge(
+    point: u64,
+    settings: Vec<(String, String)>,
+    full: bool,
+    result: &RunResult,
+    rest: &Rest,
+) -> Evaluated {
     let row = all(result);
     let mean = |column: &str| row.as_ref().and_then(|row| row.mean(column));
     let (mut answers, mut within) = (answers_hold(result), true);
@@ -223,10 +236,16 @@ fn judge(point: u64, settings: Vec<(String, String)>, full: bool, result: &RunRe
     if !full {
         answers = !clearly_fails(result);
     }
-    for verdict in result.verdicts.iter().filter(|verdict| full && COST.contains(&verdict.metric) && !verdict.pass) {
+    for verdict in
+        result.verdicts.iter().filter(|verdict| full && COST.contains(&verdict.metric) && !verdict.pass)
+    {
         within = false;
         let value = verdict.value.map_or("not known".to_owned(), |value| format!("${}", short(value)));
-        why = format!("{} is {value}, beyond its limit of ${}; {why}", verdict.metric.replace('_', " "), short(verdict.limit));
+        why = format!(
+            "{} is {value}, beyond its limit of ${}; {why}",
+            verdict.metric.replace('_', " "),
+            short(verdict.limit)
+        );
     }
     let outputs = result.outputs.len().max(1) as f64;
     let used = result.outputs.iter().flat_map(|output| &output.costs).filter(|line| line.by_use);
@@ -257,13 +276,20 @@ fn judge(point: u64, settings: Vec<(String, String)>, full: bool, result: &RunRe
 /// Whether a short run leaves no doubt that a full one fails.
 fn clearly_fails(result: &RunResult) -> bool {
     let Some(row) = all(result) else { return true };
-    let ended = row.mean("ok").unwrap_or(0.0) + row.mean("error_rate").unwrap_or(0.0) * row.mean("born").unwrap_or(0.0);
+    let ended = row.mean("ok").unwrap_or(0.0)
+        + row.mean("error_rate").unwrap_or(0.0) * row.mean("born").unwrap_or(0.0);
     let fails = |verdict: &Verdict| {
-        let class = result.summary_averages().into_iter().find(|row| row.keys[0] == verdict.class && row.keys[1] == "all");
+        let class = result
+            .summary_averages()
+            .into_iter()
+            .find(|row| row.keys[0] == verdict.class && row.keys[1] == "all");
         let requests = class.and_then(|row| row.mean("born")).unwrap_or(ended);
         let Some(value) = verdict.value else { return requests > 2.0 * BEYOND };
         if verdict.unit == "s" {
-            let q = verdict.quantile.and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok()).unwrap_or(50.0);
+            let q = verdict
+                .quantile
+                .and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok())
+                .unwrap_or(50.0);
             return value > CLEARLY * verdict.limit && requests * (1.0 - q / 100.0) >= BEYOND;
         }
         // Three standard errors of a share.
@@ -280,7 +306,9 @@ fn alone_short(result: &RunResult) -> Option<String> {
     let found = blamed(result);
     let mut deepest = found.iter().filter(|one| one.waits_for.is_empty());
     let one = deepest.next().filter(|one| one.grows && one.load > 1.0)?;
-    if deepest.next().is_some() || !found.iter().all(|other| other == one || other.waits_for.contains(&one.component)) {
+    if deepest.next().is_some()
+        || !found.iter().all(|other| other == one || other.waits_for.contains(&one.component))
+    {
         return None;
     }
     let amplified = result.scenario.links.iter().any(|(link, config)| {
@@ -300,10 +328,13 @@ fn fleets(result: &RunResult) -> Vec<Fleet> {
             ComponentConfig::ModelServer(config) => config.replicas.map_or(1, NonZeroU32::get),
             _ => return None,
         };
-        let components = || result.outputs.iter().flat_map(|output| &output.components).filter(|one| one.name == *name);
+        let components =
+            || result.outputs.iter().flat_map(|output| &output.components).filter(|one| one.name == *name);
         let scaled: f64 = components().filter_map(|one| one.measure("replicas_mean")).sum();
         let lines = result.outputs.iter().flat_map(|output| &output.costs);
-        let gpus = lines.filter(|line| line.component == *name && line.resource.starts_with("gpu ")).map(|line| line.units);
+        let gpus = lines
+            .filter(|line| line.component == *name && line.resource.starts_with("gpu "))
+            .map(|line| line.units);
         let replicas = if scaled > 0.0 { scaled / outputs } else { f64::from(set) };
         Some(Fleet { component: name.clone(), replicas, gpus: gpus.sum::<f64>() / outputs })
     };

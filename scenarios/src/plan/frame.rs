@@ -23,12 +23,27 @@ pub const PLAN: Frame = Frame {
     name: "plan",
     row: "A configuration that was run, the cheapest first.",
     columns: &[
-        column("point", Count, "", "Number of the configuration, from 0; that of the last axis changes fastest"),
+        column(
+            "point",
+            Count,
+            "",
+            "Number of the configuration, from 0; that of the last axis changes fastest",
+        ),
         column("settings", Text, "", "Its values, as `--set` takes them, with blanks between"),
         column("best", Flag, "", "Whether it is the answer: the cheapest that holds"),
-        column("holds", Flag, "", "Whether it keeps to the SLO and no queue grows; of a short run, whether that is not out of the question"),
+        column(
+            "holds",
+            Flag,
+            "",
+            "Whether it keeps to the SLO and no queue grows; of a short run, whether that is not out of the question",
+        ),
         column("full", Flag, "", "Whether all replications were run in full"),
-        column("front", Flag, "", "Whether none that was run in full is better in something and no worse in bill, latency p99, errors and accuracy; null unless the front was asked for, and for short runs"),
+        column(
+            "front",
+            Flag,
+            "",
+            "Whether none that was run in full is better in something and no worse in bill, latency p99, errors and accuracy; null unless the front was asked for, and for short runs",
+        ),
         column("why", Text, "", "What is nearest to its limit, or beyond it"),
         summary("cost_usd_per_month"),
         summary("cost_usd_per_1k_good"),
@@ -46,9 +61,10 @@ impl Plan<'_> {
     /// All that was run, as the frame [`PLAN`].
     pub fn frame(&self, found: &Found, front: &[FrontPoint]) -> DataFrame {
         // The front may have run more.
-        let extra = front.iter().map(|one| &one.evaluated).filter(|one| {
-            !found.evaluated.iter().any(|known| known.point == one.point && known.full)
-        });
+        let extra = front
+            .iter()
+            .map(|one| &one.evaluated)
+            .filter(|one| !found.evaluated.iter().any(|known| known.point == one.point && known.full));
         let mut rows: Vec<&Evaluated> = found
             .evaluated
             .iter()

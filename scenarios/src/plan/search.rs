@@ -1,5 +1,7 @@
 //! The search for the cheapest configuration.
 
+use std::collections::BTreeMap;
+
 use super::bounds::{Demand, is_beyond};
 use super::space::Kind;
 use super::{Evaluated, Plan};
@@ -17,6 +19,10 @@ const ROUNDING: f64 = 1e-9;
 /// Share of what others paid by use that a configuration with the same demands pays at least (assumption: luck and failed
 /// requests are worth a few percent).
 const SAME_USE: f64 = 0.95;
+
+/// Share of a bill that may be paid by use for more of everything to be taken as no cheaper (assumption): more capacity may
+/// save calls of somebody else's API, and no more than that.
+const LITTLE_USE: f64 = 0.05;
 
 /// How many configurations were not run, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,10 +89,16 @@ struct Candidate {
 
 /// What is known so far.
 struct State {
+    /// The axes of capacity.
+    capacity: Vec<usize>,
+    /// Whether some of them are of pools that scale by themselves, whose bills are not known before they are run.
+    scaled: bool,
+    /// Whether the least of everything is wanted, and not the least bill.
+    fewest: bool,
     candidates: Vec<Candidate>,
     fates: Vec<Fate>,
     /// By demand: what others with it say of it, and what they paid by use.
-    demands: std::collections::BTreeMap<u64, (Vec<Demand>, f64)>,
+    demands: BTreeMap<u64, (Vec<Demand>, f64)>,
     best: Option<Evaluated>,
 }
 
@@ -95,15 +107,29 @@ impl State {
         self.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Candidate).map(|(at, _)| at)
     }
 
+    /// Whether one differs from another in capacity alone, and has no more of anything.
+    fn has_no_more(&self, one: &Candidate, other: &Candidate) -> bool {
+        one.group == other.group && self.capacity.iter().all(|axis| one.levels[*axis] <= other.levels[*axis])
+    }
+
+    /// What is to be small: the bill, or the units.
+    fn value(&self, one: &Evaluated) -> f64 {
+        if self.fewest { self.candidates[one.point as usize].units as f64 } else { one.usd_per_month }
+    }
+
     /// What a candidate costs at least, with what is paid by use for the same demands.
     fn least(&self, at: usize) -> f64 {
+        if self.fewest {
+            return self.candidates[at].units as f64;
+        }
         let candidate = &self.candidates[at];
         candidate.usd + self.demands.get(&candidate.demand).map_or(0.0, |(_, usage)| SAME_USE * usage)
     }
 
-    fn is_dearer(&self, at: usize, usd: f64, units: usize) -> bool {
+    fn is_dearer(&self, at: usize, value: f64, units: usize) -> bool {
         let least = self.least(at);
-        least > usd * (1.0 + ROUNDING) || (least >= usd * (1.0 - ROUNDING) && self.candidates[at].units >= units)
+        least > value * (1.0 + ROUNDING)
+            || (least >= value * (1.0 - ROUNDING) && self.candidates[at].units >= units)
     }
 
     /// Gives candidates a fate.
@@ -119,12 +145,10 @@ impl Plan<'_> {
     /// # Errors
     /// When a configuration that can be built cannot be run, or what was run cannot be kept.
     pub fn search(&mut self) -> Result<Found, ScenarioError> {
-        let capacity: Vec<usize> =
-            (0..self.space.kinds.len()).filter(|axis| self.space.kinds[*axis] == Kind::Capacity).collect();
-        let mut state = self.start(&capacity);
+        let mut state = self.start();
         let shortened = self.has_short_runs();
         let mut complete = true;
-        while let Some(chosen) = self.choose(&state, &capacity) {
+        while let Some(chosen) = choose(&state) {
             let mut one = if shortened { self.evaluate(chosen as u64, false)? } else { None };
             if !self.progress.is_cancelled() && one.as_ref().is_none_or(|one| one.answers_hold) {
                 one = self.evaluate(chosen as u64, true)?;
@@ -133,7 +157,7 @@ impl Plan<'_> {
                 complete = false;
                 break;
             };
-            self.learn(&mut state, chosen, &one, &capacity)?;
+            self.learn(&mut state, chosen, &one);
         }
         let count = |fate: Fate| state.fates.iter().filter(|known| **known == fate).count() as u64;
         let ruled_out = RuledOut {
@@ -158,7 +182,11 @@ impl Plan<'_> {
         })
     }
 
-    fn start(&self, capacity: &[usize]) -> State {
+    fn start(&self) -> State {
+        let kinds = self.space.kinds.iter().enumerate();
+        let capacity: Vec<usize> =
+            kinds.filter(|(_, kind)| **kind == Kind::Capacity).map(|(axis, _)| axis).collect();
+        let scaled = capacity.iter().any(|axis| self.space.axes[*axis].path.contains(".autoscaler."));
         let budget = self.loaded.scenario.slo.monthly_cost.map(|usd| usd.dollars());
         let mut candidates = Vec::with_capacity(self.rests.len());
         let mut fates = Vec::with_capacity(self.rests.len());
@@ -175,41 +203,19 @@ impl Plan<'_> {
             let demand = self.space.group(&levels, &[Kind::Capacity, Kind::Hardware]);
             candidates.push(Candidate { levels, usd, units, group, demand });
         }
-        State { candidates, fates, demands: std::collections::BTreeMap::new(), best: None }
-    }
-
-    /// The candidate whose run rules out most, whatever comes of it; the most of everything where nothing is known yet of
-    /// what is asked of many.
-    fn choose(&self, state: &State, capacity: &[usize]) -> Option<usize> {
-        let mut alive: Vec<usize> = state.alive().collect();
-        alive.sort_by(|a, b| {
-            let key = |at: usize| (state.least(at), state.candidates[at].units);
-            key(*a).0.total_cmp(&key(*b).0).then(key(*a).1.cmp(&key(*b).1))
-        });
-        let stride = alive.len().div_ceil(WEIGHED).max(1);
-        let score = |place: usize| {
-            let own = &state.candidates[alive[place]];
-            let no_more = |at: &&usize| {
-                let other = &state.candidates[**at];
-                other.group == own.group && capacity.iter().all(|axis| other.levels[*axis] <= own.levels[*axis])
-            };
-            let if_fails = alive.iter().filter(no_more).count();
-            let if_holds = alive.len() - place;
-            (if_fails.min(if_holds), if_holds)
-        };
-        let chosen = (0..alive.len()).step_by(stride).max_by_key(|place| score(*place))?;
-        let chosen = alive[chosen];
-        let own = &state.candidates[chosen];
-        let alike = |at: &usize| state.candidates[*at].demand == own.demand;
-        if capacity.is_empty() || state.demands.contains_key(&own.demand) || alive.iter().filter(|at| alike(at)).count() < MANY {
-            return Some(chosen);
+        State {
+            capacity,
+            scaled,
+            fewest: self.options.fewest,
+            candidates,
+            fates,
+            demands: BTreeMap::new(),
+            best: None,
         }
-        let group = alive.iter().filter(|at| state.candidates[**at].group == own.group);
-        group.copied().max_by_key(|at| state.candidates[*at].units)
     }
 
     /// Rules out what a run says cannot be the answer.
-    fn learn(&self, state: &mut State, chosen: usize, one: &Evaluated, capacity: &[usize]) -> Result<(), ScenarioError> {
+    fn learn(&self, state: &mut State, chosen: usize, one: &Evaluated) {
         state.fates[chosen] = Fate::Run;
         let own = &state.candidates[chosen];
         let (group, demand, levels, units) = (own.group, own.demand, own.levels.clone(), own.units);
@@ -223,7 +229,10 @@ impl Plan<'_> {
                 .filter(|at| {
                     let scenario = self.space.scenario(*at as u64);
                     let rest = self.rests[*at].as_ref();
-                    scenario.ok().zip(rest.ok()).is_some_and(|(scenario, rest)| is_beyond(&one.demands, &scenario, rest))
+                    scenario
+                        .ok()
+                        .zip(rest.ok())
+                        .is_some_and(|(scenario, rest)| is_beyond(&one.demands, &scenario, rest))
                 })
                 .collect();
             beyond.into_iter().for_each(|at| state.fates[at] = Fate::Law);
@@ -233,13 +242,16 @@ impl Plan<'_> {
         }
         if !one.answers_hold {
             state.rule_out(Fate::Less, |state, at| {
-                let other = &state.candidates[at];
-                other.group == group && capacity.iter().all(|axis| other.levels[*axis] <= levels[*axis])
+                state.has_no_more(&state.candidates[at], &state.candidates[chosen])
             });
             if let Some(short) = &one.short_of {
                 let owners = &self.space.owners;
-                let its: Vec<usize> =
-                    capacity.iter().copied().filter(|axis| owners[*axis].as_ref() == Some(short)).collect();
+                let its: Vec<usize> = state
+                    .capacity
+                    .iter()
+                    .copied()
+                    .filter(|axis| owners[*axis].as_ref() == Some(short))
+                    .collect();
                 state.rule_out(Fate::Shortage, |state, at| {
                     let other = &state.candidates[at];
                     other.group == group && its.iter().all(|axis| other.levels[*axis] <= levels[*axis])
@@ -247,35 +259,36 @@ impl Plan<'_> {
             }
         } else if one.holds && one.full {
             let better = |best: &Evaluated| {
-                let tie = (one.usd_per_month - best.usd_per_month).abs() <= ROUNDING * best.usd_per_month;
+                let (own, other) = (state.value(one), state.value(best));
+                let tie = (own - other).abs() <= ROUNDING * other;
                 let fewer = units < state.candidates[best.point as usize].units;
-                if tie { fewer } else { one.usd_per_month < best.usd_per_month }
+                if tie { fewer } else { own < other }
             };
             if state.best.as_ref().is_none_or(better) {
                 state.best = Some(one.clone());
             }
+            if one.usage_usd_per_month <= LITTLE_USE * one.usd_per_month {
+                state.rule_out(Fate::Dearer, |state, at| {
+                    state.has_no_more(&state.candidates[chosen], &state.candidates[at])
+                });
+            }
         }
         if let Some(best) = state.best.clone() {
+            let value = state.value(&best);
             let best_units = state.candidates[best.point as usize].units;
-            state.rule_out(Fate::Dearer, |state, at| state.is_dearer(at, best.usd_per_month, best_units));
+            state.rule_out(Fate::Dearer, |state, at| state.is_dearer(at, value, best_units));
         }
-        Ok(())
     }
 
     /// Configurations that nothing is known against: not run, and no run says that they fail. The cheapest first.
     pub(super) fn open(&self) -> Vec<u64> {
-        let capacity: Vec<usize> =
-            (0..self.space.kinds.len()).filter(|axis| self.space.kinds[*axis] == Kind::Capacity).collect();
-        let mut state = self.start(&capacity);
+        let mut state = self.start();
         for one in self.known.values() {
-            let at = one.point as usize;
-            let Candidate { group, levels, .. } = &state.candidates[at];
-            let (group, levels) = (*group, levels.clone());
-            state.fates[at] = Fate::Run;
+            let known = one.point as usize;
+            state.fates[known] = Fate::Run;
             if !one.answers_hold {
                 state.rule_out(Fate::Less, |state, at| {
-                    let other = &state.candidates[at];
-                    other.group == group && capacity.iter().all(|axis| other.levels[*axis] <= levels[*axis])
+                    state.has_no_more(&state.candidates[at], &state.candidates[known])
                 });
             }
         }
@@ -283,4 +296,49 @@ impl Plan<'_> {
         open.sort_by(|a, b| state.least(*a).total_cmp(&state.least(*b)));
         open.into_iter().map(|at| at as u64).collect()
     }
+}
+
+/// The candidate whose run rules out most, whatever comes of it; where nothing is known yet of what is asked of many, one with
+/// nearly the most of everything.
+fn choose(state: &State) -> Option<usize> {
+    let mut alive: Vec<(f64, usize)> = state.alive().map(|at| (state.least(at), at)).collect();
+    alive.sort_by(|a, b| {
+        a.0.total_cmp(&b.0).then(state.candidates[a.1].units.cmp(&state.candidates[b.1].units))
+    });
+    let alive: Vec<usize> = alive.into_iter().map(|(_, at)| at).collect();
+    let stride = alive.len().div_ceil(WEIGHED).max(1);
+    let score = |place: usize| {
+        let own = &state.candidates[alive[place]];
+        let others = || alive.iter().map(|at| &state.candidates[*at]);
+        let if_fails = others().filter(|other| state.has_no_more(other, own)).count();
+        let if_holds = match state.scaled {
+            false => alive.len() - place,
+            true => others().filter(|other| state.has_no_more(own, other)).count(),
+        };
+        (if_fails.min(if_holds), if_holds)
+    };
+    let chosen = (0..alive.len()).step_by(stride).max_by_key(|place| (score(*place), usize::MAX - place))?;
+    let chosen = alive[chosen];
+    let own = &state.candidates[chosen];
+    let alike = |at: &&usize| state.candidates[**at].demand == own.demand;
+    if state.capacity.is_empty()
+        || state.demands.contains_key(&own.demand)
+        || alive.iter().filter(alike).count() < MANY
+    {
+        return Some(chosen);
+    }
+    let group: Vec<usize> = alive.into_iter().filter(|at| state.candidates[*at].group == own.group).collect();
+    let most =
+        |axis: &usize| group.iter().map(|at| state.candidates[*at].levels[*axis]).max().unwrap_or(0).max(1);
+    let most: Vec<usize> = state.capacity.iter().map(most).collect();
+    // In thousandths of the most that there may be.
+    let scarcest = |at: usize| {
+        let levels = state
+            .capacity
+            .iter()
+            .zip(&most)
+            .map(|(axis, most)| 1000 * state.candidates[at].levels[*axis] / most);
+        levels.min().unwrap_or(0)
+    };
+    group.into_iter().max_by_key(|at| (scarcest(*at), state.candidates[*at].units))
 }

@@ -81,7 +81,12 @@ pub(super) struct Space<'a> {
 
 impl<'a> Space<'a> {
     /// The axes asked for, those of `[plan]`, or the replicas of every pool.
-    pub fn new(loaded: &'a Loaded, texts: &[String], most: Option<u32>, scale: f64) -> Result<Self, ScenarioError> {
+    pub fn new(
+        loaded: &'a Loaded,
+        texts: &[String],
+        most: Option<u32>,
+        scale: f64,
+    ) -> Result<Self, ScenarioError> {
         let table = loaded.scenario.plan.as_ref().map(|config| &config.axes);
         let mut axes = read_axes(loaded, texts, "plan", table)?;
         if axes.is_empty() {
@@ -99,10 +104,18 @@ impl<'a> Space<'a> {
         let mut points = 1u64;
         for axis in &axes {
             if [SCALE, VARIANT].contains(&axis.path.as_str()) {
-                return refused(&axis.path, "it is nothing that is chosen", "expected --scale 10x, or --variant NAME");
+                return refused(
+                    &axis.path,
+                    "it is nothing that is chosen",
+                    "expected --scale 10x, or --variant NAME",
+                );
             }
             let Some(levels) = axis.levels() else {
-                return refused(&axis.path, "a range has no values of its own", "expected a list (1,2,4), steps (1..8/1) or a count (1..100 log 7)");
+                return refused(
+                    &axis.path,
+                    "a range has no values of its own",
+                    "expected a list (1,2,4), steps (1..8/1) or a count (1..100 log 7)",
+                );
             };
             points = points.saturating_mul(levels.len() as u64);
         }
@@ -112,7 +125,8 @@ impl<'a> Space<'a> {
         }
         try_axes(loaded, &axes)?;
         let split: Vec<Vec<String>> = axes.iter().map(|axis| path_keys(&axis.path)).collect();
-        let kinds: Vec<Kind> = split.iter().zip(&axes).map(|(keys, axis)| kind(&loaded.scenario, keys, axis)).collect();
+        let kinds: Vec<Kind> =
+            split.iter().zip(&axes).map(|(keys, axis)| kind(&loaded.scenario, keys, axis)).collect();
         for (axis, kind) in axes.iter_mut().zip(&kinds) {
             if let (Kind::Capacity, Values::Levels(levels)) = (kind, &mut axis.values) {
                 levels.sort_by(|a, b| number(a).unwrap_or(0.0).total_cmp(&number(b).unwrap_or(0.0)));
@@ -149,7 +163,9 @@ impl<'a> Space<'a> {
 
     /// Paths and values of a point, as `--set` takes them.
     pub fn settings(&self, point: u64) -> Vec<(String, String)> {
-        let level = |(axis, level): (&Axis, usize)| (axis.path.clone(), axis.levels().unwrap_or_default()[level].clone());
+        let level = |(axis, level): (&Axis, usize)| {
+            (axis.path.clone(), axis.levels().unwrap_or_default()[level].clone())
+        };
         self.axes.iter().zip(self.levels(point)).map(level).collect()
     }
 
@@ -195,8 +211,10 @@ impl<'a> Space<'a> {
         let parts: Vec<(Vec<usize>, BTreeMap<Vec<usize>, Result<Rest, String>>)> = owners
             .into_iter()
             .map(|owner| {
-                let own: Vec<usize> = (0..self.axes.len()).filter(|axis| self.owners[*axis] == *owner).collect();
-                let sizes: Vec<usize> = own.iter().map(|axis| self.axes[*axis].levels().map_or(1, <[String]>::len)).collect();
+                let own: Vec<usize> =
+                    (0..self.axes.len()).filter(|axis| self.owners[*axis] == *owner).collect();
+                let sizes: Vec<usize> =
+                    own.iter().map(|axis| self.axes[*axis].levels().map_or(1, <[String]>::len)).collect();
                 let count: usize = sizes.iter().product();
                 let part = |mut number: usize| {
                     let mut key = vec![0; own.len()];
@@ -237,18 +255,25 @@ impl<'a> Space<'a> {
         scenario.slo = SloConfig::default();
         scenario.fault.clear();
         for traffic in scenario.traffic.values_mut() {
-            traffic.arrivals = toml::from_str("process = \"poisson\"\nrate = \"1/d\"").map_err(|error| error.to_string())?;
+            traffic.arrivals =
+                toml::from_str("process = \"poisson\"\nrate = \"1/d\"").map_err(|error| error.to_string())?;
         }
         let run = &mut scenario.run;
         (run.duration, run.drain) = (Some(Time::new(SimDuration::from_millis(1))), Some(Time::ZERO));
-        (run.warmup, run.replications, run.windows) = (Warmup::Fixed(Time::ZERO), NonZeroU32::MIN, NonZeroU32::MIN);
-        let result = run_scenario(&scenario, 0, self.loaded.base_dir(), &RunOptions::default(), &RunProgress::new())
-            .map_err(|error| error.to_string())?;
+        (run.warmup, run.replications, run.windows) =
+            (Warmup::Fixed(Time::ZERO), NonZeroU32::MIN, NonZeroU32::MIN);
+        let result =
+            run_scenario(&scenario, 0, self.loaded.base_dir(), &RunOptions::default(), &RunProgress::new())
+                .map_err(|error| error.to_string())?;
         let Some(output) = result.outputs.first() else { return Err("it was not run".to_owned()) };
         let held = output.costs.iter().filter(|line| !line.by_use && !unsure.contains(&line.component));
         let usd_per_month = held.map(|line| line.usd_per_hour).sum::<f64>() * HOURS_PER_MONTH;
         let windows = output.component_windows.iter();
-        let capacity = output.components.iter().zip(windows).map(|(component, window)| (component.name.clone(), window.capacity));
+        let capacity = output
+            .components
+            .iter()
+            .zip(windows)
+            .map(|(component, window)| (component.name.clone(), window.capacity));
         Ok(Rest { usd_per_month, capacity: capacity.filter(|(_, capacity)| *capacity > 0.0).collect() })
     }
 }
@@ -279,11 +304,15 @@ fn least(scenario: &mut Scenario) -> Vec<String> {
     let mut unsure = Vec::new();
     for (name, component) in &mut scenario.components {
         let (autoscaler, replicas, spot) = match component {
-            ComponentConfig::Llm(config) => (config.autoscaler.as_deref_mut(), Some(&mut config.replicas), config.spot.is_some()),
+            ComponentConfig::Llm(config) => {
+                (config.autoscaler.as_deref_mut(), Some(&mut config.replicas), config.spot.is_some())
+            }
             ComponentConfig::Service(config) => {
                 (config.autoscaler.as_deref_mut(), config.replicas.as_mut(), config.spot.is_some())
             }
-            ComponentConfig::ModelServer(config) => (config.autoscaler.as_deref_mut(), config.replicas.as_mut(), false),
+            ComponentConfig::ModelServer(config) => {
+                (config.autoscaler.as_deref_mut(), config.replicas.as_mut(), false)
+            }
             ComponentConfig::Training(_) => (None, None, true),
             _ => continue,
         };
@@ -321,9 +350,13 @@ fn default_axes(scenario: &Scenario, most: Option<u32>, scale: f64) -> Vec<Axis>
     let mut axes = Vec::new();
     for (name, component) in &scenario.components {
         let (replicas, autoscaler) = match component {
-            ComponentConfig::Llm(config) if config.device.is_none() => (Some(config.replicas), &config.autoscaler),
+            ComponentConfig::Llm(config) if config.device.is_none() => {
+                (Some(config.replicas), &config.autoscaler)
+            }
             ComponentConfig::Service(config) => (config.replicas, &config.autoscaler),
-            ComponentConfig::ModelServer(config) if config.device.is_none() => (config.replicas, &config.autoscaler),
+            ComponentConfig::ModelServer(config) if config.device.is_none() => {
+                (config.replicas, &config.autoscaler)
+            }
             _ => continue,
         };
         let (key, count): (&[&str], u32) = match autoscaler.as_deref() {
@@ -332,9 +365,15 @@ fn default_axes(scenario: &Scenario, most: Option<u32>, scale: f64) -> Vec<Axis>
                 None => continue,
             },
             Some(AutoscalerConfig::Hpa(config)) => (&["autoscaler", "max_replicas"], config.max_replicas),
-            Some(AutoscalerConfig::RayServe(config)) => (&["autoscaler", "max_replicas"], config.max_replicas),
-            Some(AutoscalerConfig::Keda(config)) => (&["autoscaler", "max_replica_count"], config.max_replica_count),
-            Some(AutoscalerConfig::TargetTracking(config)) => (&["autoscaler", "max_capacity"], config.max_capacity),
+            Some(AutoscalerConfig::RayServe(config)) => {
+                (&["autoscaler", "max_replicas"], config.max_replicas)
+            }
+            Some(AutoscalerConfig::Keda(config)) => {
+                (&["autoscaler", "max_replica_count"], config.max_replica_count)
+            }
+            Some(AutoscalerConfig::TargetTracking(config)) => {
+                (&["autoscaler", "max_capacity"], config.max_capacity)
+            }
             Some(AutoscalerConfig::Knative(_) | AutoscalerConfig::Schedule(_)) => continue,
         };
         let grown = match autoscaler {
@@ -378,8 +417,10 @@ pub(super) fn warm_axis(scenario: &Scenario, name: &str) -> Result<String, Scena
             true => "expected a pool with an `autoscaler`, and the scenario has none".to_owned(),
             false => format!("expected one of {}", scaled.join(", ")),
         };
-        return Err(ScenarioError::new(format!("`{name}` keeps no replicas warm: no autoscaler decides how many it has"))
-            .with_help(help));
+        return Err(ScenarioError::new(format!(
+            "`{name}` keeps no replicas warm: no autoscaler decides how many it has"
+        ))
+        .with_help(help));
     };
     let path = path_text(&["components", name, "autoscaler", key].map(str::to_owned));
     Ok(format!("{path}={from}..{}/1", to.max(from + 1)))

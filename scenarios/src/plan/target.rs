@@ -45,8 +45,10 @@ impl Target {
             Self::Users(users, Some(each)) => f64::from(users) * each.per_second(),
         };
         let base = mean_rate(scenario).filter(|base| *base > 0.0).ok_or_else(|| {
-            ScenarioError::new("the scenario does not say how many requests come: its traffic is a trace or a closed loop")
-                .with_help("expected --scale 10x, or --users of a closed loop")
+            ScenarioError::new(
+                "the scenario does not say how many requests come: its traffic is a trace or a closed loop",
+            )
+            .with_help("expected --scale 10x, or --users of a closed loop")
         })?;
         Ok(rate / base)
     }
@@ -56,6 +58,7 @@ impl Target {
 pub(super) fn mean_rate(scenario: &Scenario) -> Option<f64> {
     let length = scenario.run.duration.map_or(DEFAULT_DURATION, |duration| duration.get());
     let at = |look: u64| SimDuration::from_nanos(length.as_nanos() / LOOKS * look);
-    let mean = |arrivals: &ArrivalsConfig| (0..LOOKS).map(|look| arrivals.rate_at(at(look))).sum::<Option<f64>>();
+    let mean =
+        |arrivals: &ArrivalsConfig| (0..LOOKS).map(|look| arrivals.rate_at(at(look))).sum::<Option<f64>>();
     scenario.traffic.values().map(|traffic| Some(mean(&traffic.arrivals)? / LOOKS as f64)).sum()
 }

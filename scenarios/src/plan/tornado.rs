@@ -50,7 +50,9 @@ impl Plan<'_> {
         for (number, axis) in self.space.axes.iter().enumerate() {
             let values = axis.levels().unwrap_or_default();
             let level = levels[number];
-            for next in [level.checked_sub(1), Some(level + 1)].into_iter().flatten().filter(|at| *at < values.len()) {
+            for next in
+                [level.checked_sub(1), Some(level + 1)].into_iter().flatten().filter(|at| *at < values.len())
+            {
                 steps.push(Step {
                     what: axis.path.clone(),
                     from: plain(&values[level]),
@@ -65,12 +67,25 @@ impl Plan<'_> {
             let known = self.space.axes.iter().any(|axis| axis.path == *path);
             for times in [1.0 - STEP, 1.0 + STEP].into_iter().filter(|_| !known) {
                 let (from, to) = self.stepped(path, &own, times)?;
-                steps.push(Step { what: path.clone(), from, sets: vec![format!("{path}={to}")], to: plain(&to), load: 1.0 });
+                steps.push(Step {
+                    what: path.clone(),
+                    from,
+                    sets: vec![format!("{path}={to}")],
+                    to: plain(&to),
+                    load: 1.0,
+                });
             }
         }
         for times in [1.0 - STEP, 1.0 + STEP] {
-            let text = |times: f64| format!("{}x", crate::results::findings::short(self.options.run.scale * times));
-            steps.push(Step { what: "load".to_owned(), from: text(1.0), to: text(times), sets: Vec::new(), load: times });
+            let text =
+                |times: f64| format!("{}x", crate::results::findings::short(self.options.run.scale * times));
+            steps.push(Step {
+                what: "load".to_owned(),
+                from: text(1.0),
+                to: text(times),
+                sets: Vec::new(),
+                load: times,
+            });
         }
         let mut effects = Vec::new();
         for step in steps {
@@ -78,7 +93,8 @@ impl Plan<'_> {
                 break;
             }
             let scenario = self.space.scenario_with(&[own.clone(), step.sets].concat());
-            let options = RunOptions { scale: self.options.run.scale * step.load, ..self.options.run.clone() };
+            let options =
+                RunOptions { scale: self.options.run.scale * step.load, ..self.options.run.clone() };
             let result = scenario.and_then(|scenario| self.simulate(&scenario, &options));
             if let Ok(None) = result {
                 break;
@@ -99,12 +115,16 @@ impl Plan<'_> {
             });
         }
         // Shares of the values at the optimum, so that dollars and seconds can be weighed.
-        let by = |value: Option<f64>, base: f64| value.map_or(0.0, |value| if base > 0.0 { value.abs() / base } else { 0.0 });
+        let by = |value: Option<f64>, base: f64| {
+            value.map_or(0.0, |value| if base > 0.0 { value.abs() / base } else { 0.0 })
+        };
         let size = |effect: &Effect| {
-            by(effect.usd, best.usd_per_month).max(by(effect.latency_p99_s, best.latency_p99_s.unwrap_or(0.0)))
+            by(effect.usd, best.usd_per_month)
+                .max(by(effect.latency_p99_s, best.latency_p99_s.unwrap_or(0.0)))
                 .max(effect.error_rate.map_or(0.0, f64::abs))
         };
-        let of = |what: &str| effects.iter().filter(|effect| effect.what == what).map(size).fold(0.0, f64::max);
+        let of =
+            |what: &str| effects.iter().filter(|effect| effect.what == what).map(size).fold(0.0, f64::max);
         let sizes: Vec<f64> = effects.iter().map(|effect| of(&effect.what)).collect();
         let mut order: Vec<usize> = (0..effects.len()).collect();
         order.sort_by(|a, b| sizes[*b].total_cmp(&sizes[*a]).then(a.cmp(b)));
@@ -114,7 +134,8 @@ impl Plan<'_> {
     /// The value at a path with those overrides, and so many times it, as `--set` takes it.
     fn stepped(&self, path: &str, sets: &[String], times: f64) -> Result<(String, String), ScenarioError> {
         let fault = |message: String| {
-            ScenarioError::new(message).with_help("expected the path of a number, such as components.small.max_num_seqs")
+            ScenarioError::new(message)
+                .with_help("expected the path of a number, such as components.small.max_num_seqs")
         };
         let scenario = self.space.scenario_with(sets).map_err(&fault)?;
         let tree: toml::Value = toml::Value::try_from(&scenario).map_err(|error| fault(error.to_string()))?;
@@ -136,6 +157,7 @@ impl Plan<'_> {
             toml::Value::String(text) => (text.clone(), crate::sweep::axes::times(text, times)),
             other => (other.to_string(), None),
         };
-        next.map(|next| (text.clone(), next)).ok_or_else(|| fault(format!("`{path}` is {text}, which is no number")))
+        next.map(|next| (text.clone(), next))
+            .ok_or_else(|| fault(format!("`{path}` is {text}, which is no number")))
     }
 }
