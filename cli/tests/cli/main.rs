@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod plan;
 mod sweep;
 
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use crate::stress::diagnosis::all;
 
 /// How far demand must be beyond capacity for a configuration to be ruled out unseen (assumption: a run that ends may keep
 /// its SLO with a few percent more than can be served).
-const SURELY: f64 = 1.05;
+pub(super) const SURELY: f64 = 1.05;
 
 /// The largest share of errors up to which what a run did is what is asked of the system (assumption).
 const HEALTHY: f64 = 0.02;
@@ -83,22 +83,19 @@ fn tokens(outputs: &[RunOutput], name: &str) -> Option<Work> {
     })
 }
 
-/// Whether a configuration cannot do what is asked of one of its components.
-pub(super) fn is_beyond(demands: &[Demand], scenario: &Scenario, rest: &Rest) -> bool {
-    demands.iter().any(|demand| match (&demand.work, scenario.components.get(&demand.component)) {
-        (Work::Busy(busy), Some(_)) => {
-            rest.capacity.get(&demand.component).is_some_and(|capacity| *busy > SURELY * capacity)
-        }
-        (Work::Tokens { prompt_per_s, output_per_s, prompt }, Some(ComponentConfig::Llm(config))) => {
-            let most = match &config.autoscaler {
-                None => Some(config.replicas.get()),
-                Some(_) => None,
-            };
+/// The largest share of what a component can do that is asked of it, as far as it is known.
+pub(super) fn load(demands: &[Demand], scenario: &Scenario, rest: &Rest) -> Option<f64> {
+    let of = |demand: &Demand| match (&demand.work, scenario.components.get(&demand.component)) {
+        (Work::Busy(busy), Some(_)) => rest.capacity.get(&demand.component).map(|capacity| busy / capacity),
+        (Work::Tokens { prompt_per_s, output_per_s, prompt }, Some(ComponentConfig::Llm(config)))
+            if config.autoscaler.is_none() =>
+        {
             let need = replicas_needed(config, *prompt_per_s, *output_per_s, *prompt);
-            most.zip(need).is_some_and(|(most, need)| need > SURELY * f64::from(most))
+            need.map(|need| need / f64::from(config.replicas.get()))
         }
-        _ => false,
-    })
+        _ => None,
+    };
+    demands.iter().filter_map(of).reduce(f64::max)
 }
 
 /// The fewest replicas, as a real number, that can compute so many tokens a second: all steps as full as they may be. The

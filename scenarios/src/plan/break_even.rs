@@ -120,8 +120,14 @@ pub fn break_even(
     let alone = alone(loaded, component);
     let (loaded, scenario) = (&alone, &alone.scenario);
     let refused = |error| loaded.locate(error);
+    let stress = StressOptions { run: options.clone(), multipliers: vec![1.0], ..StressOptions::default() };
+    let test = StressTest::new(loaded, stress, progress)?;
+    let Limit { passes, .. } = test.limit(&test.levels()?);
+    // Where not all is answered, calls are cut short.
+    let multiple = passes.unwrap_or(1.0).min(1.0);
+    let options = RunOptions { scale: options.scale * multiple, ..options.clone() };
     let result =
-        run_scenario(scenario, loaded.hash(), loaded.base_dir(), options, progress).map_err(refused)?;
+        run_scenario(scenario, loaded.hash(), loaded.base_dir(), &options, progress).map_err(refused)?;
     let (mut seconds, mut calls, mut prompt, mut output, mut usd) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for run in &result.outputs {
         let Some(one) = run.components.iter().find(|one| one.name == component) else { continue };
@@ -147,10 +153,7 @@ pub fn break_even(
     if api_usd_per_call <= 0.0 {
         return Err(ScenarioError::new("the API costs nothing").with_help("expected a price above 0"));
     }
-    let calls_per_day = calls / seconds * SECONDS_PER_DAY;
-    let stress = StressOptions { run: options.clone(), multipliers: vec![1.0], ..StressOptions::default() };
-    let test = StressTest::new(loaded, stress, progress)?;
-    let Limit { passes, .. } = test.limit(&test.levels()?);
+    let calls_per_day = calls / seconds * SECONDS_PER_DAY / multiple;
     Ok(BreakEven {
         component: component.to_owned(),
         usd_per_hour,

@@ -15,7 +15,7 @@ use super::Plan;
 use super::bounds::{Demand, demands};
 use super::space::{Rest, sets};
 use crate::language::ScenarioError;
-use crate::results::findings::{blamed, short};
+use crate::results::findings::{blamed, needed_for, short};
 use crate::results::write::Staged;
 use crate::results::{RunResult, Verdict, check_writable, hex};
 use crate::run::{RunOptions, is_stationary, run_scenario};
@@ -32,8 +32,8 @@ const PART: u64 = 4;
 /// error of a 95th percentile of some hundred requests).
 const CLEARLY: f64 = 1.5;
 
-/// Requests that must lie beyond a quantile for a short run to be judged by it (assumption).
-const BEYOND: f64 = 10.0;
+/// Requests up to which a short run says nothing of shares (assumption).
+const FEW: f64 = 20.0;
 
 /// GPUs or replicas of one component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -258,7 +258,8 @@ fn judge(
         answers_hold: answers,
         why,
         usd_per_month: mean("cost_usd_per_month").unwrap_or(0.0),
-        usage_usd_per_month: used.map(|line| line.usd_per_hour).sum::<f64>() / outputs * HOURS_PER_MONTH,
+        usage_usd_per_month: used.map(|line| line.usd_per_hour).fold(0.0, |sum, usd| sum + usd) / outputs
+            * HOURS_PER_MONTH,
         usd_per_1k_good: mean("cost_usd_per_1k_good"),
         latency_p99_s: mean("latency_p99_s"),
         ttft_p95_s: mean("ttft_p95_s"),
@@ -284,17 +285,17 @@ fn clearly_fails(result: &RunResult) -> bool {
             .into_iter()
             .find(|row| row.keys[0] == verdict.class && row.keys[1] == "all");
         let requests = class.and_then(|row| row.mean("born")).unwrap_or(ended);
-        let Some(value) = verdict.value else { return requests > 2.0 * BEYOND };
+        let Some(value) = verdict.value else { return requests > FEW };
         if verdict.unit == "s" {
             let q = verdict
                 .quantile
                 .and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok())
                 .unwrap_or(50.0);
-            return value > CLEARLY * verdict.limit && requests * (1.0 - q / 100.0) >= BEYOND;
+            return value > CLEARLY * verdict.limit && requests >= needed_for(q / 100.0);
         }
         // Three standard errors of a share.
         let error = (verdict.limit * (1.0 - verdict.limit) / requests.max(1.0)).sqrt();
-        value > verdict.limit + 3.0 * error && requests > 2.0 * BEYOND && value * requests > 3.0
+        value > verdict.limit + 3.0 * error && requests > FEW && value * requests > 3.0
     };
     let answers = result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
     answers.into_iter().any(fails) || blamed(result).iter().any(|blamed| blamed.grows && blamed.load > 1.1)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bounds::{Demand, is_beyond};
+use super::bounds::{SURELY, load};
 use super::space::Kind;
 use super::{Evaluated, Plan};
 use crate::language::ScenarioError;
@@ -19,6 +19,13 @@ const ROUNDING: f64 = 1e-9;
 /// Share of what others paid by use that a configuration with the same demands pays at least (assumption: luck and failed
 /// requests are worth a few percent).
 const SAME_USE: f64 = 0.95;
+
+/// Shares of what a component can do up to which a configuration is first guessed to hold, and from which on to fail
+/// (assumption); runs move them.
+const GUESSED: (f64, f64) = (0.3, 1.0);
+
+/// How sure a guess may be.
+const SURE: f64 = 0.95;
 
 /// Share of a bill that may be paid by use for more of everything to be taken as no cheaper (assumption): more capacity may
 /// save calls of somebody else's API, and no more than that.
@@ -97,8 +104,12 @@ struct State {
     fewest: bool,
     candidates: Vec<Candidate>,
     fates: Vec<Fate>,
-    /// By demand: what others with it say of it, and what they paid by use.
-    demands: BTreeMap<u64, (Vec<Demand>, f64)>,
+    /// By demand: what others with it paid by use, as far as that is known.
+    demands: BTreeMap<u64, f64>,
+    /// The largest share of what a component can do that is asked of it, where it is known.
+    loads: Vec<Option<f64>>,
+    /// The largest of them that held, and the smallest that did not.
+    turns: (f64, f64),
     best: Option<Evaluated>,
 }
 
@@ -123,13 +134,25 @@ impl State {
             return self.candidates[at].units as f64;
         }
         let candidate = &self.candidates[at];
-        candidate.usd + self.demands.get(&candidate.demand).map_or(0.0, |(_, usage)| SAME_USE * usage)
+        candidate.usd + self.demands.get(&candidate.demand).map_or(0.0, |usage| SAME_USE * usage)
     }
 
     fn is_dearer(&self, at: usize, value: f64, units: usize) -> bool {
         let least = self.least(at);
         least > value * (1.0 + ROUNDING)
             || (least >= value * (1.0 - ROUNDING) && self.candidates[at].units >= units)
+    }
+
+    /// How likely a candidate holds: between the loads that held and that did not, the less the more is asked.
+    fn chance(&self, at: usize) -> f64 {
+        let Some(load) = self.loads[at] else { return 0.5 };
+        let (low, high) = (self.turns.0.min(self.turns.1), self.turns.0.max(self.turns.1));
+        let share = if high > low {
+            ((load - low) / (high - low)).clamp(0.0, 1.0)
+        } else {
+            f64::from(u8::from(load > low))
+        };
+        SURE - share * (2.0 * SURE - 1.0)
     }
 
     /// Gives candidates a fate.
@@ -149,7 +172,8 @@ impl Plan<'_> {
         let shortened = self.has_short_runs();
         let mut complete = true;
         while let Some(chosen) = choose(&state) {
-            let mut one = if shortened { self.evaluate(chosen as u64, false)? } else { None };
+            let is_short = shortened && state.chance(chosen) < 0.5;
+            let mut one = if is_short { self.evaluate(chosen as u64, false)? } else { None };
             if !self.progress.is_cancelled() && one.as_ref().is_none_or(|one| one.answers_hold) {
                 one = self.evaluate(chosen as u64, true)?;
             }
@@ -203,6 +227,7 @@ impl Plan<'_> {
             let demand = self.space.group(&levels, &[Kind::Capacity, Kind::Hardware]);
             candidates.push(Candidate { levels, usd, units, group, demand });
         }
+        let loads = vec![None; candidates.len()];
         State {
             capacity,
             scaled,
@@ -210,6 +235,8 @@ impl Plan<'_> {
             candidates,
             fates,
             demands: BTreeMap::new(),
+            loads,
+            turns: GUESSED,
             best: None,
         }
     }
@@ -219,26 +246,27 @@ impl Plan<'_> {
         state.fates[chosen] = Fate::Run;
         let own = &state.candidates[chosen];
         let (group, demand, levels, units) = (own.group, own.demand, own.levels.clone(), own.units);
+        // What is asked cannot be measured where not all of it is done.
+        let usage = state.demands.entry(demand).or_insert(f64::INFINITY);
+        *usage = usage.min(if one.demands.is_empty() { 0.0 } else { one.usage_usd_per_month });
         if !one.demands.is_empty() {
-            let (known, usage) = state.demands.entry(demand).or_insert_with(|| (Vec::new(), f64::INFINITY));
-            *usage = usage.min(one.usage_usd_per_month);
-            known.clone_from(&one.demands);
-            let beyond: Vec<usize> = state
-                .alive()
-                .filter(|at| state.candidates[*at].demand == demand)
-                .filter(|at| {
-                    let scenario = self.space.scenario(*at as u64);
-                    let rest = self.rests[*at].as_ref();
-                    scenario
-                        .ok()
-                        .zip(rest.ok())
-                        .is_some_and(|(scenario, rest)| is_beyond(&one.demands, &scenario, rest))
-                })
-                .collect();
-            beyond.into_iter().for_each(|at| state.fates[at] = Fate::Law);
-        } else {
-            // What is asked cannot be measured where not all of it is done.
-            state.demands.entry(demand).or_insert_with(|| (Vec::new(), 0.0));
+            let alike: Vec<usize> =
+                state.alive().filter(|at| state.candidates[*at].demand == demand).chain([chosen]).collect();
+            for at in alike {
+                let (Ok(scenario), Ok(rest)) = (self.space.scenario(at as u64), &self.rests[at]) else {
+                    continue;
+                };
+                state.loads[at] = load(&one.demands, &scenario, rest);
+                if at != chosen && state.loads[at].is_some_and(|load| load > SURELY) {
+                    state.fates[at] = Fate::Law;
+                }
+            }
+        }
+        if let Some(load) = state.loads[chosen] {
+            match one.answers_hold {
+                true => state.turns.0 = state.turns.0.max(load),
+                false => state.turns.1 = state.turns.1.min(load),
+            }
         }
         if !one.answers_hold {
             state.rule_out(Fate::Less, |state, at| {
@@ -298,7 +326,7 @@ impl Plan<'_> {
     }
 }
 
-/// The candidate whose run rules out most, whatever comes of it; where nothing is known yet of what is asked of many, one with
+/// The candidate whose run is expected to rule out most; where nothing is known yet of what is asked of many, one with
 /// nearly the most of everything.
 fn choose(state: &State) -> Option<usize> {
     let mut alive: Vec<(f64, usize)> = state.alive().map(|at| (state.least(at), at)).collect();
@@ -315,9 +343,13 @@ fn choose(state: &State) -> Option<usize> {
             false => alive.len() - place,
             true => others().filter(|other| state.has_no_more(own, other)).count(),
         };
-        (if_fails.min(if_holds), if_holds)
+        let chance = state.chance(alive[place]);
+        chance * if_holds as f64 + (1.0 - chance) * if_fails as f64
     };
-    let chosen = (0..alive.len()).step_by(stride).max_by_key(|place| (score(*place), usize::MAX - place))?;
+    let mut chosen = (0..alive.len()).step_by(stride).map(|place| (score(place), place));
+    let first = chosen.next()?;
+    // Of equals the cheapest.
+    let (_, chosen) = chosen.fold(first, |best, other| if other.0 > best.0 { other } else { best });
     let chosen = alive[chosen];
     let own = &state.candidates[chosen];
     let alike = |at: &&usize| state.candidates[**at].demand == own.demand;

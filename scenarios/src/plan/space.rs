@@ -35,7 +35,7 @@ const CAPACITY: [&[&str]; 14] = [
 ];
 
 /// Keys of a component that say how fast it works, not what comes to it.
-const HARDWARE: [&str; 9] = [
+const HARDWARE: [&str; 12] = [
     "gpu",
     "precision",
     "kv_precision",
@@ -45,6 +45,9 @@ const HARDWARE: [&str; 9] = [
     "gpu_memory_utilization",
     "kv_blocks",
     "price_model",
+    "max_batch_size",
+    "batching",
+    "dynamic_batching",
 ];
 
 /// What an axis changes.
@@ -293,7 +296,9 @@ fn kind(scenario: &Scenario, keys: &[String], axis: &Axis) -> Kind {
     // Where it is known who is right, precision changes answers, and so whom they are asked of.
     let answers = scenario.quality.is_some() && key.iter().any(|key| key.contains("precision"));
     match key {
-        [only] if top == "components" && HARDWARE.contains(&only.as_str()) && !answers => Kind::Hardware,
+        [first, ..] if top == "components" && HARDWARE.contains(&first.as_str()) && !answers => {
+            Kind::Hardware
+        }
         _ => Kind::Other,
     }
 }

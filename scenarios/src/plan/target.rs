@@ -1,15 +1,11 @@
 //! The load that is planned for: a multiple, a rate, or so many users.
 
-use sim_core::time::SimDuration;
 use sim_models::traffic::arrivals::ArrivalsConfig;
 use sim_models::units::Rate;
 
 use crate::language::ScenarioError;
-use crate::run::DEFAULT_DURATION;
+use crate::run::{self, DEFAULT_DURATION};
 use crate::scenario::Scenario;
-
-/// Instants at which a rate that changes is looked at.
-const LOOKS: u64 = 1_000;
 
 /// The load that is planned for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,8 +53,5 @@ impl Target {
 /// Requests a second of all sources, averaged over the run.
 pub(super) fn mean_rate(scenario: &Scenario) -> Option<f64> {
     let length = scenario.run.duration.map_or(DEFAULT_DURATION, |duration| duration.get());
-    let at = |look: u64| SimDuration::from_nanos(length.as_nanos() / LOOKS * look);
-    let mean =
-        |arrivals: &ArrivalsConfig| (0..LOOKS).map(|look| arrivals.rate_at(at(look))).sum::<Option<f64>>();
-    scenario.traffic.values().map(|traffic| Some(mean(&traffic.arrivals)? / LOOKS as f64)).sum()
+    scenario.traffic.values().map(|traffic| run::mean_rate(traffic, length)).sum()
 }

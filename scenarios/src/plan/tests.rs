@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::language::BASE;
 
 fn parse(text: &str) -> Loaded {
     let parsed = crate::parse(text, "plan.toml", Path::new("."), &[]);
@@ -121,9 +120,9 @@ fn spaces() -> Vec<Space> {
     let two = ["components.a.replicas=1..10/1", "components.b.replicas=1..10/1"];
     let three =
         ["components.a.replicas=1..6/1", "components.b.replicas=1..6/1", "components.c.replicas=1..6/1"];
-    let p95 = "latency = { p95 = \"1s\" }\nerror_rate = 0.01";
+    let p95 = "latency = { p95 = \"1800ms\" }\nerror_rate = 0.01";
     let tight = "latency = { p99 = \"700ms\" }\nerror_rate = 0.01";
-    let money = "latency = { p95 = \"1s\" }\nerror_rate = 0.01\nmonthly_cost = \"$3k\"";
+    let money = "latency = { p95 = \"2s\" }\nerror_rate = 0.01\nmonthly_cost = \"$3k\"";
     let hardware = [
         "components.llm.replicas=1..8/1",
         "components.llm.gpu=l4,l40s,a100-sxm-80gb,h100-sxm",
@@ -165,7 +164,7 @@ fn spaces() -> Vec<Space> {
         one(
             "GPUs, fast answers",
             llm(15, "latency = { p95 = \"1200ms\" }\nerror_rate = 0.01", "llama-3.1-8b"),
-            &hardware,
+            &["components.llm.replicas=1..12/1", hardware[1], hardware[2]],
         ),
         one("cascade, 30% wrong", cascade(20, 0.30), &[verifier, sizes[0], sizes[1]]),
         one("cascade, 20% wrong", cascade(20, 0.20), &[verifier, sizes[0], sizes[1]]),
@@ -232,4 +231,247 @@ fn the_true_optimum_is_found_with_a_fifth_of_the_simulations() {
         100.0 * all_simulated / all_exhaustive
     );
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_million_tokens_of_an_own_pool() {
+    // 2.5 $/h at 700 tokens/s.
+    for (utilization, usd) in [(1.0, 0.992), (0.1, 9.92)] {
+        assert!((usd_per_million_tokens(2.5, 700.0, utilization) - usd).abs() < 0.01);
+    }
+}
+
+/// The pool costs what the API does where its bill by the day is that of as many calls.
+#[test]
+fn the_break_even_is_where_both_bills_meet() {
+    let text = llm(4, "latency = { p95 = \"6s\" }\nerror_rate = 0.01", "llama-3.1-8b")
+        .replace("\"l4\"", "\"h100-sxm\"");
+    let loaded = parse(&text);
+    let price = |usd: &str| ApiPrice { input: usd.parse().ok(), output: usd.parse().ok(), call: None };
+    let progress = RunProgress::new();
+    let find =
+        |usd: &str| break_even(&loaded, "llm", Some(price(usd)), &RunOptions::default(), &progress).unwrap();
+    let even = find("$1/Mtok");
+    println!("{even:?}");
+    let by_hand = even.usd_per_hour * 24.0 / ((even.prompt_tokens + even.output_tokens) * 1e-6);
+    assert!((even.even_calls_per_day / by_hand - 1.0).abs() < 1e-9);
+    assert!((even.prompt_tokens - 400.0).abs() < 60.0 && (even.output_tokens - 60.0).abs() < 6.0);
+    assert!((even.calls_per_day / 345_600.0 - 1.0).abs() < 0.15);
+    // At that use a token of the pool costs what it costs at the API.
+    let share = even.even_utilization().unwrap();
+    assert!((even.usd_per_million(share).unwrap() / even.api_usd_per_million - 1.0).abs() < 1e-9);
+    assert!(even.pays() && share < 1.0);
+    assert!(!find("$0.001/Mtok").pays(), "an API that costs next to nothing is never dearer");
+    let error = break_even(&loaded, "llm", None, &RunOptions::default(), &progress).unwrap_err();
+    assert!(error.plain().contains("--api-price"), "{}", error.plain());
+    let error = break_even(&loaded, "web", None, &RunOptions::default(), &progress).unwrap_err();
+    assert!(error.plain().contains("expected one of llm"), "{}", error.plain());
+}
+
+/// The whole assistant, sized at both loads: nearly all requests are good, and a good one gets cheaper.
+#[test]
+fn ten_times_sized_at_once_and_ten_times_the_load() {
+    let after = library("ten-times", "after");
+    let axes = [
+        "components.small.autoscaler.max_replica_count=1..4/1",
+        "components.large.autoscaler.max_replica_count=1..3/1",
+    ];
+    let size = |scale: f64| {
+        let run = RunOptions { scale, ..RunOptions::default() };
+        let found = search(&after, PlanOptions { run, ..options(&axes) });
+        let best = found.best.unwrap_or_else(|| panic!("nothing holds at {scale}x"));
+        // Good answers by all requests, whatever became of them.
+        let options = RunOptions { scale, ..RunOptions::default() };
+        let result = crate::run(&after.with(&best.sets()).unwrap(), &options, &RunProgress::new()).unwrap();
+        let measured = result.plan.duration.as_secs_f64() - result.plan.warmup.as_secs_f64();
+        let all = result.whole_average().unwrap();
+        let goodput = all.mean("goodput_per_s").unwrap() / (all.mean("born").unwrap() / measured);
+        println!(
+            "{scale}x: {:?}, ${:.0} a month, ${:.3} for 1,000 good answers, goodput {:.2}% of what comes, good {:.2}%",
+            best.sets(),
+            best.usd_per_month,
+            best.usd_per_1k_good.unwrap(),
+            100.0 * goodput,
+            100.0 * best.slo_attainment.unwrap()
+        );
+        assert!(goodput >= 0.99 && best.slo_attainment.unwrap() >= 0.99, "{best:?}");
+        best.usd_per_1k_good.unwrap()
+    };
+    let (once, ten) = (size(1.0), size(10.0));
+    assert!(ten < once, "{once} to {ten}");
+}
+
+#[test]
+fn replicas_are_kept_warm_for_a_step_that_a_cold_start_is_too_slow_for() {
+    let cold = library("cold-start", "before");
+    let axis = warm_axis(&cold, "model").unwrap();
+    let least = |slo: &str| {
+        let loaded = cold.with(&[format!("slo.latency.p99={slo}")]).unwrap();
+        let found = search(&loaded, PlanOptions { fewest: true, ..options(&[&axis]) });
+        found.best.map(|best| best.settings[0].1.parse::<u32>().unwrap())
+    };
+    let (tight, loose) = (least("6s").unwrap(), least("200s").unwrap());
+    println!("{tight} for 6 s, {loose} for 200 s");
+    // 4 requests a second of 2 s each keep two replicas of four servers busy all the time.
+    assert!(tight >= 2 && loose < tight);
+    let error = warm_axis(&cold, "web").unwrap_err();
+    assert!(error.plain().contains("expected one of model"), "{}", error.plain());
+}
+
+#[test]
+fn the_load_of_users_and_rates() {
+    let scenario = |arrivals: &str| {
+        parse(
+            &chain(1, "error_rate = 0.1", &[("a", 1, 10, 0.0)])
+                .replace("process = \"poisson\", rate = \"1/s\"", arrivals),
+        )
+        .scenario
+    };
+    let poisson = scenario("process = \"poisson\", rate = \"8/s\"");
+    let each = "6/h".parse().unwrap();
+    assert_eq!(Target::Scale(3.0).scale(&poisson).unwrap(), 3.0);
+    assert!((Target::Rate("80/s".parse().unwrap()).scale(&poisson).unwrap() - 10.0).abs() < 1e-9);
+    assert!((Target::Users(9_600, Some(each)).scale(&poisson).unwrap() - 2.0).abs() < 1e-9);
+    let error = Target::Users(100, None).scale(&poisson).unwrap_err();
+    assert!(error.plain().contains("--requests-per-user"), "{}", error.plain());
+    let closed = scenario("process = \"closed_loop\", users = 50, think = { constant = \"5s\" }");
+    assert_eq!(Target::Users(200, None).scale(&closed).unwrap(), 4.0);
+    assert!(
+        Target::Rate("80/s".parse().unwrap()).scale(&closed).unwrap_err().plain().contains("closed loop")
+    );
+    // Half of the run at 10/s, half at 30/s.
+    let step = scenario(
+        "process = \"step\", steps = [{ at = \"0s\", rate = \"10/s\" }, { at = \"30s\", rate = \"30/s\" }]",
+    );
+    assert!((target::mean_rate(&step).unwrap() - 20.0).abs() < 0.1);
+}
+
+const SMALL: [&str; 2] = ["components.a.replicas=1..6/1", "components.b.replicas=1..6/1"];
+
+fn small() -> Loaded {
+    parse(&chain(
+        20,
+        "latency = { p95 = \"1800ms\" }\nerror_rate = 0.01",
+        &[("a", 2, 100, 0.4), ("b", 3, 200, 0.9)],
+    ))
+}
+
+#[test]
+fn the_front_has_what_nothing_beats() {
+    let (loaded, progress) = (small(), RunProgress::new());
+    let mut plan = Plan::new(&loaded, options(&SMALL), &progress).unwrap();
+    let best = plan.search().unwrap().best.unwrap();
+    let front = plan.front(6).unwrap();
+    assert!(front.len() >= 6);
+    for one in &front {
+        let better = front.iter().any(|other| {
+            let pair = |one: &FrontPoint| {
+                (
+                    one.evaluated.usd_per_month,
+                    one.evaluated.latency_p99_s.unwrap(),
+                    one.evaluated.error_rate.unwrap(),
+                )
+            };
+            let (a, b) = (pair(other), pair(one));
+            a.0 <= b.0 && a.1 <= b.1 && a.2 <= b.2 && a != b
+        });
+        assert_eq!(one.dominated_by.is_some(), better, "{one:?}");
+    }
+    let mut kept: Vec<&Evaluated> =
+        front.iter().filter(|one| one.dominated_by.is_none()).map(|one| &one.evaluated).collect();
+    assert!(kept.len() >= 2 && kept.iter().any(|one| one.point == best.point));
+    kept.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
+    assert!(kept.windows(2).all(|pair| pair[1].latency_p99_s < pair[0].latency_p99_s));
+}
+
+#[test]
+fn a_tornado_is_a_step_of_each_thing() {
+    let (loaded, progress) = (small(), RunProgress::new());
+    let mut plan = Plan::new(&loaded, options(&SMALL), &progress).unwrap();
+    let best = plan.search().unwrap().best.unwrap();
+    let effects = plan.tornado(&best, &["components.b.service_time.exponential.mean".to_owned()]).unwrap();
+    let of = |what: &str| effects.iter().filter(|effect| effect.what == what).collect::<Vec<_>>();
+    for what in ["load", "components.b.service_time.exponential.mean"] {
+        assert_eq!(of(what).len(), 2, "{effects:?}");
+        assert!(
+            of(what)[0].latency_p99_s < Some(0.0) && of(what)[1].latency_p99_s > Some(0.0),
+            "{effects:?}"
+        );
+        assert!(of(what).iter().all(|effect| effect.usd.unwrap().abs() < 1e-6));
+    }
+    assert_eq!((of("load")[0].to.as_str(), of("load")[1].to.as_str()), ("0.8x", "1.2x"));
+    assert_eq!(of("components.b.service_time.exponential.mean")[1].to, "240ms");
+    let more: Vec<_> =
+        of("components.b.replicas").into_iter().filter(|effect| effect.usd > Some(0.0)).collect();
+    // Three servers at 0.90 $/h each.
+    assert!(
+        (more[0].usd.unwrap() - 3.0 * 0.9 * 730.0).abs() < 1e-6 && more[0].holds == Some(true),
+        "{more:?}"
+    );
+    let error = plan.tornado(&best, &["components.b.kind".to_owned()]).unwrap_err();
+    assert!(error.plain().contains("no number"), "{}", error.plain());
+    assert!(plan.tornado(&best, &["components.b.serverz".to_owned()]).is_err());
+}
+
+/// What was run is not run again, and another plan is not taken up.
+#[test]
+fn a_plan_goes_on_where_it_was() {
+    let (loaded, progress, dir) = (small(), RunProgress::new(), tempfile::tempdir().unwrap());
+    let mut first = Plan::new(&loaded, options(&SMALL), &progress).unwrap();
+    first.keep_in(dir.path(), false).unwrap();
+    let found = first.search().unwrap();
+    assert!(found.runs > 0);
+    let mut again = Plan::new(&loaded, options(&SMALL), &progress).unwrap();
+    assert!(again.keep_in(dir.path(), false).unwrap_err().plain().contains("--resume"));
+    again.keep_in(dir.path(), true).unwrap();
+    let same = again.search().unwrap();
+    let all = |found: &Found| {
+        found.evaluated.iter().map(|one| (one.point, one.full, one.holds)).collect::<Vec<_>>()
+    };
+    assert_eq!((same.runs, all(&same)), (0, all(&found)));
+    assert_eq!(same.best.map(|best| best.point), found.best.map(|best| best.point));
+    let mut other = Plan::new(&loaded, options(&SMALL[..1]), &progress).unwrap();
+    assert!(other.keep_in(dir.path(), true).unwrap_err().plain().contains("another plan"));
+    // Cancelled before it begins: nothing is claimed.
+    let stopped = RunProgress::new();
+    let mut plan = Plan::new(&loaded, options(&SMALL), &stopped).unwrap();
+    stopped.cancel();
+    let found = plan.search().unwrap();
+    assert!(!found.complete && found.best.is_none());
+}
+
+#[test]
+fn what_cannot_be_planned_is_an_error() {
+    let progress = RunProgress::new();
+    let loaded = small();
+    for (axis, word) in [
+        ("scale=1,2", "--scale"),
+        ("variant=a,b", "--variant"),
+        ("components.a.replicas=1..8", "steps"),
+        ("components.a.replicaz=1,2", "replicas"),
+        ("components.a.replicas=1..200000/1", "at most 100000"),
+        ("components.a.servers=0", "servers"),
+    ] {
+        let error = Plan::new(&loaded, options(&[axis]), &progress).unwrap_err();
+        assert!(error.plain().contains(word), "{axis}: {}", error.plain());
+    }
+    let text = chain(20, "monthly_cost = \"$1k\"", &[("a", 2, 100, 0.4)]);
+    assert!(
+        Plan::new(&parse(&text), options(&SMALL[..1]), &progress)
+            .unwrap_err()
+            .plain()
+            .contains("nothing is expected")
+    );
+    // Axes of the scenario, and those that are taken without any.
+    let own = parse(&format!(
+        "{}[plan]\naxes = {{ \"components.a.replicas\" = \"2..4/1\" }}\n",
+        chain(20, "error_rate = 0.1", &[("a", 2, 100, 0.4)])
+    ));
+    assert_eq!(
+        Plan::new(&own, PlanOptions::default(), &progress).unwrap().axes(),
+        [("components.a.replicas", 3)]
+    );
+    let run = RunOptions { scale: 10.0, ..RunOptions::default() };
+    let grown = Plan::new(&loaded, PlanOptions { run, ..PlanOptions::default() }, &progress).unwrap();
+    assert_eq!(grown.axes(), [("components.a.replicas", 20), ("components.b.replicas", 20)]);
 }
