@@ -143,6 +143,10 @@ pub struct StressArgs {
     /// Only the table of levels: no limit, no proof, no blast radius, no recommendations
     #[arg(long)]
     pub levels_only: bool,
+    /// Also exercise each fallback: all that comes before it in its chain is out of reach for the whole run, at 1x and
+    /// at the largest multiple
+    #[arg(long, conflicts_with = "levels_only")]
+    pub fallbacks: bool,
     #[command(flatten)]
     pub luck: Luck,
     /// Print JSON, not tables

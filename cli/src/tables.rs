@@ -14,7 +14,9 @@ use validation::redis::{RedisReport, TOLERANCE};
 
 pub use experiments::comparison;
 pub use plan::{break_even, plan};
-pub use stress::{stress_blast, stress_first, stress_levels, stress_limit, stress_recommendations};
+pub use stress::{
+    stress_blast, stress_fallbacks, stress_first, stress_levels, stress_limit, stress_recommendations,
+};
 
 /// Everything, ready to print.
 pub fn report(result: &RunResult) -> String {

@@ -6,10 +6,11 @@
 //!
 //! The stages can be asked for one by one, so that results are there as they come: [`StressTest::levels`],
 //! [`StressTest::limit`], [`StressTest::first_break`], [`StressTest::blast_radius`],
-//! [`StressTest::recommendations`].
+//! [`StressTest::recommendations`], [`StressTest::fallbacks`].
 
 mod blast;
 pub(crate) mod diagnosis;
+mod fallbacks;
 mod first;
 mod grow;
 mod json;
@@ -29,6 +30,7 @@ use crate::run::{RunOptions, RunProgress, run_scenario};
 use crate::scenario::{Scenario, Warmup};
 pub use blast::{Blast, Failure, Recovery};
 pub use diagnosis::{CostProjection, Diagnosis, Level, PipelineLoad};
+pub use fallbacks::FallbackTest;
 pub use first::{FirstBreak, Proof, Suspect};
 pub use grow::Grow;
 pub use limit::Limit;
@@ -67,6 +69,8 @@ pub struct StressReport {
     pub recommendations: Vec<Recommendation>,
     /// What the failure of each component does.
     pub blast: Vec<(String, Vec<Blast>)>,
+    /// What each fallback does when it must serve.
+    pub fallbacks: Vec<FallbackTest>,
 }
 
 /// A system under test.

@@ -2,7 +2,7 @@
 
 use scenarios::Loaded;
 use scenarios::language::BASE;
-use scenarios::stress::{Blast, Diagnosis, FirstBreak, Level, Limit, Recommendation, Recovery};
+use scenarios::stress::{Blast, Diagnosis, FallbackTest, FirstBreak, Level, Limit, Recommendation, Recovery};
 
 use super::{digits, optional, percent, rate, seconds, section, table, usd};
 
@@ -166,4 +166,36 @@ pub fn stress_blast(blast: &[(String, Vec<Blast>)]) -> String {
         }
     }
     section("Blast radius", "each component fails for a tenth of the run, at today's load", &rows)
+}
+
+/// What each fallback does when it must serve.
+pub fn stress_fallbacks(tests: &[FallbackTest]) -> String {
+    if tests.is_empty() {
+        return "Fallbacks: no link has any".to_owned();
+    }
+    let mut rows = table(
+        3,
+        &["link", "falls back on", "load", "needed", "answered", "good", "before", "p95", "busy", ""],
+    );
+    for test in tests {
+        rows.add_row([
+            test.link.clone(),
+            test.step.clone(),
+            times(test.multiple),
+            test.needed.to_string(),
+            percent(test.answered),
+            percent(test.good),
+            percent(test.good_before),
+            optional(test.latency_p95_s, seconds),
+            optional(test.utilization, percent),
+            match test.passes {
+                Some(true) => "pass",
+                Some(false) => "FAIL",
+                None => "refuses",
+            }
+            .to_owned(),
+        ]);
+    }
+    let note = "all that comes before each in its chain is out of reach for the whole run";
+    section("Fallbacks", note, &rows)
 }

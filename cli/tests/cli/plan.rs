@@ -7,17 +7,22 @@ use crate::{SCENARIO, Scratch, text};
 const AXIS: &str = "components.db.servers=1..8/1";
 
 fn priced() -> String {
-    SCENARIO.replace("servers = 2", "servers = 2\nprice_per_hour = \"$0.10/h\"").replace("p99 = \"5s\"", "p99 = \"700ms\"")
+    SCENARIO
+        .replace("servers = 2", "servers = 2\nprice_per_hour = \"$0.10/h\"")
+        .replace("p99 = \"5s\"", "p99 = \"700ms\"")
 }
 
 #[test]
 fn the_answer_is_a_sentence_and_arguments() {
     let scratch = Scratch::new();
     scratch.write("ok.toml", &priced());
-    let output = scratch.tenfold(&["plan", "ok.toml", "--axis", AXIS, "--scale", "3x", "--write", "best.toml"]);
+    let output =
+        scratch.tenfold(&["plan", "ok.toml", "--axis", AXIS, "--scale", "3x", "--write", "best.toml"]);
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}{}", text(&output.stderr));
-    for word in ["of `db`", "a month", "--set 'components.db.servers=", "at 3x the load", "Among 8 configurations"] {
+    for word in
+        ["of `db`", "a month", "--set 'components.db.servers=", "at 3x the load", "Among 8 configurations"]
+    {
         assert!(table.contains(word), "want `{word}`:\n{table}");
     }
     // What is written is what was found, and holds.
@@ -41,7 +46,16 @@ fn where_nothing_holds_the_exit_code_says_so() {
 fn everything_is_there_as_json_and_as_files() {
     let scratch = Scratch::new();
     scratch.write("ok.toml", &priced());
-    let common = ["plan", "ok.toml", "--axis", AXIS, "--pareto", "3", "--tornado", "components.db.service_time.exponential.mean"];
+    let common = [
+        "plan",
+        "ok.toml",
+        "--axis",
+        AXIS,
+        "--pareto",
+        "3",
+        "--tornado",
+        "components.db.service_time.exponential.mean",
+    ];
     let output = scratch.tenfold(&[&common[..], &["--format", "json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let json: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
@@ -90,5 +104,10 @@ fn users_rates_and_prices_are_understood_or_refused() {
     let warm = scratch.tenfold(&["plan", "ok.toml", "--warm", "db"]);
     assert_eq!((warm.status.code(), text(&warm.stderr).contains("no autoscaler")), (Some(2), true));
     let even = scratch.tenfold(&["plan", "ok.toml", "--break-even", "db"]);
-    assert_eq!((even.status.code(), text(&even.stderr).contains("no pool of an LLM")), (Some(2), true), "{}", text(&even.stderr));
+    assert_eq!(
+        (even.status.code(), text(&even.stderr).contains("no pool of an LLM")),
+        (Some(2), true),
+        "{}",
+        text(&even.stderr)
+    );
 }

@@ -131,15 +131,15 @@ impl StressTest<'_> {
 }
 
 /// What is known of every request of a run.
-struct Journal {
-    names: Vec<String>,
-    records: Vec<RequestRecord>,
-    from: SimTime,
+pub(super) struct Journal {
+    pub names: Vec<String>,
+    pub records: Vec<RequestRecord>,
+    pub from: SimTime,
     until: SimTime,
 }
 
 impl Journal {
-    fn of(result: &RunResult) -> Self {
+    pub(super) fn of(result: &RunResult) -> Self {
         let output = result.outputs.first();
         Self {
             names: output
@@ -151,6 +151,11 @@ impl Journal {
             until: output.map_or(SimTime::ZERO, |output| output.arrivals_until),
         }
     }
+
+    /// The requests by their number, which is the same in every compared run.
+    pub(super) fn by_key(&self) -> BTreeMap<u64, &RequestRecord> {
+        self.records.iter().map(|record| (record.key, record)).collect()
+    }
 }
 
 fn compare(
@@ -161,8 +166,8 @@ fn compare(
     from: SimTime,
     to: SimTime,
 ) -> Blast {
-    let ends: BTreeMap<u64, bool> = broken.records.iter().map(|record| (record.key, record.good)).collect();
-    let is_good = |record: &RequestRecord| ends.get(&record.key).is_some_and(|good| *good);
+    let ends = broken.by_key();
+    let is_good = |record: &RequestRecord| ends.get(&record.key).is_some_and(|end| end.good);
     let (mut all, mut lost, mut needless, mut needless_lost) = (0u64, 0u64, 0u64, 0u64);
     let during = |record: &&RequestRecord| (from..to).contains(&record.born) && record.good;
     for record in calm.records.iter().filter(during) {
@@ -184,7 +189,7 @@ fn compare(
 }
 
 /// When as many requests are good again as without the failure.
-fn recovery(calm: &Journal, ends: &BTreeMap<u64, bool>, repaired: SimTime) -> Recovery {
+fn recovery(calm: &Journal, ends: &BTreeMap<u64, &RequestRecord>, repaired: SimTime) -> Recovery {
     let rest = calm.until.since(repaired.min(calm.until)).as_secs_f64();
     let after: Vec<&RequestRecord> =
         calm.records.iter().filter(|record| record.born >= repaired && record.good).collect();
@@ -195,7 +200,7 @@ fn recovery(calm: &Journal, ends: &BTreeMap<u64, bool>, repaired: SimTime) -> Re
         let at = (record.born.since(repaired).as_secs_f64() / width) as usize;
         let (calm, broken) = &mut counts[at.min(buckets - 1)];
         *calm += 1;
-        *broken += u64::from(ends.get(&record.key).is_some_and(|good| *good));
+        *broken += u64::from(ends.get(&record.key).is_some_and(|end| end.good));
     }
     let back: Vec<bool> =
         counts.iter().map(|(calm, broken)| *broken as f64 >= RECOVERED * *calm as f64).collect();

@@ -76,12 +76,27 @@ impl StressReport {
                 })
             })
         });
+        let fallbacks = self.fallbacks.iter().map(|test| {
+            json!({
+                "link": test.link,
+                "step": test.step,
+                "multiple": test.multiple,
+                "needed": test.needed,
+                "answered": test.answered,
+                "good": test.good,
+                "good_before": test.good_before,
+                "latency_p95_s": test.latency_p95_s,
+                "utilization": test.utilization,
+                "pass": test.passes,
+            })
+        });
         json!({
             "levels": levels.collect::<Vec<_>>(),
             "limit": self.limit.map(|limit| json!({ "passes": limit.passes, "fails": limit.fails })),
             "first": first,
             "recommendations": recommendations.collect::<Vec<_>>(),
             "blast": blast.collect::<Vec<_>>(),
+            "fallbacks": fallbacks.collect::<Vec<_>>(),
         })
     }
 }

@@ -322,3 +322,33 @@ fn data_and_complexity_grow_too() {
         short(1.0 / 0.15)
     );
 }
+
+/// A stand-in with a twentieth of the capacity that it needs answers a twentieth; a default answers all.
+#[test]
+fn a_fallback_is_as_good_as_its_capacity() {
+    let text = |servers: u32, chain: &str| {
+        format!(
+            "{HEAD}[slo]\nlatency = {{ p99 = \"150ms\" }}\nerror_rate = 0.02\n\
+             [traffic.web]\nentry = \"edge\"\narrivals = {{ process = \"deterministic\", rate = \"100/s\" }}\n\
+             [components.edge]\nkind = \"flow\"\nsteps = [\"large\"]\n\
+             [components.large]\nkind = \"service\"\nservers = 20\nservice_time = {{ constant = \"100ms\" }}\n\
+             [components.small]\nkind = \"service\"\nservers = {servers}\nqueue_cap = 0\n\
+             service_time = {{ constant = \"100ms\" }}\n\
+             [links.\"edge -> large\"]\ntimeout = \"1s\"\nfallback = [{chain}]\n\
+             [links.\"edge -> small\"]\ntimeout = \"1s\"\n"
+        )
+    };
+    let exercise =
+        |text: String| with_test(&parse(&text), StressOptions::default(), |test| test.fallbacks(&[1.0, 2.0]));
+    // Ten servers are all it takes at 1x; at 2x half of the calls find them busy, and are lost unless something comes
+    // after them.
+    let passes = |chain| exercise(text(10, chain)).iter().map(|test| test.passes).collect::<Vec<_>>();
+    assert_eq!(passes("\"small\""), [Some(true), Some(false)]);
+    assert_eq!(passes("\"small\", \"default\""), [Some(true); 4]);
+    let tests = exercise(text(1, "\"small\", \"reject\""));
+    let (small, reject) = (&tests[0], &tests[2]);
+    println!("{small:?}\n{reject:?}");
+    assert!((small.good - 0.1).abs() < 0.01 && small.good_before == 1.0 && small.needed >= 5_400);
+    assert!(small.utilization.is_some_and(|busy| busy > 0.95));
+    assert!((reject.good, reject.passes) == (0.0, None) && reject.latency_p95_s.is_none());
+}
