@@ -233,10 +233,10 @@ pub fn break_even(loaded: &Loaded, even: &BreakEven) -> String {
     let mut lines = vec![
         format!("{}: `{}` against an API", title(loaded), even.component),
         format!(
-            "  a call has {} prompt and {} output tokens: {} at the API; the pool costs {} an hour",
+            "  a call has {} prompt and {} output tokens: 1,000 of them cost {} at the API; the pool costs {} an hour",
             count(even.prompt_tokens),
             count(even.output_tokens),
-            price(even.api_usd_per_call),
+            usd(1e3 * even.api_usd_per_call),
             usd(even.usd_per_hour)
         ),
     ];
@@ -267,14 +267,4 @@ pub fn break_even(loaded: &Loaded, even: &BreakEven) -> String {
     rows.add_row(["the API".to_owned(), usd(even.api_usd_per_million)]);
     lines.push(section("By use", "prompts in the price; $/h / (tokens/s x 3600 x use) x 10^6", &rows));
     lines.join("\n")
-}
-
-/// Of a call, whose price may be far below a cent.
-fn price(value: f64) -> String {
-    format!("${}", digits_of(value))
-}
-
-fn digits_of(value: f64) -> String {
-    let decimals = (0..9usize).find(|decimals| value * 10f64.powi(*decimals as i32) >= 100.0).unwrap_or(9);
-    format!("{value:.decimals$}")
 }

@@ -68,7 +68,7 @@ fn everything_is_there_as_json_and_as_files() {
     assert!(text(&output.stdout).starts_with("point,settings,best,holds"));
     let files = [&common[..], &["--format", "csv", "--out", "results"]].concat();
     assert_eq!(scratch.tenfold(&files).status.code(), Some(0));
-    for name in ["plan.csv", "provenance.json", "evaluated.json"] {
+    for name in ["plan.csv", "provenance.json", "evaluated.toml"] {
         assert!(scratch.path("results").join(name).exists(), "{name}");
     }
     // What is there is taken up only when asked for.

@@ -23,7 +23,7 @@ use crate::scenario::{Scenario, Warmup};
 use crate::stress::diagnosis::{COST, all, answers_hold, inference};
 
 /// Name of the file in which what was run is kept.
-const FILE: &str = "evaluated.json";
+const FILE: &str = "evaluated.toml";
 
 /// What part of the measured time a short run has.
 const PART: u64 = 4;
@@ -132,7 +132,7 @@ impl Plan<'_> {
                 return Err(fault("there is a plan already".to_owned()));
             }
             let kept: Kept =
-                serde_json::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
+                toml::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
             if kept.version != env!("CARGO_PKG_VERSION") || kept.plan != self.identity() {
                 return Err(fault("it is of another plan".to_owned()));
             }
@@ -150,10 +150,9 @@ impl Plan<'_> {
             evaluated: self.known.values().cloned().collect(),
         };
         let mut staged = Staged::default();
-        let written = staged.write(dir.join(FILE), |file| {
-            serde_json::to_writer_pretty(&mut *file, &kept).map_err(std::io::Error::from)?;
-            Ok(file.write_all(b"\n")?)
-        });
+        // TOML: its numbers are read back as they were.
+        let text = toml::to_string(&kept).map_err(ScenarioError::new)?;
+        let written = staged.write(dir.join(FILE), |file| Ok(file.write_all(text.as_bytes())?));
         written.and_then(|()| staged.publish()).map(|_| ()).map_err(ScenarioError::new)
     }
 

@@ -70,6 +70,9 @@ pub(super) struct Rest {
     pub capacity: BTreeMap<String, f64>,
 }
 
+/// The axes of one owner, and what each of their combinations makes of the first point.
+type Part = (Vec<usize>, BTreeMap<Vec<usize>, Result<Rest, String>>);
+
 /// The axes and their combinations. Points are numbered with the last axis the fastest.
 #[derive(Debug)]
 pub(super) struct Space<'a> {
@@ -210,8 +213,7 @@ impl<'a> Space<'a> {
         let mut owners: Vec<&Option<String>> = self.owners.iter().collect();
         owners.sort();
         owners.dedup();
-        // For each owner the axes it has, and what its combinations add to the first point.
-        let parts: Vec<(Vec<usize>, BTreeMap<Vec<usize>, Result<Rest, String>>)> = owners
+        let parts: Vec<Part> = owners
             .into_iter()
             .map(|owner| {
                 let own: Vec<usize> =

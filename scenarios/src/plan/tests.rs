@@ -168,7 +168,7 @@ fn spaces() -> Vec<Space> {
             &["components.llm.replicas=1..12/1", hardware[1], hardware[2]],
         ),
         one("cascade, 30% wrong", cascade(60, 0.30), &[lenient, sizes[0], sizes[1]]),
-        one("cascade, 20% wrong", cascade(60, 0.20), &[lenient, sizes[0], sizes[1]]),
+        one("cascade, 17% wrong", cascade(60, 0.17), &[lenient, sizes[0], sizes[1]]),
         one("cascade, busier", cascade(40, 0.22), &[verifier, sizes[0], sizes[1]]),
         one("batching, tight", batching(300, "latency = { p95 = \"40ms\" }\nerror_rate = 0.01"), &ranking),
         one("batching, loose", batching(500, "latency = { p95 = \"100ms\" }\nerror_rate = 0.01"), &ranking),
