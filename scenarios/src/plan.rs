@@ -19,7 +19,7 @@ mod space;
 mod target;
 mod tornado;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -75,6 +75,8 @@ pub struct Plan<'a> {
     rests: Vec<Result<Rest, String>>,
     /// What was run, by point and whether in full.
     known: BTreeMap<(u64, bool), Evaluated>,
+    /// Points that the search chose.
+    searched: BTreeSet<u64>,
     /// Runs of this process.
     runs: u64,
     store: Option<PathBuf>,
@@ -105,7 +107,17 @@ impl<'a> Plan<'a> {
             ))
             .with_help("expected axes with values of which some go together"));
         }
-        Ok(Self { loaded, options, progress, space, rests, known: BTreeMap::new(), runs: 0, store: None })
+        Ok(Self {
+            loaded,
+            options,
+            progress,
+            space,
+            rests,
+            known: BTreeMap::new(),
+            searched: BTreeSet::new(),
+            runs: 0,
+            store: None,
+        })
     }
 
     /// How many configurations there are.

@@ -181,6 +181,7 @@ impl Plan<'_> {
                 complete = false;
                 break;
             };
+            self.searched.insert(chosen as u64);
             self.learn(&mut state, chosen, &one);
         }
         let count = |fate: Fate| state.fates.iter().filter(|known| **known == fate).count() as u64;
@@ -308,10 +309,10 @@ impl Plan<'_> {
         }
     }
 
-    /// Configurations that nothing is known against: not run, and no run says that they fail. The cheapest first.
+    /// Configurations that the search did not choose, and that no run of it says will fail. The cheapest first.
     pub(super) fn open(&self) -> Vec<u64> {
         let mut state = self.start();
-        for one in self.known.values() {
+        for one in self.known.values().filter(|one| self.searched.contains(&one.point)) {
             let known = one.point as usize;
             state.fates[known] = Fate::Run;
             if !one.answers_hold {
