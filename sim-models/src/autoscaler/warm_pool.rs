@@ -11,7 +11,7 @@ use crate::units::{HourlyPrice, Time};
 /// Replicas kept prepared beside those that serve: the warm pool of Amazon EC2 Auto Scaling
 /// (docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-warm-pools.html, read 2026-11), with its names.
 ///
-/// Its size is `max_group_prepared_capacity` less the replicas that are asked for, and at least `min_size`. One that is
+/// Its size is `max_group_prepared_capacity` less the replicas that serve or start, and at least `min_size`. One that is
 /// asked for comes from it, if any is prepared, with a start of its own in place of the cold start; then the pool is
 /// filled again, each with a full cold start. It is full when a run begins. A stock-out leaves it the replicas that run;
 /// the others cannot be started then, as on EC2.
@@ -103,7 +103,7 @@ impl WarmPoolConfig {
 }
 
 impl WarmPool {
-    /// How many are kept prepared while so many are asked for.
+    /// How many are kept prepared while so many serve or start.
     pub(crate) fn size(&self, serving: u32) -> u32 {
         self.prepared_capacity.saturating_sub(serving).max(self.min_size)
     }

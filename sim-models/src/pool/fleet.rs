@@ -419,8 +419,9 @@ impl Fleet {
             return false;
         }
         self.gone.push(slot);
+        let serving = self.present();
         if let Some(warm) = &mut self.warm {
-            warm.comes_back(self.asked);
+            warm.comes_back(serving);
         }
         self.note(ctx);
         self.poke(ctx);

@@ -48,7 +48,7 @@ impl Warm {
         Some(self.pool.start)
     }
 
-    /// One that served is no longer needed, while so many are asked for.
+    /// One that served is no longer needed, while so many serve or start.
     pub(super) fn comes_back(&mut self, serving: u32) {
         if self.pool.reuse_on_scale_in && self.ready + self.warming < self.pool.size(serving) {
             self.ready += 1;
@@ -78,9 +78,10 @@ impl Fleet {
 
     /// Keeps the warm pool at its size: how many of it are paid as those that serve.
     pub(super) fn refill(&mut self, ctx: &mut Ctx) -> u64 {
+        let serving = self.present();
         let (Some(warm), Some(stream)) = (&mut self.warm, self.stream) else { return 0 };
         let now = ctx.now();
-        let size = warm.pool.size(self.asked);
+        let size = warm.pool.size(serving);
         // Those that leave come back to it, if they are used again.
         let coming = if warm.pool.reuse_on_scale_in { self.leaving.len() as u32 } else { 0 };
         let missing = size.saturating_sub(warm.ready + warm.warming + coming);

@@ -461,7 +461,7 @@ fn the_loss_of_a_zone_takes_the_prefill_workers_in_it() {
 #[test]
 fn what_is_reserved_is_counted_once() {
     let settings = format!(
-        "replicas = 2\nprice_model = {{ reserved = 3 }}\n{}",
+        "replicas = 2\n{}\n[components.llm.price_model]\nreserved = 3",
         one_of_each("", "").replace("replicas = 1", "replicas = 2")
     );
     let output = simulate(&[(1_000, 500, 5)], &settings);
