@@ -67,6 +67,7 @@ pub mod service;
 pub mod slab;
 pub mod spot;
 pub mod system;
+pub mod timeline;
 pub mod traffic;
 pub mod training;
 pub mod units;

@@ -170,15 +170,13 @@ impl System {
     }
 
     fn measure_from(&mut self, now: SimTime) {
-        for meter in &mut self.core.meters {
-            meter.reset(now);
-        }
+        let Core { recorder, meters, .. } = &mut self.core;
+        recorder.reset(now, meters, |meter| meter.reset(now));
         for policies in self.core.links.iter_mut().filter_map(|link| link.policies.as_mut()) {
             policies.meter.reset(now);
         }
         self.core.cost.reset(now);
         self.core.devices.reset(now);
-        self.core.recorder.anchor(now, &self.core.meters);
         for component in &mut self.components {
             component.reset_measurements(now);
         }
@@ -192,6 +190,14 @@ impl System {
         let mut signals = self.components[index].observe(now);
         signals.queue += self.core.doors[index].as_ref().map_or(0, |door| door.waiting());
         signals
+    }
+
+    /// Shows all components to the timeline.
+    #[cold]
+    fn look(&mut self, now: SimTime) {
+        let Some(mut timeline) = self.core.timeline.take() else { return };
+        timeline.look(now, |index| self.observe(index, now));
+        self.core.timeline = Some(timeline);
     }
 
     /// Ends the present window of the time series.
@@ -317,6 +323,9 @@ impl World for System {
                     scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
                 }
             }
+        }
+        if self.core.timeline.is_some() {
+            self.look(now);
         }
     }
 

@@ -27,7 +27,7 @@ use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::Gpu;
 use crate::hardware::unpack;
-use crate::pool::notation::{self, Notation};
+use crate::pool::notation::{self, Notation, described};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability};
 
@@ -156,18 +156,34 @@ impl JsonSchema for PriceModelConfig {
         let table = json_schema!({
             "type": "object",
             "properties": {
-                "model": generator.subschema_for::<PriceModel>(),
-                "discount": generator.subschema_for::<Probability>(),
-                "price_per_hour": generator.subschema_for::<HourlyPrice>(),
-                "reserved": { "type": "integer", "minimum": 1 },
-                "reserved_discount": generator.subschema_for::<Probability>(),
+                "model": described(generator.subschema_for::<PriceModel>(), "The model. Default: `on-demand`."),
+                "discount": described(
+                    generator.subschema_for::<Probability>(),
+                    "Share that it takes off the price on demand. Default: the catalogue's, with its source.",
+                ),
+                "price_per_hour": described(
+                    generator.subschema_for::<HourlyPrice>(),
+                    "Price by this model, in place of a discount.",
+                ),
+                "reserved": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "How many (of a pool: replicas) are reserved and paid all the time, at the \
+                                    catalogue's discount for `reserved`; the model is that of those beyond. \
+                                    Default: none.",
+                },
+                "reserved_discount": described(
+                    generator.subschema_for::<Probability>(),
+                    "Share that reserving those takes off the price on demand. Default: the catalogue's, with its \
+                     source.",
+                ),
             },
             "additionalProperties": false,
         });
         json_schema!({
             "description": "How what is held by time is paid: the name of a price model, or a table with its \
                             discount or price, and how much is reserved.",
-            "anyOf": [{ "type": "string", "enum": Self::NAMES }, table],
+            "anyOf": [{ "type": "string", "enum": Self::NAMES, "description": "With its defaults." }, table],
         })
     }
 }

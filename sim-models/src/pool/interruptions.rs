@@ -75,7 +75,7 @@ impl Interruptions {
             Measure::count("interruptions", self.interrupted, "Replicas on spot capacity that got notice"),
             Measure::count("interrupted_calls", self.lost_calls, "Calls lost with them, after the notice"),
             Measure::new(
-                "short_mean",
+                "replicas_short_interrupted_mean",
                 self.short.mean(now),
                 "Replicas for which there was no capacity after an interruption, on average",
             ),

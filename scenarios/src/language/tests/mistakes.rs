@@ -33,7 +33,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, placement, fault, variant, sweep";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, placement, fault, variant, sweep, plan";
     assert_error(
         "[run]",
         "[runs]",

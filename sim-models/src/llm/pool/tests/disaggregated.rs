@@ -51,7 +51,7 @@ fn the_first_token_waits_for_prefill_and_transfer() {
     // The decode worker has the first number, and the bill has the GPUs of both.
     assert_eq!(calls(&output), [1, 1]);
     assert_eq!(output.costs.iter().map(|line| line.units).collect::<Vec<_>>(), [1.0, 1.0]);
-    assert_eq!((report(&output).gpus, report(&output).output_tokens), (2, 51));
+    assert_eq!((report(&output).gpus, report(&output).output_tokens), (2.0, 51));
     let busy = |role: &str| {
         let of_role =
             |m: &&crate::measure::Measure| m.name == "engine_busy" && m.part.as_deref() == Some(role);
