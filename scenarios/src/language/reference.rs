@@ -156,7 +156,12 @@ impl Pages<'_> {
                 None => self.kind(schema),
             },
         };
-        Some([value, String::new(), String::new(), cell(&described(schema))])
+        let mut meaning = cell(&described(schema));
+        for [key, kind, default, what] in single(schema).map_or(Vec::new(), |(_, inner)| self.rows(inner)) {
+            let note = if default.is_empty() { kind } else { format!("{kind}, {default}") };
+            let _ = write!(meaning, "<br>{key} ({note}): {what}");
+        }
+        Some([value, String::new(), String::new(), meaning])
     }
 
     /// A row for every key of a table, and for those of tables that have no definition of their own.
