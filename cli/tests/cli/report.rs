@@ -30,7 +30,7 @@ fn every_experiment_writes_a_page_and_its_pictures() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort_unstable();
-        assert!(names.len() >= 4 && names.len() % 2 == 0, "{command}: {names:?}");
+        assert!(names.len() >= 4 && names.len().is_multiple_of(2), "{command}: {names:?}");
         assert!(names.chunks(2).all(|pair| pair[0].replace(".png", ".svg") == pair[1]), "{names:?}");
     }
     let output =

@@ -95,7 +95,7 @@ impl Stack {
 
 /// Lines over every second part, so that colour is not all that tells neighbours apart.
 fn pattern(canvas: &mut dyn Canvas, (x, y): (f64, f64), (width, height): (f64, f64), number: usize) {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return;
     }
     let step = 7.0;

@@ -154,7 +154,7 @@ fn tokens(summary: &[AverageRow]) -> Table {
         for metric in ["ttft", "tpot"] {
             let columns = ["mean", "p50", "p95", "p99"];
             let value = |quantile: &str| optional(row.mean(&format!("{metric}_{quantile}_s")), seconds);
-            cells.extend(columns.map(|quantile| value(quantile)));
+            cells.extend(columns.map(value));
         }
         cells.push(optional(row.mean("output_tokens_per_s"), count));
         table.row(cells);
