@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::plan::ApiPrice;
+use scenarios::report::{Report, check_file};
 use scenarios::results::{Format, check_writable};
-use scenarios::run::{RunOptions, Until};
+use scenarios::run::{Part, RunOptions, Until};
 use scenarios::stress::Grow;
 use scenarios::sweep::{Design, Shard};
 use scenarios::units::{Rate, Time, TokenPrice, UnitError};
@@ -100,6 +101,17 @@ pub struct RunArgs {
     pub luck: Luck,
     #[command(flatten)]
     pub output: Delivery,
+    #[command(flatten)]
+    pub pages: Pages,
+    /// Show what a Prometheus dashboard would show beside what is so, its peaks too (keeps every request)
+    #[arg(long)]
+    pub dashboard: bool,
+    /// Write a part of the first replication, call by call, to this file for a viewer of traces (ui.perfetto.dev)
+    #[arg(long, value_name = "FILE.json")]
+    pub perfetto: Option<PathBuf>,
+    /// Which part: 60s..90s since the start, or 10s from the start of the measured part on
+    #[arg(long, value_name = "FROM..TO", default_value = "10s", requires = "perfetto")]
+    pub perfetto_window: Part,
     /// Add replications until an interval is that narrow, such as "latency_p99 within 5%"
     #[arg(long, value_name = "CONDITION")]
     pub until: Option<Until>,
@@ -128,6 +140,8 @@ pub struct CompareArgs {
     pub luck: Luck,
     #[command(flatten)]
     pub output: Delivery,
+    #[command(flatten)]
+    pub pages: Pages,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +163,8 @@ pub struct StressArgs {
     pub fallbacks: bool,
     #[command(flatten)]
     pub luck: Luck,
+    #[command(flatten)]
+    pub pages: Pages,
     /// Print JSON, not tables
     #[arg(long)]
     pub json: bool,
@@ -241,6 +257,8 @@ pub struct SweepArgs {
     /// Format of the file of results: parquet, csv, arrow or json
     #[arg(long, value_name = "FORMAT", default_value = "parquet")]
     pub format: Format,
+    #[command(flatten)]
+    pub pages: Pages,
     /// No progress on stderr
     #[arg(long, short)]
     pub quiet: bool,
@@ -268,6 +286,42 @@ pub struct Luck {
     /// Threads to run on [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
+
+/// What is made of results for people.
+#[derive(Debug, Args)]
+pub struct Pages {
+    /// Write a report with pictures to this file: one page of HTML that needs nothing else
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Write the pictures of the report to this directory, each as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+}
+
+impl Pages {
+    /// Whether they can be written: to be asked before a long run.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.report.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
+        self.plots.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)
+    }
+
+    /// Makes them, if they are asked for.
+    pub fn write(&self, report: impl FnOnce() -> Result<Report, Failure>) -> Result<(), Failure> {
+        if self.report.is_none() && self.plots.is_none() {
+            return Ok(());
+        }
+        let report = report()?;
+        if let Some(file) = &self.report {
+            report.write_html(file).map_err(Failure::text)?;
+            eprintln!("wrote {}", file.display());
+        }
+        if let Some(dir) = &self.plots {
+            let files = report.write_pictures(dir).map_err(Failure::text)?;
+            eprintln!("wrote {} files to {}", files.len(), dir.display());
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of results.

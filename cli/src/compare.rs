@@ -23,6 +23,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         scenarios::check(candidate, &options)?;
     }
     args.output.check()?;
+    args.pages.check()?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =
@@ -32,6 +33,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     deliver(&comparison, &args.output)?;
+    args.pages.write(|| Ok(comparison.report()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use scenarios::report::check_file;
 use scenarios::results::RunResult;
 use scenarios::run::{RunOptions, RunProgress};
 
@@ -23,14 +24,27 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         threads: args.luck.threads.map(usize::from),
         shuffle_ties: args.shuffle_ties,
         until: args.until,
+        journal: args.dashboard,
+        timeline: args.perfetto.is_some().then_some(args.perfetto_window),
         ..args.input.options()
     };
     scenarios::check(&loaded, &options)?;
     args.output.check()?;
+    args.pages.check()?;
+    args.perfetto.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let result = with_bar(&*progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
-    deliver(&result, &args.output)?;
+    deliver(&result, args)?;
+    args.pages.write(|| Ok(result.report()))?;
+    if let Some(file) = &args.perfetto
+        && result.write_perfetto(file).map_err(Failure::text)?
+    {
+        let cut = result.timeline().is_some_and(|timeline| timeline.is_cut);
+        let part =
+            if cut { " (only the first million calls and changes: choose a smaller window)" } else { "" };
+        eprintln!("wrote {}{part}", file.display());
+    }
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {
             let (finished, planned) = (interrupted.finished, interrupted.planned);
@@ -43,14 +57,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Prints the result, or writes it and prints what people read.
-fn deliver(result: &RunResult, args: &Delivery) -> Result<(), Failure> {
-    match (args.format, &args.out) {
+fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
+    let Delivery { format, out, .. } = &args.output;
+    match (format, out) {
         (OutputFormat::Json, None) => print(&format!("{:#}", result.to_json()))?,
         (OutputFormat::Csv, None) => print(&result.summary_csv().map_err(Failure::text)?)?,
-        _ => print(&tables::report(result))?,
+        _ => print(&tables::report(result, args.dashboard))?,
     }
-    if let Some(dir) = &args.out {
-        let files = result.write(dir, args.format.of_files()).map_err(Failure::text)?;
+    if let Some(dir) = out {
+        let files = result.write(dir, format.of_files()).map_err(Failure::text)?;
         eprintln!("wrote {} files to {}", files.len(), dir.display());
     }
     Ok(())

@@ -20,6 +20,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let options = StressOptions { run, multipliers: args.multipliers.clone(), grow: args.grow };
     let progress = Arc::new(RunProgress::new());
     let test = StressTest::new(&loaded, options, &progress)?;
+    args.pages.check()?;
     cancel_on_interrupt(&progress)?;
     let tell = |text: String| if args.json { Ok(()) } else { print(&format!("{text}\n")) };
     let interrupted = || {
@@ -57,7 +58,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
             report.fallbacks = with_bar(&*progress, quiet, || test.fallbacks(&multiples));
             tell(tables::stress_fallbacks(&report.fallbacks))?;
         }
-        (report.limit, report.first) = (Some(limit), first);
+        (report.limit, report.tried, report.first) = (Some(limit), test.tried(), first);
     }
     if progress.is_cancelled() {
         return interrupted();
@@ -65,6 +66,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     if args.json {
         print(&format!("{:#}", report.to_json()))?;
     }
+    args.pages.write(|| Ok(report.report(&loaded)))?;
     let spreads = report.blast.iter().flat_map(|(_, ways)| ways).any(|blast| !blast.passes());
     let overwhelmed = report.fallbacks.iter().any(|test| test.passes == Some(false));
     Ok(ExitCode::from(if passed && !spreads && !overwhelmed { 0 } else { SLO_MISSED }))

@@ -26,6 +26,11 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
         resume: args.resume,
     };
     let sweep = Sweep::new(&loaded, options)?;
+    args.pages.check()?;
+    if args.shard != Shard::ALL && (args.pages.report.is_some() || args.pages.plots.is_some()) {
+        return Err(Failure::text(format!("shard {} has no report of its own", args.shard))
+            .help("expected --report and --plots of a whole sweep"));
+    }
     let dir = args.out.clone().unwrap_or_else(|| default_dir(&args.input.file, args.shard));
     let progress = Arc::new(SweepProgress::new());
     let stopping = Arc::clone(&progress);
@@ -44,7 +49,10 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
         SweepEnd::Finished { tally, file } => {
             print(&in_words(&tally))?;
             match file {
-                Some(file) => eprintln!("wrote {}", file.display()),
+                Some(file) => {
+                    eprintln!("wrote {}", file.display());
+                    args.pages.write(|| sweep.report(&dir).map_err(Failure::text))?;
+                }
                 None => eprintln!(
                     "shard {} is in {}: when all are done, `tenfold merge DIR... -o FILE` joins them",
                     args.shard,

@@ -156,7 +156,8 @@ impl Comparison {
     /// # Errors
     /// [`ResultsError`] with the file that could not be written.
     pub fn write(&self, dir: &Path, format: Format) -> Result<Vec<PathBuf>, ResultsError> {
-        write_frames(dir, format, self.frames(), &self.provenance())
+        let sources: Vec<_> = self.results().map(|result| &result.provenance).collect();
+        write_frames(dir, format, self.frames(), &sources, &self.provenance())
     }
 
     /// The `differences` frame as CSV.

@@ -2,7 +2,8 @@
 //!
 //! [`load`] and [`parse`] read a scenario and apply `--set` overrides; what the simulator says of it
 //! later is shown in the file by [`Loaded::locate`]. [`Scenario::to_toml`] writes the canonical form,
-//! [`schema`] describes the language to editors, and [`library`] holds scenarios to start from.
+//! [`schema`] describes the language to editors and [`reference`] to people, and [`library`] holds scenarios
+//! to start from.
 
 mod canonical;
 mod decode;
@@ -10,6 +11,7 @@ mod error;
 mod explain;
 mod library;
 mod overrides;
+mod reference;
 mod source;
 mod template;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use toml::de::{DeTable, DeValue};
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
 pub(crate) use overrides::{path_keys, path_text, split_override};
+pub use reference::reference;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;
 

@@ -30,6 +30,7 @@ pub mod golden;
 pub mod language;
 pub mod plan;
 pub mod profile;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -3,11 +3,15 @@
 
 mod averages;
 pub mod columns;
+pub mod dashboard;
 pub(crate) mod findings;
 mod frames;
 pub(crate) mod json;
 mod llm;
 mod metrics;
+mod perfetto;
+pub mod show;
+pub(crate) mod stamp;
 pub(crate) mod table;
 pub(crate) mod trend;
 mod verdicts;

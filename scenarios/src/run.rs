@@ -8,13 +8,16 @@ mod warmup;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rayon::prelude::*;
 use sim_core::engine::Stop;
-use sim_core::time::SimDuration;
+use sim_core::time::{SimDuration, SimTime};
 use sim_models::error::ConfigError;
 use sim_models::link::LinkConfig;
 use sim_models::system::{self, RunOutput, RunPlan};
+use sim_models::timeline::Window;
+use sim_models::units::Time;
 
 use crate::language::{Loaded, ScenarioError};
 use crate::results::{Interrupted, RunResult};
@@ -43,6 +46,8 @@ pub struct RunOptions {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself: 64 bytes each.
     pub journal: bool,
+    /// The part of the first replication that is kept call by call, for a viewer of traces.
+    pub timeline: Option<Part>,
     /// Adds replications to the scenario's until an interval is that narrow, up to 1,000.
     pub until: Option<Until>,
 }
@@ -56,7 +61,46 @@ impl Default for RunOptions {
             duration: None,
             shuffle_ties: None,
             journal: false,
+            timeline: None,
             until: None,
+        }
+    }
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// This much from the start of the measured part on.
+    Measured(SimDuration),
+    /// From one time to another, since the start of the run.
+    Between(SimDuration, SimDuration),
+}
+
+impl Part {
+    fn window(self, plan: &RunPlan) -> Window {
+        let (from, to) = match self {
+            Self::Measured(length) => (plan.warmup, plan.warmup.saturating_add(length)),
+            Self::Between(from, to) => (from, to),
+        };
+        let [from, to] = [from, to].map(|since| SimTime::from_nanos(since.as_nanos()));
+        Window { from, to }
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = |text: &str| text.trim().parse::<Time>().map_err(|error| error.to_string());
+        match text.split_once("..") {
+            None => Ok(Self::Measured(time(text)?.get())),
+            Some((from, to)) => {
+                let (from, to) = (time(from)?.get(), time(to)?.get());
+                if from >= to {
+                    return Err("expected a start before its end, such as 60s..90s".to_owned());
+                }
+                Ok(Self::Between(from, to))
+            }
         }
     }
 }
@@ -195,7 +239,10 @@ fn run_here(
         notes.extend(found.finding);
     }
     let one = |replication| {
-        let output = simulate(&prepared, &RunPlan { replication, ..prepared.plan.clone() }, progress)?;
+        // One replication is shown: that of the first number.
+        let timeline = options.timeline.filter(|_| replication == 0).map(|part| part.window(&prepared.plan));
+        let plan = RunPlan { replication, timeline, ..prepared.plan.clone() };
+        let output = simulate(&prepared, &plan, progress)?;
         if output.is_some() {
             progress.finish_replication();
         }

@@ -17,7 +17,7 @@ mod json;
 mod limit;
 mod recommend;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 use sim_core::time::SimDuration;
@@ -25,7 +25,7 @@ use sim_models::error::ConfigError;
 use sim_models::units::Time;
 
 use crate::language::{Loaded, ScenarioError};
-use crate::results::RunResult;
+use crate::results::{AverageRow, RunResult};
 use crate::run::{RunOptions, RunProgress, run_scenario};
 use crate::scenario::{Scenario, Warmup};
 pub use blast::{Blast, Failure, Recovery};
@@ -63,6 +63,8 @@ pub struct StressReport {
     pub levels: Vec<Level>,
     /// Where it breaks.
     pub limit: Option<Limit>,
+    /// What was tried to find it, by multiple.
+    pub tried: Vec<Tried>,
     /// What breaks first.
     pub first: Option<FirstBreak>,
     /// What helps.
@@ -73,6 +75,17 @@ pub struct StressReport {
     pub fallbacks: Vec<FallbackTest>,
 }
 
+/// One replication at a multiple that was looked at to find the limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    /// The multiple.
+    pub multiple: f64,
+    /// Whether answers kept to the SLO.
+    pub pass: bool,
+    /// Its row of all requests in the `summary`.
+    pub all: AverageRow,
+}
+
 /// A system under test.
 #[derive(Debug)]
 pub struct StressTest<'a> {
@@ -81,6 +94,7 @@ pub struct StressTest<'a> {
     progress: &'a RunProgress,
     /// The warm-up of the run at 1x, once it is known: so long is that of all single replications.
     warmup: OnceLock<SimDuration>,
+    tried: Mutex<Vec<Tried>>,
 }
 
 impl<'a> StressTest<'a> {
@@ -104,7 +118,7 @@ impl<'a> StressTest<'a> {
         options.multipliers.push(1.0);
         options.multipliers.sort_by(f64::total_cmp);
         options.multipliers.dedup();
-        Ok(Self { loaded, options, progress, warmup: OnceLock::new() })
+        Ok(Self { loaded, options, progress, warmup: OnceLock::new(), tried: Mutex::default() })
     }
 
     /// The multiples that are looked at, in order.
@@ -165,7 +179,23 @@ impl<'a> StressTest<'a> {
 
     /// Whether one replication at a multiple keeps to what the SLO expects of answers. What cannot be built does not.
     fn holds(&self, scenario: &Scenario, k: f64) -> bool {
-        self.run_grown(scenario, k, Some(1), false).is_ok_and(|result| diagnosis::answers_hold(&result))
+        let Ok(result) = self.run_grown(scenario, k, Some(1), false) else { return false };
+        let pass = diagnosis::answers_hold(&result);
+        // What is tried of changed systems belongs to no curve of this one.
+        if std::ptr::eq(scenario, &self.loaded.scenario)
+            && let Some(all) = result.whole_average()
+        {
+            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            tried.push(Tried { multiple: k, pass, all });
+        }
+        pass
+    }
+
+    /// What was tried of the system so far to find its limit, by multiple.
+    pub fn tried(&self) -> Vec<Tried> {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tried.sort_by(|a, b| a.multiple.total_cmp(&b.multiple));
+        tried
     }
 }
 

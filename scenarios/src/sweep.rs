@@ -9,6 +9,7 @@ pub(crate) mod axes;
 mod columns;
 mod design;
 mod row;
+mod seen;
 mod store;
 
 use std::any::Any;
@@ -32,6 +33,7 @@ pub use columns::SWEEP;
 pub use design::Design;
 use design::{MAX_POINTS, Points};
 use row::{Columns, Place, Row};
+pub(crate) use seen::Seen;
 use store::{AxisManifest, Manifest, Part, check_complete, in_order, join};
 pub use store::{SweepError, Tally};
 

@@ -45,11 +45,13 @@ impl SimTime {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The instant `nanos` nanoseconds after the start.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the start of the run.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -63,6 +65,7 @@ impl SimTime {
     ///
     /// # Errors
     /// [`TimeError::Overflow`] when the sum does not fit.
+    #[inline]
     pub fn checked_add(self, delay: SimDuration) -> Result<Self, TimeError> {
         match self.0.checked_add(delay.0) {
             Some(nanos) => Ok(Self(nanos)),
@@ -74,6 +77,7 @@ impl SimTime {
     ///
     /// # Panics
     /// When `earlier` is later: causality is broken, which is a bug in a model.
+    #[inline]
     pub fn since(self, earlier: SimTime) -> SimDuration {
         match self.0.checked_sub(earlier.0) {
             Some(nanos) => SimDuration(nanos),
@@ -89,6 +93,7 @@ impl SimDuration {
     pub const MAX: Self = Self(u64::MAX);
 
     /// `nanos` nanoseconds.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -151,6 +156,7 @@ impl SimDuration {
     }
 
     /// Length in nanoseconds.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -161,6 +167,7 @@ impl SimDuration {
     }
 
     /// The sum, or `None` when it does not fit.
+    #[inline]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
@@ -176,6 +183,7 @@ impl SimDuration {
     }
 
     /// Whether this is no time at all.
+    #[inline]
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }

@@ -3,12 +3,13 @@
 mod background;
 mod cuts;
 mod doors;
+mod requests;
+mod timeline;
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use sim_core::event::{EventHandle, Phase};
-use sim_core::fingerprint::Fingerprint;
 use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
 use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
@@ -29,6 +30,7 @@ use crate::request::{Outcome, Request, RequestId};
 use crate::slab::Slab;
 use crate::system::recorder::Recorder;
 use crate::system::zones::Zones;
+use crate::timeline::Timeline;
 
 /// Names of the classes and tenants of a system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +88,8 @@ pub struct Core {
     pub(crate) outcome_hash: u64,
     /// Requests one by one, if they are asked for.
     pub(crate) journal: Option<Vec<RequestRecord>>,
+    /// A window call by call, if it is asked for.
+    pub(crate) timeline: Option<Box<Timeline>>,
 }
 
 impl Core {
@@ -331,6 +335,9 @@ impl Ctx<'_> {
     /// Ends a call whether or not it has passed my door.
     pub(crate) fn finish(&mut self, id: CallId, reply: Reply) {
         let now = self.now();
+        if self.core.timeline.is_some() {
+            self.core.note_call(id, now, Some(reply));
+        }
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
@@ -372,12 +379,23 @@ impl Ctx<'_> {
 
     /// Tells the caller of a call that I serve how far it is.
     pub fn progress(&mut self, id: CallId, progress: Progress) {
-        let call = self.call(id);
-        if call.awaited && !self.is_cut(id) {
-            // The draw of the reply: what comes back over one connection keeps its order.
-            let delay = self.return_delay(call, 1);
-            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
+        if self.core.timeline.is_some() {
+            let now = self.now();
+            self.core.timeline.iter_mut().for_each(|timeline| timeline.progress(id, progress, now));
         }
+        let call = self.call(id);
+        if !call.awaited || self.is_cut(id) {
+            return;
+        }
+        // The draw of the reply: what comes back over one connection keeps its order.
+        let delay = self.return_delay(call, 1);
+        let is_users = call.caller.index() < self.core.source_count && call.attempt_of == CallId::NONE;
+        if delay.is_zero() && is_users {
+            // Traffic sources only take note of it: that needs no event.
+            let request = call.request;
+            return self.note_progress(request, progress);
+        }
+        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
     }
 
     /// Stops waiting for a call of mine and tells the callee.
@@ -496,69 +514,6 @@ impl Ctx<'_> {
         self.core.scrape_period = Some(shortest);
     }
 
-    /// No request is born after this.
-    pub(crate) fn arrivals_until(&self) -> SimTime {
-        self.core.arrivals_until
-    }
-
-    /// No request will ever be born at this source again.
-    pub(crate) fn close_source(&mut self) {
-        self.core.open_sources -= 1;
-    }
-
-    /// A request is born.
-    pub(crate) fn give_birth(&mut self, request: Request) -> RequestId {
-        self.core.born += 1;
-        if request.born >= self.core.measure_from {
-            let cell = self.core.cell(&request);
-            self.core.request_meters[cell].born += 1;
-        }
-        self.core.recorder.born += 1;
-        self.core.requests.insert(request)
-    }
-
-    /// The request of a root call has ended.
-    pub(crate) fn end_request(&mut self, id: RequestId, outcome: Outcome) {
-        let now = self.now();
-        let core = &mut *self.core;
-        let cell = core.requests.get(id).map(|request| core.cell(request));
-        let (Some(cell), Some(request)) = (cell, core.requests.get_mut(id)) else {
-            unreachable!("a request ends once");
-        };
-        request.ended = true;
-        core.ended[outcome as usize] += 1;
-        core.recorder.end(outcome, now.since(request.born));
-        let mut hash = Fingerprint::default();
-        let first_token = request.first_token.map_or(u64::MAX, SimTime::as_nanos);
-        for word in [request.key, outcome as u64, first_token, now.as_nanos()] {
-            hash.word(word);
-        }
-        // A sum: the order of ends at one instant does not count.
-        core.outcome_hash = core.outcome_hash.wrapping_add(hash.value());
-        if request.born >= core.measure_from {
-            let bounds = &core.bounds[usize::from(request.class)];
-            let in_window = now <= core.arrivals_until;
-            let good = core.request_meters[cell].end(request, outcome, now, bounds, in_window);
-            if let Some(journal) = &mut core.journal {
-                journal.push(RequestRecord::new(request, now, outcome, good));
-            }
-            if let Some(quality) = core.quality.as_mut().filter(|_| outcome.is_answer()) {
-                core.request_meters[cell].score(quality.end(request));
-            }
-        }
-        if request.open_calls == 0 {
-            core.requests.remove(id);
-        }
-    }
-
-    /// The first token has reached the user.
-    pub(crate) fn note_first_token(&mut self, id: RequestId) {
-        let now = self.now();
-        if let Some(request) = self.core.requests.get_mut(id) {
-            request.first_token.get_or_insert(now);
-        }
-    }
-
     /// A call reached its callee.
     pub(crate) fn deliver(&mut self, id: CallId) {
         let now = self.now();
@@ -602,13 +557,6 @@ impl Ctx<'_> {
 
     pub(crate) fn close(&mut self, id: CallId) {
         self.core.close_call(id);
-    }
-}
-
-impl Core {
-    /// Where a request is counted.
-    pub(crate) fn cell(&self, request: &Request) -> usize {
-        usize::from(request.class) * self.labels.tenants.len() + usize::from(request.tenant)
     }
 }
 

@@ -98,8 +98,14 @@ impl<T> Slab<T> {
     }
 
     /// Looks at every value.
-    pub fn for_each(&self, look: impl FnMut(&T)) {
-        self.slots.iter().filter_map(|slot| slot.value.as_ref()).for_each(look);
+    pub fn for_each(&self, mut look: impl FnMut(&T)) {
+        self.iter().for_each(|(_, value)| look(value));
+    }
+
+    /// All values with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(index, slot)| Some((Key::new(index, slot.generation), slot.value.as_ref()?)))
     }
 
     /// Number of values.
@@ -129,5 +135,6 @@ mod tests {
         assert_eq!(Key::from_bits(second.to_bits()), second);
         assert_eq!(slab.get(Key::NONE), None);
         assert_eq!(slab.len(), 1);
+        assert_eq!(slab.iter().collect::<Vec<_>>(), [(second, &"b")]);
     }
 }

@@ -3,9 +3,11 @@
 use scenarios::Loaded;
 use scenarios::language::BASE;
 use scenarios::plan::{BreakEven, Effect, Evaluated, Fleet, Found, FrontPoint, Plan, Target};
+use scenarios::report::Table;
+use scenarios::report::stress::times;
+use scenarios::results::show::{count, digits, optional, percent, rate, seconds, usd};
 
-use super::stress::times;
-use super::{count, digits, optional, percent, rate, seconds, section, table, usd};
+use super::section;
 
 /// Rows of the table of what was run.
 const ROWS: usize = 12;
@@ -166,25 +168,26 @@ fn mark(one: &Evaluated) -> String {
 }
 
 fn run(found: &Found) -> String {
-    let mut rows = table(2, &HEADER);
     // Around the answer: those just below and above it.
     let place = |best: &Evaluated| found.evaluated.iter().position(|one| one.point == best.point);
     let middle = found.best.as_ref().and_then(place).unwrap_or(found.evaluated.len());
     let from = middle.saturating_sub(ROWS / 2).min(found.evaluated.len().saturating_sub(ROWS));
-    for one in found.evaluated.iter().skip(from).take(ROWS) {
-        rows.add_row(cells(one, mark(one)));
-    }
     let hidden = found.evaluated.len().saturating_sub(ROWS);
     let note = if hidden > 0 {
         format!("the cheapest first; {hidden} more are not shown")
     } else {
         "the cheapest first".to_owned()
     };
-    section("Run", &note, &rows)
+    let mut table = Table::new("Run", &note, 2, &HEADER);
+    for one in found.evaluated.iter().skip(from).take(ROWS) {
+        table.row(cells(one, mark(one)));
+    }
+    section(&table)
 }
 
 fn pareto(front: &[FrontPoint], found: &Found) -> String {
-    let mut rows = table(2, &[&HEADER[..], &["front"]].concat());
+    let note = "run in full, the cheapest first; dominated: another is no worse in anything";
+    let mut table = Table::new("What more money buys", note, 2, &[&HEADER[..], &["front"]].concat());
     for one in front {
         let best = found.best.as_ref().is_some_and(|best| best.point == one.evaluated.point);
         let place = match (one.dominated_by, best) {
@@ -193,13 +196,9 @@ fn pareto(front: &[FrontPoint], found: &Found) -> String {
             (Some(_), true) => "cheapest",
             (Some(_), false) => "dominated",
         };
-        rows.add_row([cells(&one.evaluated, mark(&one.evaluated)), vec![place.to_owned()]].concat());
+        table.row([cells(&one.evaluated, mark(&one.evaluated)), vec![place.to_owned()]].concat());
     }
-    section(
-        "What more money buys",
-        "run in full, the cheapest first; dominated: another is no worse in anything",
-        &rows,
-    )
+    section(&table)
 }
 
 fn signed(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -210,9 +209,11 @@ fn signed(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
 }
 
 fn tornado(effects: &[Effect]) -> String {
-    let mut rows = table(2, &["what", "step", "per month", "latency p99", "errors", "SLO"]);
+    let note = "one thing at a time, from the answer; the largest effect first";
+    let header = ["what", "step", "per month", "latency p99", "errors", "SLO"];
+    let mut table = Table::new("What it hangs on", note, 2, &header);
     for effect in effects {
-        rows.add_row([
+        table.row([
             effect.what.clone(),
             format!("{} to {}", effect.from, effect.to),
             signed(effect.usd, usd),
@@ -226,7 +227,7 @@ fn tornado(effects: &[Effect]) -> String {
             .to_owned(),
         ]);
     }
-    section("What it hangs on", "one thing at a time, from the answer; the largest effect first", &rows)
+    section(&table)
 }
 
 /// An own pool against an API.
@@ -261,11 +262,12 @@ pub fn break_even(loaded: &Loaded, even: &BreakEven) -> String {
         false => "today the API is cheaper",
     };
     lines.push(format!("  {now}: {} calls a day", count(even.calls_per_day)));
-    let mut rows = table(1, &["use of the pool", "USD for 1M output tokens"]);
+    let note = "prompts in the price; $/h / (tokens/s x 3600 x use) x 10^6";
+    let mut table = Table::new("By use", note, 1, &["use of the pool", "USD for 1M output tokens"]);
     for share in [0.1, 0.25, 0.5, 0.75, 1.0] {
-        rows.add_row([percent(share), optional(even.usd_per_million(share), usd)]);
+        table.row([percent(share), optional(even.usd_per_million(share), usd)]);
     }
-    rows.add_row(["the API".to_owned(), usd(even.api_usd_per_million)]);
-    lines.push(section("By use", "prompts in the price; $/h / (tokens/s x 3600 x use) x 10^6", &rows));
+    table.row(["the API".to_owned(), usd(even.api_usd_per_million)]);
+    lines.push(section(&table));
     lines.join("\n")
 }

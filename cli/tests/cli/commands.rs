@@ -52,10 +52,19 @@ fn frames_are_written_whole() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort_unstable();
-        let mut expected: Vec<String> =
-            ["components", "costs", "measures", "outcomes", "replicas", "series", "summary", "verdicts"]
-                .map(|name| format!("{name}.{format}"))
-                .into();
+        let mut expected: Vec<String> = [
+            "components",
+            "costs",
+            "dashboard",
+            "measures",
+            "outcomes",
+            "replicas",
+            "series",
+            "summary",
+            "verdicts",
+        ]
+        .map(|name| format!("{name}.{format}"))
+        .into();
         expected.push("provenance.json".to_owned());
         expected.sort_unstable();
         assert_eq!(names, expected);

@@ -1,8 +1,10 @@
 //! The command as a user runs it.
 
 mod bad_input;
+mod book;
 mod commands;
 mod plan;
+mod report;
 mod sweep;
 
 use std::path::PathBuf;

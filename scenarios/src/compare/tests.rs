@@ -85,7 +85,7 @@ fn any_variant_can_be_the_baseline() {
     let cost = of(&comparison.others[0], "cost_usd_per_month").difference.unwrap();
     assert!((cost.mean + 0.2).abs() < 1e-9, "{cost:?}");
     let frames = comparison.frames();
-    assert_eq!(frames.len(), 9);
+    assert_eq!(frames.len(), 10);
     assert_eq!(frames[0].1.height(), 2 * comparison.baseline.summary().height());
     assert_eq!(comparison.differences().height(), comparison.others[0].differences.len());
 }

@@ -154,7 +154,7 @@ impl Plan<'_> {
         let mut provenance = self.provenance(found);
         provenance["best"] = json!(found.best.as_ref().map(Evaluated::sets));
         provenance["tornado"] = effects.iter().map(effect).collect();
-        write_frames(dir, format, vec![(PLAN.name, self.frame(found, front))], &provenance)
+        write_frames(dir, format, vec![(PLAN.name, self.frame(found, front))], &[], &provenance)
     }
 }
 

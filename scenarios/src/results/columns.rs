@@ -239,7 +239,7 @@ pub const COMPONENTS: Frame = Frame {
         column("latency_p99_s", Real, "s", "99th percentile of it"),
         column("latency_max_s", Real, "s", "Longest"),
         column("gpus", Real, "GPUs", "GPUs held, on average (llm)"),
-        column("gpu_busy", Real, "", "Share of time in which a replica ran a step (llm)"),
+        column("gpu_busy", Real, "", "Share of the time they are held in which replicas ran a step (llm)"),
         column("kv_mean", Real, "", "Share of the KV cache in use, on average over time (llm)"),
         column("kv_max", Real, "", "Largest share of the KV cache in use (llm)"),
         column("batch_mean", Real, "sequences", "Sequences in a step, on average over steps (llm)"),
@@ -410,6 +410,52 @@ pub const REPLICAS: Frame = Frame {
     ],
 };
 
+/// `dashboard`.
+pub const DASHBOARD: Frame = Frame {
+    name: "dashboard",
+    row: "A quantile of a time as a Prometheus dashboard would show it, by `histogram_quantile` over the buckets in which \
+          real programs count, beside the exact one: of the system (`latency`, `ttft`, `tpot`) and of each component \
+          (`latency`, of an llm pool `itl` too), in one replication.",
+    columns: &[
+        VARIANT,
+        MULTIPLIER,
+        REPLICATION,
+        column("component", Text, "", "Name of the component, or `system`"),
+        column(
+            "metric",
+            Text,
+            "",
+            "`latency`, `ttft`, `tpot`, or `itl`: time between two tokens of a sequence",
+        ),
+        column("quantile", Text, "", "`p50`, `p95` or `p99`"),
+        column("count", Count, "", "Times that were measured"),
+        column("exact_s", Real, "s", "The quantile, over the measured part of the run"),
+        column("dashboard_s", Real, "s", "What is shown for it"),
+        column("error", Real, "", "Shown by exact, less one"),
+        column("bucket_from_s", Real, "s", "Lower bound of the bucket of the exact value"),
+        column(
+            "bucket_to_s",
+            Real,
+            "s",
+            "Its upper bound; null beyond the last, whose bound is shown instead",
+        ),
+        column(
+            "peak_exact_s",
+            Real,
+            "s",
+            "Largest exact quantile of any 15 s between two scrapes; null unless every request was kept \
+             (`--dashboard`)",
+        ),
+        column(
+            "peak_dashboard_s",
+            Real,
+            "s",
+            "Largest value that is shown for it over time, by `rate` over a minute; null as before",
+        ),
+        column("buckets", Text, "", "Whose buckets they are"),
+    ],
+};
+
 /// `differences`, of a comparison.
 pub const DIFFERENCES: Frame = Frame {
     name: "differences",
@@ -440,17 +486,31 @@ pub const DIFFERENCES: Frame = Frame {
 };
 
 /// All frames, in the order they are written; the last are those of experiments.
-pub const FRAMES: [Frame; 11] =
-    [SUMMARY, COMPONENTS, SERIES, COSTS, VERDICTS, OUTCOMES, MEASURES, REPLICAS, DIFFERENCES, SWEEP, PLAN];
+pub const FRAMES: [Frame; 12] = [
+    SUMMARY,
+    COMPONENTS,
+    SERIES,
+    COSTS,
+    VERDICTS,
+    OUTCOMES,
+    MEASURES,
+    REPLICAS,
+    DASHBOARD,
+    DIFFERENCES,
+    SWEEP,
+    PLAN,
+];
 
-/// The documentation of all frames as Markdown: `docs/results.md`.
+/// The documentation of all frames as Markdown: `docs/src/reference/results.md`.
 pub fn markdown() -> String {
     let mut text = format!(
         "# Results\n\n\
          Every run leaves these frames, each as a polars frame in memory and as a file of its name \
          (`summary.csv`, `summary.parquet`, `summary.arrow`, `summary.json`). Beside them \
          `provenance.json` says which scenario, seed and version they come from, with the fingerprint of \
-         every replication. Times are in seconds, money in US dollars. Where there is nothing to say, a \
+         every replication; Parquet and Arrow files keep the same as their metadata `tenfold.provenance`, and in every \
+         file each row ends in `fingerprint` (of its replication, or over those of all), `seed`, `scenario_hash` and \
+         `version`. Times are in seconds, money in US dollars. Where there is nothing to say, a \
          value is null (empty in CSV).\n\n\
          Version of the columns: {VERSION}. This page is generated from the program.\n"
     );
@@ -505,11 +565,11 @@ mod tests {
 
     #[test]
     fn the_committed_documentation_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/results.md");
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             committed == markdown(),
-            "docs/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/results.md`"
+            "docs/src/reference/results.md is stale: renew it with `cargo run -p scenarios --example results_md > docs/src/reference/results.md`"
         );
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     memory(result, &mut list);
     unanswered(result, &mut list);
     list.extend(notes);
+    rollouts(result, &mut list);
     thin_quantiles(result, &mut list);
     let uncalibrated: Vec<String> =
         llm::uncalibrated(&result.outputs).into_iter().map(|name| format!("`{name}`")).collect();
@@ -46,6 +47,24 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
         ));
     }
     list
+}
+
+/// What happened in the rollouts of pools, in the first replication.
+fn rollouts(result: &RunResult, list: &mut Vec<String>) {
+    let Some(output) = result.outputs.first() else { return };
+    for component in &output.components {
+        let log = component.pool.as_ref().map_or(&[][..], |pool| &pool.rollouts);
+        let told: Vec<String> = log
+            .iter()
+            .map(|entry| {
+                let at = short(entry.at.as_secs_f64());
+                format!("{} at {at} s: {}", entry.version, entry.event)
+            })
+            .collect();
+        if !told.is_empty() {
+            list.push(format!("rollouts of `{}`: {}", component.name, told.join("; ")));
+        }
+    }
 }
 
 /// Three significant digits at most, without an exponent.

@@ -7,7 +7,7 @@ use sim_models::quality::QualityOutput;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 
-use super::columns::{COMPONENTS, COSTS, MEASURES, OUTCOMES, REPLICAS, SERIES, SUMMARY, VERDICTS};
+use super::columns::{COMPONENTS, COSTS, DASHBOARD, MEASURES, OUTCOMES, REPLICAS, SERIES, SUMMARY, VERDICTS};
 use super::llm::{self, Figures};
 use super::metrics::{self, Times, secs};
 use super::table::{Cell, Table, cells};
@@ -16,11 +16,11 @@ use super::{RunResult, hex};
 use crate::run::ALL;
 
 impl RunResult {
-    fn keys(&self) -> [Cell<'_>; 2] {
+    pub(super) fn keys(&self) -> [Cell<'_>; 2] {
         cells![&self.variant, self.plan.scale]
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (u64, &RunOutput)> {
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u64, &RunOutput)> {
         self.replications.iter().copied().zip(&self.outputs)
     }
 
@@ -254,7 +254,7 @@ impl RunResult {
     }
 
     /// All frames by name, in the order of [`super::columns::FRAMES`].
-    pub fn frames(&self) -> [(&'static str, DataFrame); 8] {
+    pub fn frames(&self) -> [(&'static str, DataFrame); 9] {
         [
             (SUMMARY.name, self.summary()),
             (COMPONENTS.name, self.components()),
@@ -264,6 +264,7 @@ impl RunResult {
             (OUTCOMES.name, self.outcomes()),
             (MEASURES.name, self.measures()),
             (REPLICAS.name, self.replicas()),
+            (DASHBOARD.name, self.dashboard()),
         ]
     }
 
@@ -282,7 +283,7 @@ impl RunResult {
 }
 
 /// What series and measures call the whole system.
-const ALL_COMPONENTS: &str = "system";
+pub(super) const ALL_COMPONENTS: &str = "system";
 
 /// From `born` to `usage_usd_per_request`.
 fn request_cells(output: &RunOutput, requests: &RequestMeter) -> [Cell<'static>; 31] {

@@ -24,7 +24,7 @@ impl Figures {
     pub(super) fn of(report: &LlmReport) -> Self {
         let looked_for = report.prefix_query_tokens;
         Self {
-            gpus: Some(report.gpus as f64),
+            gpus: Some(report.gpus),
             gpu_busy: Some(report.gpu_busy),
             kv_mean: Some(report.kv_use_mean),
             kv_max: Some(report.kv_use_max),

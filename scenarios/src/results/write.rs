@@ -4,12 +4,15 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{CsvWriter, DataFrame, IpcWriter, ParquetWriter, PolarsError, SerWriter};
 use thiserror::Error;
 
 use super::columns::SUMMARY;
-use super::{RunResult, json};
+use super::stamp::stamped;
+use super::{Provenance, RunResult, json};
 
 /// How frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +99,29 @@ fn temporary(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.{}.tmp", std::process::id()))
 }
 
-fn encode(frame: &mut DataFrame, format: Format, file: &mut impl Write) -> Result<(), PolarsError> {
+/// Under what Parquet and Arrow files keep where they come from, as JSON.
+const ORIGIN: &str = "tenfold.provenance";
+
+fn encode(
+    frame: &mut DataFrame,
+    format: Format,
+    origin: Option<&str>,
+    file: &mut impl Write,
+) -> Result<(), PolarsError> {
     match format {
         Format::Csv => CsvWriter::new(file).finish(frame),
-        Format::Parquet => ParquetWriter::new(file).finish(frame).map(|_| ()),
-        Format::Ipc => IpcWriter::new(file).finish(frame),
+        Format::Parquet => {
+            let pairs = origin.map(|origin| vec![(ORIGIN.to_owned(), origin.to_owned())]);
+            let metadata = pairs.map(KeyValueMetadata::from_static);
+            ParquetWriter::new(file).with_key_value_metadata(metadata).finish(frame).map(|_| ())
+        }
+        Format::Ipc => {
+            let mut writer = IpcWriter::new(file);
+            if let Some(origin) = origin {
+                writer.set_custom_schema_metadata(Arc::new([(ORIGIN.into(), origin.into())].into()));
+            }
+            writer.finish(frame)
+        }
         Format::Json => serde_json::to_writer(&mut *file, &json::rows(frame))
             .map_err(|error| io::Error::from(error).into()),
     }
@@ -170,30 +191,32 @@ impl RunResult {
     pub fn write(&self, dir: &Path, format: Format) -> Result<Vec<PathBuf>, ResultsError> {
         let mut provenance = serde_json::json!(self.provenance);
         provenance["findings"] = serde_json::json!(self.findings);
-        write_frames(dir, format, self.frames().to_vec(), &provenance)
+        write_frames(dir, format, self.frames().to_vec(), &[&self.provenance], &provenance)
     }
 }
 
 /// A frame as CSV.
 pub(crate) fn csv(name: &str, mut frame: DataFrame) -> Result<String, ResultsError> {
     let mut text = Vec::new();
-    let written = encode(&mut frame, Format::Csv, &mut text);
+    let written = encode(&mut frame, Format::Csv, None, &mut text);
     written.map_err(|source| ResultsError::Frame { path: name.into(), source })?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Writes frames under their names, and `provenance.json`.
+/// Writes frames under their names, each with where it comes from, and `provenance.json`.
 pub(crate) fn write_frames(
     dir: &Path,
     format: Format,
     frames: Vec<(&'static str, DataFrame)>,
+    sources: &[&Provenance],
     provenance: &serde_json::Value,
 ) -> Result<Vec<PathBuf>, ResultsError> {
     at(dir, fs::create_dir_all(dir))?;
     let mut staged = Staged::default();
-    for (name, mut frame) in frames {
+    let origin = provenance.to_string();
+    for (name, frame) in frames {
         let path = dir.join(format!("{name}.{}", format.extension()));
-        staged.write(path, |file| encode(&mut frame, format, file))?;
+        staged.write(path, |file| encode(&mut stamped(frame, sources)?, format, Some(&origin), file))?;
     }
     staged.write(dir.join("provenance.json"), |file| {
         serde_json::to_writer_pretty(&mut *file, provenance).map_err(io::Error::from)?;

@@ -12,7 +12,7 @@ use sim_models::traffic::arrivals::ArrivalsConfig;
 use sim_models::traffic::trace::{Trace, TraceFormat};
 use sim_models::units::Time;
 
-use super::{RunOptions, Warning};
+use super::{Part, RunOptions, Warning};
 use crate::scenario::{Quantiles, Scenario, Warmup};
 
 /// Default duration of traffic that is not traces: 10 minutes (assumption: long enough for thousands
@@ -96,6 +96,14 @@ pub(super) fn prepare(
             "one replication: results have no confidence intervals",
         ));
     }
+    if let Some(Part::Between(from, to)) = options.timeline
+        && (from >= to || from >= duration.saturating_add(drain))
+    {
+        let message = format!("the window {}..{} is not in the run", Time::from(from), Time::from(to));
+        let end = Time::from(duration.saturating_add(drain));
+        return Err(ConfigError::new([""; 0], message)
+            .help(format!("expected a start below its end, and within the run, which ends at {end}")));
+    }
     let plan = RunPlan {
         duration,
         drain,
@@ -107,6 +115,7 @@ pub(super) fn prepare(
         bounds: bounds(&scenario),
         shuffle_ties: options.shuffle_ties,
         journal: options.journal,
+        timeline: None,
     };
     let mut system = scenario.system();
     system.resolve_paths(base_dir);

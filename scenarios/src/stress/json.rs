@@ -93,6 +93,14 @@ impl StressReport {
         json!({
             "levels": levels.collect::<Vec<_>>(),
             "limit": self.limit.map(|limit| json!({ "passes": limit.passes, "fails": limit.fails })),
+            "tried": self.tried.iter().map(|tried| json!({
+                "multiple": tried.multiple,
+                "pass": tried.pass,
+                "latency_p50_s": tried.all.mean("latency_p50_s"),
+                "latency_p99_s": tried.all.mean("latency_p99_s"),
+                "ttft_p95_s": tried.all.mean("ttft_p95_s"),
+                "goodput_per_s": tried.all.mean("goodput_per_s"),
+            })).collect::<Vec<_>>(),
             "first": first,
             "recommendations": recommendations.collect::<Vec<_>>(),
             "blast": blast.collect::<Vec<_>>(),

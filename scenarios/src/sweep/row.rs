@@ -1,13 +1,13 @@
 //! Rows of a sweep, and frames of them.
 
 use polars::prelude::{AnyValue, DataFrame, PolarsError, polars_err};
-use sim_core::random::stable_hash;
 
 use super::axes::{Axis, SCALE, VARIANT, number};
 use super::columns::{BEFORE_AXES, HALF_WIDTH, SWEEP};
+use crate::results::RunResult;
 use crate::results::columns::Kind;
+use crate::results::stamp::whole;
 use crate::results::table::{Cell, Table};
-use crate::results::{RunResult, hex};
 
 /// A value that outlives its run.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +170,7 @@ impl Place<'_> {
             value.map_or(Value::Null, Value::Real)
         };
         let provenance = &result.provenance;
-        let all = |hashes: &[String]| Value::Text(hex(stable_hash(hashes.join(" ").as_bytes())));
+        let all = |hashes: &[String]| Value::Text(whole(hashes));
         self.row(|column| match column {
             "slo" => Value::from(match result.passed() {
                 None => "none",

@@ -27,7 +27,12 @@ impl TimeWeighted {
     /// When `now` is before the last change.
     #[inline]
     pub fn set(&mut self, now: SimTime, level: u64) {
-        self.integral = self.integral(now);
+        let held = now.since(self.last);
+        // The integral can wait for the next change: it is the same in two parts.
+        if level == self.level {
+            return;
+        }
+        self.integral += u128::from(self.level) * u128::from(held.as_nanos());
         self.last = now;
         self.level = level;
         self.max = self.max.max(level);

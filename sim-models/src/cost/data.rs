@@ -11,6 +11,7 @@ const GB: f64 = 1e9;
 /// Data at rest, whoever uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DataAtRest")]
 pub struct StorageConfig {
     /// How much of it.
     pub size: Bytes,

@@ -22,11 +22,12 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use serde::{Serialize, Serializer};
 
 use super::{CostMeter, Price};
+use crate::autoscaler::WarmPoolConfig;
 use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::Gpu;
 use crate::hardware::unpack;
-use crate::pool::notation::{self, Notation};
+use crate::pool::notation::{self, Notation, described};
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability};
 
@@ -104,7 +105,7 @@ pub struct PriceModelConfig {
     /// Price by this model, in place of a discount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
-    /// How many (of a pool: replicas) are reserved and paid all the time, at the catalogue's discount for
+    /// How many (of a pool: replicas; of a disaggregated one decode workers first) are reserved and paid all the time, at the catalogue's discount for
     /// `reserved`; the model is that of those beyond. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved: Option<NonZeroU32>,
@@ -155,18 +156,34 @@ impl JsonSchema for PriceModelConfig {
         let table = json_schema!({
             "type": "object",
             "properties": {
-                "model": generator.subschema_for::<PriceModel>(),
-                "discount": generator.subschema_for::<Probability>(),
-                "price_per_hour": generator.subschema_for::<HourlyPrice>(),
-                "reserved": { "type": "integer", "minimum": 1 },
-                "reserved_discount": generator.subschema_for::<Probability>(),
+                "model": described(generator.subschema_for::<PriceModel>(), "The model. Default: `on-demand`."),
+                "discount": described(
+                    generator.subschema_for::<Probability>(),
+                    "Share that it takes off the price on demand. Default: the catalogue's, with its source.",
+                ),
+                "price_per_hour": described(
+                    generator.subschema_for::<HourlyPrice>(),
+                    "Price by this model, in place of a discount.",
+                ),
+                "reserved": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "How many (of a pool: replicas) are reserved and paid all the time, at the \
+                                    catalogue's discount for `reserved`; the model is that of those beyond. \
+                                    Default: none.",
+                },
+                "reserved_discount": described(
+                    generator.subschema_for::<Probability>(),
+                    "Share that reserving those takes off the price on demand. Default: the catalogue's, with its \
+                     source.",
+                ),
             },
             "additionalProperties": false,
         });
         json_schema!({
             "description": "How what is held by time is paid: the name of a price model, or a table with its \
                             discount or price, and how much is reserved.",
-            "anyOf": [{ "type": "string", "enum": Self::NAMES }, table],
+            "anyOf": [{ "type": "string", "enum": Self::NAMES, "description": "With its defaults." }, table],
         })
     }
 }
@@ -236,6 +253,22 @@ fn percent(share: f64) -> String {
 }
 
 impl PriceModelConfig {
+    /// With at most so many reserved.
+    pub(crate) fn within(self, count: u32) -> Self {
+        Self {
+            reserved: self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().min(count))),
+            ..self
+        }
+    }
+
+    /// With those reserved that are beyond so many.
+    pub(crate) fn beyond(self, count: u32) -> Self {
+        let reserved =
+            self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().saturating_sub(count)));
+        let reserved_discount = self.reserved_discount.filter(|_| reserved.is_some());
+        Self { reserved, reserved_discount, ..self }
+    }
+
     /// The price of what is not reserved; `None` where there is none.
     ///
     /// # Errors
@@ -349,6 +382,13 @@ impl CostMeter {
 }
 
 impl Scope<'_> {
+    /// Puts the replicas of a warm pool that do not run on the bill, if they have a price: the number of the line.
+    pub(crate) fn rent_warm(&mut self, warm_pool: Option<&WarmPoolConfig>) -> Option<usize> {
+        let price = Price::PerHour(warm_pool?.price_per_hour?.per_hour());
+        let (cost, me) = self.cost();
+        Some(cost.add(me, "warm replica", price, "scenario", 0))
+    }
+
     /// Puts what the component rents on the bill, as [`CostMeter::rent`].
     pub(crate) fn rent(&mut self, rent: Rent) -> Result<Option<usize>, ConfigError> {
         let (cost, me) = self.cost();

@@ -3,18 +3,20 @@
 //! The call itself is an entry among the calls, for its caller to know it by; it is never delivered. Its
 //! `scratch` is the key of its [`Attempts`].
 
+mod hedging;
+mod stages;
+
 use sim_core::event::{EventHandle, Phase};
 use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
 use super::breaker::{Admission, Ended, Underway};
 use super::budget::Spending;
-use super::fallback::Step;
 use super::hedge::Winner;
 use super::{Client, Link, LinkId, Policies};
 use crate::call::{Call, CallId, Progress, Reply};
 use crate::component::{ComponentId, ModelEvent};
-use crate::context::{Ctx, Sending, child_hop};
+use crate::context::{Ctx, Sending};
 use crate::request::Outcome;
 use crate::slab::Key;
 
@@ -368,125 +370,6 @@ impl Ctx<'_> {
         let state = self.attempts_mut(id);
         (state.waited, state.cost, state.is_retry) = (wait, cost, true);
         Some(wait)
-    }
-
-    /// Takes the next step of the fallback chain; how the call ends if that ends it.
-    fn fall_back(&mut self, id: CallId, reply: Reply) -> Result<(), Reply> {
-        let (now, request) = (self.now(), self.request(id).key);
-        let &Call { link: chain, hop, .. } = self.call(id);
-        self.stop_retrying(id);
-        loop {
-            let state = self.attempts_mut(id);
-            let stage = state.stage;
-            state.stage += 1;
-            let policies = self.policies(chain).expect("a chain belongs to policies");
-            let Some(step) = policies.fallback.get(stage) else { return Err(reply) };
-            match *step {
-                Step::Stale(share) => {
-                    let draw = stage as u32 * DRAWS + STALE;
-                    if unit(&mut policies.draws.draws(request, hop, draw)) < share {
-                        return Err(Reply::DEGRADED);
-                    }
-                }
-                Step::Default => return Err(Reply::DEGRADED),
-                Step::Reject => return Err(Reply::REJECTED),
-                Step::Call { link, callee } => {
-                    let client = self.policies(link).map(|policies| policies.begin(request, now));
-                    let state = self.attempts_mut(id);
-                    (state.link, state.callee, state.client) = (link, callee, client.unwrap_or(0));
-                    state.hop = child_hop(hop, !(stage as u32));
-                    (state.tries, state.sent, state.avoid) = (0, 0, None);
-                    (state.waited, state.cost) = (SimDuration::ZERO, None);
-                    return self.await_stage(id, link, reply);
-                }
-            }
-        }
-    }
-
-    /// Arms the time that the caller waits for a step of the fallback chain.
-    fn await_stage(&mut self, id: CallId, link: LinkId, reply: Reply) -> Result<(), Reply> {
-        let now = self.now();
-        if let Some(timeout) = self.call_mut(id).timeout.take() {
-            self.scheduler.cancel(timeout);
-        }
-        let deadline = self.request(id).deadline;
-        // Users wait until their deadline and no longer; other callers do not know of it.
-        let bound = if self.me.index() < self.core.source_count { deadline } else { SimTime::MAX };
-        if bound <= now {
-            return Err(reply);
-        }
-        let link = &self.core.links[link.0 as usize];
-        let timeout = link.timeout.filter(|_| link.policies.is_some());
-        let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
-        let event = ModelEvent::Timeout(id);
-        let handle = match timeout {
-            Some((_, lane)) if patience <= bound => Some(self.scheduler.arm(lane, event)),
-            _ if bound < SimTime::MAX => Some(self.scheduler.schedule_at(bound, Phase::Timer, event)),
-            _ => None,
-        };
-        let call = self.call_mut(id);
-        call.timeout = handle;
-        call.deadline = patience.min(deadline);
-        Ok(())
-    }
-
-    /// Sets the timer of the next hedge beside the present try, if there is to be one.
-    fn await_hedge(&mut self, id: CallId, now: SimTime) {
-        let &mut Attempts { link, client, hedges, .. } = self.attempts_mut(id);
-        let Some(Policies { hedge: Some(hedge), clients, .. }) = self.policies(link) else { return };
-        if hedges < hedge.max_extra
-            && let Some(delay) = hedge.delay(&mut clients[client as usize].latencies, now)
-        {
-            self.call_on(id, delay, Phase::Timer, Due::Hedge);
-        }
-    }
-
-    /// Sends a hedge, if the budget and the breaker let it.
-    fn hedge(&mut self, id: CallId) {
-        let now = self.now();
-        let state = self.attempts_mut(id);
-        let (link, client) = (state.link, state.client);
-        let under_way = state.lead.or_else(|| state.others.first().copied());
-        let Some(under_way) = under_way else { return };
-        let policies = self.policies(link).expect("hedges are policies");
-        let client = &mut policies.clients[client as usize];
-        if let Some(budget) = &mut client.hedge_budget {
-            let (active, retrying) = (client.active + client.waiting.len() as u32, client.retrying);
-            if budget.withdraw(Spending { now, timed_out: false, active, retrying }).is_none() {
-                policies.meter.hedges_denied += 1;
-                return;
-            }
-        }
-        if self.admit(id) != Admission::Go {
-            return;
-        }
-        let avoid = self.call(under_way).replica;
-        self.attempts_mut(id).avoid = avoid;
-        let attempt = self.send_attempt(id);
-        let state = self.attempts_mut(id);
-        state.others.push(attempt);
-        state.hedges += 1;
-        self.policies(link).expect("hedges are policies").meter.hedges += 1;
-        self.await_hedge(id, now);
-    }
-
-    /// `winner` is the attempt that counts: the others are cancelled, and there are no more.
-    fn win(&mut self, id: CallId, winner: CallId) {
-        let state = self.attempts_mut(id);
-        let is_lead = state.lead == Some(winner);
-        let lead = if is_lead { state.lead.take() } else { None };
-        state.others.retain(|other| *other != winner);
-        self.drop_losers(id);
-        self.stop_timer(id);
-        let state = self.attempts_mut(id);
-        match lead {
-            Some(_) => state.lead = lead,
-            None => state.others.push(winner),
-        }
-    }
-
-    fn drop_losers(&mut self, id: CallId) {
-        self.cancel_attempts(id, true);
     }
 
     /// Cancels the attempts under way, which lost against another if `lost`.

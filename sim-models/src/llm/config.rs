@@ -1,6 +1,7 @@
 //! The `llm` component in a scenario, and the way from there to a pool.
 
 mod policies;
+mod refusal;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -11,23 +12,24 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::SimTime;
 
 pub use self::policies::{BatchingMode, KvAllocationMode};
+pub(super) use self::refusal::{check_longest_step, engine_refused, refused};
 use super::adapters::LoraConfig;
 use super::disaggregated::{DisaggregatedConfig, KvOffloadConfig};
-use super::engine::{self, DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
+use super::engine::{DynamicBatching, Engine, EngineConfig, EngineKind, Reservation, SchedulingPolicy};
 use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
-use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling, WarmPoolConfig};
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::deployment::DeploymentConfig;
 use crate::energy::Power;
 use crate::error::ConfigError;
-use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
-use crate::hardware::timing::{Pass, StepFunction, nanos_ceil};
+use crate::hardware::timing::{StepFunction, nanos_ceil};
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
 use crate::spot::SpotConfig;
 use crate::system::Scope;
@@ -169,6 +171,12 @@ pub struct LlmConfig {
     /// `price_model`. Default: they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spot: Option<SpotConfig>,
+    /// How versions of its program replace one another. Default: there is one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Box<DeploymentConfig>>,
+    /// With an autoscaler, replicas that are kept prepared beside those that serve. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPoolConfig>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -248,6 +256,8 @@ impl LlmConfig {
             cold_start: None,
             replica_quota: None,
             spot: None,
+            deployment: None,
+            warm_pool: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -427,7 +437,11 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let comes_and_goes = [("autoscaler", self.autoscaler.is_some()), ("spot", self.spot.is_some())];
+        let comes_and_goes = [
+            ("autoscaler", self.autoscaler.is_some()),
+            ("spot", self.spot.is_some()),
+            ("deployment", self.deployment.is_some()),
+        ];
         if let Some((key, _)) = comes_and_goes.into_iter().find(|(_, given)| *given)
             && (self.device.is_some() || self.data_parallel_size > 1)
         {
@@ -435,6 +449,10 @@ impl LlmConfig {
             return Err(
                 ConfigError::new([key], message).help("expected no `device` and no `data_parallel_size`")
             );
+        }
+        if self.deployment.is_some() && self.disaggregated.is_some() {
+            let message = "how prefill and decode workers are replaced together is not modelled";
+            return Err(ConfigError::new(["deployment"], message).help("expected no `disaggregated`"));
         }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
@@ -450,6 +468,8 @@ impl LlmConfig {
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
             spot: self.spot.as_ref(),
+            deployment: self.deployment.as_deref(),
+            warm_pool: self.warm_pool.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -470,13 +490,14 @@ impl LlmConfig {
         let adapters = adapters.map_err(|error| refused(error).within("lora"))?;
         let wake = nanos_ceil(step.wake());
         let engine = Engine::new(self.engine, config, step.clone()).map_err(engine_refused)?;
-        let mut gpus = match self.device {
-            Some(_) => 1,
-            None => u64::from(present) * self.gpus_of_replica(),
-        };
+        let gpus_of_replica = self.device.is_none().then(|| self.gpus_of_replica());
+        let gpus = u64::from(present) * self.gpus_of_replica();
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
         if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, "", scope)? {
             front.set_bill(line, self.gpus_of_replica());
+        }
+        if let Some(line) = scope.rent_warm(self.warm_pool.as_ref()) {
+            front.set_warm_bill(line);
         }
         let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
         let prefill = match self.prefill_workers()? {
@@ -484,7 +505,6 @@ impl LlmConfig {
             Some(workers) => {
                 let within = |error: ConfigError| error.within("prefill").within("disaggregated");
                 let (setup, ways) = workers.build_prefill(self, scope).map_err(within)?;
-                gpus += setup.gpus * u64::from(setup.replicas);
                 capacity += u64::from(setup.replicas) * u64::from(workers.max_num_seqs);
                 hosts.extend(ways);
                 Some(setup)
@@ -497,10 +517,10 @@ impl LlmConfig {
             wake,
             frontend: self.timing.frontend,
             replicas,
-            gpus,
+            gpus_of_replica,
             front,
             queue_cap: self.queue_cap,
-            power: self.device.is_none().then(|| (self.gpus_of_replica(), Power::of(&place.gpu))),
+            power: Power::of(&place.gpu),
             clients: place.clients,
             adapters,
             prefill,
@@ -523,92 +543,17 @@ impl LlmConfig {
         if self.device.is_some() {
             return Ok(None);
         }
+        // What is reserved beyond the decode workers are prefill workers.
+        let model = match self.disaggregated {
+            Some(_) => self.price_model.map(|model| model.within(self.replicas.get())),
+            None => self.price_model,
+        };
         scope.rent(Rent {
             resource: format!("{}{role}", gpu.resource()),
             list: ListPrice::of(gpu, self.price_per_gpu_hour),
-            model: self.price_model.as_ref(),
+            model: model.as_ref(),
             units: gpus,
             each: self.gpus_of_replica(),
         })
     }
-}
-
-/// Refuses efficiencies so low that a step's ticks would overflow.
-pub(super) fn check_longest_step(
-    config: &EngineConfig,
-    step: &StepFunction,
-    figures: &str,
-) -> Result<(), ConfigError> {
-    let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
-    // What is computed is in the cache from then on, and no token sees more than a sequence's.
-    let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
-    let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
-    let longest = Pass {
-        sequences: config.max_num_seqs.into(),
-        new_tokens: budget,
-        decode_context: tokens,
-        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
-        ..Pass::default()
-    };
-    match step.stages().all(|stage| stage.checked_ticks(&longest).is_some()) {
-        true => Ok(()),
-        false => Err(ConfigError::new(["timing", figures], "a step could take more than 208 days")
-            .help("expected shares of the datasheet's figures, such as 0.8")),
-    }
-}
-
-/// Puts an error at the key of the setting that it is about.
-pub(super) fn refused(error: HardwareError) -> ConfigError {
-    match error {
-        HardwareError::UnknownName(error) => {
-            ConfigError::new([error.kind], format!("unknown {} `{}`", error.kind, error.name))
-                .help(format!("expected {}", error.accepted()))
-        }
-        HardwareError::ModelFile(error) => {
-            let refusal = ConfigError::new(["model"], error.to_string());
-            match error.accepted {
-                Some(accepted) => refusal.help(accepted),
-                None => refusal,
-            }
-        }
-        HardwareError::Encoder(_) => {
-            ConfigError::new(["model"], error.to_string()).help("expected a model that generates text")
-        }
-        HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
-        HardwareError::DoesNotFit(error) => {
-            ConfigError::new(["model"], error.shortfall()).help(error.suggestion())
-        }
-        HardwareError::OutOfRange { name, value, expected } => {
-            ConfigError::new([name], format!("{name} is {value}")).help(format!("expected {expected}"))
-        }
-        HardwareError::DataParallel { .. } => ConfigError::new(["data_parallel_size"], error.to_string()),
-        HardwareError::TensorParallel(_)
-        | HardwareError::Indivisible { .. }
-        | HardwareError::SplitHost { .. } => ConfigError::new(["tensor_parallel"], error.to_string()),
-        HardwareError::KvPrecision(_) => ConfigError::new(["kv_precision"], error.to_string()),
-        HardwareError::Profile(error) => ConfigError::new(["timing", "profile"], error.to_string()),
-    }
-}
-
-pub(super) fn engine_refused(error: engine::ConfigError) -> ConfigError {
-    use engine::ConfigError::{
-        BudgetBelowSequences, BudgetTooLarge, CacheTooLarge, HostBelowGpu, NotTogether,
-        OffloadWithoutCaching, PreferredTooLarge, ReservationTooLarge, TooFewBlocks, Zero,
-    };
-    let key = match error {
-        PreferredTooLarge { .. } => {
-            return ConfigError::new(["dynamic_batching", "preferred_batch_size"], error.to_string());
-        }
-        ReservationTooLarge { .. } => "max_model_len",
-        Zero { parameter } => parameter,
-        BudgetTooLarge { .. } | BudgetBelowSequences { .. } => "max_num_batched_tokens",
-        TooFewBlocks { .. } | CacheTooLarge { .. } => "kv_blocks",
-        OffloadWithoutCaching { .. } => "kv_offload",
-        HostBelowGpu { .. } => "lora",
-        NotTogether { other, .. } => match other {
-            "speculative decoding" => "speculative",
-            other => other,
-        },
-    };
-    ConfigError::new([key], error.to_string())
 }

@@ -16,15 +16,16 @@
 
 mod connector;
 mod dues;
+mod figures;
 mod link;
 mod replica;
+mod submit;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroU32;
 
 use sim_core::event::{EventHandle, Phase};
-use sim_core::random::unit;
 use sim_core::time::{SimDuration, SimTime};
 
 use connector::Connector;
@@ -34,8 +35,8 @@ use replica::{Load as ReplicaLoad, Replica};
 
 use super::adapters::Choice;
 use super::disaggregated::Way;
-use super::engine::{Engine, KvTransfer, Rejection, SeqId, Speculation, Submission, Tally};
-use super::report::{Facts, Group, Measures, of_features};
+use super::engine::{Engine, SeqId, Speculation, Tally};
+use super::report::{Facts, Group, Measures};
 use super::sharing::Sharing;
 use super::{FrontEnd, LlmReport};
 use crate::call::{CallId, Progress, Reply};
@@ -45,7 +46,7 @@ use crate::device::ClientId;
 use crate::energy::Power;
 use crate::hardware::timing::StepFunction;
 use crate::measure::Measure;
-use crate::pool::{Due, EngineFigures, Front, PoolReport, Signal};
+use crate::pool::{Due, Front, PoolReport, Signal};
 use crate::slab::{Key, Slab};
 
 /// A replica that was idle begins a step.
@@ -68,8 +69,8 @@ pub(super) struct Setup {
     pub(super) wake: SimDuration,
     pub(super) frontend: FrontEnd,
     pub(super) replicas: u32,
-    /// GPUs of all replicas.
-    pub(super) gpus: u64,
+    /// GPUs of each replica; none where all share one.
+    pub(super) gpus_of_replica: Option<u64>,
     pub(super) front: Front,
     pub(super) queue_cap: Option<NonZeroU32>,
     pub(super) adapters: Option<Choice>,
@@ -79,8 +80,8 @@ pub(super) struct Setup {
     pub(super) prefill: Option<PrefillSetup>,
     /// The way from the host's memory to each replica, prefill workers last; none without KV there.
     pub(super) hosts: Vec<Way>,
-    /// The GPUs of a replica and the power of one; none on a shared one.
-    pub(super) power: Option<(u64, Power)>,
+    /// The power of a GPU of their own.
+    pub(super) power: Power,
 }
 
 /// A call in an engine.
@@ -123,7 +124,7 @@ pub(super) struct Pool {
     load: ReplicaLoad,
     measures: Measures,
     facts: Facts,
-    power: Option<(u64, Power)>,
+    power: Power,
 }
 
 impl Pool {
@@ -134,7 +135,7 @@ impl Pool {
             wake,
             frontend,
             replicas,
-            gpus,
+            gpus_of_replica,
             front,
             queue_cap,
             clients,
@@ -149,7 +150,7 @@ impl Pool {
         let mut engines = vec![engine.clone(); replicas as usize];
         if let Some(prefill) = &prefill {
             // A share of all GPUs' time.
-            groups[0].weight = (gpus - prefill.gpus * u64::from(prefill.replicas)) / u64::from(replicas);
+            groups[0].weight = gpus_of_replica.unwrap_or(1);
             let usable_blocks = prefill.engine.config().usable_blocks();
             groups.push(Group { replicas: prefill.replicas, usable_blocks, weight: prefill.gpus });
             engines.extend((0..prefill.replicas).map(|_| prefill.engine.clone()));
@@ -157,7 +158,7 @@ impl Pool {
         let all = engines.len() as u32;
         let facts = Facts {
             groups,
-            gpus,
+            gpus_of_replica,
             kv_blocks: config.num_blocks,
             block_size: config.block_size,
             calibration: step.badge(),
@@ -227,6 +228,23 @@ impl Pool {
         self.lose_loads(&[index], ctx);
         self.note(index, ctx);
         self.forget_gone(ctx);
+    }
+
+    /// A replica crashes because of its version.
+    fn crash_of_version(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, active, measures, .. } = self;
+        let lost = lose(&mut replicas[index], active, &mut measures.tallies[index], ctx);
+        self.front.crashed(index, lost, ctx);
+        self.lose_loads(&[index], ctx);
+        self.note(index, ctx);
+    }
+
+    /// A replica was started, of some version.
+    fn start_of_version(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, measures, sharing, front, .. } = self;
+        sharing.set_own(index, front.slowdown(index));
+        let tally = &mut measures.tallies[index];
+        replicas[index].engine.set_pace(ctx.now(), sharing.pace(index), tally);
     }
 
     fn set_alarm(&mut self, ctx: &mut Ctx) {
@@ -299,96 +317,6 @@ impl Pool {
         }
         self.note(index, ctx);
     }
-
-    /// What the pool and each of its engines have measured.
-    fn measured(&self, now: SimTime) -> (LlmReport, Vec<EngineFigures>) {
-        let mut tallies = self.measures.tallies.clone();
-        let mut underway = Vec::with_capacity(self.replicas.len());
-        for (replica, tally) in self.replicas.iter().zip(&mut tallies) {
-            let mut engine = replica.engine.clone();
-            engine.settle(now, tally);
-            underway.push(engine.underway(now));
-        }
-        self.measures.report(&tallies, &underway, &self.facts, now)
-    }
-
-    /// Sends a call that has passed the API server to a replica, or refuses it.
-    fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
-        let prefill = self.connector.as_mut().and_then(|connector| connector.prefill.as_mut());
-        let prompt = ctx.request(call).prompt_tokens.max(1);
-        let (first, front, transfer) = match prefill.filter(|prefill| prompt > prefill.max_local) {
-            Some(prefill) => (prefill.first, &mut prefill.front, KvTransfer::RemoteDecode),
-            None => (0, &mut self.front, KvTransfer::None),
-        };
-        let Some(index) = front.route(call, ctx) else { return };
-        if let Err(reason) = self.submit(first + index, call, Part::new(transfer), ctx) {
-            self.refuse(call, &reason, ctx);
-        }
-    }
-
-    /// Refuses a call that was routed.
-    fn refuse(&mut self, call: CallId, reason: &Reason, ctx: &mut Ctx) {
-        let rejected = &mut self.measures.rejected;
-        *match reason {
-            Reason::QueueFull => &mut rejected.queue_full,
-            Reason::Engine(Rejection::ExceedsModel { .. }) => &mut rejected.exceeds_model,
-            Reason::Engine(Rejection::ExceedsCache { .. } | Rejection::ExceedsReservation { .. }) => {
-                &mut rejected.exceeds_cache
-            }
-            Reason::Engine(Rejection::Zero { .. }) => unreachable!("lengths are at least 1"),
-        } += 1;
-        self.front_of(call, ctx).reply(call, Reply::REJECTED, ctx);
-    }
-
-    /// Hands a call to an engine; the reason if it cannot be served.
-    fn submit(&mut self, index: usize, call: CallId, part: Part, ctx: &mut Ctx) -> Result<(), Reason> {
-        let Part { transfer, source, handed_over } = part;
-        let replica = &self.replicas[index];
-        if self.queue_cap.is_some_and(|cap| replica.engine.waiting() >= cap.get()) {
-            return Err(Reason::QueueFull);
-        }
-        let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
-        let request = ctx.request(call);
-        let mut submission = Submission {
-            key: call.to_bits(),
-            prompt_tokens: request.prompt_tokens.max(1),
-            output_tokens: request.output_tokens.max(1),
-            priority: i32::from(request.class),
-            prefix: request.prefix.clone(),
-            adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
-            luck,
-        };
-        if transfer == KvTransfer::RemoteDecode {
-            // Whether a decode worker will take it is known before.
-            self.replicas[0].engine.check_length(&submission)?;
-            submission.output_tokens = 1;
-        }
-        let (replica, tally) = (&mut self.replicas[index], &mut self.measures.tallies[index]);
-        let sequence = replica.engine.submit_transfer(ctx.now(), &submission, transfer, tally)?;
-        let key = self.active.insert(Active { replica: index as u32, sequence, source, handed_over });
-        ctx.call_mut(call).scratch = key.to_bits();
-        if replica.wake() {
-            ctx.schedule(self.wake, Phase::Timer, START, event_data(index, replica.generation));
-        }
-        self.note(index, ctx);
-        Ok(())
-    }
-}
-
-/// What of a call an engine is to do.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    transfer: KvTransfer,
-    /// See [`Active`].
-    source: Key,
-    handed_over: bool,
-}
-
-impl Part {
-    /// The first.
-    fn new(transfer: KvTransfer) -> Self {
-        Self { transfer, source: Key::NONE, handed_over: false }
-    }
 }
 
 /// Everything in a replica is lost: its calls.
@@ -398,19 +326,6 @@ fn lose(replica: &mut Replica, active: &mut Slab<Active>, tally: &mut Tally, ctx
         active.remove(Key::from_bits(ctx.call(*call).scratch));
     }
     lost
-}
-
-/// Why a call is refused.
-#[derive(Debug)]
-enum Reason {
-    QueueFull,
-    Engine(Rejection),
-}
-
-impl From<Rejection> for Reason {
-    fn from(rejection: Rejection) -> Self {
-        Self::Engine(rejection)
-    }
 }
 
 /// A replica and the crashes it had, so that a timer of a lost step is recognized.
@@ -478,6 +393,8 @@ impl Component for Pool {
                 Due::Route(call) => self.admit(call, ctx),
                 Due::Empty => self.forget_gone(ctx),
                 Due::Reclaim(index) => self.lose_reclaimed(index, ctx),
+                Due::Crash(index) => self.crash_of_version(index, ctx),
+                Due::Started(index) => self.start_of_version(index, ctx),
             };
         }
         if timer.kind == FRONT_END {
@@ -519,7 +436,8 @@ impl Component for Pool {
             }
         }
         self.on_fault_of(Role::Decode, fault, ctx);
-        if fault.replicas() == Some(u32::MAX) {
+        // What counts no replicas, such as the loss of a zone, is about all of them.
+        if fault.replicas().is_none_or(|replicas| replicas == u32::MAX) {
             self.on_fault_of(Role::Prefill, fault, ctx);
         }
     }
@@ -573,52 +491,11 @@ impl Component for Pool {
     }
 
     fn pool_report(&self, now: SimTime) -> Option<PoolReport> {
-        let mut report = self.front.report(now);
-        for other in self.fronts().skip(1).map(|front| front.report(now)) {
-            report.replicas.extend(other.replicas);
-            report.no_replica += other.no_replica;
-            report.ejections += other.ejections;
-            report.panic = report.panic.max(other.panic);
-        }
-        let (pool, engines) = self.measured(now);
-        report.calibration = Some(pool.calibration);
-        for (replica, engine) in report.replicas.iter_mut().zip(engines) {
-            replica.engine = Some(engine);
-        }
-        Some(report)
+        Some(self.report_of_fronts(now))
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let (report, engines) = self.measured(now);
-        let room = "tokens that the KV memory of a replica has room for";
-        let meaning = "tokens held by the token slots of the KV memory in use, over time; above 1 where \
-                       sequences share blocks";
-        let mut measures = self.front.measures(now);
-        measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
-        measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
-        if let Some((gpus, power)) = self.power {
-            // Prefill workers come after the replicas, may be larger, and are always there.
-            let prefill = self.facts.groups.get(1);
-            let weights = std::iter::repeat_n(gpus, self.facts.groups[0].replicas as usize);
-            let weights = weights.chain(std::iter::repeat(prefill.map_or(0, |group| group.weight)));
-            let busy: f64 = engines.iter().zip(weights).map(|(engine, gpus)| engine.busy * gpus as f64).sum();
-            let beside = prefill.map_or(0, |group| group.weight * u64::from(group.replicas));
-            let held = self.front.held_mean(now) * gpus as f64 + beside as f64;
-            measures.push(Power::measure(power.watts(held, busy)));
-        }
-        let config = self.replicas[0].engine.config();
-        if config.speculative.is_some() || config.lora.is_some() || self.connector.is_some() {
-            let mut all = Tally::default();
-            for (replica, tally) in self.replicas.iter().zip(&self.measures.tallies) {
-                let mut tally = tally.clone();
-                replica.engine.clone().settle(now, &mut tally);
-                all.add(&tally);
-            }
-            measures.extend(of_features(config, &all));
-            let connector = self.connector.iter();
-            measures.extend(connector.flat_map(|c| c.measures(config.block_size, &all, &engines, now)));
-        }
-        measures
+        self.more_measures(now)
     }
 
     fn reset_measurements(&mut self, now: SimTime) {

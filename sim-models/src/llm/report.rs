@@ -31,15 +31,15 @@ impl Rejected {
 /// What an LLM pool measured in the measured part of the run. Work is counted when its step ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlmReport {
-    /// GPUs of all replicas.
-    pub gpus: u64,
-    /// Share of the time that the GPUs were in a step.
+    /// GPUs held, on average: those of replicas that start or leave are among them.
+    pub gpus: f64,
+    /// Share of the time that the GPUs held were in a step.
     pub gpu_busy: f64,
     /// KV blocks of a replica, the null block among them.
     pub kv_blocks: u32,
     /// Tokens that the KV cache of a replica holds.
     pub kv_tokens: u64,
-    /// Share of all replicas' KV blocks in use, averaged over time: in a step those that it was scheduled
+    /// Share of the KV blocks of the replicas held that were in use, averaged over time: in a step those that it was scheduled
     /// with, its own tokens' among them, and none between steps.
     pub kv_use_mean: f64,
     /// The largest share of one replica's KV blocks that was ever in use.
@@ -142,7 +142,8 @@ pub(super) struct Group {
 pub(super) struct Facts {
     /// In order; decode workers before prefill workers.
     pub(super) groups: Vec<Group>,
-    pub(super) gpus: u64,
+    /// Of each replica but prefill workers; none where all share one.
+    pub(super) gpus_of_replica: Option<u64>,
     pub(super) kv_blocks: u32,
     pub(super) block_size: u32,
     pub(super) calibration: String,
@@ -207,20 +208,26 @@ impl Measures {
         self.rejected = Rejected::default();
     }
 
-    /// What was measured until `now`, when these steps are underway: by the pool, and by each replica.
+    /// What was measured until `now`, when these steps are underway: by the pool, and by each replica. Of
+    /// replicas that are not prefill workers `held` were paid for, on average.
     pub(super) fn report(
         &self,
         tallies: &[Tally],
         underway: &[Underway],
         facts: &Facts,
+        held: f64,
         now: SimTime,
     ) -> (LlmReport, Vec<EngineFigures>) {
         let elapsed = (now.since(self.since).as_nanos() as f64) * TICKS_PER_NANO as f64;
         let share = |sum: u128, of: f64| if elapsed > 0.0 { sum as f64 / (elapsed * of) } else { 0.0 };
-        let (mut all, mut busy, mut held, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0.0f64);
+        let (mut all, mut busy, mut used, mut filled, mut most) = (Tally::default(), 0, 0, 0, 0.0f64);
         // Prefill workers are bound by something else.
         let mut decoders = Tally::default();
-        let (mut weights, mut blocks_of_all) = (0.0, 0.0);
+        let beside = facts.groups.get(1);
+        let all_held = |of: fn(&Group) -> u64| {
+            let beside = beside.map_or(0, |group| of(group) * u64::from(group.replicas));
+            held * of(&facts.groups[0]) as f64 + beside as f64
+        };
         let mut replicas = Vec::with_capacity(tallies.len());
         let groups = facts.groups.iter().enumerate();
         let groups = groups.flat_map(|(place, group)| (0..group.replicas).map(move |_| (place, group)));
@@ -228,14 +235,12 @@ impl Measures {
             tallies.iter().zip(underway).zip(&self.before).zip(groups)
         {
             let usable = f64::from(group.usable_blocks);
-            weights += group.weight as f64;
-            blocks_of_all += usable;
             let [time, blocks, tokens] = integrals(*step);
             let block_ticks = tally.block_ticks + blocks - before[1];
             let blocks_max = tally.blocks_max.max(step.blocks);
             let ticks = tally.ticks + tally.lost_ticks + time - before[0];
             busy += ticks * u128::from(group.weight);
-            held += block_ticks;
+            used += block_ticks;
             filled += tally.token_ticks + tokens - before[2];
             most = most.max(f64::from(blocks_max) / usable);
             all.add(tally);
@@ -257,13 +262,15 @@ impl Measures {
             });
         }
         let pool = LlmReport {
-            gpu_busy: share(busy, weights),
-            gpus: facts.gpus,
+            gpu_busy: share(busy, all_held(|group| group.weight)),
+            gpus: facts.gpus_of_replica.map_or(1.0, |gpus| {
+                held * gpus as f64 + beside.map_or(0, |group| group.weight * u64::from(group.replicas)) as f64
+            }),
             kv_blocks: facts.kv_blocks,
             kv_tokens: u64::from(facts.groups[0].usable_blocks) * u64::from(facts.block_size),
-            kv_use_mean: share(held, blocks_of_all),
+            kv_use_mean: share(used, all_held(|group| group.usable_blocks.into())),
             kv_use_max: most,
-            kv_utilization: (held > 0).then(|| filled as f64 / (held as f64 * f64::from(facts.block_size))),
+            kv_utilization: (used > 0).then(|| filled as f64 / (used as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),

@@ -291,7 +291,19 @@ impl JsonSchema for Balancer {
         json_schema!({
             "description": "How calls are spread over the replicas that take calls: a name, or a table with \
                             one key, the name, and its parameters.",
-            "anyOf": [{ "type": "string", "enum": Self::NAMES }, { "oneOf": tables }],
+            "anyOf": [
+                {
+                    "type": "string",
+                    "enum": Self::NAMES,
+                    "description": "`round_robin`: one after the other. `random`: each alike. `least_request`: \
+                                    Envoy's, the one with the fewest calls of a few that are drawn. `power_of_two`: \
+                                    of two different ones. `join_shortest_queue`: of all. `consistent_hash`: the \
+                                    same key to the same replica. `prefix_aware`: where most of the prompt is in \
+                                    the prefix cache, less a penalty on load. `vllm_data_parallel`: vLLM's, the \
+                                    least `4 * waiting + running`.",
+                },
+                { "oneOf": tables },
+            ],
         })
     }
 }

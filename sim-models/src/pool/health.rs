@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use serde::{Serialize, Serializer};
 use sim_core::time::SimDuration;
 
-use super::notation::{self, Notation};
+use super::notation::{self, Notation, described};
 use super::outlier::OutlierDetection;
 use crate::error::ConfigError;
 use crate::units::{Probability, Time};
@@ -213,17 +213,40 @@ impl JsonSchema for HealthConfig {
         let table = json_schema!({
             "type": "object",
             "properties": {
-                "active": generator.subschema_for::<ActiveCheck>(),
-                "outlier_detection": generator.subschema_for::<OutlierDetection>(),
-                "panic_threshold": generator.subschema_for::<Probability>(),
-                "fail_traffic_on_panic": { "type": "boolean" },
+                "active": described(
+                    generator.subschema_for::<ActiveCheck>(),
+                    "Checks sent to each replica. Default: none.",
+                ),
+                "outlier_detection": described(
+                    generator.subschema_for::<OutlierDetection>(),
+                    "What is read from the answers to calls. Default: none.",
+                ),
+                "panic_threshold": described(
+                    generator.subschema_for::<Probability>(),
+                    "Share of healthy replicas below which the front does not believe its health checks any \
+                     more; 0 trusts them always. Default: 0.5, Envoy's.",
+                ),
+                "fail_traffic_on_panic": {
+                    "type": "boolean",
+                    "description": "Whether calls are rejected in a panic, instead of sent to all replicas, the \
+                                    unhealthy ones too. Default: false, Envoy's.",
+                },
             },
             "additionalProperties": false,
         });
         json_schema!({
             "description": "How the front of a pool learns which replicas are well: the name of a preset, or \
                             a table of what there is.",
-            "anyOf": [{ "type": "string", "enum": Self::NAMES }, table],
+            "anyOf": [
+                {
+                    "type": "string",
+                    "enum": Self::NAMES,
+                    "description": "`kubernetes`: a readiness probe with its defaults. `envoy`: checks every 3 s from \
+                                    the end of the last one (Envoy Gateway's, an assumption), outlier detection \
+                                    and the panic threshold.",
+                },
+                table,
+            ],
         })
     }
 }

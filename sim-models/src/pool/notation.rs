@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::Schema;
 use serde::Deserializer;
 use serde::de::{self, MapAccess, Visitor};
 
@@ -23,6 +24,12 @@ pub(crate) trait Notation: Sized {
 /// Reads a name or a table.
 pub(crate) fn read<'de, T: Notation, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(NameOrTable(PhantomData))
+}
+
+/// The schema of a key, with what it means.
+pub(crate) fn described(mut schema: Schema, meaning: &str) -> Schema {
+    schema.insert("description".to_owned(), meaning.into());
+    schema
 }
 
 struct NameOrTable<T>(PhantomData<T>);

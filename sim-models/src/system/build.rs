@@ -25,6 +25,7 @@ use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
+use crate::timeline::{Timeline, Window};
 use crate::traffic::trace::Trace;
 use faults::faults;
 
@@ -51,6 +52,8 @@ pub struct RunPlan {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself ([`RunOutput::journal`](super::RunOutput::journal)).
     pub journal: bool,
+    /// The part of the run that is kept call by call ([`RunOutput::timeline`](super::RunOutput::timeline)).
+    pub timeline: Option<Window>,
 }
 
 impl Default for RunPlan {
@@ -66,6 +69,7 @@ impl Default for RunPlan {
             bounds: BTreeMap::new(),
             shuffle_ties: None,
             journal: false,
+            timeline: None,
         }
     }
 }
@@ -477,10 +481,12 @@ pub fn build(
         source_count: config.traffic.len(),
         outcome_hash: 0,
         journal: plan.journal.then(Vec::new),
+        timeline: plan.timeline.map(|window| Box::new(Timeline::new(window, count))),
     };
     let sources = std::iter::repeat_n(false, config.traffic.len());
     let pools = sources.chain(config.components.values().map(ComponentConfig::is_pool)).collect();
-    let mut simulation = Simulation::new(System { components, pools, core, faults: fault_list });
+    let mut simulation =
+        Simulation::new(System { components, pools, core, faults: fault_list, underway: Default::default() });
     if let Some(seed) = plan.shuffle_ties {
         simulation = simulation.shuffle_ties(seed);
     }

@@ -18,6 +18,7 @@ use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
 use crate::pool::PoolReport;
 use crate::quality::QualityOutput;
+use crate::timeline::Timeline;
 
 /// Whole-run counts: born = ok + degraded + rejected + timed out + failed + in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct RunOutput {
     pub requests: Vec<RequestMeter>,
     /// Requests one by one in the order of their ends, where the plan asked for them.
     pub journal: Vec<RequestRecord>,
+    /// A window call by call, where the plan asked for it.
+    pub timeline: Option<Timeline>,
     /// Traffic sources, then components.
     pub components: Vec<ComponentOutput>,
     /// GPUs that components share.
@@ -199,8 +202,8 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         reports[caller.index()].3.extend(measures);
     }
     let electricity = meter_energy(&core, &mut reports, end);
-    let mut in_flight = 0;
-    core.requests.for_each(|request| in_flight += u64::from(!request.ended));
+    let timeline = core.close_timeline(end);
+    let in_flight = core.requests.iter().filter(|(_, request)| !request.ended).count() as u64;
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
     assert!(conservation.holds(), "requests were lost or counted twice: {conservation:?}");
     let costs = core.cost.items().iter().map(|item| CostOutput {
@@ -271,6 +274,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         labels: core.labels,
         requests: core.request_meters,
         journal: core.journal.unwrap_or_default(),
+        timeline,
         components: components.collect(),
         devices: core.devices.output(end),
         costs,

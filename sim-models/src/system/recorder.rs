@@ -77,10 +77,28 @@ impl Recorder {
         }
     }
 
-    /// Remembers where the integrals stand, after the meters were reset or at the start of a window.
-    pub(crate) fn anchor(&mut self, now: SimTime, meters: &[ComponentMeter]) {
+    /// Remembers where the integrals stand, at the start of a window.
+    fn anchor(&mut self, now: SimTime, meters: &[ComponentMeter]) {
         for (integrals, meter) in self.integrals.iter_mut().zip(meters) {
-            *integrals = [&meter.queue, &meter.busy, &meter.capacity].map(|level| level.integral(now));
+            *integrals = standing(meter, now);
+        }
+    }
+
+    /// Lets the meters be reset, which begins no window: what the present one holds so far stays in it.
+    pub(crate) fn reset(
+        &mut self,
+        now: SimTime,
+        meters: &mut [ComponentMeter],
+        reset: impl Fn(&mut ComponentMeter),
+    ) {
+        for (integrals, meter) in self.integrals.iter_mut().zip(meters) {
+            let before = standing(meter, now);
+            reset(meter);
+            let after = standing(meter, now);
+            for (start, (before, after)) in integrals.iter_mut().zip(before.into_iter().zip(after)) {
+                // Below 0 where more was held than is left, which the next difference undoes.
+                *start = after.wrapping_sub(before.wrapping_sub(*start));
+            }
         }
     }
 
@@ -108,7 +126,7 @@ impl Recorder {
         self.latency.clear();
         for ((before, meter), signals) in self.integrals.iter().zip(meters).zip(signals) {
             let mean = |level: &sim_core::stats::TimeWeighted, before: u128| {
-                (level.integral(now) - before) as f64 / width.as_nanos() as f64
+                level.integral(now).wrapping_sub(before) as f64 / width.as_nanos() as f64
             };
             self.components.push(ComponentWindow {
                 queue: mean(&meter.queue, before[0]),
@@ -120,6 +138,11 @@ impl Recorder {
         self.start = now;
         self.anchor(now, meters);
     }
+}
+
+/// The integrals of queue, busy and capacity.
+fn standing(meter: &ComponentMeter, now: SimTime) -> [u128; 3] {
+    [&meter.queue, &meter.busy, &meter.capacity].map(|level| level.integral(now))
 }
 
 /// The latencies of one window, in nanoseconds: a list while there are few, as a histogram takes longer to look
@@ -172,6 +195,23 @@ impl Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_start_of_measurement_leaves_no_gap() {
+        let second = |s: u64| SimTime::from_nanos(s * 1_000_000_000);
+        let mut meters = vec![ComponentMeter::new()];
+        let mut recorder = Recorder::new(SimDuration::from_secs(10), 1);
+        meters[0].queue.add(SimTime::ZERO, 4);
+        // Measurement begins within a window, and at the very end of one.
+        for (reset, close) in [(3, 10), (20, 20), (25, 30)] {
+            recorder.reset(second(reset), &mut meters, |meter| meter.reset(second(reset)));
+            recorder.close(second(close), 0, &meters, &[Signals::default()]);
+        }
+        meters[0].queue.add(second(35), -4);
+        recorder.close(second(40), 0, &meters, &[Signals::default()]);
+        let queues: Vec<f64> = recorder.components.iter().map(|window| window.queue).collect();
+        assert_eq!(queues, [4.0, 4.0, 4.0, 2.0]);
+    }
 
     #[test]
     fn few_and_many_latencies_are_those_of_a_histogram() {

@@ -335,8 +335,6 @@ impl Component for Source {
     }
 
     fn on_progress(&mut self, call: CallId, progress: Progress, ctx: &mut Ctx) {
-        if progress == Progress::FirstToken {
-            ctx.note_first_token(ctx.call(call).request);
-        }
+        ctx.note_progress(ctx.call(call).request, progress);
     }
 }

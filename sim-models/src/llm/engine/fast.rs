@@ -31,7 +31,9 @@ mod batch;
 mod cache;
 mod compose;
 mod connector;
+mod milestones;
 mod observe;
+mod plan;
 mod prefix;
 mod record;
 mod run;
@@ -47,42 +49,14 @@ use super::clock::{Clock, Pace};
 use super::host::Host;
 use super::lora::Residency;
 use super::reservation::Arena;
-use super::tally::{Extras, Tally};
+use super::tally::Tally;
 use super::{ConfigError, EngineConfig, KvTransfer, Milestone, Output, Rejection, SeqId, Submission};
 use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
-use prefix::processed;
+use plan::Plan;
 use record::{Line, List, Records, State};
-use run::Run;
 use size::Size;
-
-/// Steps scheduled alike.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    first: u64,
-    last: u64,
-    /// The times of decode steps; none for a single step of any kind.
-    run: Option<Run>,
-    /// Ticks of work at its beginning and at its end; `u64::MAX` for beyond what can be counted.
-    begin: u64,
-    end: u64,
-    /// Sequences in each step.
-    sequences: u64,
-    /// How many of them get a token in each step, right after the one in the step before.
-    emit: u64,
-    /// Tokens that they have in the KV cache in the first step that is not counted yet.
-    tokens: u64,
-    /// Steps counted already.
-    done: u64,
-    /// KV blocks in use in the first step that is not counted yet.
-    used: u32,
-    /// How many fewer from the second step on: those of sequences that end with the step before the first.
-    freed: u32,
-    extras: Extras,
-    /// Nothing can be seen from outside before its last step ends.
-    quiet: bool,
-}
 
 /// A record that may be used again before it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -432,58 +406,22 @@ impl Fast {
         live.into_iter().filter_map(|(_, _, key)| key).collect()
     }
 
-    /// The last step scheduled.
-    fn planned(&self) -> u64 {
-        self.tail.as_ref().or(self.head.as_ref()).map_or(self.ended, |plan| plan.last)
-    }
-
-    /// The step at whose end something must be done.
-    fn action(&self) -> Option<u64> {
-        if let Some(head) = &self.head
-            && !(self.head_filled.is_empty()
-                && self.ended_next.is_empty()
-                && self.aborted.is_empty()
-                && self.landing.is_empty())
-        {
-            return Some(head.last);
-        }
-        let planned = self.tail.as_ref().or(self.head.as_ref())?.last;
-        if !self.aborted.is_empty() {
-            return Some(self.ended + 1);
-        }
-        Some((planned + 1 - self.lag).max(self.ended + 1))
-    }
-
-    /// The tick of work at which a step underway ends; `u64::MAX` for never.
-    fn end_of(&self, step: u64) -> u64 {
-        match (&self.head, &self.tail) {
-            (Some(head), _) if head.last == step => head.end,
-            (_, Some(tail)) if tail.last == step => tail.end,
-            // The last but one is asked for most.
-            (_, Some(Plan { run: Some(run), first, last, end, .. })) if step + 1 == *last => {
-                end - run.ticks(last - first)
-            }
-            (_, Some(Plan { run: Some(run), begin, first, .. })) => begin + run.sum(step + 1 - first),
-            _ => unreachable!("the step is underway"),
-        }
-    }
-
-    /// The wall tick at which a step underway ends.
-    fn wall_end_of(&self, step: u64) -> Option<u64> {
-        match self.end_of(step) {
-            u64::MAX => None,
-            work => self.clock.wall_at(work),
-        }
-    }
-
     pub(super) fn due(&self) -> Option<SimTime> {
         let Some(step) = self.action() else { return self.batch_goes_at() };
-        // The step after a plan that ends with its sequences' last tokens is scheduled in silence.
         let seen = match &self.tail {
-            Some(tail) if tail.quiet && step >= tail.first && self.aborted.is_empty() => tail.last,
+            Some(tail) if tail.quiet && self.aborted.is_empty() && self.is_unseen(step, tail) => tail.last,
             _ => step,
         };
         self.clock.instant(self.wall_end_of(seen)?)
+    }
+
+    /// Whether all that is done at the end of `step` is to schedule what comes behind a quiet plan.
+    fn is_unseen(&self, step: u64, tail: &Plan) -> bool {
+        step >= tail.first
+            || self.line.len() == 0
+                && self.head_filled.is_empty()
+                && self.ended_next.is_empty()
+                && self.landing.is_empty()
     }
 
     /// Goes through all actions up to a wall tick.
@@ -539,168 +477,5 @@ impl Fast {
                 break;
             }
         }
-    }
-
-    /// Takes the blocks of all steps of the plan, and makes what is left of it, one step at most, the head.
-    fn commit(&mut self) {
-        let Some(Plan { first, last, .. }) = self.tail else { return };
-        if last > first {
-            self.cache.take(self.crossings(first + 1, last) as u32);
-        }
-        self.composed = last;
-        if last > self.ended {
-            debug_assert!(self.head.is_none() && last == self.ended + 1);
-            self.head = self.tail;
-            if let Some(head) = &mut self.head {
-                (head.first, head.begin, head.run, head.done) = (last, self.ended_work, None, 0);
-            }
-            std::mem::swap(&mut self.head_filled, &mut self.tail_filled);
-        }
-        self.tail = None;
-    }
-
-    /// Cuts the plan to the steps that are scheduled at a wall tick: what comes then may be seen.
-    fn cut(&mut self, wall: u64) {
-        let Some(mut tail) = self.tail.filter(|tail| tail.last > tail.first) else { return };
-        let scheduled = (self.ended_by(self.clock.work_at(wall)) + self.lag).max(tail.first);
-        if scheduled < tail.last {
-            (tail.last, tail.end) = (scheduled, self.end_of(scheduled));
-        }
-        tail.quiet = false;
-        self.tail = Some(tail);
-    }
-
-    /// The last step that has ended when `work` is done.
-    fn ended_by(&self, work: u64) -> u64 {
-        let mut ended = self.ended;
-        if let Some(head) = &self.head {
-            if head.end == u64::MAX || head.end > work {
-                return ended;
-            }
-            ended = head.last;
-        }
-        let Some(tail) = &self.tail else { return ended };
-        let Some(into) = work.checked_sub(tail.begin) else { return ended };
-        if tail.end != u64::MAX && work >= tail.end {
-            return tail.last;
-        }
-        match &tail.run {
-            Some(run) => ended.max(tail.first + run.ended(into) - 1),
-            None => ended,
-        }
-    }
-
-    /// Sequences that decode and need a block in steps `from` to `to`, counted once for each.
-    fn crossings(&self, from: u64, to: u64) -> u64 {
-        if to < from || self.arena.is_some() {
-            return 0;
-        }
-        let (steps, size) = (to + 1 - from, self.phases.len() as u64);
-        let (mut sum, mut rest) = (0, steps);
-        if steps >= size {
-            sum = self.size.of(steps) * self.decodes;
-            rest = self.size.rest(steps);
-        }
-        let mut phase = self.size.rest(from) as usize;
-        for _ in 0..rest {
-            sum += u64::from(self.phases[phase]);
-            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
-        }
-        sum
-    }
-
-    /// Reports the tokens of a step that has just ended.
-    fn report(&mut self, step: u64, tally: &mut Tally) {
-        if !self.landing.is_empty() {
-            self.report_landing(step);
-        }
-        if !self.filled.is_empty() {
-            self.report_filled(tally);
-        }
-        if self.ended_next.is_empty() {
-            if let Some(tail) = &mut self.tail {
-                tail.freed = 0;
-            }
-        } else {
-            self.report_ended(step);
-        }
-        if self.marks.len() > 1 {
-            self.marks.sort_unstable_by_key(|(joined, _)| *joined);
-        }
-        if !self.marks.is_empty() {
-            self.output.milestones.extend(self.marks.drain(..).map(|(_, mark)| mark));
-        }
-    }
-
-    /// Tokens of those that no longer decode.
-    fn report_landing(&mut self, step: u64) {
-        let mut landing = std::mem::take(&mut self.landing);
-        for id in landing.drain(..) {
-            self.records[id.index].last_token = self.ended_wall;
-            if self.records[id.index].state == State::Single {
-                self.register_single(id.index, processed(step + 1));
-            }
-        }
-        self.landing = landing;
-    }
-
-    /// Tokens of those that completed a prefill.
-    fn report_filled(&mut self, tally: &mut Tally) {
-        let (now, by_request) = (self.ended_wall, self.config.batching.is_by_request());
-        for place in 0..self.filled.len() {
-            let id = self.filled[place];
-            if self.records.find(id).is_none() {
-                continue;
-            }
-            let record = &mut self.records[id.index];
-            let before = std::mem::replace(&mut record.last_token, now);
-            if std::mem::replace(&mut record.spoke, true) {
-                tally.next_tokens(now - before, 1);
-            } else {
-                tally.first_token();
-                let (key, last) = (record.key, record.output == 1 && !by_request);
-                self.marks.push((record.joined, Milestone { id, key, first: true, last }));
-            }
-        }
-        self.filled.clear();
-    }
-
-    /// Last tokens.
-    fn report_ended(&mut self, step: u64) {
-        let by_request = self.config.batching.is_by_request();
-        let used = self.cache.used();
-        let mut ended = std::mem::take(&mut self.ended_next);
-        if ended.len() > 1 {
-            ended.sort_unstable();
-        }
-        for Ending { id, .. } in ended.drain(..) {
-            let Some(record) = self.records.find(id) else { continue };
-            debug_assert_eq!(record.finish, step);
-            if record.output > 1 && !by_request {
-                let mark = Milestone { id, key: record.key, first: false, last: true };
-                self.marks.push((record.joined, mark));
-            }
-            if record.state == State::Ending {
-                let sends = record.transfer == KvTransfer::RemoteDecode;
-                self.batch.remove(id.index, &mut self.records);
-                if sends {
-                    self.keep_ended(id.index, step);
-                    continue;
-                }
-                self.release_ended(id.index, step);
-            } else {
-                self.freed -= 1;
-            }
-            if by_request {
-                self.records[id.index].state = State::Done;
-                self.done.push(id);
-            } else {
-                self.records.remove(id.index);
-            }
-        }
-        if let Some(tail) = &mut self.tail {
-            tail.freed = used - self.cache.used();
-        }
-        self.ended_next = ended;
     }
 }

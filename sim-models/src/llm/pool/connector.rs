@@ -29,7 +29,8 @@ use sim_core::scheduler::TimerLane;
 use sim_core::time::{SimDuration, SimTime};
 
 use super::link::Link;
-use super::{Active, Part, Pool, START, event_data};
+use super::submit::Part;
+use super::{Active, Pool, START, event_data};
 use crate::call::CallId;
 use crate::component::Timer;
 use crate::context::Ctx;

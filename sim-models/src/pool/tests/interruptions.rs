@@ -58,7 +58,7 @@ fn a_replica_drains_on_notice_and_its_calls_fail_only_when_it_is_too_short() {
     assert_eq!((meter.outcomes[4], measure(&output, "interruptions")), (0, 2.0));
     assert_eq!(measure(&output, "interrupted_calls"), 0.0);
     // Two replicas for twenty seconds, from the notice on.
-    let short = measure(&output, "short_mean") * output.end.as_secs_f64();
+    let short = measure(&output, "replicas_short_interrupted_mean") * output.end.as_secs_f64();
     assert!((short - 40.0).abs() < 1e-6, "{short}");
     let output = with("0s");
     assert_eq!(db(&output).meter.outcomes[4], 8);
@@ -88,7 +88,8 @@ fn an_autoscaled_pool_is_short_until_capacity_is_back() {
     let scaled = "autoscaler = { kind = \"hpa\", target = 0.5, min_replicas = 4, max_replicas = 8 }";
     let system = spot("notice = \"0s\", capacity_return = \"30m\", mttf = \"10m\"", scaled);
     let output = simulate(&system.replace("\"2/s\"", "\"12/s\""), 3600, 3);
-    let (short, held) = (measure(&output, "short_mean"), measure(&output, "replicas_mean"));
+    let (short, held) =
+        (measure(&output, "replicas_short_interrupted_mean"), measure(&output, "replicas_mean"));
     assert!(short > 1.0 && held + short <= 8.0 + 1e-9, "{short} short, {held} held");
     assert!(output.conservation.holds());
 }

@@ -1,8 +1,9 @@
 //! Counting steps that have ended, many at a time.
 
+use super::Fast;
+use super::plan::Plan;
 use super::run::Run;
 use super::size::Size;
-use super::{Fast, Plan};
 use crate::llm::engine::tally::Tally;
 
 /// The most steps counted at once: squares of them, summed over 2^30 sequences, fit 64 bits.
@@ -148,30 +149,43 @@ impl Taken {
     /// In the `steps` steps behind step `start`, fewer than [`SPAN`].
     #[inline]
     fn behind(start: u64, steps: u64, phases: &[u32], size: Size) -> Self {
-        let mut taken = Self::default();
         let cycle = phases.len() as u64;
         let (now, later) = phases.split_at(size.rest(start + 1) as usize);
-        let ahead = (1..).zip(later.iter().chain(now).map(|count| u64::from(*count)));
-        if steps <= cycle {
-            for (ahead, count) in ahead.take(steps as usize) {
-                taken.blocks += count;
-                taken.distances += count * ahead;
-                taken.squares += count * ahead * ahead;
-            }
-            return taken;
-        }
         let (rounds, rest) = (size.of(steps), size.rest(steps));
-        for (ahead, count) in ahead {
-            // The steps that are `ahead`, `ahead + cycle`, ... behind the first.
-            let times = rounds + u64::from(ahead <= rest);
-            let more = times - 1;
-            let square = times * ahead * ahead
-                + ahead * cycle * more * times
-                + cycle * cycle * (more * times * (more + times) / 6);
-            taken.blocks += count * times;
-            taken.distances += count * (times * ahead + cycle * (more * times / 2));
-            taken.squares += count * square;
+        let mut taken = Self::default();
+        if rounds > 0 {
+            // Each phase comes in so many rounds: sums over the rounds and over their squares.
+            let [blocks, distances, squares] = sums(later, now);
+            let pairs = rounds * (rounds - 1) / 2;
+            taken.blocks = rounds * blocks;
+            taken.distances = rounds * distances + cycle * pairs * blocks;
+            taken.squares = rounds * squares
+                + 2 * cycle * pairs * distances
+                + cycle * cycle * (pairs * (2 * rounds - 1) / 3) * blocks;
+        }
+        if rest > 0 {
+            // And the first ones once more, behind all rounds.
+            let split = later.len().min(rest as usize);
+            let [blocks, distances, squares] = sums(&later[..split], &now[..rest as usize - split]);
+            let behind = cycle * rounds;
+            taken.blocks += blocks;
+            taken.distances += distances + behind * blocks;
+            taken.squares += squares + 2 * behind * distances + behind * behind * blocks;
         }
         taken
     }
+}
+
+/// Of counts at the distances 1, 2, ..., the farther ones behind the nearer: their sum, and the sums of their
+/// distances and of the squares of these.
+#[inline]
+fn sums(nearer: &[u32], farther: &[u32]) -> [u64; 3] {
+    // Summing up from the far end counts each as often as it is far, without a multiplication.
+    let (mut blocks, mut distances, mut triangles) = (0, 0, 0);
+    for count in farther.iter().rev().chain(nearer.iter().rev()) {
+        blocks += u64::from(*count);
+        distances += blocks;
+        triangles += distances;
+    }
+    [blocks, distances, 2 * triangles - distances]
 }

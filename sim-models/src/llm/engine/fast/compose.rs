@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 
 use super::cache::NONE;
+use super::plan::Plan;
 use super::prefix::{processed, scheduled};
 use super::record::State;
 use super::run::Run;
-use super::{Ending, Fast, Plan};
+use super::{Ending, Fast};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::lora::Residency;
 use crate::llm::engine::sequence::SeqId;
@@ -102,6 +103,9 @@ impl Fast {
         if plan.run.is_none() {
             let loading = self.config.lora.map_or(0, |lora| lora.ticks(&plan.extras.adapters));
             plan.end = begin.saturating_add(self.step.ticks(&self.draft.work).saturating_add(loading));
+            // All decode in the step behind it, and there are blocks for them: nobody is preempted.
+            let free = u64::from(self.cache.free());
+            plan.quiet = self.singles.is_empty() && (self.arena.is_some() || self.decodes <= free);
         }
         self.tail = Some(plan);
         self.composed = number;

@@ -186,7 +186,7 @@ fn gpus_are_on_the_bill() {
     assert_eq!((line.resource.as_str(), line.units), ("gpu h100-sxm", 6.0));
     assert_eq!(line.usd_per_hour, 6.0 * gpu.price_per_hour);
     assert_eq!(line.source, gpu.price_source);
-    assert_eq!((report(&output).gpus, pool(&output).replicas.len()), (6, 3));
+    assert_eq!((report(&output).gpus, pool(&output).replicas.len()), (6.0, 3));
     let output = simulate(&[(0, 10, 1)], "price_per_gpu_hour = \"$2.50/h\"");
     assert_eq!((output.costs[0].usd_per_hour, output.costs[0].source.as_str()), (2.5, "the scenario"));
 }

@@ -117,7 +117,7 @@ fn stages_share_out_layers_and_memory() {
         .map(|engine| simulate(&work, &format!("pipeline_parallel = 2\nengine = \"{engine}\"")));
     assert_eq!(fast.outcome_hash, stepwise.outcome_hash);
     assert_eq!(report(&fast), report(&stepwise));
-    assert_eq!(report(&fast).gpus, 2);
+    assert_eq!(report(&fast).gpus, 2.0);
 }
 
 #[test]

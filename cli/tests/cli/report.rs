@@ -1,0 +1,88 @@
+//! Reports, pictures, timelines and dashboards.
+
+use std::fs;
+
+use crate::{SCENARIO, Scratch, text};
+
+#[test]
+fn every_experiment_writes_a_page_and_its_pictures() {
+    let scratch = Scratch::new();
+    let variant = "\n[[variant]]\nname = \"more\"\nset = { \"components.db.servers\" = 3 }\n";
+    scratch.write("ok.toml", &format!("{SCENARIO}{variant}"));
+    for (command, more) in [
+        ("run", &[][..]),
+        ("compare", &[]),
+        ("stress", &["--levels-only", "--multipliers", "1,2"]),
+        ("sweep", &["--axis", "components.db.servers=2,3"]),
+    ] {
+        let (page, plots) = (format!("new/{command}.html"), format!("{command}-plots"));
+        let args = [&[command, "ok.toml", "--report", &page, "--plots", &plots][..], more].concat();
+        let output = scratch.tenfold(&args);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("wrote"), "{command}");
+        let html = fs::read_to_string(scratch.path(&page)).unwrap();
+        assert!(
+            html.starts_with("<!DOCTYPE html>") && html.contains("<svg") && html.contains("Small"),
+            "{command}"
+        );
+        let mut names: Vec<String> = fs::read_dir(scratch.path(&plots))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        assert!(names.len() >= 4 && names.len() % 2 == 0, "{command}: {names:?}");
+        assert!(names.chunks(2).all(|pair| pair[0].replace(".png", ".svg") == pair[1]), "{names:?}");
+    }
+    let output =
+        scratch.tenfold(&["sweep", "ok.toml", "--axis", "scale=1,2", "--shard", "1/2", "--report", "a.html"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("shard 1/2 has no report"));
+}
+
+#[test]
+fn a_window_is_written_for_perfetto() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let output =
+        scratch.tenfold(&["run", "ok.toml", "--perfetto", "trace.json", "--perfetto-window", "10s..12s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let trace: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(scratch.path("trace.json")).unwrap()).unwrap();
+    assert_eq!(trace["otherData"]["window_s"], serde_json::json!([10.0, 12.0]));
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 20);
+    for (window, words) in [("12s..10s", "before its end"), ("soon", "soon"), ("1h..2h", "not in the run")] {
+        let output =
+            scratch.tenfold(&["run", "ok.toml", "--perfetto", "t.json", "--perfetto-window", window]);
+        assert_eq!(output.status.code(), Some(2), "{window}");
+        assert!(text(&output.stderr).contains(words), "{window}: {}", text(&output.stderr));
+        assert!(!scratch.path("t.json").exists());
+    }
+}
+
+#[test]
+fn a_dashboard_is_shown_and_is_in_the_json() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let shown = text(&scratch.tenfold(&["run", "ok.toml", "--dashboard"]).stdout);
+    assert!(shown.contains("What a dashboard would show") && shown.contains("peak dashboard"), "{shown}");
+    let json = text(&scratch.tenfold(&["run", "ok.toml", "--dashboard", "--format", "json"]).stdout);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let row = &json["dashboard"][0];
+    assert_eq!((row["component"].as_str(), row["quantile"].as_str()), (Some("system"), Some("p50")));
+    let figure = |column: &str| row[column].as_f64().unwrap();
+    let (from, to) = (figure("bucket_from_s"), figure("bucket_to_s"));
+    assert!((from..=to).contains(&figure("exact_s")) && (from..=to).contains(&figure("dashboard_s")));
+    assert!(figure("peak_exact_s") > 0.0 && figure("peak_dashboard_s") > 0.0);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_named_before_the_run() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    for flag in ["--report", "--perfetto", "--plots"] {
+        let target = if flag == "--plots" { "ok.toml" } else { "ok.toml/page" };
+        let output = scratch.tenfold(&["run", "ok.toml", flag, target]);
+        assert_eq!(output.status.code(), Some(2), "{flag}");
+        assert!(text(&output.stderr).contains("cannot write"), "{flag}: {}", text(&output.stderr));
+    }
+}

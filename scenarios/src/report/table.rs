@@ -1,0 +1,29 @@
+//! Rows and columns of text, for the terminal and for reports.
+
+/// A table whose figures are text already, with their units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// What it is about.
+    pub title: String,
+    /// What else is to be known of it; may be empty.
+    pub note: String,
+    /// So many columns at the left are text, the others numbers.
+    pub texts: usize,
+    /// Names of the columns.
+    pub header: Vec<String>,
+    /// The rows, each with a cell for every column.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(title: &str, note: &str, texts: usize, header: &[&str]) -> Self {
+        let header = header.iter().map(|name| (*name).to_owned()).collect();
+        Self { title: title.to_owned(), note: note.to_owned(), texts, header, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}

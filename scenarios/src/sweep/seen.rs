@@ -1,0 +1,113 @@
+//! The points of a finished sweep, for reports.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::row::Value;
+use super::store::{Manifest, Part, in_order};
+use super::{SCALE, Shard, Sweep, SweepError, VARIANT, columns::SWEEP};
+use crate::results::ResultsError;
+
+/// A point and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    /// Its number.
+    pub point: u64,
+    /// The value on each axis, as people read it.
+    pub values: Vec<String>,
+    /// The same as a number, where it is one.
+    pub numbers: Vec<Option<f64>>,
+    /// Whether it keeps to the SLO; none where nothing is expected or it could not be run.
+    pub pass: Option<bool>,
+    /// Figures by column.
+    pub figures: BTreeMap<&'static str, f64>,
+}
+
+/// What a sweep was over.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Swept {
+    /// Names of the axes, with their units.
+    pub axes: Vec<String>,
+    /// The points, in order.
+    pub points: Vec<Seen>,
+    /// How the points were chosen.
+    pub design: String,
+    /// Where it comes from, by name.
+    pub provenance: Vec<(String, String)>,
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Count(count) => count.to_string(),
+        Value::Real(real) => crate::results::findings::short(*real),
+        Value::Null => "-".to_owned(),
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Count(count) => Some(*count as f64),
+        Value::Real(real) => Some(*real),
+        Value::Text(_) | Value::Null => None,
+    }
+}
+
+impl Sweep {
+    /// What is in the directory of a sweep that has been run.
+    pub(crate) fn swept(&self, dir: &Path) -> Result<Swept, SweepError> {
+        let column = |path: &str, own: &str| match path {
+            SCALE => "multiplier".to_owned(),
+            VARIANT => VARIANT.to_owned(),
+            _ => own.to_owned(),
+        };
+        let axes: Vec<String> = self.axes.iter().map(|axis| column(&axis.path, &axis.column.0)).collect();
+        let places: Vec<usize> = axes.iter().map(|name| self.columns.position(name)).collect();
+        let figures: Vec<(&'static str, usize)> =
+            SWEEP.columns.iter().map(|column| (column.name, self.columns.position(column.name))).collect();
+        let slo = self.columns.position("slo");
+        let mut points = Vec::new();
+        let each = |rows: &[super::row::Row]| {
+            points.extend(rows.iter().map(|row| {
+                Seen {
+                    point: row.point,
+                    values: places.iter().map(|place| text(&row.values[*place])).collect(),
+                    numbers: places.iter().map(|place| number(&row.values[*place])).collect(),
+                    pass: match &row.values[slo] {
+                        Value::Text(slo) if slo == "pass" => Some(true),
+                        Value::Text(slo) if slo == "fail" => Some(false),
+                        _ => None,
+                    },
+                    figures: figures
+                        .iter()
+                        .filter_map(|(name, place)| Some((*name, number(&row.values[*place])?)))
+                        .collect(),
+                }
+            }));
+            Ok(())
+        };
+        in_order(&Part::list(dir)?, &self.columns, each)
+            .map_err(|source| ResultsError::Frame { path: dir.to_owned(), source })?;
+        let Manifest { version, scenario, scenario_hash, run, design, design_seed, shard, .. } =
+            &self.manifest;
+        let row = |name: &str, value: String| (name.to_owned(), value);
+        let mut provenance = vec![
+            row("scenario", scenario.clone()),
+            row("scenario hash", scenario_hash.clone()),
+            row("run", run.clone()),
+            row("design", design.clone()),
+            row("seed", self.variants[0].scenario.run.seed.to_string()),
+            row("tenfold version", version.clone()),
+        ];
+        provenance.extend(design_seed.map(|seed| row("seed of the design", seed.to_string())));
+        if *shard != Shard::ALL {
+            provenance.push(row("shard", shard.to_string()));
+        }
+        Ok(Swept { axes, points, design: design.clone(), provenance })
+    }
+
+    /// The scenario that is swept.
+    pub(crate) fn scenario(&self) -> &crate::Scenario {
+        &self.variants[0].scenario
+    }
+}
