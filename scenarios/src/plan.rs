@@ -19,7 +19,7 @@ mod space;
 mod target;
 mod tornado;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -75,8 +75,8 @@ pub struct Plan<'a> {
     rests: Vec<Result<Rest, String>>,
     /// What was run, by point and whether in full.
     known: BTreeMap<(u64, bool), Evaluated>,
-    /// Points that the search chose.
-    searched: BTreeSet<u64>,
+    /// Points that the search did not run because another holds for no more.
+    dearer: Vec<u64>,
     /// Runs of this process.
     runs: u64,
     store: Option<PathBuf>,
@@ -114,7 +114,7 @@ impl<'a> Plan<'a> {
             space,
             rests,
             known: BTreeMap::new(),
-            searched: BTreeSet::new(),
+            dearer: Vec::new(),
             runs: 0,
             store: None,
         })

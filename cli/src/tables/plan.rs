@@ -122,6 +122,7 @@ fn effort(plan: &Plan, found: &Found) -> String {
         (out.law, "have less capacity than is asked of them"),
         (out.less, "have less than one that fails"),
         (out.shortage, "have no more of what one that fails is short of"),
+        (out.quality, "are wrong as often as one that has enough of everything"),
         (out.dearer, "cost no less than one that holds"),
     ];
     let reasons = reasons.iter().filter(|(number, _)| *number > 0);

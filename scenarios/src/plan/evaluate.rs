@@ -18,7 +18,7 @@ use crate::language::ScenarioError;
 use crate::results::findings::{blamed, needed_for, short};
 use crate::results::write::Staged;
 use crate::results::{RunResult, Verdict, check_writable, hex};
-use crate::run::{RunOptions, is_stationary, run_scenario};
+use crate::run::{ALL, RunOptions, is_stationary, run_scenario};
 use crate::scenario::{Scenario, Warmup};
 use crate::stress::diagnosis::{COST, all, answers_hold, inference};
 
@@ -85,6 +85,8 @@ pub struct Evaluated {
     pub simulated_s: f64,
     /// What was asked of each component, where the run tells.
     pub(super) demands: Vec<Demand>,
+    /// Whether answers are wrong too often though nothing is short of capacity: more of it makes none of them right.
+    pub(super) is_wrong: bool,
     /// The component that alone is short of capacity, if it is one.
     pub(super) short_of: Option<String>,
 }
@@ -246,6 +248,10 @@ fn judge(
             short(verdict.limit)
         );
     }
+    let demands = demands(result, rest);
+    let beyond = |verdict: &Verdict| if full { !verdict.pass } else { is_clearly_beyond(result, verdict) };
+    let mut wrong = result.verdicts.iter().filter(|verdict| verdict.metric == "wrong_rate");
+    let is_wrong = !demands.is_empty() && wrong.any(beyond);
     let outputs = result.outputs.len().max(1) as f64;
     let used = result.outputs.iter().flat_map(|output| &output.costs).filter(|line| line.by_use);
     let length = result.plan.duration.saturating_add(result.plan.drain).as_secs_f64();
@@ -268,36 +274,32 @@ fn judge(
         slo_attainment: mean("slo_attainment"),
         fleets: fleets(result),
         simulated_s: length * outputs,
-        demands: demands(result, rest),
+        demands,
+        is_wrong,
         short_of: if answers { None } else { alone_short(result) },
     }
 }
 
 /// Whether a short run leaves no doubt that a full one fails.
 fn clearly_fails(result: &RunResult) -> bool {
-    let Some(row) = all(result) else { return true };
-    let ended = row.mean("ok").unwrap_or(0.0)
-        + row.mean("error_rate").unwrap_or(0.0) * row.mean("born").unwrap_or(0.0);
-    let fails = |verdict: &Verdict| {
-        let class = result
-            .summary_averages()
-            .into_iter()
-            .find(|row| row.keys[0] == verdict.class && row.keys[1] == "all");
-        let requests = class.and_then(|row| row.mean("born")).unwrap_or(ended);
-        let Some(value) = verdict.value else { return requests > FEW };
-        if verdict.unit == "s" {
-            let q = verdict
-                .quantile
-                .and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok())
-                .unwrap_or(50.0);
-            return value > CLEARLY * verdict.limit && requests >= needed_for(q / 100.0);
-        }
-        // Three standard errors of a share.
-        let error = (verdict.limit * (1.0 - verdict.limit) / requests.max(1.0)).sqrt();
-        value > verdict.limit + 3.0 * error && requests > FEW && value * requests > 3.0
-    };
-    let answers = result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
-    answers.into_iter().any(fails) || blamed(result).iter().any(|blamed| blamed.grows && blamed.load > 1.1)
+    let mut answers = result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
+    answers.any(|verdict| is_clearly_beyond(result, verdict))
+        || blamed(result).iter().any(|blamed| blamed.grows && blamed.load > 1.1)
+}
+
+/// Whether a short run leaves no doubt that a full one is beyond a bound.
+fn is_clearly_beyond(result: &RunResult, verdict: &Verdict) -> bool {
+    let summary = result.summary_averages();
+    let own = summary.iter().find(|row| row.keys[0] == verdict.class && row.keys[1] == ALL);
+    let requests = own.and_then(|row| row.mean("born")).unwrap_or(0.0);
+    let Some(value) = verdict.value else { return requests > FEW };
+    if verdict.unit == "s" {
+        let quantile = verdict.quantile.and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok());
+        return value > CLEARLY * verdict.limit && requests >= needed_for(quantile.unwrap_or(50.0) / 100.0);
+    }
+    // Three standard errors of a share.
+    let error = (verdict.limit * (1.0 - verdict.limit) / requests.max(1.0)).sqrt();
+    value > verdict.limit + 3.0 * error && requests > FEW && value * requests > 3.0
 }
 
 /// The component that is overloaded while all others that are short of anything wait for it, and whose calls are not made

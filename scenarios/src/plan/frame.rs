@@ -115,7 +115,7 @@ impl Plan<'_> {
             "simulated_s": found.simulated_s,
             "ruled_out": {
                 "unbuildable": out.unbuildable, "budget": out.budget, "law": out.law, "less": out.less,
-                "shortage": out.shortage, "dearer": out.dearer,
+                "shortage": out.shortage, "quality": out.quality, "dearer": out.dearer,
             },
         })
     }

@@ -14,12 +14,13 @@ pub struct FrontPoint {
 
 impl Plan<'_> {
     /// The Pareto front of the monthly bill against latency p99, errors and accuracy (where it is known), among all that was
-    /// run in full; up to `more` configurations, evenly spread over the bills, are run for it. The cheapest first.
+    /// run in full; up to `more` of those that the search left out because another holds for less, evenly spread over the bills,
+    /// are run for it. The cheapest first.
     ///
     /// # Errors
     /// As [`Plan::search`].
     pub fn front(&mut self, more: usize) -> Result<Vec<FrontPoint>, ScenarioError> {
-        let open = self.open();
+        let open = self.dearer.clone();
         let stride = open.len().div_ceil(more.max(1)).max(1);
         for point in open.into_iter().step_by(stride).take(more) {
             if self.progress.is_cancelled() {

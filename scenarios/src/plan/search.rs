@@ -44,6 +44,8 @@ pub struct RuledOut {
     pub less: u64,
     /// They have no more of what one that failed was short of.
     pub shortage: u64,
+    /// They answer wrongly as often as one that had enough of everything.
+    pub quality: u64,
     /// They cost more than one that holds.
     pub dearer: u64,
 }
@@ -76,6 +78,7 @@ enum Fate {
     Law,
     Less,
     Shortage,
+    Quality,
     Dearer,
     Run,
 }
@@ -181,7 +184,6 @@ impl Plan<'_> {
                 complete = false;
                 break;
             };
-            self.searched.insert(chosen as u64);
             self.learn(&mut state, chosen, &one);
         }
         let count = |fate: Fate| state.fates.iter().filter(|known| **known == fate).count() as u64;
@@ -191,8 +193,13 @@ impl Plan<'_> {
             law: count(Fate::Law),
             less: count(Fate::Less),
             shortage: count(Fate::Shortage),
+            quality: count(Fate::Quality),
             dearer: count(Fate::Dearer),
         };
+        let mut dearer: Vec<usize> =
+            (0..state.fates.len()).filter(|at| state.fates[*at] == Fate::Dearer).collect();
+        dearer.sort_by(|a, b| state.least(*a).total_cmp(&state.least(*b)));
+        self.dearer = dearer.into_iter().map(|at| at as u64).collect();
         let mut evaluated: Vec<Evaluated> = self.known.values().cloned().collect();
         evaluated.retain(|one| one.full || !self.known.contains_key(&(one.point, true)));
         evaluated.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
@@ -269,6 +276,9 @@ impl Plan<'_> {
                 false => state.turns.1 = state.turns.1.min(load),
             }
         }
+        if one.is_wrong {
+            state.rule_out(Fate::Quality, |state, at| state.candidates[at].group == group);
+        }
         if !one.answers_hold {
             state.rule_out(Fate::Less, |state, at| {
                 state.has_no_more(&state.candidates[at], &state.candidates[chosen])
@@ -307,23 +317,6 @@ impl Plan<'_> {
             let best_units = state.candidates[best.point as usize].units;
             state.rule_out(Fate::Dearer, |state, at| state.is_dearer(at, value, best_units));
         }
-    }
-
-    /// Configurations that the search did not choose, and that no run of it says will fail. The cheapest first.
-    pub(super) fn open(&self) -> Vec<u64> {
-        let mut state = self.start();
-        for one in self.known.values().filter(|one| self.searched.contains(&one.point)) {
-            let known = one.point as usize;
-            state.fates[known] = Fate::Run;
-            if !one.answers_hold {
-                state.rule_out(Fate::Less, |state, at| {
-                    state.has_no_more(&state.candidates[at], &state.candidates[known])
-                });
-            }
-        }
-        let mut open: Vec<usize> = state.alive().collect();
-        open.sort_by(|a, b| state.least(*a).total_cmp(&state.least(*b)));
-        open.into_iter().map(|at| at as u64).collect()
     }
 }
 
