@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use scenarios::plan::ApiPrice;
 use scenarios::report::{Report, check_file};
 use scenarios::results::{Format, check_writable};
 use scenarios::run::{Part, RunOptions, Until};
 use scenarios::stress::Grow;
 use scenarios::sweep::{Design, Shard};
-use scenarios::units::{Time, UnitError};
+use scenarios::units::{Rate, Time, TokenPrice, UnitError};
 use scenarios::{Loaded, ScenarioError};
 
 use crate::output::Failure;
@@ -33,6 +34,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// The 10x stress test: what passes at 1x, 3x, 5x and 10x the load, what breaks first, and what helps
     Stress(StressArgs),
+    /// Find the cheapest configuration that keeps to the SLO: how many replicas, which GPUs, at which load
+    Plan(PlanArgs),
     /// Run a scenario at many points of a space, into one file with a row a point
     Sweep(SweepArgs),
     /// Join the shards of a sweep into one file
@@ -168,6 +171,54 @@ pub struct StressArgs {
     /// No progress on stderr
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Plan for so many requests a second, such as 120/s, instead of a multiple
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, conflicts_with_all = ["scale", "users"])]
+    pub rate: Option<Rate>,
+    /// Plan for so many users instead of a multiple
+    #[arg(long, value_name = "N", conflicts_with = "scale")]
+    pub users: Option<u32>,
+    /// Requests of each of them, such as 6/h [default: --users are those of a closed loop]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, requires = "users")]
+    pub requests_per_user: Option<Rate>,
+    /// Choose among values (may be given again): a list components.llm.gpu=l40s,h100-sxm, or steps
+    /// components.llm.replicas=1..16/1 [default: those of the `plan` table, or the replicas of every pool]
+    #[arg(long, value_name = "PATH=VALUES")]
+    pub axis: Vec<String>,
+    /// The most replicas of a pool, where no axes are given [default: twice today's in proportion to the load]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_replicas: Option<u32>,
+    /// How many replicas must this pool, which scales by itself, keep warm?
+    #[arg(long, value_name = "COMPONENT", conflicts_with = "axis")]
+    pub warm: Option<String>,
+    /// Run up to N more configurations and mark those that are better in nothing than others, by bill, latency p99,
+    /// errors and accuracy [default: 12]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "12")]
+    pub pareto: Option<usize>,
+    /// What the answer hangs on: each axis a step, the load and these numbers 20% down and up
+    #[arg(long, value_name = "PATH,...", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
+    pub tornado: Option<Vec<String>>,
+    /// From which load on is this pool cheaper than an API? Only that is answered
+    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["axis", "warm", "pareto", "tornado", "write"])]
+    pub break_even: Option<String>,
+    /// Price of the API, prompt and output tokens [default: that of the scenario's external_api]
+    #[arg(long, value_name = "IN,OUT", value_parser = parse_api_price, requires = "break_even")]
+    pub api_price: Option<ApiPrice>,
+    /// Write the answer as a scenario, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Take up a plan that was stopped or killed, from what is in --out
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    #[command(flatten)]
+    pub luck: Luck,
+    #[command(flatten)]
+    pub output: Delivery,
 }
 
 #[derive(Debug, Args)]
@@ -475,6 +526,17 @@ fn parse_grow(text: &str) -> Result<Grow, String> {
 fn parse_design(text: &str) -> Result<Design, String> {
     let known = Design::ALL.iter().find(|(name, _)| *name == text);
     known.map(|(_, design)| *design).ok_or_else(|| "expected grid, random or lhs".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let rate: Rate = text.parse().map_err(|error: UnitError| error.to_string())?;
+    if rate.per_second() > 0.0 { Ok(rate) } else { Err("expected a rate above 0, such as 120/s".to_owned()) }
+}
+
+fn parse_api_price(text: &str) -> Result<ApiPrice, String> {
+    let token = |text: &str| text.trim().parse::<TokenPrice>().map_err(|error| error.to_string());
+    let (input, output) = text.split_once(',').ok_or("expected two prices, such as $0.50/Mtok,$1.50/Mtok")?;
+    Ok(ApiPrice { input: Some(token(input)?), output: Some(token(output)?), call: None })
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {

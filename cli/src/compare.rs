@@ -27,7 +27,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =
-        with_bar(&progress, args.output.quiet, || compare::compare(&candidates, &options, &progress))?;
+        with_bar(&*progress, args.output.quiet, || compare::compare(&candidates, &options, &progress))?;
     if comparison.is_interrupted() {
         eprintln!("interrupted: not all systems were run");
         return Ok(ExitCode::from(INTERRUPTED));

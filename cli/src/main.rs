@@ -6,6 +6,7 @@ mod calibrate;
 mod compare;
 mod new;
 mod output;
+mod plan;
 mod progress;
 mod run;
 mod stress;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Stress(args) => stress::stress(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Merge(args) => sweep::merge(&args),
         Command::Check(args) => run::check(&args),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::run::RunProgress;
+use scenarios::sweep::SweepProgress;
 
 use crate::output::Failure;
 
@@ -35,14 +36,50 @@ pub fn on_interrupt(stop: impl Fn() -> bool + Send + 'static) -> Result<(), Fail
     ctrlc::set_handler(handler).map_err(|error| Failure::text(format!("cannot catch Ctrl-C: {error}")))
 }
 
+/// Long work that can be watched.
+pub trait Watched: Sync {
+    /// Share of it that is done, from 0 to 1.
+    fn fraction(&self) -> f64;
+    /// What is being done.
+    fn message(&self) -> String;
+}
+
+impl Watched for RunProgress {
+    fn fraction(&self) -> f64 {
+        Self::fraction(self)
+    }
+
+    fn message(&self) -> String {
+        match self.is_cancelled() {
+            true => "stopping".to_owned(),
+            false => format!("{}/{} replications", self.done(), self.total()),
+        }
+    }
+}
+
+impl Watched for SweepProgress {
+    fn fraction(&self) -> f64 {
+        self.done() as f64 / self.total().max(1) as f64
+    }
+
+    fn message(&self) -> String {
+        let points = format!("{}/{} points", self.done(), self.total());
+        match (self.is_stopping(), self.failed()) {
+            (true, _) => format!("{points}, stopping after those under way"),
+            (false, 0) => points,
+            (false, failed) => format!("{points}, {failed} could not be run"),
+        }
+    }
+}
+
 /// Does `work` while a bar shows how far `progress` is.
-pub fn with_bar<T: Send>(progress: &RunProgress, quiet: bool, work: impl FnOnce() -> T + Send) -> T {
+pub fn with_bar<T: Send>(progress: &impl Watched, quiet: bool, work: impl FnOnce() -> T + Send) -> T {
     if quiet || !std::io::stderr().is_terminal() {
         return work();
     }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let shown = scope.spawn(|| {
             // Short runs show nothing.
             std::thread::park_timeout(Duration::from_millis(300));
             let bar = ProgressBar::new(STEPS);
@@ -50,16 +87,14 @@ pub fn with_bar<T: Send>(progress: &RunProgress, quiet: bool, work: impl FnOnce(
             bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
             while !done.load(Ordering::Acquire) {
                 bar.set_position((progress.fraction() * STEPS as f64) as u64);
-                bar.set_message(match progress.is_cancelled() {
-                    true => "stopping".to_owned(),
-                    false => format!("{}/{} replications", progress.done(), progress.total()),
-                });
+                bar.set_message(progress.message());
                 std::thread::park_timeout(EVERY);
             }
             bar.finish_and_clear();
         });
         let result = work();
         done.store(true, Ordering::Release);
+        shown.thread().unpark();
         result
     })
 }

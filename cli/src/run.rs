@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     args.perfetto.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
-    let result = with_bar(&progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
+    let result = with_bar(&*progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
     deliver(&result, args)?;
     args.pages.write(|| Ok(result.report()))?;
     if let Some(file) = &args.perfetto

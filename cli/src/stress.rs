@@ -29,7 +29,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     };
     let quiet = args.quiet;
 
-    let levels = with_bar(&progress, quiet, || test.levels())?;
+    let levels = with_bar(&*progress, quiet, || test.levels())?;
     if progress.is_cancelled() {
         return interrupted();
     }
@@ -37,25 +37,25 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let passed = levels.iter().all(|level| level.passes());
     let mut report = StressReport { levels, ..StressReport::default() };
     if !args.levels_only {
-        let limit = with_bar(&progress, quiet, || test.limit(&report.levels));
+        let limit = with_bar(&*progress, quiet, || test.limit(&report.levels));
         tell(tables::stress_limit(limit))?;
         let today = report.levels[0].result.clone().ok();
-        let first = today.and_then(|today| with_bar(&progress, quiet, || test.first_break(&today, limit)));
+        let first = today.and_then(|today| with_bar(&*progress, quiet, || test.first_break(&today, limit)));
         if progress.is_cancelled() {
             return interrupted();
         }
         tell(tables::stress_first(first.as_ref()))?;
         if let Some(first) = &first {
-            report.recommendations = with_bar(&progress, quiet, || test.recommendations(first, limit));
+            report.recommendations = with_bar(&*progress, quiet, || test.recommendations(first, limit));
             let goal = test.multipliers().last().copied().unwrap_or(1.0);
             tell(tables::stress_recommendations(&report.recommendations, goal))?;
         }
-        report.blast = with_bar(&progress, quiet, || test.blast_radius(1.0));
+        report.blast = with_bar(&*progress, quiet, || test.blast_radius(1.0));
         tell(tables::stress_blast(&report.blast))?;
         if args.fallbacks && !progress.is_cancelled() {
             let most = test.multipliers().last().copied().filter(|most| *most > 1.0);
             let multiples: Vec<f64> = std::iter::once(1.0).chain(most).collect();
-            report.fallbacks = with_bar(&progress, quiet, || test.fallbacks(&multiples));
+            report.fallbacks = with_bar(&*progress, quiet, || test.fallbacks(&multiples));
             tell(tables::stress_fallbacks(&report.fallbacks))?;
         }
         (report.limit, report.tried, report.first) = (Some(limit), test.tried(), first);

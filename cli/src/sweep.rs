@@ -1,20 +1,16 @@
 //! `tenfold sweep` and `tenfold merge`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::results::Format;
 use scenarios::run::RunOptions;
 use scenarios::sweep::{self, Shard, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
 
 use crate::args::{Luck, MergeArgs, SweepArgs};
 use crate::output::{Failure, print};
-use crate::progress::on_interrupt;
+use crate::progress::{on_interrupt, with_bar};
 use crate::run::INTERRUPTED;
 
 pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
@@ -43,7 +39,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
         stopping.stop();
         again
     })?;
-    let end = with_bar(&progress, args.quiet, || sweep.run(&dir, &progress));
+    let end = with_bar(&*progress, args.quiet, || sweep.run(&dir, &progress));
     let end = end.map_err(|error| {
         Failure::text(error).help(
             "--resume takes up a sweep of the same scenario, axes and version; --out names another directory",
@@ -108,34 +104,4 @@ fn in_words(tally: &Tally) -> String {
         text.push_str(&format!("\n{} points could not be run; the first: {error}", tally.failed));
     }
     text
-}
-
-/// Does `work` while a bar shows how many points are done, how fast, and how long it will take.
-fn with_bar<T: Send>(progress: &SweepProgress, quiet: bool, work: impl FnOnce() -> T + Send) -> T {
-    if quiet || !std::io::stderr().is_terminal() {
-        return work();
-    }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let shown = scope.spawn(|| {
-            let bar = ProgressBar::new(0);
-            let style = "{pos}/{len} points {bar:30} {per_sec}  {elapsed} gone, {eta} left{msg}";
-            bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
-            while !done.load(Ordering::Acquire) {
-                bar.set_length(progress.total());
-                bar.set_position(progress.done());
-                bar.set_message(match (progress.is_stopping(), progress.failed()) {
-                    (true, _) => ", stopping after the points under way".to_owned(),
-                    (false, 0) => String::new(),
-                    (false, failed) => format!(", {failed} could not be run"),
-                });
-                std::thread::park_timeout(Duration::from_millis(200));
-            }
-            bar.finish_and_clear();
-        });
-        let result = work();
-        done.store(true, Ordering::Release);
-        shown.thread().unpark();
-        result
-    })
 }

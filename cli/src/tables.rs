@@ -1,5 +1,7 @@
 //! A result as tables for people.
 
+mod plan;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Grid};
 use scenarios::Loaded;
@@ -11,6 +13,8 @@ use scenarios::results::RunResult;
 use scenarios::results::show::{count, optional, seconds};
 use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
 use validation::redis::{RedisReport, TOLERANCE};
+
+pub use plan::{break_even, plan};
 
 /// Everything, ready to print.
 pub fn report(result: &RunResult, with_dashboard: bool) -> String {

@@ -27,8 +27,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
-pub(crate) use overrides::path_text;
-pub(crate) use overrides::split_override;
+pub(crate) use overrides::{path_keys, path_text, split_override};
 pub use reference::reference;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;
@@ -116,7 +115,7 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// Hash of the canonical form without its variants and sweep, the same on every platform. How the file is written
+    /// Hash of the canonical form without its variants, sweep and plan, the same on every platform. How the file is written
     /// does not matter, but for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {
         self.scenario.hash()

@@ -22,7 +22,8 @@ use sim_models::units::Time;
 use crate::language::{Loaded, ScenarioError};
 use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
-pub(crate) use prepare::{ALL, is_stationary};
+pub(crate) use guards::mean_rate;
+pub(crate) use prepare::{ALL, DEFAULT_DURATION, is_stationary};
 use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
 pub use until::{Until, UntilError};
@@ -189,6 +190,7 @@ pub fn check_scenario(
         prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));
     }
     prepared.warnings.extend(guards::unguarded(scenario));
+    prepared.warnings.extend(guards::too_short(scenario, &prepared.plan));
     Ok(prepared.warnings)
 }
 

@@ -15,6 +15,7 @@ use sim_models::system::{Placement, SystemConfig};
 use sim_models::traffic::TrafficConfig;
 use sim_models::units::{Money, Probability, Time};
 
+use crate::plan::PlanConfig;
 use crate::sweep::SweepConfig;
 
 /// A scenario: a system, the load on it, how it is run and what is expected of it.
@@ -63,6 +64,9 @@ pub struct Scenario {
     /// What `tenfold sweep` varies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepConfig>,
+    /// Among what `tenfold plan` looks for the cheapest configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanConfig>,
 }
 
 /// The same system with a few values changed.

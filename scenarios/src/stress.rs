@@ -9,7 +9,7 @@
 //! [`StressTest::recommendations`], [`StressTest::fallbacks`].
 
 mod blast;
-mod diagnosis;
+pub(crate) mod diagnosis;
 mod fallbacks;
 mod first;
 mod grow;

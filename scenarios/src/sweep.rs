@@ -5,7 +5,7 @@
 //! `manifest.json` (what the sweep is), `parts/` (points that are done) and, at the end, one file. Its bytes depend
 //! neither on threads nor on shards nor on how often the sweep was stopped and taken up again.
 
-mod axes;
+pub(crate) mod axes;
 mod columns;
 mod design;
 mod row;
@@ -215,7 +215,14 @@ impl Sweep {
     /// An axis that cannot be read or none of whose values the scenario accepts, or a design that does not go with
     /// the axes.
     pub fn new(loaded: &Loaded, options: SweepOptions) -> Result<Self, ScenarioError> {
-        let axes = read_axes(loaded, &options.axes)?;
+        let table = loaded.scenario.sweep.as_ref().map(|config| &config.axes);
+        let axes = read_axes(loaded, &options.axes, "sweep", table)?;
+        if axes.is_empty() {
+            return Err(ScenarioError::new("there is nothing to vary").with_help(
+                "expected --axis components.db.servers=1,2,4, or a table in the scenario: [sweep] axes = { \
+                 \"components.db.servers\" = [1, 2, 4] }",
+            ));
+        }
         if loaded.variant != BASE && axes.iter().any(|axis| axis.path == VARIANT) {
             return Err(ScenarioError::new(format!(
                 "the variant is an axis, and `{}` is asked for",
@@ -458,8 +465,13 @@ fn plain(value: &str) -> String {
     crate::language::shown(value).unwrap_or_else(|_| value.to_owned())
 }
 
-/// The axes of the command line, or those of the scenario.
-fn read_axes(loaded: &Loaded, texts: &[String]) -> Result<Vec<Axis>, ScenarioError> {
+/// The axes of the command line, or those of the scenario in the table of that name; there may be none.
+pub(crate) fn read_axes(
+    loaded: &Loaded,
+    texts: &[String],
+    name: &str,
+    table: Option<&IndexMap<String, serde_json::Value>>,
+) -> Result<Vec<Axis>, ScenarioError> {
     let mut axes: Vec<Axis> = Vec::new();
     let in_text = |error: AxisError| {
         let shown = ScenarioError::new(error.message).in_file("--axis");
@@ -468,25 +480,19 @@ fn read_axes(loaded: &Loaded, texts: &[String]) -> Result<Vec<Axis>, ScenarioErr
     for text in texts {
         axes.push(Axis::read(text).map_err(in_text)?);
     }
-    if let (Some(config), true) = (&loaded.scenario.sweep, texts.is_empty()) {
-        for (path, value) in &config.axes {
+    if let (Some(table), true) = (table, texts.is_empty()) {
+        for (path, value) in table {
             let read = || {
                 let (path, _) =
                     split_override(&format!("{path}=")).map_err(|(message, _)| AxisError::new(message))?;
                 Axis::new(path, Values::of_json(value)?)
             };
             let place = |error: AxisError| {
-                let placed = ConfigError::new(["sweep", "axes", path], error.message);
+                let placed = ConfigError::new([name, "axes", path], error.message);
                 loaded.locate(ConfigError { help: error.help, ..placed })
             };
             axes.push(read().map_err(place)?);
         }
-    }
-    if axes.is_empty() {
-        return Err(ScenarioError::new("there is nothing to vary").with_help(
-            "expected --axis components.db.servers=1,2,4, or a table in the scenario: [sweep] axes = { \
-             \"components.db.servers\" = [1, 2, 4] }",
-        ));
     }
     for (number, axis) in axes.iter().enumerate() {
         if axes[..number].iter().any(|other| other.path == axis.path) {
@@ -498,7 +504,7 @@ fn read_axes(loaded: &Loaded, texts: &[String]) -> Result<Vec<Axis>, ScenarioErr
 }
 
 /// Refuses an axis none of whose values can be read: its path or its unit is wrong.
-fn try_axes(loaded: &Loaded, axes: &[Axis]) -> Result<(), ScenarioError> {
+pub(crate) fn try_axes(loaded: &Loaded, axes: &[Axis]) -> Result<(), ScenarioError> {
     let template = loaded.template()?;
     for axis in axes.iter().filter(|axis| ![SCALE, VARIANT].contains(&axis.path.as_str())) {
         let sets: Vec<String> = axis.samples().iter().map(|value| format!("{}={value}", axis.path)).collect();

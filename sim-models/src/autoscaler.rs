@@ -11,6 +11,7 @@ mod knative;
 mod ray_serve;
 mod schedule;
 mod target_tracking;
+mod warm_pool;
 
 use std::num::NonZeroU32;
 
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
+use crate::deployment::{DeploymentConfig, Rollouts};
 use crate::error::ConfigError;
 use crate::pool::{MAX_REPLICAS, Scaling};
 use crate::spot::SpotConfig;
@@ -29,6 +31,8 @@ pub use knative::{Knative, KnativeMetric};
 pub use ray_serve::RayServe;
 pub use schedule::{Entry, Schedule};
 pub use target_tracking::TargetTracking;
+pub(crate) use warm_pool::WarmPool;
+pub use warm_pool::{PoolState, WarmPoolConfig};
 
 /// What a controller keeps at its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -243,6 +247,10 @@ pub(crate) struct PoolScaling<'a> {
     pub autoscaler: Option<&'a AutoscalerConfig>,
     /// How replicas are interrupted, on spot capacity.
     pub spot: Option<&'a SpotConfig>,
+    /// How versions replace one another.
+    pub deployment: Option<&'a DeploymentConfig>,
+    /// Replicas that are kept prepared.
+    pub warm_pool: Option<&'a WarmPoolConfig>,
     pub cold_start: Option<&'a ColdStart>,
     pub quota: Option<NonZeroU32>,
     /// Replicas that the pool says it has.
@@ -263,15 +271,19 @@ impl PoolScaling<'_> {
     /// What of it cannot be; the path starts at the pool.
     pub(crate) fn build(&self) -> Result<Option<(Scaling, u32)>, ConfigError> {
         let always;
-        let autoscaler = match (self.autoscaler, self.spot) {
-            (Some(autoscaler), _) => autoscaler,
-            (None, Some(_)) => {
+        let comes_and_goes = self.spot.is_some() || self.deployment.is_some();
+        let autoscaler = match self.autoscaler {
+            Some(autoscaler) => autoscaler,
+            None if comes_and_goes && self.warm_pool.is_none() => {
                 always = AutoscalerConfig::Schedule(Schedule::always(self.replicas));
                 &always
             }
-            (None, None) => {
-                let given =
-                    [("cold_start", self.cold_start.is_some()), ("replica_quota", self.quota.is_some())];
+            None => {
+                let given = [
+                    ("warm_pool", self.warm_pool.is_some()),
+                    ("cold_start", self.cold_start.is_some()),
+                    ("replica_quota", self.quota.is_some()),
+                ];
                 return match given.into_iter().find(|(_, given)| *given) {
                     Some((key, _)) => Err(ConfigError::new([key], format!("`{key}` needs an autoscaler"))
                         .help("expected `autoscaler` beside it, such as { kind = \"hpa\" }")),
@@ -290,8 +302,14 @@ impl PoolScaling<'_> {
         let stages = cold_start.stages(self.weights).map_err(|error| error.within("cold_start"))?;
         let most = autoscaler.most().map_or(quota, |most| most.min(quota)).max(initial);
         let spot = self.spot.map(|spot| spot.build(1).map_err(|error| error.within("spot"))).transpose()?;
-        // On spot capacity one may start while the one before it leaves.
-        let slots = if spot.is_some() { most.saturating_mul(2).min(MAX_REPLICAS).max(most) } else { most };
+        let rollouts = self.rollouts(autoscaler, initial)?;
+        let warm_pool = self.warm_pool(autoscaler.most().map(|most| most.min(quota)))?;
+        let surge = self.deployment.map_or(0, |deployment| Rollouts::surge(deployment, most));
+        // On spot capacity and in a deployment one may start while the one before it leaves.
+        let slots = match spot.is_some() || rollouts.is_some() {
+            true => most.saturating_add(surge).saturating_mul(2).min(MAX_REPLICAS).max(most),
+            false => most,
+        };
         let scaling = Scaling {
             controller: autoscaler.controller(self.concurrency),
             cold_start: stages,
@@ -299,8 +317,44 @@ impl PoolScaling<'_> {
             most_calls: autoscaler.most_calls(self.concurrency),
             most,
             spot,
+            rollouts,
+            warm_pool,
         };
         Ok(Some((scaling, slots)))
+    }
+
+    fn rollouts(
+        &self,
+        autoscaler: &AutoscalerConfig,
+        initial: u32,
+    ) -> Result<Option<Box<Rollouts>>, ConfigError> {
+        let Some(deployment) = self.deployment else { return Ok(None) };
+        let own = match autoscaler {
+            AutoscalerConfig::Knative(_) => Some("Knative"),
+            AutoscalerConfig::RayServe(_) => Some("Ray Serve"),
+            _ => None,
+        };
+        if let Some(own) = own {
+            let message = format!("{own} rolls out versions in a way of its own, which is not modelled");
+            return Err(ConfigError::new(["deployment"], message)
+                .help("expected another autoscaler, such as { kind = \"hpa\" }, or none"));
+        }
+        let built = Rollouts::new(deployment, self.weights, initial);
+        built.map(|rollouts| Some(Box::new(rollouts))).map_err(|error| error.within("deployment"))
+    }
+
+    fn warm_pool(&self, most: Option<u32>) -> Result<Option<WarmPool>, ConfigError> {
+        let Some(warm_pool) = self.warm_pool else { return Ok(None) };
+        let beside = [
+            ("spot", self.spot.is_some(), "EC2 has no warm pools on spot capacity"),
+            ("deployment", self.deployment.is_some(), "replicas in it would be of an old version"),
+        ];
+        if let Some((key, _, message)) = beside.into_iter().find(|(_, given, _)| *given) {
+            return Err(
+                ConfigError::new(["warm_pool"], message).help(format!("leave out one of the two: `{key}`"))
+            );
+        }
+        warm_pool.build(most).map(Some).map_err(|error| error.within("warm_pool"))
     }
 }
 

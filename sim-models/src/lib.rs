@@ -41,6 +41,7 @@ pub mod cascade;
 pub mod component;
 pub mod context;
 pub mod cost;
+pub mod deployment;
 pub mod device;
 pub mod energy;
 pub mod error;

@@ -24,6 +24,7 @@ mod affinity;
 mod balance;
 mod balancer;
 mod checks;
+mod faults;
 mod fleet;
 mod hashing;
 mod health;
@@ -31,8 +32,11 @@ mod interruptions;
 pub(crate) mod notation;
 mod outlier;
 mod report;
+mod routing;
+mod scaling;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -41,21 +45,20 @@ use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::stats::TimeWeighted;
 use sim_core::time::SimTime;
 
-use crate::call::{CallId, Reply};
-use crate::component::{Fault, Timer};
+use crate::call::CallId;
+use crate::component::Timer;
 use crate::context::Ctx;
 use crate::error::ConfigError;
 use crate::measure::Measure;
-use crate::request::Outcome;
 
+use balance::Balance;
 pub(crate) use balance::Signal;
-use balance::{Balance, Candidates};
 pub use balancer::{
     Balancer, ConsistentHash, HashAlgorithm, HashKey, LeastRequest, PrefixAware, VllmDataParallel,
 };
 use checks::Checks;
+use fleet::Fleet;
 pub(crate) use fleet::Scaling;
-use fleet::{Change, Fleet};
 pub use health::{ActiveCheck, HealthConfig, Pace};
 pub use outlier::OutlierDetection;
 use outlier::Outliers;
@@ -77,6 +80,9 @@ mod timer {
     pub(super) const NOTICE: u16 = CHECK + 8;
     pub(super) const RECLAIM: u16 = CHECK + 9;
     pub(super) const CAPACITY: u16 = CHECK + 10;
+    pub(super) const ROLL: u16 = CHECK + 11;
+    pub(super) const CRASH: u16 = CHECK + 12;
+    pub(super) const WARMED: u16 = CHECK + 13;
     /// Kinds of each front of a component.
     pub(super) const COUNT: u16 = 64;
 }
@@ -152,6 +158,8 @@ pub(crate) struct Front {
     no_replica: u64,
     capacity: u64,
     fleet: Option<Box<Fleet>>,
+    /// With a router of traffic between versions.
+    split: Option<Box<versions::Split>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -208,7 +216,9 @@ impl Front {
             no_replica: 0,
             capacity,
             fleet,
+            split: None,
         };
+        front.prepare_split(|| Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)));
         if let Some(fleet) = &mut front.fleet {
             fleet.set_room(&front.candidates, &front.active);
         }
@@ -222,12 +232,12 @@ impl Front {
     }
 
     /// What is added to the kinds of its timers.
-    fn kinds(&self) -> u16 {
+    pub(super) fn kinds(&self) -> u16 {
         if self.first == 0 { 0 } else { timer::COUNT }
     }
 
     /// Sets its draws apart from those of the first front.
-    fn salt(&self) -> u32 {
+    pub(super) fn salt(&self) -> u32 {
         u32::from(self.first) << 16
     }
 
@@ -235,6 +245,13 @@ impl Front {
     pub(crate) fn set_bill(&mut self, item: usize, units: u64) {
         if let Some(fleet) = &mut self.fleet {
             fleet.set_bill(item, units);
+        }
+    }
+
+    /// Where the replicas of a warm pool that do not run are on the bill.
+    pub(crate) fn set_warm_bill(&mut self, item: usize) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.set_warm_bill(item);
         }
     }
 
@@ -274,7 +291,10 @@ impl Front {
         match timer.kind - self.kinds() {
             timer::SAMPLE => self.sample(ctx, signal),
             timer::DECIDE => return self.decide(ctx),
-            timer::READY => self.started(timer.data, ctx),
+            timer::READY => return self.started(timer.data, ctx),
+            timer::ROLL => return self.roll(ctx),
+            timer::CRASH => return self.crashes(timer.data),
+            timer::WARMED => self.fleet.iter_mut().for_each(|fleet| fleet.warmed(ctx)),
             timer::NOTICE => return self.life_is_over(timer.data, ctx),
             timer::RECLAIM => return self.reclaim(timer.data),
             timer::CAPACITY => return self.capacity_is_back(ctx),
@@ -294,6 +314,9 @@ impl Front {
             timer::CHECK_TIMEOUT => self.check_ended(replica, false, ctx),
             timer::SWEEP => self.sweep(ctx),
             _ => {
+                if let Some(split) = &mut self.split {
+                    split.read((0..self.members.len()).map(&signal));
+                }
                 for (replica, last) in self.balance.signals.iter_mut().enumerate() {
                     *last = signal(replica);
                 }
@@ -301,81 +324,6 @@ impl Front {
             }
         }
         Due::Nothing
-    }
-
-    /// Measures for the autoscaler.
-    fn sample(&mut self, ctx: &mut Ctx, signal: impl Fn(usize) -> Signal) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let up = self.members.iter().enumerate().filter(|(_, member)| member.condition == Condition::Up);
-        let (sum, count) =
-            up.fold((0.0, 0), |(sum, n), (replica, _)| (sum + signal(replica).kv_usage, n + 1));
-        fleet.sample(if count > 0 { sum / f64::from(count) } else { 0.0 }, self.capacity, ctx);
-    }
-
-    /// The autoscaler decides.
-    fn decide(&mut self, ctx: &mut Ctx) -> Due {
-        let Some(fleet) = &mut self.fleet else { return Due::Nothing };
-        let changes = fleet.decide(ctx);
-        if changes.is_empty() {
-            return Due::Nothing;
-        }
-        for change in changes {
-            let Change::Leave(slot) = change else { continue };
-            let member = &mut self.members[slot];
-            if member.condition == Condition::Absent || self.active[slot] == 0 {
-                fleet.left(slot, ctx);
-            } else {
-                member.is_leaving = true;
-            }
-        }
-        self.settle(ctx);
-        Due::Empty
-    }
-
-    /// After replicas have left or are to leave.
-    fn settle(&mut self, ctx: &mut Ctx) {
-        self.remove_gone(ctx);
-        self.choose_candidates(ctx.now());
-        self.note_capacity(ctx);
-    }
-
-    /// Those that are gone are absent.
-    fn remove_gone(&mut self, ctx: &mut Ctx) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let mut any = false;
-        for slot in &fleet.gone {
-            let member = &mut self.members[*slot];
-            any |= member.condition != Condition::Absent;
-            (member.condition, member.is_leaving) = (Condition::Absent, false);
-        }
-        if any {
-            self.note_capacity(ctx);
-        }
-    }
-
-    fn started(&mut self, data: u64, ctx: &mut Ctx) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let Some(slot) = fleet.started(data, ctx) else { return };
-        let member = &mut self.members[slot];
-        member.condition = if member.cut_off { Condition::Crashed } else { Condition::Up };
-        self.choose_candidates(ctx.now());
-        self.note_capacity(ctx);
-        if let Some(fleet) = &mut self.fleet {
-            fleet.release(&self.candidates, ctx);
-        }
-    }
-
-    /// Replicas that have gone: the component forgets what it knows of them.
-    pub(crate) fn take_gone(&mut self) -> Vec<usize> {
-        self.fleet.as_mut().map(|fleet| std::mem::take(&mut fleet.gone)).unwrap_or_default()
-    }
-
-    /// What a pool whose replicas come and go can work on at once.
-    fn note_capacity(&self, ctx: &mut Ctx) {
-        if self.fleet.is_some() {
-            let (now, capacity) = (ctx.now(), self.up() * self.capacity);
-            ctx.meter().capacity.set(now, capacity);
-        }
     }
 
     fn check_ended(&mut self, replica: usize, passed: bool, ctx: &mut Ctx) {
@@ -394,6 +342,7 @@ impl Front {
         }
         if changed {
             self.choose_candidates(ctx.now());
+            self.note_health(ctx);
         }
         let matters = self.members[replica].condition != Condition::Up || self.awaits_check(replica);
         if let Some(checks) = &mut self.checks {
@@ -408,7 +357,7 @@ impl Front {
         })
     }
 
-    fn wake_checks(&mut self, replica: usize, ctx: &mut Ctx) {
+    pub(super) fn wake_checks(&mut self, replica: usize, ctx: &mut Ctx) {
         if let Some(checks) = &mut self.checks {
             checks.wake(replica, ctx);
         }
@@ -432,7 +381,7 @@ impl Front {
     }
 
     /// Who may be picked, after somebody's health has changed.
-    fn choose_candidates(&mut self, now: SimTime) {
+    pub(super) fn choose_candidates(&mut self, now: SimTime) {
         let is_well = |replica: &u32| {
             let replica = *replica as usize;
             self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
@@ -456,251 +405,11 @@ impl Front {
             (true, false) => present,
             (true, true) => Vec::new(),
         };
+        self.split_candidates();
         self.version += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.set_room(&self.candidates, &self.active);
         }
-    }
-
-    /// Sends a call to a replica: the replica, where the component now has to work on it. Otherwise the
-    /// call has been answered or is held.
-    #[inline]
-    pub(crate) fn route(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
-        if let Some(fleet) = &mut self.fleet
-            && !fleet.admits(call, &self.candidates, ctx)
-        {
-            return None;
-        }
-        let Some(replica) = self.pick(call, ctx) else {
-            self.no_replica += 1;
-            ctx.reply(call, Reply::REJECTED);
-            return None;
-        };
-        ctx.call_mut(call).replica = Some(self.first + replica as u16);
-        self.active[replica] += 1;
-        if let Some(fleet) = &mut self.fleet {
-            fleet.entered(replica, self.active[replica], &self.candidates);
-        }
-        let member = &mut self.members[replica];
-        match member.condition {
-            Condition::Up => {
-                member.calls += 1;
-                Some(replica)
-            }
-            Condition::Crashed | Condition::Absent => {
-                member.refused += 1;
-                self.leave(replica, Some(false), ctx);
-                ctx.reply(call, Reply::FAILED);
-                None
-            }
-            Condition::Hung => {
-                member.calls += 1;
-                self.hold(replica, call, ctx);
-                None
-            }
-        }
-    }
-
-    #[inline]
-    fn pick(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
-        if let Some(fleet) = self.fleet.as_mut().filter(|fleet| fleet.is_bounded()) {
-            return fleet.in_turn().map(|replica| replica as usize);
-        }
-        if let [only] = self.candidates[..] {
-            return Some(only as usize);
-        }
-        let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
-        let hop = ctx.call(call).hop ^ self.salt();
-        let draws = self.draws?.routing.draws(request.key, hop, ctx.call(call).attempt);
-        let candidates = Candidates { list: &self.candidates, version: self.version };
-        let avoid = avoid.and_then(|avoid| avoid.checked_sub(self.first)).map(u32::from);
-        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid)?;
-        Some(picked as usize)
-    }
-
-    /// Ends a call that was routed.
-    #[inline]
-    pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
-        let replica = self.replica_of(call, ctx);
-        let ok = match reply.outcome {
-            Outcome::Rejected => {
-                // One that was dropped after it had waited may have come before the measured part.
-                let calls = &mut self.members[replica].calls;
-                *calls = calls.saturating_sub(1);
-                None
-            }
-            outcome => {
-                self.members[replica].answered += u64::from(outcome.is_answer());
-                Some(outcome.is_answer())
-            }
-        };
-        self.leave(replica, ok, ctx);
-        ctx.reply(call, reply);
-    }
-
-    /// A replica has done its part of a call, which goes on elsewhere.
-    pub(crate) fn pass_on(&mut self, call: CallId, ctx: &mut Ctx) {
-        let replica = self.replica_of(call, ctx);
-        self.members[replica].answered += 1;
-        self.leave(replica, Some(true), ctx);
-    }
-
-    /// Ends a call that was routed and that nobody waits for any more.
-    pub(crate) fn abandon(&mut self, call: CallId, ctx: &mut Ctx) {
-        // A caller whose patience ran out saw a timeout; who only changed its mind says nothing of the
-        // replica.
-        let timed_out = ctx.now() >= ctx.call(call).deadline;
-        self.leave(self.replica_of(call, ctx), timed_out.then_some(false), ctx);
-        ctx.reply(call, Reply::FAILED);
-    }
-
-    /// A caller gave up: the replica, where the component has to give up the call and [`Front::abandon`] it.
-    pub(crate) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
-        if let Some(fleet) = &mut self.fleet
-            && fleet.cancel(call, ctx)
-        {
-            ctx.reply(call, Reply::FAILED);
-            return None;
-        }
-        let replica = self.replica_of(call, ctx);
-        if !self.members[replica].held.remove(&call) {
-            return Some(replica);
-        }
-        self.note_held(replica, -1, ctx);
-        self.abandon(call, ctx);
-        None
-    }
-
-    /// A call is no longer in a replica; `ok` where its end tells something of it.
-    #[inline]
-    fn leave(&mut self, replica: usize, ok: Option<bool>, ctx: &mut Ctx) {
-        self.active[replica] -= 1;
-        if let Some(fleet) = &mut self.fleet {
-            fleet.exited(replica, self.active[replica], &self.candidates, ctx);
-            self.remove_gone(ctx);
-        }
-        let salt = self.salt();
-        let (Some(outliers), Some(ok), Some(draws)) = (&mut self.outliers, ok, self.draws) else { return };
-        let (now, before) = (ctx.now(), outliers.ejections);
-        if outliers.ended(replica, ok, now, || {
-            unit(&mut draws.jitter.draws(now.as_nanos(), 2 + salt, before as u32))
-        }) {
-            self.choose_candidates(now);
-            self.wake_checks(replica, ctx);
-        }
-    }
-
-    /// The replica that a routed call is in.
-    #[inline]
-    fn replica_of(&self, call: CallId, ctx: &Ctx) -> usize {
-        usize::from(ctx.call(call).replica.expect("a call is routed before it ends") - self.first)
-    }
-
-    fn hold(&mut self, replica: usize, call: CallId, ctx: &mut Ctx) {
-        self.members[replica].held.insert(call);
-        self.note_held(replica, 1, ctx);
-    }
-
-    /// Held calls count as waiting.
-    fn note_held(&mut self, replica: usize, change: i64, ctx: &mut Ctx) {
-        let now = ctx.now();
-        self.held = self.held.wrapping_add_signed(change);
-        self.members[replica].queue.add(now, change);
-        ctx.meter().queue.add(now, change);
-    }
-
-    fn release(&mut self, replica: usize, ctx: &mut Ctx) {
-        let held = std::mem::take(&mut self.members[replica].held);
-        self.note_held(replica, -(held.len() as i64), ctx);
-        for call in held {
-            self.reply(call, Reply::FAILED, ctx);
-        }
-    }
-
-    /// Replicas break, are mended or drain. `lose` takes everything out of one that breaks: its calls,
-    /// which the front then answers or holds. Whether any replica is up or down that was not.
-    pub(crate) fn on_fault(
-        &mut self,
-        fault: &Fault,
-        ctx: &mut Ctx,
-        mut lose: impl FnMut(usize, &mut Ctx) -> Vec<CallId>,
-    ) -> bool {
-        let first = |members: &[Member], count: u32, which: &dyn Fn(&Member) -> bool| -> Vec<usize> {
-            let matching = members.iter().enumerate().filter(|(_, member)| which(member));
-            matching.map(|(replica, _)| replica).take(count as usize).collect()
-        };
-        let of = |from: Condition, count: u32| {
-            first(&self.members, count, &|member| member.condition == from && !member.cut_off)
-        };
-        let (to, hit) = match *fault {
-            Fault::Crash { replicas } => (Condition::Crashed, of(Condition::Up, replicas)),
-            Fault::Hang { replicas } => (Condition::Hung, of(Condition::Up, replicas)),
-            Fault::Repair { replicas } => (Condition::Up, of(Condition::Crashed, replicas)),
-            Fault::Restart { replicas } => (Condition::Up, of(Condition::Hung, replicas)),
-            Fault::Drain { replicas } => {
-                for replica in first(&self.members, replicas, &|member| !member.drained) {
-                    self.members[replica].drained = true;
-                }
-                self.choose_candidates(ctx.now());
-                return false;
-            }
-            Fault::Undrain { replicas } => {
-                for replica in first(&self.members, replicas, &|member| member.drained) {
-                    self.members[replica].drained = false;
-                }
-                self.choose_candidates(ctx.now());
-                return false;
-            }
-            Fault::Interrupt { replicas } => {
-                self.interrupt_first(replicas, ctx);
-                return false;
-            }
-            Fault::LoseZone { zone } => (Condition::Crashed, self.cut_off(zone, true, ctx)),
-            Fault::RestoreZone { zone } => (Condition::Up, self.cut_off(zone, false, ctx)),
-            Fault::StockOut | Fault::Restock => {
-                if let Some(fleet) = &mut self.fleet {
-                    fleet.set_stock(*fault == Fault::Restock, ctx);
-                }
-                return false;
-            }
-            Fault::Slow { .. } | Fault::ColdCache => return false,
-        };
-        for replica in &hit {
-            let replica = *replica;
-            let was = std::mem::replace(&mut self.members[replica].condition, to);
-            let lost = if was == Condition::Up { lose(replica, ctx) } else { Vec::new() };
-            if (was, to) == (Condition::Hung, Condition::Crashed) {
-                self.release(replica, ctx);
-            }
-            match to {
-                Condition::Crashed => lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx)),
-                Condition::Hung => lost.into_iter().for_each(|call| self.hold(replica, call, ctx)),
-                Condition::Up => self.release(replica, ctx),
-                Condition::Absent => unreachable!("faults break or mend"),
-            }
-            self.wake_checks(replica, ctx);
-        }
-        !hit.is_empty()
-    }
-
-    /// A zone is lost or back: the replicas in it that break or come back.
-    fn cut_off(&mut self, zone: u16, lost: bool, ctx: &mut Ctx) -> Vec<usize> {
-        let mut hit = Vec::new();
-        for (replica, member) in self.members.iter_mut().enumerate() {
-            if ctx.core.zones.has(zone, ctx.me, replica) {
-                member.cut_off = lost;
-                let is_hit = match member.condition {
-                    Condition::Up | Condition::Hung => lost,
-                    Condition::Crashed => !lost,
-                    Condition::Absent => false,
-                };
-                hit.extend(is_hit.then_some(replica));
-            }
-        }
-        if let Some(fleet) = &mut self.fleet {
-            fleet.close(self.members.iter().map(|member| member.cut_off).collect(), ctx);
-        }
-        hit
     }
 
     /// Replicas that work.
@@ -769,6 +478,7 @@ impl Front {
             replicas: self.members.iter().enumerate().map(replica).collect(),
             no_replica: self.no_replica,
             panic: self.panic.mean(now),
+            rollouts: self.rollouts().map(|rollouts| rollouts.log().to_vec()).unwrap_or_default(),
             calibration: None,
         }
     }
@@ -801,6 +511,10 @@ pub(crate) enum Due {
     Empty,
     /// To lose all the work in a replica, and say so with [`Front::reclaimed`].
     Reclaim(usize),
+    /// The same, with [`Front::crashed`].
+    Crash(usize),
+    /// To let a replica that was started work as fast as [`Front::slowdown`] says.
+    Started(usize),
 }
 
 impl Member {

@@ -29,11 +29,12 @@ use sim_core::random::{KeyedDraws, Purpose, unit};
 use sim_core::time::SimTime;
 
 use crate::admission::{AdmissionConfig, FairConfig, GuardedLine, LinePlan};
-use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling, WarmPoolConfig};
 use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::deployment::DeploymentConfig;
 use crate::error::ConfigError;
 use crate::measure::Measure;
 use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
@@ -74,7 +75,13 @@ pub struct ServiceConfig {
     /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
     /// `price_model`. Default: they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spot: Option<SpotConfig>,
+    pub spot: Option<Box<SpotConfig>>,
+    /// How versions of its program replace one another. Default: there is one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Box<DeploymentConfig>>,
+    /// With an autoscaler, replicas that are kept prepared beside those that serve. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<Box<WarmPoolConfig>>,
     /// Who is served next. Default: `fcfs`.
     #[serde(default)]
     pub discipline: Discipline,
@@ -153,6 +160,7 @@ impl ServiceConfig {
                 ("balancer", self.balancer.is_some()),
                 ("health", self.health.is_some()),
                 ("spot", self.spot.is_some()),
+                ("deployment", self.deployment.is_some()),
             ];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
@@ -162,7 +170,9 @@ impl ServiceConfig {
         let replicas = self.replicas.map_or(1, NonZeroU32::get);
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
-            spot: self.spot.as_ref(),
+            spot: self.spot.as_deref(),
+            deployment: self.deployment.as_deref(),
+            warm_pool: self.warm_pool.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -207,6 +217,9 @@ impl ServiceConfig {
         })?;
         if let Some(bill) = bill {
             front.set_bill(bill, each);
+        }
+        if let Some(line) = scope.rent_warm(self.warm_pool.as_deref()) {
+            front.set_warm_bill(line);
         }
         Ok(match self.discipline {
             Discipline::ProcessorSharing => {
@@ -312,12 +325,14 @@ struct Service<R> {
     noted: Vec<(u64, u64)>,
     /// Servers that are up.
     capacity: u64,
+    /// How many times as long work takes because of a fault.
+    slowed: f64,
 }
 
 impl<R: Replica> Service<R> {
     fn new(replicas: Vec<R>, front: Front, is_pool: bool, capacity: u64) -> Self {
         let noted = vec![(0, 0); replicas.len()];
-        Self { replicas, front, is_pool, noted, capacity }
+        Self { replicas, front, is_pool, noted, capacity, slowed: 1.0 }
     }
 
     /// Sends a call to a replica.
@@ -373,6 +388,15 @@ impl<R: Replica> Component for Service<R> {
                     drop(self.front.take_gone());
                     self.note(replica, ctx);
                 }
+                Due::Crash(replica) => {
+                    let lost = self.replicas[replica].lose(ctx);
+                    self.front.crashed(replica, lost, ctx);
+                    self.note(replica, ctx);
+                }
+                Due::Started(replica) => {
+                    let factor = self.slowed * self.front.slowdown(replica);
+                    self.replicas[replica].slow(factor, &mut self.front, ctx);
+                }
             }
             self.capacity = ctx.meter().capacity.level();
             return;
@@ -390,10 +414,13 @@ impl<R: Replica> Component for Service<R> {
     }
 
     fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
-        let Self { replicas, front, .. } = self;
+        let Self { replicas, front, slowed, .. } = self;
         match *fault {
             Fault::Slow { factor } => {
-                replicas.iter_mut().for_each(|replica| replica.slow(factor, front, ctx));
+                *slowed = factor;
+                for (index, replica) in replicas.iter_mut().enumerate() {
+                    replica.slow(factor * front.slowdown(index), front, ctx);
+                }
             }
             Fault::Crash { replicas: servers } if !self.is_pool => replicas[0].crash(servers, front, ctx),
             Fault::Repair { replicas: servers } if !self.is_pool => replicas[0].repair(servers, front, ctx),

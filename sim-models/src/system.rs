@@ -4,6 +4,7 @@ mod build;
 pub mod config;
 mod output;
 pub mod recorder;
+mod underway;
 pub(crate) mod zones;
 
 use sim_core::distribution::Dist;
@@ -16,6 +17,7 @@ use sim_core::time::{SimDuration, SimTime};
 pub use build::{RunPlan, Scope, Traces, build};
 pub use config::{ComponentConfig, SystemConfig};
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
+use underway::Underway;
 pub use zones::Placement;
 
 use crate::call::{CallId, Reply};
@@ -30,21 +32,24 @@ pub struct System {
     pools: Vec<bool>,
     core: Core,
     faults: Vec<Step>,
+    underway: Underway,
 }
 
-/// What a fault does to its target.
+/// What a fault does to its target, or its end where it is `mended`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trouble {
     /// It is for the component to suffer.
     Within(Fault),
     /// The same, for the replicas of a pool that have a role.
     WithinRole(Role, Fault),
-    /// This share of the component's answers fail from now on.
-    Errors(f64),
+    /// This share of the component's answers fail.
+    Errors { share: f64, mended: bool },
+    /// Work takes so many times as long.
+    Slow { factor: f64, mended: bool },
     /// The links to the component are cut or mended: all, or the one from this caller.
     Cut { caller: Option<ComponentId>, fail_fast: bool, mended: bool },
-    /// A zone is lost, or back.
-    Zone { zone: u16, lost: bool },
+    /// A zone is lost.
+    Zone { zone: u16, mended: bool },
 }
 
 /// A fault or its end.
@@ -96,20 +101,33 @@ impl System {
     fn strike(&mut self, index: usize, scheduler: &mut Scheduler<ModelEvent>) {
         let (target, trouble) = (self.faults[index].target, self.faults[index].trouble);
         match trouble {
-            Trouble::Within(fault) => self.suffer(target, fault, scheduler),
-            Trouble::WithinRole(role, fault) => {
-                self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
+            Trouble::Within(fault) => {
+                for fault in self.underway.count((target, None), fault) {
+                    self.suffer(target, fault, scheduler);
+                }
             }
-            Trouble::Errors(share) => self.core.error_rates[target.index()] = share,
+            Trouble::WithinRole(role, fault) => {
+                for fault in self.underway.count((target, Some(role)), fault) {
+                    self.at(target, scheduler, |component, ctx| component.on_fault_of(role, &fault, ctx));
+                }
+            }
+            Trouble::Errors { share, mended } => {
+                self.core.error_rates[target.index()] = self.underway.errors(target, share, mended);
+            }
+            Trouble::Slow { factor, mended } => {
+                let factor = self.underway.slow(target, factor, mended);
+                self.suffer(target, Fault::Slow { factor }, scheduler);
+            }
             Trouble::Cut { caller, fail_fast, mended } => self.core.cut(target, caller, |cuts| {
                 let count = if fail_fast { &mut cuts.refusing } else { &mut cuts.silent };
                 *count = if mended { *count - 1 } else { *count + 1 };
             }),
-            Trouble::Zone { zone, lost } => {
+            Trouble::Zone { zone, mended } => {
+                let is_other = self.underway.zone(zone, mended);
                 for index in self.core.source_count..self.components.len() {
                     let component = ComponentId(index as u16);
-                    let fault = match (self.pools[index], lost) {
-                        _ if !self.core.zones.holds(zone, component) => continue,
+                    let fault = match (self.pools[index], !mended) {
+                        _ if is_other || !self.core.zones.holds(zone, component) => continue,
                         (true, true) => Fault::LoseZone { zone },
                         (true, false) => Fault::RestoreZone { zone },
                         (false, true) => Fault::Crash { replicas: u32::MAX },

@@ -3,6 +3,7 @@
 mod bad_input;
 mod book;
 mod commands;
+mod plan;
 mod report;
 mod sweep;
 

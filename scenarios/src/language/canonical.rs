@@ -15,7 +15,7 @@ const NAMED: [&str; 5] = ["traffic", "components", "devices", "links", "slo.clas
 impl Scenario {
     /// [`Loaded::hash`](super::Loaded::hash).
     pub(crate) fn hash(&self) -> u64 {
-        let alone = Self { variant: Vec::new(), sweep: None, ..self.clone() };
+        let alone = Self { variant: Vec::new(), sweep: None, plan: None, ..self.clone() };
         stable_hash(alone.to_toml().as_bytes())
     }
 

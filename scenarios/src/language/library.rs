@@ -28,6 +28,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "nightly-batch",
         "spot-training",
         "cold-start",
+        "deployment",
         "load-shedding",
         "circuit-breaker",
         "retry-storm",

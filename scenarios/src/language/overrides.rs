@@ -109,6 +109,12 @@ pub(crate) fn split_override(text: &str) -> Result<(String, &str), (String, Opti
     Ok((path_text(&names), text[start..].trim()))
 }
 
+/// The keys of a path as [`path_text`] writes it; none where it cannot be read.
+pub(crate) fn path_keys(path: &str) -> Vec<String> {
+    let segments = split(&format!("{path}="), 0).map(|(segments, _)| segments).unwrap_or_default();
+    segments.into_iter().map(|segment| segment.name).collect()
+}
+
 /// Where the quoted text ends that `text` begins with.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;

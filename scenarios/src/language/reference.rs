@@ -120,8 +120,10 @@ impl Pages<'_> {
             let _ = write!(text, "\n### `{key} = \"{value}\"`\n\n{}\n\n", described(alternative));
             let rows: Vec<Row> =
                 self.rows(alternative).into_iter().filter(|[own, ..]| *own != format!("`{key}`")).collect();
-            text.push_str(if rows.is_empty() { "Nothing more to say." } else { "" });
-            text.push_str(&if rows.is_empty() { "\n".to_owned() } else { table(&rows) });
+            match rows.is_empty() {
+                true => text.push_str("Nothing more to say.\n"),
+                false => text.push_str(&table(&rows)),
+            }
         }
         if let Some(examples) = definition["examples"].as_array() {
             let shown: Vec<String> = examples.iter().map(|one| format!("`{one}`")).collect();

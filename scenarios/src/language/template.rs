@@ -9,7 +9,7 @@ use super::tree::{Node, check_numbers};
 use super::{BASE, Loaded, parse_tree, variants};
 use crate::scenario::Scenario;
 
-/// The values of a scenario as its file and overrides say them, without variants and sweep.
+/// The values of a scenario as its file and overrides say them, without variants, sweep and plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Template<'a> {
     root: Node<'a>,
@@ -34,6 +34,7 @@ impl Loaded {
         if let DeValue::Table(table) = root.get_mut() {
             table.remove("variant");
             table.remove("sweep");
+            table.remove("plan");
         }
         Ok(Template { root })
     }

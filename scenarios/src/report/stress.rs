@@ -16,7 +16,8 @@ use crate::stress::{
     Blast, Diagnosis, Failure, FallbackTest, FirstBreak, Level, Limit, Recommendation, Recovery, StressReport,
 };
 
-fn times(k: f64) -> String {
+/// A multiple of the load, such as 3x.
+pub fn times(k: f64) -> String {
     if k.fract() == 0.0 { format!("{k}x") } else { format!("{}x", digits(k)) }
 }
 

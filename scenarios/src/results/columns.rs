@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use polars::prelude::DataType;
 
+pub use crate::plan::PLAN;
 pub use crate::sweep::SWEEP;
 
 /// Version of the columns, in the provenance of every result.
@@ -66,6 +67,29 @@ pub struct Frame {
     pub row: &'static str,
     /// Its columns in order.
     pub columns: &'static [Column],
+}
+
+impl Frame {
+    /// The column of that name, for another frame that has it too.
+    pub(crate) const fn column(&self, name: &str) -> Column {
+        let mut at = 0;
+        while at < self.columns.len() {
+            if is_same(self.columns[at].name, name) {
+                return self.columns[at];
+            }
+            at += 1;
+        }
+        panic!("the frame has no such column")
+    }
+}
+
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
 }
 
 pub(crate) const fn column(
@@ -462,7 +486,7 @@ pub const DIFFERENCES: Frame = Frame {
 };
 
 /// All frames, in the order they are written; the last are those of experiments.
-pub const FRAMES: [Frame; 11] = [
+pub const FRAMES: [Frame; 12] = [
     SUMMARY,
     COMPONENTS,
     SERIES,
@@ -474,6 +498,7 @@ pub const FRAMES: [Frame; 11] = [
     DASHBOARD,
     DIFFERENCES,
     SWEEP,
+    PLAN,
 ];
 
 /// The documentation of all frames as Markdown: `docs/src/reference/results.md`.

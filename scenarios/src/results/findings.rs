@@ -36,6 +36,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     memory(result, &mut list);
     unanswered(result, &mut list);
     list.extend(notes);
+    rollouts(result, &mut list);
     thin_quantiles(result, &mut list);
     let uncalibrated: Vec<String> =
         llm::uncalibrated(&result.outputs).into_iter().map(|name| format!("`{name}`")).collect();
@@ -46,6 +47,24 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
         ));
     }
     list
+}
+
+/// What happened in the rollouts of pools, in the first replication.
+fn rollouts(result: &RunResult, list: &mut Vec<String>) {
+    let Some(output) = result.outputs.first() else { return };
+    for component in &output.components {
+        let log = component.pool.as_ref().map_or(&[][..], |pool| pool.rollouts.as_slice());
+        let told: Vec<String> = log
+            .iter()
+            .map(|entry| {
+                let at = short(entry.at.as_secs_f64());
+                format!("{} at {at} s: {}", entry.version, entry.event)
+            })
+            .collect();
+        if !told.is_empty() {
+            list.push(format!("rollouts of `{}`: {}", component.name, told.join("; ")));
+        }
+    }
 }
 
 /// Three significant digits at most, without an exponent.
@@ -63,6 +82,21 @@ pub(crate) fn short(value: f64) -> String {
 
 pub(crate) fn percent(share: f64) -> String {
     format!("{}%", short(100.0 * share))
+}
+
+/// A time in seconds, in the unit that people would use: `90 s`, `25 min`, `4.2 h`.
+pub(crate) fn words(seconds: f64) -> String {
+    match seconds {
+        long if long >= 172_800.0 => format!("{} days", short(long / 86_400.0)),
+        long if long >= 7_200.0 => format!("{} h", short(long / 3_600.0)),
+        long if long >= 120.0 => format!("{} min", short((long / 60.0).ceil())),
+        brief => format!("{} s", short(brief.ceil())),
+    }
+}
+
+/// Requests that a quantile needs to be trusted.
+pub(crate) fn needed_for(q: f64) -> f64 {
+    (BEYOND / (1.0 - q)).round()
 }
 
 /// A component that is short of something.
@@ -285,10 +319,13 @@ fn thin_quantiles(result: &RunResult, list: &mut Vec<String>) {
             }
         });
         let fewest = counts.min().unwrap_or(0);
-        let needed = (BEYOND / (1.0 - q)).round();
+        let needed = needed_for(q);
         if fewest > 0 && (fewest as f64) < needed {
+            let (duration, warmup) = (result.plan.duration.as_secs_f64(), result.plan.warmup.as_secs_f64());
+            let length = warmup + (duration - warmup) * needed / fewest as f64;
             list.push(format!(
-                "{name} rests on {fewest} requests in a replication: about {needed} are needed for a sure value"
+                "{name} rests on {fewest} requests in a replication: about {needed} are needed for a sure value, a run of {}",
+                words(length)
             ));
         }
     }

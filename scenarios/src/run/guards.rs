@@ -1,9 +1,78 @@
-//! Endpoints of models that nothing guards.
+//! What can be run, and is perhaps not what was meant: endpoints of models that nothing guards, and runs too short for the
+//! quantiles that are asked for.
 
+use sim_core::time::SimDuration;
 use sim_models::link::link_ends;
+use sim_models::system::RunPlan;
+use sim_models::traffic::TrafficConfig;
 
 use super::Warning;
-use crate::scenario::Scenario;
+use crate::results::findings::{needed_for, short, words};
+use crate::scenario::{Quantiles, Scenario};
+
+/// Instants at which a rate that changes is looked at.
+const LOOKS: u64 = 1_000;
+
+/// Requests a second of a source, averaged over so long; none where nobody can say: of closed loops and traces.
+pub(crate) fn mean_rate(traffic: &TrafficConfig, length: SimDuration) -> Option<f64> {
+    let at = |look: u64| SimDuration::from_nanos(length.as_nanos() / LOOKS * look);
+    let sum = (0..LOOKS).map(|look| traffic.arrivals.rate_at(at(look))).sum::<Option<f64>>();
+    sum.map(|sum| sum / LOOKS as f64)
+}
+
+/// Quantiles of the SLO that will rest on too few requests, and how long the run would have to be for them.
+pub(super) fn too_short(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning> {
+    let rate = |class: Option<&str>| {
+        let of = |traffic: &TrafficConfig| {
+            // Shares sum to 1; without any there is one class.
+            let own = |class: &str| match traffic.priority.is_empty() {
+                true => f64::from(u8::from(traffic.class_names(None).iter().any(|name| name == class))),
+                false => traffic.priority.get(class).copied().unwrap_or(0.0),
+            };
+            let share = class.map_or(1.0, own);
+            Some(share * plan.scale * mean_rate(traffic, plan.duration)?)
+        };
+        scenario.traffic.values().map(of).sum::<Option<f64>>()
+    };
+    let measured = plan.duration.as_secs_f64() - plan.warmup.as_secs_f64();
+    let mut warnings = Vec::new();
+    let mut look = |class: Option<&str>, metric: &str, bounds: Option<Quantiles>| {
+        let Quantiles { p50, p95, p99, .. } = bounds.unwrap_or_default();
+        // The highest asks for most.
+        let asked = [("p99", 0.99, p99), ("p95", 0.95, p95), ("p50", 0.5, p50)]
+            .into_iter()
+            .find(|(.., bound)| bound.is_some());
+        let Some(((name, q, _), rate)) = asked.zip(rate(class).filter(|rate| *rate > 0.0)) else { return };
+        let (expected, needed) = (rate * measured, needed_for(q));
+        if expected < needed {
+            let whose = class.map_or(String::new(), |class| format!(" of `{class}`"));
+            let length = plan.warmup.as_secs_f64() + needed / rate;
+            warnings.push(Warning::new(
+                ["run", "duration"],
+                format!(
+                    "{metric} {name}{whose} will rest on about {} requests in a replication, and about {needed} are needed for a \
+                     sure value: a run of {}",
+                    short(expected.round()),
+                    words(length)
+                ),
+            ));
+        }
+    };
+    let slo = &scenario.slo;
+    for (metric, bounds) in [("latency", slo.latency), ("ttft", slo.ttft), ("tpot", slo.tpot)] {
+        look(None, metric, bounds);
+    }
+    for (class, own) in &slo.class {
+        for (metric, bounds) in [
+            ("latency", own.latency.or(slo.latency)),
+            ("ttft", own.ttft.or(slo.ttft)),
+            ("tpot", own.tpot.or(slo.tpot)),
+        ] {
+            look(Some(class), metric, bounds);
+        }
+    }
+    warnings
+}
 
 /// Every endpoint of a model that is called without a timeout or a fallback, and answers of which nothing is expected.
 pub(super) fn unguarded(scenario: &Scenario) -> Vec<Warning> {
@@ -44,4 +113,41 @@ pub(super) fn unguarded(scenario: &Scenario) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    fn warnings(duration: &str, slo: &str, scale: f64) -> Vec<String> {
+        let text = format!(
+            "name = \"x\"\nrun = {{ duration = \"{duration}\", warmup = \"10s\" }}\n[slo]\n{slo}\n\
+             [traffic.web]\nentry = \"db\"\narrivals = {{ process = \"poisson\", rate = \"10/s\" }}\n\
+             priority = {{ critical = 0.25, standard = 0.75 }}\n\
+             [components.db]\nkind = \"service\"\nservice_time = {{ constant = \"1ms\" }}\n"
+        );
+        let loaded =
+            crate::parse(&text, "x", ".".as_ref(), &[]).unwrap_or_else(|error| panic!("{}", error.plain()));
+        let options = crate::run::RunOptions { scale, ..Default::default() };
+        let all = crate::check(&loaded, &options).unwrap();
+        all.iter().filter(|warning| warning.message.contains("will rest")).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_run_too_short_for_a_quantile_says_how_long_it_would_have_to_be() {
+        // A thousand requests for a p99, two hundred for a p95.
+        let p99 = "latency = { p99 = \"1s\" }";
+        assert_eq!(warnings("110s", p99, 1.0), [""; 0]);
+        let short = warnings("60s", p99, 1.0);
+        assert_eq!(short.len(), 1, "{short:?}");
+        assert!(
+            short[0].contains("latency p99 will rest on about 500 requests") && short[0].contains("1000"),
+            "{short:?}"
+        );
+        assert!(short[0].ends_with("a run of 110 s"), "{short:?}");
+        assert_eq!(warnings("60s", p99, 2.0), [""; 0]);
+        assert_eq!(warnings("60s", "latency = { p95 = \"1s\" }", 1.0), [""; 0]);
+        // A quarter of them is critical.
+        let class = warnings("60s", "[slo.class.critical]\nlatency = { p95 = \"1s\" }\n", 1.0);
+        assert!(class[0].contains("latency p95 of `critical` will rest on about 125 requests"), "{class:?}");
+        assert!(class[0].ends_with("a run of 90 s"), "{class:?}");
+    }
 }

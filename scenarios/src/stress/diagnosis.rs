@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, SloConfig, Warmup};
 const PIPELINE_RUNS: u64 = 5;
 
 /// Money has a diagnosis of its own.
-const COST: [&str; 2] = ["monthly_cost", "cost_per_1k_good"];
+pub(crate) const COST: [&str; 2] = ["monthly_cost", "cost_per_1k_good"];
 
 /// Pass or fail, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,17 +109,32 @@ impl Level {
 }
 
 /// Whether answers keep to the SLO, and no queue grows.
-pub(super) fn answers_hold(result: &RunResult) -> bool {
+pub(crate) fn answers_hold(result: &RunResult) -> bool {
     let kept =
         result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric)).all(|verdict| verdict.pass);
-    kept && !result.outputs.is_empty() && !blamed(result).iter().any(|blamed| blamed.grows)
+    kept && !result.outputs.is_empty()
+        && !blamed(result).iter().any(|blamed| blamed.grows)
+        && !piles_up(result)
 }
 
-pub(super) fn all(result: &RunResult) -> Option<AverageRow> {
+/// How many times as many requests may be unended as those that ended explain (assumption), and how many at least.
+const UNENDED: (f64, f64) = (2.0, 20.0);
+
+/// Whether far more requests are unended than there would be if all took as long as those that ended, by Little's law: who
+/// waits longest is not in any latency. A warm-up that is found in a system that fills up hides its growing queue.
+fn piles_up(result: &RunResult) -> bool {
+    let Some(row) = all(result) else { return false };
+    let mean = |column: &str| row.mean(column).unwrap_or(0.0);
+    let measured = result.plan.duration.as_secs_f64() - result.plan.warmup.as_secs_f64();
+    let explained = mean("born") / measured.max(1e-9) * mean("latency_mean_s");
+    mean("in_flight") > UNENDED.0 * explained + UNENDED.1
+}
+
+pub(crate) fn all(result: &RunResult) -> Option<AverageRow> {
     result.summary_averages().into_iter().find(|row| row.keys.iter().all(|key| key == ALL))
 }
 
-fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
+pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
     let answers = || result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
     let worst =
         answers().filter_map(|verdict| Some((verdict.margin()?, verdict))).min_by(|a, b| a.0.total_cmp(&b.0));
@@ -149,6 +164,9 @@ fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
     }
     if !growing.is_empty() {
         parts.push(format!("the queue of {} grows", growing.join(" and of ")));
+    }
+    if piles_up(result) {
+        parts.push("far more requests are unended than those that ended explain".to_owned());
     }
     if let Some(factor) = factor {
         parts.push(format!("latency p99 {}x that of today", short(factor)));

@@ -13,16 +13,16 @@ const UNITS: [&str; 21] = [
 ];
 
 /// The pseudo path of the load, a multiple of the scenario's.
-pub(super) const SCALE: &str = "scale";
+pub(crate) const SCALE: &str = "scale";
 /// The pseudo path of the variant.
-pub(super) const VARIANT: &str = "variant";
+pub(crate) const VARIANT: &str = "variant";
 
 const EXPECTED: &str = "expected PATH=VALUES: a list (components.db.servers=1,2,4), steps (8..64/8), a number of \
                         them (1..100 log 7, 0..1 linear 5), or, to draw from, a range (8..64, 0.1..10 log)";
 
 /// What is wrong with an axis, and what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AxisError {
+pub(crate) struct AxisError {
     pub message: String,
     pub help: Option<String>,
 }
@@ -39,7 +39,7 @@ impl AxisError {
 
 /// One thing that is varied.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     /// Its path, as `--set` takes it, or [`SCALE`] or [`VARIANT`].
     pub path: String,
     pub values: Values,
@@ -49,7 +49,7 @@ pub(super) struct Axis {
 
 /// The values of an axis, as `--set` takes them.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Values {
+pub(crate) enum Values {
     /// These.
     Levels(Vec<String>),
     /// Any in between, to draw from.
@@ -58,7 +58,7 @@ pub(super) enum Values {
 
 /// An interval.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Range {
+pub(crate) struct Range {
     /// As it was written.
     text: String,
     low: f64,
@@ -404,15 +404,23 @@ fn column(path: &str, values: &Values) -> (String, Kind) {
 }
 
 /// A multiple of the load: `3`, `0.5`, `10x`.
-pub(super) fn multiple(text: &str) -> Option<f64> {
+pub(crate) fn multiple(text: &str) -> Option<f64> {
     let text = shown(text).ok()?;
     let number = text.strip_suffix(['x', 'X']).unwrap_or(&text).parse::<f64>().ok()?;
     (number.is_finite() && number > 0.0).then_some(number)
 }
 
 /// The number that a value is, without its unit.
-pub(super) fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     Number::read(&shown(text).ok()?).map(|number| number.value)
+}
+
+/// So many times a number, in its unit; none for what is no number.
+pub(crate) fn times(text: &str, factor: f64) -> Option<String> {
+    let Number { value, affix, .. } = Number::read(text)?;
+    let value = value * factor;
+    let digits = (0..9u8).find(|digits| value.abs() * libm::pow(10.0, f64::from(*digits)) >= 1e3);
+    Some(written(value, Some(digits.unwrap_or(9).into()), &affix))
 }
 
 #[cfg(test)]

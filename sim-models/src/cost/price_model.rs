@@ -22,6 +22,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use serde::{Serialize, Serializer};
 
 use super::{CostMeter, Price};
+use crate::autoscaler::WarmPoolConfig;
 use crate::component::ComponentId;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::Gpu;
@@ -104,7 +105,7 @@ pub struct PriceModelConfig {
     /// Price by this model, in place of a discount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<HourlyPrice>,
-    /// How many (of a pool: replicas) are reserved and paid all the time, at the catalogue's discount for
+    /// How many (of a pool: replicas; of a disaggregated one decode workers first) are reserved and paid all the time, at the catalogue's discount for
     /// `reserved`; the model is that of those beyond. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved: Option<NonZeroU32>,
@@ -252,6 +253,22 @@ fn percent(share: f64) -> String {
 }
 
 impl PriceModelConfig {
+    /// With at most so many reserved.
+    pub(crate) fn within(self, count: u32) -> Self {
+        Self {
+            reserved: self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().min(count))),
+            ..self
+        }
+    }
+
+    /// With those reserved that are beyond so many.
+    pub(crate) fn beyond(self, count: u32) -> Self {
+        let reserved =
+            self.reserved.and_then(|reserved| NonZeroU32::new(reserved.get().saturating_sub(count)));
+        let reserved_discount = self.reserved_discount.filter(|_| reserved.is_some());
+        Self { reserved, reserved_discount, ..self }
+    }
+
     /// The price of what is not reserved; `None` where there is none.
     ///
     /// # Errors
@@ -365,6 +382,13 @@ impl CostMeter {
 }
 
 impl Scope<'_> {
+    /// Puts the replicas of a warm pool that do not run on the bill, if they have a price: the number of the line.
+    pub(crate) fn rent_warm(&mut self, warm_pool: Option<&WarmPoolConfig>) -> Option<usize> {
+        let price = Price::PerHour(warm_pool?.price_per_hour?.per_hour());
+        let (cost, me) = self.cost();
+        Some(cost.add(me, "warm replica", price, "scenario", 0))
+    }
+
     /// Puts what the component rents on the bill, as [`CostMeter::rent`].
     pub(crate) fn rent(&mut self, rent: Rent) -> Result<Option<usize>, ConfigError> {
         let (cost, me) = self.cost();

@@ -20,9 +20,10 @@ use super::pool::{Pool, Setup};
 use super::speculative::SpeculativeConfig;
 use super::timing::{Hardware, TimingConfig};
 use crate::admission::AdmissionConfig;
-use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling, WarmPoolConfig};
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::deployment::DeploymentConfig;
 use crate::energy::Power;
 use crate::error::ConfigError;
 use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
@@ -170,6 +171,12 @@ pub struct LlmConfig {
     /// `price_model`. Default: they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spot: Option<SpotConfig>,
+    /// How versions of its program replace one another. Default: there is one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Box<DeploymentConfig>>,
+    /// With an autoscaler, replicas that are kept prepared beside those that serve. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPoolConfig>,
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
@@ -249,6 +256,8 @@ impl LlmConfig {
             cold_start: None,
             replica_quota: None,
             spot: None,
+            deployment: None,
+            warm_pool: None,
             max_num_batched_tokens: batched_tokens(),
             max_num_seqs: seqs(),
             block_size: block_size(),
@@ -428,7 +437,11 @@ impl LlmConfig {
 
     pub(crate) fn build(&self, scope: &mut Scope) -> Result<Box<dyn Component>, ConfigError> {
         let replicas = self.replicas.get();
-        let comes_and_goes = [("autoscaler", self.autoscaler.is_some()), ("spot", self.spot.is_some())];
+        let comes_and_goes = [
+            ("autoscaler", self.autoscaler.is_some()),
+            ("spot", self.spot.is_some()),
+            ("deployment", self.deployment.is_some()),
+        ];
         if let Some((key, _)) = comes_and_goes.into_iter().find(|(_, given)| *given)
             && (self.device.is_some() || self.data_parallel_size > 1)
         {
@@ -436,6 +449,10 @@ impl LlmConfig {
             return Err(
                 ConfigError::new([key], message).help("expected no `device` and no `data_parallel_size`")
             );
+        }
+        if self.deployment.is_some() && self.disaggregated.is_some() {
+            let message = "how prefill and decode workers are replaced together is not modelled";
+            return Err(ConfigError::new(["deployment"], message).help("expected no `disaggregated`"));
         }
         let place = self.place(scope)?;
         let memory = self.memory_on(&place.gpu)?;
@@ -451,6 +468,8 @@ impl LlmConfig {
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
             spot: self.spot.as_ref(),
+            deployment: self.deployment.as_deref(),
+            warm_pool: self.warm_pool.as_ref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
             replicas,
@@ -476,6 +495,9 @@ impl LlmConfig {
         let mut capacity = u64::from(present) * u64::from(self.max_num_seqs);
         if let Some(line) = self.put_on_the_bill(&place.gpu, gpus, "", scope)? {
             front.set_bill(line, self.gpus_of_replica());
+        }
+        if let Some(line) = scope.rent_warm(self.warm_pool.as_ref()) {
+            front.set_warm_bill(line);
         }
         let mut hosts = self.host_ways(&memory, &place.gpu, replicas)?;
         let prefill = match self.prefill_workers()? {
@@ -521,10 +543,15 @@ impl LlmConfig {
         if self.device.is_some() {
             return Ok(None);
         }
+        // What is reserved beyond the decode workers are prefill workers.
+        let model = match self.disaggregated {
+            Some(_) => self.price_model.map(|model| model.within(self.replicas.get())),
+            None => self.price_model,
+        };
         scope.rent(Rent {
             resource: format!("{}{role}", gpu.resource()),
             list: ListPrice::of(gpu, self.price_per_gpu_hour),
-            model: self.price_model.as_ref(),
+            model: model.as_ref(),
             units: gpus,
             each: self.gpus_of_replica(),
         })

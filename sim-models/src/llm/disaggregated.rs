@@ -228,6 +228,7 @@ impl LlmConfig {
             kv_blocks: prefill.kv_blocks,
             balancer: prefill.balancer,
             price_per_gpu_hour: price,
+            price_model: self.price_model.map(|model| model.beyond(self.replicas.get())),
             ..self.clone()
         }))
     }

@@ -230,6 +230,23 @@ impl Pool {
         self.forget_gone(ctx);
     }
 
+    /// A replica crashes because of its version.
+    fn crash_of_version(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, active, measures, .. } = self;
+        let lost = lose(&mut replicas[index], active, &mut measures.tallies[index], ctx);
+        self.front.crashed(index, lost, ctx);
+        self.lose_loads(&[index], ctx);
+        self.note(index, ctx);
+    }
+
+    /// A replica was started, of some version.
+    fn start_of_version(&mut self, index: usize, ctx: &mut Ctx) {
+        let Self { replicas, measures, sharing, front, .. } = self;
+        sharing.set_own(index, front.slowdown(index));
+        let tally = &mut measures.tallies[index];
+        replicas[index].engine.set_pace(ctx.now(), sharing.pace(index), tally);
+    }
+
     fn set_alarm(&mut self, ctx: &mut Ctx) {
         let first = self.due.soonest();
         if self.alarm.map(|(at, _)| at) == first {
@@ -376,6 +393,8 @@ impl Component for Pool {
                 Due::Route(call) => self.admit(call, ctx),
                 Due::Empty => self.forget_gone(ctx),
                 Due::Reclaim(index) => self.lose_reclaimed(index, ctx),
+                Due::Crash(index) => self.crash_of_version(index, ctx),
+                Due::Started(index) => self.start_of_version(index, ctx),
             };
         }
         if timer.kind == FRONT_END {
@@ -417,7 +436,8 @@ impl Component for Pool {
             }
         }
         self.on_fault_of(Role::Decode, fault, ctx);
-        if fault.replicas() == Some(u32::MAX) {
+        // What counts no replicas, such as the loss of a zone, is about all of them.
+        if fault.replicas().is_none_or(|replicas| replicas == u32::MAX) {
             self.on_fault_of(Role::Prefill, fault, ctx);
         }
     }

@@ -133,6 +133,8 @@ struct Process {
 pub(super) struct Sharing {
     /// How many times as long work takes because of a fault.
     pub(super) slowed: f64,
+    /// The same because of a replica's version, where that says so.
+    own: Vec<f64>,
     /// By replica; empty with GPUs of their own.
     processes: Vec<Process>,
 }
@@ -140,7 +142,7 @@ pub(super) struct Sharing {
 impl Sharing {
     pub(super) fn new(clients: Vec<ClientId>) -> Self {
         let process = |client| Process { client, stepping: false, rate: Rate::FULL };
-        Self { slowed: 1.0, processes: clients.into_iter().map(process).collect() }
+        Self { slowed: 1.0, own: Vec::new(), processes: clients.into_iter().map(process).collect() }
     }
 
     /// The replica of a client.
@@ -151,7 +153,15 @@ impl Sharing {
     /// The pace of a replica's engine.
     pub(super) fn pace(&self, replica: usize) -> Pace {
         let rate = self.processes.get(replica).map_or(1.0, |process| process.rate.as_f64());
-        Pace::slowed(self.slowed / rate)
+        Pace::slowed(self.slowed * self.own.get(replica).copied().unwrap_or(1.0) / rate)
+    }
+
+    /// The version of a replica makes its work take so many times as long.
+    pub(super) fn set_own(&mut self, replica: usize, factor: f64) {
+        if self.own.len() <= replica {
+            self.own.resize(replica + 1, 1.0);
+        }
+        self.own[replica] = factor;
     }
 
     /// Tells the GPU whether an engine is in a step, and the engine how fast it goes on.

@@ -18,9 +18,10 @@ use super::report::ModelServerReport;
 use super::roofline::{Served, is_ranking};
 use super::server::Server;
 use crate::admission::AdmissionConfig;
-use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling};
+use crate::autoscaler::{AutoscalerConfig, ColdStart, PoolScaling, WarmPoolConfig};
 use crate::component::Component;
 use crate::cost::{ListPrice, PriceModelConfig, Rent};
+use crate::deployment::DeploymentConfig;
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
@@ -28,6 +29,7 @@ use crate::hardware::catalogue::{self, Gpu, is_model_file};
 use crate::hardware::precision::Precision;
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, Scaling};
 use crate::slab::Slab;
+use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{Bytes, HourlyPrice, Number, NumberDist, Probability, Time, TimeDist};
 
@@ -128,6 +130,16 @@ pub struct ModelServerConfig {
     /// The most replicas that can be had, whatever the autoscaler asks for. Default: 1,000 (an assumption).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_quota: Option<NonZeroU32>,
+    /// On spot capacity: how replicas are interrupted, and replaced with a cold start. What they cost is said by
+    /// `price_model`. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotConfig>,
+    /// How versions of its program replace one another. Default: there is one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Box<DeploymentConfig>>,
+    /// With an autoscaler, replicas that are kept prepared beside those that serve. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPoolConfig>,
     /// Price of one GPU with `gpu`, of one instance without. Default: the catalogue's on-demand price of
     /// the GPU; nothing without one. A device has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,7 +243,9 @@ impl ModelServerConfig {
         let own_gpus = if self.gpu.is_some() { self.gpus.unwrap_or(one()).get() } else { 0 };
         let instances = self.instance_group.count.get().saturating_mul(own_gpus.max(1));
         let scaling = PoolScaling {
-            spot: None,
+            spot: self.spot.as_ref(),
+            deployment: self.deployment.as_deref(),
+            warm_pool: self.warm_pool.as_ref(),
             autoscaler: self.autoscaler.as_deref(),
             cold_start: self.cold_start.as_deref(),
             quota: self.replica_quota,
@@ -262,6 +276,9 @@ impl ModelServerConfig {
         if let Some(line) = self.put_on_the_bill(&hardware, own, present, scope)? {
             front.set_bill(line, own);
         }
+        if let Some(line) = scope.rent_warm(self.warm_pool.as_ref()) {
+            front.set_warm_bill(line);
+        }
         scope.meter().capacity.set(SimTime::ZERO, each * present);
         let items = self.items_per_request.build();
         let dynamic = self.dynamic();
@@ -290,7 +307,12 @@ impl ModelServerConfig {
     /// The front of replicas with so many instances each.
     fn front(&self, replicas: u32, instances: u32, scaling: Option<Scaling>) -> Result<Front, ConfigError> {
         if !self.is_pool() {
-            let settings = [("balancer", self.balancer.is_some()), ("health", self.health.is_some())];
+            let settings = [
+                ("balancer", self.balancer.is_some()),
+                ("health", self.health.is_some()),
+                ("spot", self.spot.is_some()),
+                ("deployment", self.deployment.is_some()),
+            ];
             if let Some((key, _)) = settings.into_iter().find(|(_, given)| *given) {
                 return Err(ConfigError::new([key], format!("`{key}` needs a pool"))
                     .help("expected `replicas` beside it, such as `replicas = 3`"));
@@ -353,6 +375,8 @@ impl ModelServerConfig {
                 self.autoscaler.is_some() && has_device,
                 "a pool that grows needs `gpu`s of its own",
             ),
+            ("spot", self.spot.is_some() && has_device, "it belongs to `gpu`s of its own"),
+            ("deployment", self.deployment.is_some() && has_device, "it needs `gpu`s of its own"),
             ("device", has_gpu && has_device, "keep one of `gpu` and `device`"),
             ("gpus", self.gpus.is_some() && !has_gpu, "it belongs to `gpu`"),
             ("mig_profile", self.mig_profile.is_some() && !has_device, "it belongs to `device`"),

@@ -116,6 +116,8 @@ pub(super) struct Replica {
     /// When a batch will go though no more come; [`SimTime::MAX`] for never.
     waits_until: SimTime,
     crashes: u64,
+    /// How many times as long its executions take, because of its version.
+    pub(super) slow: f64,
     /// With `preserve_ordering`: those in batches, in the order in which they were taken, with their
     /// replies as far as they are known; and the number of the first.
     order: VecDeque<(CallId, Option<Reply>)>,
@@ -142,6 +144,7 @@ impl Replica {
             wake: None,
             waits_until: SimTime::MAX,
             crashes: 0,
+            slow: 1.0,
             order: VecDeque::new(),
             first_in_order: 0,
             executions: Executions::default(),
@@ -298,7 +301,7 @@ impl Replica {
             }
         }
         let works = jobs.iter().filter_map(|key| Some(shared.jobs.get(*key)?.work));
-        let time = stretched(shared.execution.time(works), shared.slow);
+        let time = stretched(shared.execution.time(works), shared.slow * self.slow);
         let meter = ctx.meter();
         meter.queue.add(now, -(jobs.len() as i64));
         meter.busy.add(now, 1);

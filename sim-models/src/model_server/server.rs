@@ -72,8 +72,19 @@ impl Component for Server {
             match front.on_timer(timer, ctx, signal) {
                 Due::Nothing => {}
                 Due::Route(call) => self.hand_in(call, ctx),
-                // Its replicas do not come and go.
-                Due::Empty | Due::Reclaim(_) => drop(front.take_gone()),
+                Due::Empty => drop(front.take_gone()),
+                Due::Reclaim(replica) => {
+                    let lost = replicas[replica].lose(shared, ctx);
+                    front.reclaimed(replica, lost, ctx);
+                    drop(front.take_gone());
+                    self.note(replica, ctx);
+                }
+                Due::Crash(replica) => {
+                    let lost = replicas[replica].lose(shared, ctx);
+                    front.crashed(replica, lost, ctx);
+                    self.note(replica, ctx);
+                }
+                Due::Started(replica) => replicas[replica].slow = front.slowdown(replica),
             }
             return;
         }

@@ -52,6 +52,12 @@ impl Checks {
         self.replicas[replica].is_healthy
     }
 
+    /// Another replica has taken its place, which is taken to be well.
+    pub(super) fn forget(&mut self, replica: usize) {
+        let checked = &mut self.replicas[replica];
+        (checked.failures, checked.successes, checked.is_healthy) = (0, 0, true);
+    }
+
     /// From now on checks of this replica matter.
     pub(super) fn wake(&mut self, replica: usize, ctx: &mut Ctx) {
         let checked = &mut self.replicas[replica];

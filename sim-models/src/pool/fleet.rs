@@ -7,6 +7,16 @@
 //!
 //! Those that leave first are those that are not ready, and then those that became ready last (the order of
 //! Kubernetes' ReplicaSet controller). A replica is paid for from the moment it is asked for until it is gone.
+//!
+//! Ready is what its readiness probes say: a replica that is known to have crashed or to hang is there, as a pod
+//! that is not ready, and counts as such for an autoscaler (Kubernetes' HPA takes it for one without load on the way up;
+//! Knative counts the addresses that are ready) and in a deployment. Until the checks have found it out it counts
+//! as ready; without active checks it is seen at once, as a container's exit is.
+
+mod line;
+mod tally;
+mod versions;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +27,14 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::interruptions::Interruptions;
 use super::timer;
+use crate::autoscaler::WarmPool;
 use crate::autoscaler::{Controller, Replicas, Sample, Stages, Taken};
 use crate::call::CallId;
 use crate::context::Ctx;
-use crate::measure::Measure;
+use crate::deployment::Rollouts;
 use crate::spot::Spot;
+use versions::Versions;
+use warm::Warm;
 
 /// What of a pool an autoscaler needs.
 #[derive(Debug, Clone)]
@@ -36,6 +49,10 @@ pub(crate) struct Scaling {
     pub(crate) most: u32,
     /// How replicas are interrupted, on spot capacity.
     pub(crate) spot: Option<Spot>,
+    /// Versions that replace one another.
+    pub(crate) rollouts: Option<Box<Rollouts>>,
+    /// Replicas that are kept prepared.
+    pub(crate) warm_pool: Option<WarmPool>,
 }
 
 /// What became of a slot.
@@ -85,6 +102,10 @@ pub(super) struct Fleet {
     /// The line of the bill, and how many units of it a replica is.
     bill: Option<(usize, u64)>,
     pub(super) interruptions: Option<Interruptions>,
+    /// Ready ones that are known not to be well.
+    unwell: BTreeSet<usize>,
+    pub(super) versions: Option<Box<Versions>>,
+    warm: Option<Warm>,
     tally: Tally,
 }
 
@@ -109,10 +130,15 @@ struct Tally {
 }
 
 impl Fleet {
-    pub(super) fn new(scaling: Scaling, slots: usize) -> Self {
+    pub(super) fn new(mut scaling: Scaling, slots: usize) -> Self {
         let level = |level: u32| TimeWeighted::new(SimTime::ZERO, level.into());
         let initial = scaling.initial;
+        let warm = scaling.warm_pool.take().map(|pool| Warm::new(pool, initial));
+        let versions = scaling.rollouts.take().map(|rollouts| Box::new(Versions::new(*rollouts, slots)));
         Self {
+            unwell: BTreeSet::new(),
+            versions,
+            warm,
             stream: None,
             target: initial,
             asked: initial,
@@ -167,11 +193,14 @@ impl Fleet {
             interruptions.start(ctx);
             self.ready.iter().for_each(|slot| interruptions.live(*slot, 0, ctx));
         }
+        self.start_versions(ctx);
+        self.note(ctx);
     }
 
     /// Takes a measurement.
     pub(super) fn sample(&mut self, kv_usage: f64, per_replica: u64, ctx: &mut Ctx) {
         let now = ctx.now();
+        let well = self.well();
         let seen = &mut self.seen;
         let (inside, busy, ready) = (seen.inside.mean(now), seen.busy.mean(now), seen.ready.mean(now));
         let capacity = ready * per_replica as f64;
@@ -182,7 +211,7 @@ impl Fleet {
             arrivals_per_s: if length > 0.0 { seen.arrived as f64 / length } else { 0.0 },
             utilization: if capacity > 0.0 { busy / capacity } else { 0.0 },
             kv_usage,
-            ready: self.ready.len() as u32,
+            ready: well,
         };
         for level in [&mut seen.inside, &mut seen.busy, &mut seen.ready] {
             level.reset(now);
@@ -197,30 +226,55 @@ impl Fleet {
     /// Lets the controller decide: what is to be done.
     pub(super) fn decide(&mut self, ctx: &mut Ctx) -> Vec<Change> {
         let now = ctx.now();
-        let ready = self.ready.len() as u32;
+        let ready = self.well();
         let desired = self.scaling.controller.desired(now, Replicas { ready, target: self.target });
         ctx.schedule(self.scaling.controller.wait(now), Phase::Sampler, timer::DECIDE, 0);
         self.tally.desired_max = self.tally.desired_max.max(desired);
         self.asked = desired;
+        if self.versions.is_some() {
+            self.target = desired;
+            self.poke(ctx);
+            return Vec::new();
+        }
         let mut changes: Vec<Change> = self.fill(ctx).into_iter().map(Change::Start).collect();
-        let present = self.present();
-        for _ in desired..present {
-            let slot = match self.starting.pop() {
-                Some(slot) => {
-                    self.generations[slot] += 1;
-                    slot
-                }
-                None => {
-                    let Some(slot) = self.ready.pop() else { break };
-                    slot
-                }
-            };
-            self.leaving.insert(slot);
+        for _ in desired..self.present() {
+            let Some(slot) = self.take_away(|_| true) else { break };
             changes.push(Change::Leave(slot));
         }
         self.target = desired.min(self.present() + self.short());
         self.note(ctx);
         changes
+    }
+
+    /// The next to leave of some, which leaves: who is not ready, who is not well, who became ready last.
+    fn take_away(&mut self, is_one: impl Fn(usize) -> bool) -> Option<usize> {
+        let last = |list: &[usize], unwell: Option<&BTreeSet<usize>>| {
+            list.iter().rposition(|slot| is_one(*slot) && unwell.is_none_or(|unwell| unwell.contains(slot)))
+        };
+        let slot = if let Some(place) = last(&self.starting, None) {
+            let slot = self.starting.remove(place);
+            self.generations[slot] += 1;
+            slot
+        } else {
+            let place = last(&self.ready, Some(&self.unwell)).or_else(|| last(&self.ready, None))?;
+            self.ready.remove(place)
+        };
+        self.leaving.insert(slot);
+        Some(slot)
+    }
+
+    /// Ready ones that are not known to be unwell.
+    fn well(&self) -> u32 {
+        self.ready.iter().filter(|slot| !self.unwell.contains(slot)).count() as u32
+    }
+
+    /// These are known not to be well from now on, and no others.
+    pub(super) fn set_unwell(&mut self, unwell: BTreeSet<usize>, ctx: &mut Ctx) {
+        if unwell != self.unwell {
+            self.unwell = unwell;
+            self.note(ctx);
+            self.poke(ctx);
+        }
     }
 
     /// Those that are there or are starting.
@@ -235,8 +289,28 @@ impl Fleet {
 
     /// Starts as many as are wanted and can be had: their slots.
     pub(super) fn fill(&mut self, ctx: &mut Ctx) -> Vec<usize> {
+        if self.versions.is_some() {
+            self.poke(ctx);
+            return Vec::new();
+        }
         let wanted = self.asked.min(self.scaling.most).saturating_sub(self.present() + self.short());
-        if wanted == 0 || self.sold_out {
+        let free = self.free(wanted.min(self.to_be_had()));
+        free.iter().for_each(|slot| self.begin(*slot, ctx));
+        free
+    }
+
+    /// New ones that can be had.
+    fn to_be_had(&self) -> u32 {
+        match (self.sold_out, &self.warm) {
+            (false, _) => u32::MAX,
+            (true, Some(warm)) => warm.held(),
+            (true, None) => 0,
+        }
+    }
+
+    /// The first slots that are free, so many at most.
+    fn free(&self, count: u32) -> Vec<usize> {
+        if count == 0 {
             return Vec::new();
         }
         let taken = |slot: &usize| {
@@ -244,9 +318,7 @@ impl Fleet {
         };
         let closed = |slot: &usize| self.closed.get(*slot).is_some_and(|closed| *closed);
         let free = (0..self.generations.len()).filter(|slot| !taken(slot) && !closed(slot));
-        let free: Vec<usize> = free.take(wanted as usize).collect();
-        free.iter().for_each(|slot| self.begin(*slot, ctx));
-        free
+        free.take(count as usize).collect()
     }
 
     /// Whether a slot is ready since it was started so often.
@@ -307,11 +379,20 @@ impl Fleet {
         let number = self.begun;
         self.begun += 1;
         let Some(stream) = self.stream else { return };
-        let taken = self.scaling.cold_start.draw(&mut stream.draws(number, 3, slot as u32));
+        let cold_start = self.versions.as_ref().and_then(|versions| versions.cold_start(slot));
+        let cold_start = cold_start.unwrap_or(&self.scaling.cold_start);
+        let taken = cold_start.draw(&mut stream.draws(number, 3, slot as u32));
+        let warm = self.warm.as_mut().and_then(|warm| warm.take(self.sold_out));
+        let taken = warm.map_or(taken, |init| Taken { init, ..Taken::default() });
         self.tally.starts.push(taken);
+        self.set_out(slot, taken.total(), ctx);
+    }
+
+    /// A slot will be ready after so long.
+    fn set_out(&mut self, slot: usize, after: SimDuration, ctx: &mut Ctx) {
         self.starting.push(slot);
         let data = slot as u64 | u64::from(self.generations[slot]) << 32;
-        ctx.schedule(taken.total(), Phase::Timer, timer::READY, data);
+        ctx.schedule(after, Phase::Timer, timer::READY, data);
     }
 
     /// A cold start is over: the slot, if it is still wanted.
@@ -327,6 +408,7 @@ impl Fleet {
         if let Some(interruptions) = &self.interruptions {
             interruptions.live(slot, self.generations[slot], ctx);
         }
+        self.version_is_ready(slot, ctx);
         self.note(ctx);
         Some(slot)
     }
@@ -337,7 +419,12 @@ impl Fleet {
             return false;
         }
         self.gone.push(slot);
+        let serving = self.present();
+        if let Some(warm) = &mut self.warm {
+            warm.comes_back(serving);
+        }
         self.note(ctx);
+        self.poke(ctx);
         true
     }
 
@@ -345,190 +432,18 @@ impl Fleet {
     fn note(&mut self, ctx: &mut Ctx) {
         let now = ctx.now();
         let held = (self.starting.len() + self.ready.len() + self.leaving.len()) as u64;
-        self.seen.ready.set(now, self.ready.len() as u64);
+        self.seen.ready.set(now, self.well().into());
         self.tally.held.set(now, held);
+        let beside = self.refill(ctx);
         let present = (self.starting.len() + self.ready.len()) as u64;
         self.tally.short.set(now, u64::from(self.asked).saturating_sub(present));
         if let Some((item, units)) = self.bill {
-            ctx.cost().hold(item, now, held * units);
+            ctx.cost().hold(item, now, (held + beside) * units);
         }
-    }
-
-    /// The replicas that may be picked are others, or the calls in one of them.
-    pub(super) fn set_room(&mut self, candidates: &[u32], active: &[u32]) {
-        let Some(most) = self.scaling.most_calls else { return };
-        let rooms = candidates.iter().map(|slot| (*slot, most.saturating_sub(active[*slot as usize])));
-        self.roomy = rooms.clone().filter(|(_, room)| *room > 0).map(|(slot, _)| slot).collect();
-        self.room = rooms.map(|(_, room)| u64::from(room)).sum();
-    }
-
-    /// A call has come to a replica or has left it.
-    fn note_room(&mut self, replica: usize, active: u32, candidates: &[u32], change: i64) {
-        let Some(most) = self.scaling.most_calls else { return };
-        let replica = replica as u32;
-        if candidates.binary_search(&replica).is_err() {
-            return;
-        }
-        self.room = self.room.saturating_add_signed(change);
-        if active < most {
-            self.roomy.insert(replica);
-        } else {
-            self.roomy.remove(&replica);
-        }
-    }
-
-    /// Whether a call can go to a replica now; otherwise it waits in front.
-    pub(super) fn admits(&mut self, call: CallId, candidates: &[u32], ctx: &mut Ctx) -> bool {
-        if self.admitted.remove(&call) {
-            return true;
-        }
-        let now = ctx.now();
-        self.seen.arrived += 1;
-        self.seen.inside.add(now, 1);
-        let can_go = match self.scaling.most_calls {
-            Some(_) => self.room > self.admitted.len() as u64,
-            None => !candidates.is_empty(),
-        };
-        if can_go && self.waiting.is_empty() {
-            return true;
-        }
-        self.waiting.insert(self.arrivals, call);
-        self.places.insert(call, self.arrivals);
-        self.arrivals += 1;
-        self.tally.waiting.add(now, 1);
-        ctx.meter().queue.add(now, 1);
-        false
-    }
-
-    /// Lets those in front go, as far as there is room.
-    pub(super) fn release(&mut self, candidates: &[u32], ctx: &mut Ctx) {
-        let now = ctx.now();
-        while let Some((number, call)) = self.waiting.first_key_value().map(|(number, call)| (*number, *call))
-        {
-            let can_go = match self.scaling.most_calls {
-                Some(_) => self.room > self.admitted.len() as u64,
-                None => !candidates.is_empty(),
-            };
-            if !can_go {
-                return;
-            }
-            self.waiting.remove(&number);
-            self.places.remove(&call);
-            self.admitted.insert(call);
-            self.tally.waiting.add(now, -1);
-            ctx.meter().queue.add(now, -1);
-            ctx.schedule(SimDuration::ZERO, Phase::Arrival, timer::ADMIT, call.to_bits());
-        }
-    }
-
-    /// Whether a call that may go still wants to.
-    pub(super) fn is_admitted(&self, call: CallId) -> bool {
-        self.admitted.contains(&call)
-    }
-
-    /// A caller gave up: true where its call was in front still.
-    pub(super) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> bool {
-        let now = ctx.now();
-        if let Some(number) = self.places.remove(&call) {
-            self.waiting.remove(&number);
-            self.tally.waiting.add(now, -1);
-            ctx.meter().queue.add(now, -1);
-        } else if !self.admitted.remove(&call) {
-            return false;
-        }
-        self.seen.inside.add(now, -1);
-        true
-    }
-
-    /// The next replica in turn that has room; none without a bound on its calls.
-    pub(super) fn in_turn(&mut self) -> Option<u32> {
-        self.scaling.most_calls?;
-        let next = self.roomy.range(self.turn.wrapping_add(1)..).next().or(self.roomy.first());
-        let next = *next?;
-        self.turn = next;
-        Some(next)
-    }
-
-    /// Whether a replica's calls are bounded: then it is picked in turn.
-    pub(super) fn is_bounded(&self) -> bool {
-        self.scaling.most_calls.is_some()
-    }
-
-    /// A call went to a replica, which has so many now.
-    pub(super) fn entered(&mut self, replica: usize, active: u32, candidates: &[u32]) {
-        self.note_room(replica, active, candidates, -1);
-    }
-
-    /// A call left a replica, which has so many now.
-    pub(super) fn exited(&mut self, replica: usize, active: u32, candidates: &[u32], ctx: &mut Ctx) {
-        self.note_room(replica, active, candidates, 1);
-        self.seen.inside.add(ctx.now(), -1);
-        if active == 0 {
-            self.left(replica, ctx);
-        }
-        self.release(candidates, ctx);
     }
 
     /// Calls in service change.
     pub(super) fn note_busy(&mut self, change: i64, now: SimTime) {
         self.seen.busy.add(now, change);
-    }
-
-    /// Calls that wait in front.
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting.len() as u64
-    }
-
-    /// Those that are there or that start or leave, on average.
-    pub(super) fn held_mean(&self, now: SimTime) -> f64 {
-        self.tally.held.mean(now)
-    }
-
-    pub(super) fn reset_measurements(&mut self, now: SimTime) {
-        let tally = &mut self.tally;
-        tally.held.reset(now);
-        tally.short.reset(now);
-        tally.waiting.reset(now);
-        tally.desired_max = self.target;
-        tally.starts.clear();
-        if let Some(interruptions) = &mut self.interruptions {
-            interruptions.reset_measurements(now);
-        }
-    }
-
-    pub(super) fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let tally = &self.tally;
-        let stage = |name, stage: fn(&Taken) -> SimDuration, meaning| {
-            let sum: f64 = tally.starts.iter().map(|taken| stage(taken).as_secs_f64()).sum();
-            let count = tally.starts.len();
-            Measure::known(name, (count > 0).then(|| sum / count as f64), meaning)
-        };
-        let mut list = vec![
-            Measure::new(
-                "replicas_mean",
-                tally.held.mean(now),
-                "Replicas there are or that start or leave, on average",
-            ),
-            Measure::count("replicas_max", tally.held.max(), "The most of them"),
-            Measure::count("desired_max", tally.desired_max.into(), "The most that the autoscaler asked for"),
-            Measure::new(
-                "replicas_short_mean",
-                tally.short.mean(now),
-                "Replicas that the autoscaler asked for and could not have, on average",
-            ),
-            Measure::count("cold_starts", tally.starts.len() as u64, "Replicas that were started"),
-            stage("cold_start_node_s", |t| t.node, "Mean time of a cold start for a node"),
-            stage("cold_start_image_s", |t| t.image, "Mean time of a cold start for the image"),
-            stage("cold_start_weights_s", |t| t.weights, "Mean time of a cold start for the weights"),
-            stage("cold_start_init_s", |t| t.init, "Mean time of a cold start for the program to be ready"),
-            Measure::new(
-                "front_queue_mean",
-                tally.waiting.mean(now),
-                "Calls waiting for a replica, on average",
-            ),
-            Measure::count("front_queue_max", tally.waiting.max(), "The most of them"),
-        ];
-        list.extend(self.interruptions.iter().flat_map(|interruptions| interruptions.measures(now)));
-        list
     }
 }

@@ -44,7 +44,8 @@ impl Interruptions {
 
     /// A replica is ready: its life begins.
     pub(super) fn live(&self, slot: usize, generation: u32, ctx: &mut Ctx) {
-        let life = self.stream.and_then(|stream| self.spot.life(stream, slot as u64, generation));
+        let now = ctx.now();
+        let life = self.stream.and_then(|stream| self.spot.life(stream, slot as u64, generation, now));
         if let Some(life) = life {
             ctx.schedule(life, Phase::Fault, timer::NOTICE, named(slot, generation));
         }
@@ -128,8 +129,13 @@ impl Front {
 
     /// A replica was taken away with the calls in it, which the component has lost; some are [gone](Front::take_gone).
     pub(crate) fn reclaimed(&mut self, slot: usize, lost: Vec<CallId>, ctx: &mut Ctx) {
-        if let Some(interruptions) = self.fleet.as_mut().and_then(|fleet| fleet.interruptions.as_mut()) {
-            interruptions.lost_calls += lost.len() as u64 + self.members[slot].held.len() as u64;
+        let calls = lost.len() as u64 + self.members[slot].held.len() as u64;
+        if let Some(fleet) = &mut self.fleet {
+            if fleet.versions.as_mut().is_some_and(|versions| versions.grace_is_over(slot)) {
+                fleet.versions.iter_mut().for_each(|versions| versions.rollouts.kill(calls));
+            } else if let Some(spot) = &mut fleet.interruptions {
+                spot.lost_calls += calls;
+            }
         }
         lost.into_iter().for_each(|call| self.reply(call, Reply::FAILED, ctx));
         self.release(slot, ctx);

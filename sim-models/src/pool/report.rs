@@ -1,5 +1,7 @@
 //! What a pool measured.
 
+use crate::deployment::RolloutEntry;
+
 /// What computes in a replica: the engine of an `llm`, the instances of a model server.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EngineFigures {
@@ -65,6 +67,8 @@ pub struct PoolReport {
     pub ejections: u64,
     /// Share of the time in a panic.
     pub panic: f64,
+    /// What happened in its rollouts, over the whole run.
+    pub rollouts: Vec<RolloutEntry>,
     /// How far the times of its GPUs can be trusted, in words; none without any.
     pub calibration: Option<String>,
 }

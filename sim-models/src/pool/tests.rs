@@ -1,6 +1,8 @@
 mod balancers;
 mod health;
 mod interruptions;
+mod readiness;
+mod warm;
 
 use sim_core::time::SimDuration;
 

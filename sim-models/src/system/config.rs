@@ -61,7 +61,8 @@ pub struct SystemConfig {
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
-    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    /// The zones of components, by their names: one, or several for the replicas of a pool in turn (prefill workers come
+    /// after decode workers).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.
@@ -182,8 +183,9 @@ impl ComponentConfig {
     pub(super) fn spot(&self) -> Option<&SpotConfig> {
         match self {
             Self::Training(config) => config.spot.as_ref(),
-            Self::Service(config) => config.spot.as_ref(),
+            Self::Service(config) => config.spot.as_deref(),
             Self::Llm(config) => config.spot.as_ref(),
+            Self::ModelServer(config) => config.spot.as_ref(),
             _ => None,
         }
     }
@@ -312,7 +314,8 @@ impl ComponentConfig {
     }
 }
 
-/// Something that breaks, at a given time or at random.
+/// Something that breaks, at a given time or at random. Faults of one kind that overlap on one target count together:
+/// the end of one mends what it broke and not what others did (replicas are counted, factors multiply).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultConfig {

@@ -151,7 +151,7 @@ impl Runner {
         }
         let attempt = self.job.attempt(self.saved, self.attempts == 0);
         let life = self.spot.as_ref().zip(self.stream).and_then(|(spot, stream)| {
-            let life = spot.life(stream, self.attempts, 0)?;
+            let life = spot.life(stream, self.attempts, 0, now)?;
             now.checked_add(life.saturating_add(spot.notice)).ok()
         });
         self.attempts += 1;

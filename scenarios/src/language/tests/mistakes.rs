@@ -25,7 +25,7 @@ fn assert_set_error(set: &str, at: &str, expected: &str) {
 }
 
 const SERVICE_KEYS: &str = "expected one of service_time, servers, replicas, balancer, health, autoscaler, cold_start, \
-                            replica_quota, spot, discipline, fair, lifo_threshold, queue_cap, admission, error_rate, \
+                            replica_quota, spot, deployment, warm_pool, discipline, fair, lifo_threshold, queue_cap, admission, error_rate, \
                             price_per_hour, price_model";
 const DURATION: &str = "expected a duration such as \"250ms\": a number from 0 and a unit (ns, us, ms, s, m, h, d), at most 584 years";
 const LAWS: &str = "expected one of constant, uniform, exponential, normal, lognormal, gamma, erlang, weibull, pareto, \
@@ -33,7 +33,7 @@ const LAWS: &str = "expected one of constant, uniform, exponential, normal, logn
 
 #[test]
 fn misspelt_keys() {
-    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, placement, fault, variant, sweep";
+    let top = "expected one of name, description, run, slo, traffic, components, devices, quality, links, storage, energy, placement, fault, variant, sweep, plan";
     assert_error(
         "[run]",
         "[runs]",

@@ -6,6 +6,7 @@ use sim_core::random::Streams;
 use super::super::balancer::LeastRequest;
 use super::*;
 use crate::llm::engine::Prefix;
+use crate::pool::balance::Candidates;
 use crate::request::Request;
 
 fn request(key: u64) -> Request {

@@ -134,8 +134,8 @@ fn troubles(
             return Err(wrong("target", format!("no component is in a zone `{}`", fault.target))
                 .help(format!("{}; `[placement]` says which component is where", accepted(zones.names()))));
         };
-        let of = |lost| Trouble::Zone { zone, lost };
-        return Ok((ComponentId(0), of(true), Some(of(false))));
+        let of = |mended| Trouble::Zone { zone, mended };
+        return Ok((ComponentId(0), of(false), Some(of(true))));
     }
     let target = &fault.target;
     let Some(component) = config.components.get(target) else {
@@ -170,7 +170,8 @@ fn troubles(
         FaultKind::Drain => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),
         FaultKind::Slow => match fault.factor {
             Some(factor) if factor.is_finite() && factor > 0.0 => {
-                within(Fault::Slow { factor }, Fault::Slow { factor: 1.0 })
+                let of = |mended| Trouble::Slow { factor, mended };
+                (id, of(false), Some(of(true)))
             }
             factor => {
                 let message =
@@ -183,7 +184,8 @@ fn troubles(
                 wrong("kind", "an `error_rate` fault needs a `share`".into())
                     .help("expected a number from 0 to 1, such as 0.5")
             })?;
-            (id, Trouble::Errors(share.get()), Some(Trouble::Errors(0.0)))
+            let of = |mended| Trouble::Errors { share: share.get(), mended };
+            (id, of(false), Some(of(true)))
         }
         FaultKind::ColdCache if !component.has_cache() => {
             return Err(wrong("kind", format!("`{target}` has no cache that can be emptied")).help(

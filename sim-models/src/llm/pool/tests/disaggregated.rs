@@ -438,3 +438,36 @@ proptest! {
         prop_assert_eq!((last.queue, last.busy, last.kv_used), (0, 0, 0));
     }
 }
+
+/// The zone of the only prefill worker, which comes after the two decode workers, is lost: no call gets beyond it.
+#[test]
+fn the_loss_of_a_zone_takes_the_prefill_workers_in_it() {
+    let zones = |lost: &str| {
+        format!(
+            "replicas = 2\n{}\n[placement]\nllm = [\"a\", \"a\", \"b\"]\n\
+             [[fault]]\nkind = \"zone_loss\"\ntarget = \"{lost}\"\nat = \"0s\"",
+            one_of_each("", "")
+        )
+    };
+    let output = simulate(&[(1_000, 500, 5); 3], &zones("b"));
+    assert_eq!(output.conservation.ended, [0, 0, 0, 0, 3]);
+    // The decode workers alone do not help either: the prompt is computed, and nobody takes it.
+    let output = simulate(&[(1_000, 500, 5); 3], &zones("a"));
+    assert_eq!(output.conservation.ended[0], 0);
+    assert_eq!(calls(&output)[2], 3);
+}
+
+/// Three replicas are reserved of a pool of two decode workers and two prefill workers: two and one, once.
+#[test]
+fn what_is_reserved_is_counted_once() {
+    let settings = format!(
+        "replicas = 2\n{}\n[components.llm.price_model]\nreserved = 3",
+        one_of_each("", "").replace("replicas = 1", "replicas = 2")
+    );
+    let output = simulate(&[(1_000, 500, 5)], &settings);
+    let lines: Vec<(&str, f64)> =
+        output.costs.iter().map(|line| (line.resource.as_str(), line.units)).collect();
+    let reserved: f64 = lines.iter().filter(|line| line.0.ends_with("reserved")).map(|line| line.1).sum();
+    assert_eq!(reserved, 3.0, "{lines:?}");
+    assert_eq!(lines.iter().map(|line| line.1).sum::<f64>(), 4.0, "{lines:?}");
+}

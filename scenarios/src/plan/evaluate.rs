@@ -1,0 +1,342 @@
+//! One configuration: run, first shortly, and judged.
+
+use std::fs;
+use std::io::Write as _;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sim_core::time::SimDuration;
+use sim_models::link::link_ends;
+use sim_models::system::ComponentConfig;
+use sim_models::units::{HOURS_PER_MONTH, Time};
+
+use super::Plan;
+use super::bounds::{Demand, demands};
+use super::space::{Rest, sets};
+use crate::language::ScenarioError;
+use crate::results::findings::{blamed, needed_for, short};
+use crate::results::write::Staged;
+use crate::results::{RunResult, Verdict, check_writable, hex};
+use crate::run::{RunOptions, is_stationary, run_scenario};
+use crate::scenario::{Scenario, Warmup};
+use crate::stress::diagnosis::{COST, all, answers_hold, inference};
+
+/// Name of the file in which what was run is kept.
+const FILE: &str = "evaluated.toml";
+
+/// What part of the measured time a short run has.
+const PART: u64 = 4;
+
+/// How far beyond a bound on a time a short run must be for the configuration to be given up (assumption: twice the usual
+/// error of a 95th percentile of some hundred requests).
+const CLEARLY: f64 = 1.5;
+
+/// Requests up to which a short run says nothing of shares (assumption).
+const FEW: f64 = 20.0;
+
+/// GPUs or replicas of one component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// The component.
+    pub component: String,
+    /// Its replicas, or servers where it has no replicas: the number that is set, or the mean of a pool that scales.
+    pub replicas: f64,
+    /// GPUs of them all on average; 0 where it has none.
+    pub gpus: f64,
+}
+
+/// A configuration that was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Number of the configuration.
+    pub point: u64,
+    /// Paths and values, as `--set` takes them.
+    pub settings: Vec<(String, String)>,
+    /// Whether all replications were run in full; a short run only tells that it clearly fails.
+    pub full: bool,
+    /// Whether it keeps to the SLO, and no queue grows.
+    pub holds: bool,
+    /// Whether answers keep to their part of the SLO; `holds` is without the bill.
+    pub answers_hold: bool,
+    /// Why, in words.
+    pub why: String,
+    /// The bill for a month, in USD.
+    pub usd_per_month: f64,
+    /// What of it is paid by use.
+    pub usage_usd_per_month: f64,
+    /// USD for 1,000 good requests; none without any.
+    pub usd_per_1k_good: Option<f64>,
+    /// Latency at the 99th percentile, in seconds.
+    pub latency_p99_s: Option<f64>,
+    /// Time to the first token at the 95th percentile, in seconds.
+    pub ttft_p95_s: Option<f64>,
+    /// Share of requests without an answer.
+    pub error_rate: Option<f64>,
+    /// Share of right answers, where it is known.
+    pub accuracy: Option<f64>,
+    /// Good requests a second.
+    pub goodput_per_s: Option<f64>,
+    /// Share of the ended requests that were good.
+    pub slo_attainment: Option<f64>,
+    /// What it has of everything that comes in replicas.
+    pub fleets: Vec<Fleet>,
+    /// Simulated time, over all replications, in seconds.
+    pub simulated_s: f64,
+    /// What was asked of each component, where the run tells.
+    pub(super) demands: Vec<Demand>,
+    /// The component that alone is short of capacity, if it is one.
+    pub(super) short_of: Option<String>,
+}
+
+impl Evaluated {
+    /// The settings as `--set` takes them.
+    pub fn sets(&self) -> Vec<String> {
+        sets(&self.settings)
+    }
+}
+
+/// What is kept in a directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    version: String,
+    plan: String,
+    evaluated: Vec<Evaluated>,
+}
+
+impl Plan<'_> {
+    /// What this is a plan of.
+    fn identity(&self) -> String {
+        let axes = self.space.axes.iter().map(|axis| format!("{}={}", axis.path, axis.values.to_json()));
+        let run = &self.options.run;
+        format!(
+            "scenario {}, variant {}, load {}, duration {:?}, trace {:?}, axes {}",
+            hex(self.loaded.hash()),
+            self.loaded.variant,
+            run.scale,
+            run.duration,
+            run.trace,
+            axes.collect::<Vec<_>>().join(" ")
+        )
+    }
+
+    pub(super) fn open_store(&mut self, dir: &Path, resume: bool) -> Result<(), ScenarioError> {
+        check_writable(dir).map_err(ScenarioError::new)?;
+        let path = dir.join(FILE);
+        if let Ok(text) = fs::read_to_string(&path) {
+            let fault = |text: String| {
+                ScenarioError::new(format!("{}: {text}", path.display()))
+                    .with_help("--resume takes up a plan of the same scenario, axes, load and version; --out names another directory")
+            };
+            if !resume {
+                return Err(fault("there is a plan already".to_owned()));
+            }
+            let kept: Kept =
+                toml::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
+            if kept.version != env!("CARGO_PKG_VERSION") || kept.plan != self.identity() {
+                return Err(fault("it is of another plan".to_owned()));
+            }
+            self.known = kept.evaluated.into_iter().map(|one| ((one.point, one.full), one)).collect();
+        }
+        self.store = Some(dir.to_owned());
+        self.write_store()
+    }
+
+    fn write_store(&self) -> Result<(), ScenarioError> {
+        let Some(dir) = &self.store else { return Ok(()) };
+        let kept = Kept {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            plan: self.identity(),
+            evaluated: self.known.values().cloned().collect(),
+        };
+        let mut staged = Staged::default();
+        // TOML: its numbers are read back as they were.
+        let text = toml::to_string(&kept).map_err(ScenarioError::new)?;
+        let written = staged.write(dir.join(FILE), |file| Ok(file.write_all(text.as_bytes())?));
+        written.and_then(|()| staged.publish()).map(|_| ()).map_err(ScenarioError::new)
+    }
+
+    /// Runs a configuration, shortly or in full, unless that was done before. None when the run was cancelled.
+    ///
+    /// # Errors
+    /// When what was run cannot be kept, or it cannot be run.
+    pub(super) fn evaluate(&mut self, point: u64, full: bool) -> Result<Option<Evaluated>, ScenarioError> {
+        if let Some(known) = self.known.get(&(point, full)) {
+            return Ok(Some(known.clone()));
+        }
+        let refused =
+            |error: String| ScenarioError::new(format!("configuration {point} cannot be run: {error}"));
+        let mut scenario = self.space.scenario(point).map_err(refused)?;
+        let mut options = self.options.run.clone();
+        if !full {
+            shorten(&mut scenario, &mut options);
+        }
+        let Some(result) = self.simulate(&scenario, &options).map_err(refused)? else { return Ok(None) };
+        let empty = Rest { usd_per_month: 0.0, capacity: Default::default() };
+        let rest = self.rests[point as usize].as_ref().unwrap_or(&empty);
+        let one = judge(point, self.space.settings(point), full, &result, rest);
+        self.known.insert((point, full), one.clone());
+        self.write_store()?;
+        Ok(Some(one))
+    }
+
+    /// Runs a scenario; none when that was cancelled.
+    pub(super) fn simulate(
+        &mut self,
+        scenario: &Scenario,
+        options: &RunOptions,
+    ) -> Result<Option<RunResult>, String> {
+        let hash = scenario.hash();
+        let result = run_scenario(scenario, hash, self.loaded.base_dir(), options, self.progress)
+            .map_err(|error| error.to_string())?;
+        self.runs += 1;
+        Ok((result.interrupted.is_none() && !self.progress.is_cancelled()).then_some(result))
+    }
+
+    /// Whether there is anything shorter than a full run.
+    pub(super) fn has_short_runs(&self) -> bool {
+        let run = &self.loaded.scenario.run;
+        run.replications.get() > 1
+            || (self.options.run.trace.is_none() && is_stationary(&self.loaded.scenario))
+    }
+}
+
+/// One replication, and of traffic that does not change a quarter of the measured time.
+fn shorten(scenario: &mut Scenario, options: &mut RunOptions) {
+    scenario.run.replications = NonZeroU32::MIN;
+    options.until = None;
+    let duration = options.duration.or(scenario.run.duration.map(|duration| duration.get()));
+    let duration = duration.unwrap_or(crate::run::DEFAULT_DURATION);
+    if options.trace.is_some() || !is_stationary(scenario) {
+        return;
+    }
+    let part = |time: SimDuration, of: u64| SimDuration::from_nanos(time.as_nanos() / of);
+    let warmup = match scenario.run.warmup {
+        Warmup::Fixed(warmup) => warmup.get(),
+        // As long as a pilot usually finds, without one (assumption).
+        Warmup::Auto => part(duration, 20),
+    };
+    let measured = SimDuration::from_nanos(duration.as_nanos().saturating_sub(warmup.as_nanos()));
+    scenario.run.warmup = Warmup::Fixed(Time::new(warmup));
+    options.duration = Some(warmup.saturating_add(part(measured, PART)));
+}
+
+fn judge(
+    point: u64,
+    settings: Vec<(String, String)>,
+    full: bool,
+    result: &RunResult,
+    rest: &Rest,
+) -> Evaluated {
+    let row = all(result);
+    let mean = |column: &str| row.as_ref().and_then(|row| row.mean(column));
+    let (mut answers, mut within) = (answers_hold(result), true);
+    let mut why = inference(result, None).text;
+    if !full {
+        answers = !clearly_fails(result);
+    }
+    for verdict in
+        result.verdicts.iter().filter(|verdict| full && COST.contains(&verdict.metric) && !verdict.pass)
+    {
+        within = false;
+        let value = verdict.value.map_or("not known".to_owned(), |value| format!("${}", short(value)));
+        why = format!(
+            "{} is {value}, beyond its limit of ${}; {why}",
+            verdict.metric.replace('_', " "),
+            short(verdict.limit)
+        );
+    }
+    let outputs = result.outputs.len().max(1) as f64;
+    let used = result.outputs.iter().flat_map(|output| &output.costs).filter(|line| line.by_use);
+    let length = result.plan.duration.saturating_add(result.plan.drain).as_secs_f64();
+    Evaluated {
+        point,
+        settings,
+        full,
+        holds: answers && within,
+        answers_hold: answers,
+        why,
+        usd_per_month: mean("cost_usd_per_month").unwrap_or(0.0),
+        usage_usd_per_month: used.map(|line| line.usd_per_hour).fold(0.0, |sum, usd| sum + usd) / outputs
+            * HOURS_PER_MONTH,
+        usd_per_1k_good: mean("cost_usd_per_1k_good"),
+        latency_p99_s: mean("latency_p99_s"),
+        ttft_p95_s: mean("ttft_p95_s"),
+        error_rate: mean("error_rate"),
+        accuracy: mean("accuracy"),
+        goodput_per_s: mean("goodput_per_s"),
+        slo_attainment: mean("slo_attainment"),
+        fleets: fleets(result),
+        simulated_s: length * outputs,
+        demands: demands(result, rest),
+        short_of: if answers { None } else { alone_short(result) },
+    }
+}
+
+/// Whether a short run leaves no doubt that a full one fails.
+fn clearly_fails(result: &RunResult) -> bool {
+    let Some(row) = all(result) else { return true };
+    let ended = row.mean("ok").unwrap_or(0.0)
+        + row.mean("error_rate").unwrap_or(0.0) * row.mean("born").unwrap_or(0.0);
+    let fails = |verdict: &Verdict| {
+        let class = result
+            .summary_averages()
+            .into_iter()
+            .find(|row| row.keys[0] == verdict.class && row.keys[1] == "all");
+        let requests = class.and_then(|row| row.mean("born")).unwrap_or(ended);
+        let Some(value) = verdict.value else { return requests > FEW };
+        if verdict.unit == "s" {
+            let q = verdict
+                .quantile
+                .and_then(|quantile| quantile.strip_prefix('p')?.parse::<f64>().ok())
+                .unwrap_or(50.0);
+            return value > CLEARLY * verdict.limit && requests >= needed_for(q / 100.0);
+        }
+        // Three standard errors of a share.
+        let error = (verdict.limit * (1.0 - verdict.limit) / requests.max(1.0)).sqrt();
+        value > verdict.limit + 3.0 * error && requests > FEW && value * requests > 3.0
+    };
+    let answers = result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
+    answers.into_iter().any(fails) || blamed(result).iter().any(|blamed| blamed.grows && blamed.load > 1.1)
+}
+
+/// The component that is overloaded while all others that are short of anything wait for it, and whose calls are not made
+/// more by failures of others or of its own: more of anything else helps nobody.
+fn alone_short(result: &RunResult) -> Option<String> {
+    let found = blamed(result);
+    let mut deepest = found.iter().filter(|one| one.waits_for.is_empty());
+    let one = deepest.next().filter(|one| one.grows && one.load > 1.0)?;
+    if deepest.next().is_some()
+        || !found.iter().all(|other| other == one || other.waits_for.contains(&one.component))
+    {
+        return None;
+    }
+    let amplified = result.scenario.links.iter().any(|(link, config)| {
+        let own = link_ends(link).is_some_and(|(_, callee)| callee == one.component);
+        config.fallback_callees().any(|callee| callee == one.component)
+            || (own && (config.retry.is_some() || config.hedge.is_some()))
+    });
+    (!amplified).then(|| one.component.clone())
+}
+
+fn fleets(result: &RunResult) -> Vec<Fleet> {
+    let outputs = result.outputs.len().max(1) as f64;
+    let one = |(name, config): (&String, &ComponentConfig)| {
+        let set = match config {
+            ComponentConfig::Llm(config) => config.replicas.get(),
+            ComponentConfig::Service(config) => config.replicas.unwrap_or(config.servers).get(),
+            ComponentConfig::ModelServer(config) => config.replicas.map_or(1, NonZeroU32::get),
+            _ => return None,
+        };
+        let components =
+            || result.outputs.iter().flat_map(|output| &output.components).filter(|one| one.name == *name);
+        let scaled: f64 = components().filter_map(|one| one.measure("replicas_mean")).sum();
+        let lines = result.outputs.iter().flat_map(|output| &output.costs);
+        let gpus = lines
+            .filter(|line| line.component == *name && line.resource.starts_with("gpu "))
+            .map(|line| line.units);
+        let replicas = if scaled > 0.0 { scaled / outputs } else { f64::from(set) };
+        Some(Fleet { component: name.clone(), replicas, gpus: gpus.sum::<f64>() / outputs })
+    };
+    result.scenario.components.iter().filter_map(one).collect()
+}
