@@ -90,7 +90,7 @@ fn section(table: &Table) -> String {
     grid.load_style(NOTHING).set_header(table.header.clone()).add_rows(table.rows.clone());
     for (index, column) in grid.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if index >= table.texts {
+        if !table.is_text(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

@@ -188,11 +188,10 @@ fn run_commands(scratch: &Scratch, block: &Block) -> Vec<String> {
         if block.marks.iter().any(|mark| mark == "varies") {
             continue;
         }
-        let mut rest = said.lines().map(str::trim_end);
-        for line in
-            shown.into_iter().map(str::trim_end).filter(|line| !line.is_empty() && line.trim() != "...")
-        {
-            if !rest.any(|own| own == line) {
+        let mut rest = said.lines();
+        let is_said = |line: &&str| !line.trim().is_empty() && line.trim() != "...";
+        for line in shown.into_iter().filter(is_said) {
+            if !rest.any(|own| own.split_whitespace().eq(line.split_whitespace())) {
                 wrong.push(format!("{place}: says no `{line}` (any more, or not in this order)\n{said}"));
                 break;
             }

@@ -63,9 +63,11 @@ fn a_window_is_written_for_perfetto() {
 fn a_dashboard_is_shown_and_is_in_the_json() {
     let scratch = Scratch::new();
     scratch.write("ok.toml", SCENARIO);
-    let shown = text(&scratch.tenfold(&["run", "ok.toml", "--dashboard"]).stdout);
+    let shown = text(&scratch.tenfold(&["run", "ok.toml", "--dashboard", "--duration", "3m"]).stdout);
     assert!(shown.contains("What a dashboard would show") && shown.contains("peak dashboard"), "{shown}");
-    let json = text(&scratch.tenfold(&["run", "ok.toml", "--dashboard", "--format", "json"]).stdout);
+    let json = text(
+        &scratch.tenfold(&["run", "ok.toml", "--dashboard", "--duration", "3m", "--format", "json"]).stdout,
+    );
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let row = &json["dashboard"][0];
     assert_eq!((row["component"].as_str(), row["quantile"].as_str()), (Some("system"), Some("p50")));

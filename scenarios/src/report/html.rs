@@ -160,14 +160,8 @@ fn table(html: &mut String, table: &Table) {
         "<div class=\"scroll\"><table>\n<caption>{}{note}</caption>\n<thead><tr>",
         escape(&table.title)
     );
-    let is_text = |column: usize| {
-        // The last columns may be words too.
-        let words =
-            |row: &Vec<String>| row.get(column).is_some_and(|cell| cell.contains(' ') && cell.len() > 24);
-        column < table.texts || table.rows.iter().any(words)
-    };
     for (column, name) in table.header.iter().enumerate() {
-        let class = if is_text(column) { " class=\"text\"" } else { "" };
+        let class = if table.is_text(column) { " class=\"text\"" } else { "" };
         let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(name));
     }
     html.push_str("</tr></thead>\n<tbody>\n");
@@ -175,7 +169,7 @@ fn table(html: &mut String, table: &Table) {
         html.push_str("<tr>");
         for (column, cell) in row.iter().enumerate() {
             let mut classes = Vec::new();
-            if is_text(column) {
+            if table.is_text(column) {
                 classes.push("text");
             }
             if cell.chars().count() > WIDE {

@@ -26,4 +26,11 @@ impl Table {
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
+
+    /// Whether a column is text, which stands at the left: the first ones, and any with words.
+    pub fn is_text(&self, column: usize) -> bool {
+        let words =
+            |row: &Vec<String>| row.get(column).is_some_and(|cell| cell.contains(' ') && cell.len() > 24);
+        column < self.texts || self.rows.iter().any(words)
+    }
 }
