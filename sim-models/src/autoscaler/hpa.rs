@@ -176,6 +176,11 @@ impl HpaState {
         let (up, down) = (&config.scale_up, &config.scale_down);
         let current = replicas.target;
         let recommended = self.recommend(replicas);
+        if self.recommended.is_empty() {
+            // As Kubernetes does (recordInitialRecommendation in its horizontal.go): what there is at first is
+            // not taken away at once.
+            self.recommended.push_back((now, current));
+        }
         let kept = up.stabilization_window.get().max(down.stabilization_window.get());
         self.recommended.retain(|(when, _)| now.since(*when) < kept);
         let within = |rules: &ScalingRules| {
