@@ -2,7 +2,7 @@
 //!
 //! [`load`] and [`parse`] read a scenario and apply `--set` overrides; what the simulator says of it
 //! later is shown in the file by [`Loaded::locate`]. [`Scenario::to_toml`] writes the canonical form,
-//! [`schema`] describes the language to editors and [`reference`] to people, and [`library`] holds scenarios
+//! [`schema`] describes the language to editors and [`reference()`] to people, and [`library`] holds scenarios
 //! to start from.
 
 mod canonical;
