@@ -6,13 +6,20 @@
 //! reads of 50 and 100 take, and the real ones stand beside it.
 //!
 //! All ways and sizes take turns, read by read, so that a machine that slows down slows all of them; a
-//! figure is the median of all reads of its kind, which the few that were interrupted do not move.
+//! figure is the median of all reads of its kind, which the few that were interrupted do not move. What a read
+//! takes hangs on the one before it (what it left in the caches and the branch predictors, and how long it let the
+//! other side sleep), which tells most in small reads, and those are what the model is fitted to. So each turn has
+//! an order of its own, drawn at random, and before each read comes one of the same kind that is not timed. The
+//! slope is the median of the differences between ten features and one within a turn.
 
 mod server;
 
 use std::path::Path;
 use std::time::Instant;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use redis::{Commands, Connection, RedisError};
 use scenarios::run::{RunOptions, RunProgress};
 use thiserror::Error;
@@ -173,34 +180,46 @@ pub fn check_redis(
         let values: Vec<_> = keys.iter().map(|key| (key, "7".repeat(VALUE_BYTES))).collect();
         let () = redis.mset(&values)?;
     }
-    let sizes =
-        || Way::ALL.into_iter().flat_map(|way| FITTED.into_iter().chain(PREDICTED).map(move |n| (way, n)));
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); sizes().count()];
+    let sizes = Way::ALL.into_iter().flat_map(|way| FITTED.into_iter().chain(PREDICTED).map(move |n| (way, n)));
+    let kinds: Vec<(Way, u32)> = sizes.collect();
+    // By turn, then by kind.
+    let mut turns: Vec<Vec<f64>> = Vec::new();
+    let mut order: Vec<usize> = (0..kinds.len()).collect();
+    let mut luck = SmallRng::seed_from_u64(1);
     let mut entity = 0;
     // The first round warms up.
     for round in 0..=options.rounds {
         for _ in 0..options.reads {
-            for ((way, features), times) in sizes().zip(&mut times) {
-                // A stride that meets all entities: 1,000 and 617 have no common divisor.
-                entity = (entity + 617) % keys.len();
-                let keys = &keys[entity][..features as usize];
-                let begun = Instant::now();
-                way.read(&mut redis, keys)?;
-                let time = begun.elapsed().as_secs_f64();
-                if round > 0 {
-                    times.push(time);
-                }
+            order.shuffle(&mut luck);
+            let mut turn = vec![0.0; kinds.len()];
+            for kind in &order {
+                let (way, features) = kinds[*kind];
+                let mut read = || {
+                    // A stride that meets all entities: 1,000 and 617 have no common divisor.
+                    entity = (entity + 617) % keys.len();
+                    let begun = Instant::now();
+                    way.read(&mut redis, &keys[entity][..features as usize])?;
+                    Ok::<f64, RedisError>(begun.elapsed().as_secs_f64())
+                };
+                read()?;
+                turn[*kind] = read()?;
+            }
+            if round > 0 {
+                turns.push(turn);
             }
         }
         progress(round, options.rounds);
     }
-    let measured: Vec<f64> = times.into_iter().map(median).collect();
+    let of = |figure: &dyn Fn(&[f64]) -> f64| median(turns.iter().map(|turn| figure(turn)).collect());
+    let measured: Vec<f64> = (0..kinds.len()).map(|kind| of(&|turn| turn[kind])).collect();
     let version = redis::cmd("INFO").arg("server").query::<String>(&mut redis)?;
     let version = version.lines().find_map(|line| line.strip_prefix("redis_version:"));
     let mut rows = Vec::new();
     let per_way = FITTED.len() + PREDICTED.len();
-    for (way, measured) in Way::ALL.into_iter().zip(measured.chunks(per_way)) {
-        let store = Fit::new(way, measured[0], measured[1]);
+    for ((way, measured), first) in
+        Way::ALL.into_iter().zip(measured.chunks(per_way)).zip((0..).step_by(per_way))
+    {
+        let store = Fit::new(way, measured[0], of(&|turn| turn[first + 1] - turn[first]));
         for (features, measured_s) in FITTED.into_iter().chain(PREDICTED).zip(measured.iter().copied()) {
             let fitted = FITTED.contains(&features);
             let predicted_s = if fitted { None } else { Some(store.predict(features)?) };
@@ -226,9 +245,10 @@ struct Fit {
 }
 
 impl Fit {
-    /// The straight line through reads of one and of ten features, none of whose parts is below zero.
-    fn new(way: Way, one: f64, ten: f64) -> Self {
-        let slope = ((ten - one) / f64::from(FITTED[1] - FITTED[0])).max(0.0);
+    /// The straight line through a read of one feature and one of ten, which takes so much longer; none of its
+    /// parts is below zero.
+    fn new(way: Way, one: f64, longer: f64) -> Self {
+        let slope = (longer / f64::from(FITTED[1] - FITTED[0])).max(0.0);
         match way {
             Way::Sequential => {
                 let lookup = slope.min(one);
@@ -273,7 +293,7 @@ mod tests {
             (Way::MultiGet, 20e-6, 19e-6, 100, 20e-6),
         ];
         for (way, one, ten, features, expected) in cases {
-            let predicted = Fit::new(way, one, ten).predict(features).unwrap();
+            let predicted = Fit::new(way, one, ten - one).predict(features).unwrap();
             assert!((predicted / expected - 1.0).abs() < 0.01, "{way:?} {features}: {predicted} {expected}");
         }
     }
