@@ -1,7 +1,9 @@
 //! Who decides how many replicas of each version there are to be.
 
+mod log;
+mod measures;
+
 use std::collections::VecDeque;
-use std::fmt;
 
 use sim_core::distribution::Dist;
 use sim_core::stats::TimeWeighted;
@@ -13,7 +15,8 @@ use super::config::{DeploymentConfig, Strategy};
 use super::rolling::{Bounds, Set, pass, scale_in_proportion, specs};
 use crate::autoscaler::Stages;
 use crate::error::ConfigError;
-use crate::measure::Measure;
+pub use log::{RolloutEntry, RolloutEvent};
+use measures::Record;
 
 /// A version at work.
 #[derive(Debug, Clone)]
@@ -56,47 +59,6 @@ pub(crate) enum Ended {
     FailedByVersion,
 }
 
-/// Something that happened in a rollout.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RolloutEntry {
-    /// When.
-    pub at: SimTime,
-    /// Of which version.
-    pub version: String,
-    /// What.
-    pub event: RolloutEvent,
-}
-
-/// What happens in a rollout.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RolloutEvent {
-    /// It begins.
-    Began,
-    /// The version is to take this percentage of the traffic.
-    SetWeight(u32),
-    /// All replicas are of the version.
-    Completed,
-    /// It made no progress for too long.
-    DeadlineExceeded,
-    /// It is taken back, for this reason.
-    Aborted(String),
-    /// All replicas are of the version before again.
-    RolledBack,
-}
-
-impl fmt::Display for RolloutEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Began => f.write_str("rollout begins"),
-            Self::SetWeight(weight) => write!(f, "weight is {weight}%"),
-            Self::Completed => f.write_str("all replicas are of it"),
-            Self::DeadlineExceeded => f.write_str("no progress until the deadline"),
-            Self::Aborted(reason) => write!(f, "aborted: {reason}"),
-            Self::RolledBack => f.write_str("rolled back"),
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// All replicas are of one version.
@@ -105,18 +67,6 @@ enum State {
     Forward,
     /// On the way back to the stable one.
     Back,
-}
-
-/// What is remembered of a rollout.
-#[derive(Debug, Clone)]
-struct Record {
-    version: usize,
-    began: SimTime,
-    aborted: Option<SimTime>,
-    ended: Option<SimTime>,
-    ready: TimeWeighted,
-    ready_min: u64,
-    ready_mean: Option<f64>,
 }
 
 /// The controller of a pool's deployment.
@@ -602,78 +552,5 @@ impl Rollouts {
             self.weight = weight;
         }
         self.sets != before || self.next_step(now, is_there)
-    }
-
-    pub(crate) fn reset_measurements(&mut self, now: SimTime) {
-        for version in &mut self.versions {
-            (version.calls, version.bad) = (0, 0);
-            version.replicas.reset(now);
-        }
-        self.killed = 0;
-    }
-
-    /// What happened, in order.
-    pub(crate) fn log(&self) -> &[RolloutEntry] {
-        &self.log
-    }
-
-    pub(crate) fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let mut list = Vec::new();
-        for version in &self.versions {
-            let of = |measure: Measure| measure.of(version.name.clone());
-            list.extend([
-                of(Measure::count("version_calls", version.calls, "Calls of a version that ended")),
-                of(Measure::count(
-                    "version_failed_calls",
-                    version.bad,
-                    "Calls that failed because of their version: by its errors, or lost in its crashes",
-                )),
-                of(Measure::new(
-                    "version_replicas_mean",
-                    version.replicas.mean(now),
-                    "Replicas of a version, on average",
-                )),
-            ]);
-        }
-        for (number, record) in self.records.iter().enumerate() {
-            let name = &self.versions[record.version].name;
-            let again = self.records[..number].iter().filter(|other| other.version == record.version).count();
-            let part = if again == 0 { name.clone() } else { format!("{name} ({})", again + 1) };
-            let since = |from: SimTime, to: Option<SimTime>| to.map(|to| to.since(from).as_secs_f64());
-            let taken_back = record.aborted.and_then(|aborted| since(aborted, record.ended));
-            list.extend([
-                Measure::known(
-                    "rollout_s",
-                    since(record.began, record.ended),
-                    "Time of a rollout until all replicas are of one version again, the new one or that before",
-                )
-                .of(part.clone()),
-                Measure::known(
-                    "time_to_abort_s",
-                    since(record.began, record.aborted),
-                    "Time from the begin of a rollout until it is taken back; nothing where it is not",
-                )
-                .of(part.clone()),
-                Measure::known("rollback_s", taken_back, "Time it takes to go back then").of(part.clone()),
-                Measure::count(
-                    "rollout_ready_min",
-                    record.ready_min,
-                    "The fewest replicas that were ready during a rollout",
-                )
-                .of(part.clone()),
-                Measure::new(
-                    "rollout_ready_mean",
-                    record.ready_mean.unwrap_or_else(|| record.ready.mean(now)),
-                    "Replicas that were ready during a rollout, on average",
-                )
-                .of(part),
-            ]);
-        }
-        list.push(Measure::count(
-            "killed_calls",
-            self.killed,
-            "Calls that failed as the grace period of their replica was over",
-        ));
-        list
     }
 }
