@@ -7,6 +7,7 @@ use crate::component::ComponentId;
 use crate::link::LinkId;
 use crate::request::{Outcome, RequestId};
 use crate::slab::Key;
+use crate::system::zones::Locality;
 
 /// Names a live call.
 pub type CallId = Key;
@@ -73,6 +74,9 @@ pub struct Call {
     pub avoid: Option<u16>,
     /// How long the callee asks the caller to wait before another attempt (`retry-after`), if it refused.
     pub retry_after: Option<SimDuration>,
+    /// The zone that it comes from, and the one where it is served: of a pool, when a replica is picked.
+    pub(crate) from: Option<Locality>,
+    pub(crate) at: Option<Locality>,
     pub(crate) link: LinkId,
     /// The call that it is an attempt of, over a link with policies.
     pub(crate) attempt_of: CallId,

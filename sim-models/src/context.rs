@@ -5,6 +5,7 @@ mod cuts;
 mod doors;
 mod requests;
 mod timeline;
+mod zones;
 
 use std::collections::BTreeMap;
 
@@ -263,6 +264,7 @@ impl Ctx<'_> {
             None => SimDuration::ZERO,
         };
         let id = self.open_call(sending, attempt_of, timeout);
+        let delay = self.with_crossings(self.call(id), 0, delay);
         if self.is_cut(id) {
             self.lose(id);
         } else {
@@ -283,6 +285,8 @@ impl Ctx<'_> {
         request.open_calls += 1;
         let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
         let deadline = patience.min(request.deadline);
+        let key = request.key;
+        let (from, at) = self.localities(&sending, key);
         let id = self.core.calls.insert(Call {
             request: sending.request,
             caller: self.me,
@@ -298,6 +302,8 @@ impl Ctx<'_> {
             replica: None,
             avoid: sending.avoid,
             retry_after: None,
+            from,
+            at,
             link: sending.link,
             attempt_of,
             reply: None,
@@ -315,9 +321,11 @@ impl Ctx<'_> {
     /// Network time of what comes back over the link of a call: the `nth` draw of that hop.
     fn return_delay(&self, call: &Call, nth: u32) -> SimDuration {
         let link = &self.core.links[call.link.0 as usize];
-        let Some(latency) = &link.latency else { return SimDuration::ZERO };
-        let request = self.core.requests.get(call.request).expect("a request outlives its calls");
-        latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
+        let delay = link.latency.as_ref().map_or(SimDuration::ZERO, |latency| {
+            let request = self.core.requests.get(call.request).expect("a request outlives its calls");
+            latency.sample_duration(&mut link.network.draws(request.key, call.hop, call.attempt * WAYS + nth))
+        });
+        self.with_crossings(call, nth, delay)
     }
 
     /// Ends a call that I serve.
@@ -341,6 +349,7 @@ impl Ctx<'_> {
         let call = self.call(id);
         assert!(call.reply.is_none(), "a component replies twice to one call");
         let (awaited, arrived_at) = (call.awaited, call.arrived_at);
+        self.pay_crossing(id, reply);
         let meter = &mut self.core.meters[self.me.index()];
         if !awaited {
             meter.unheard += 1;

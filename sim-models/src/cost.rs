@@ -12,7 +12,8 @@ use crate::call::CallId;
 use crate::component::ComponentId;
 use crate::context::Ctx;
 pub use data::{EgressConfig, StorageConfig};
-pub use price_model::{Discount, PriceModel, PriceModelConfig, discounts};
+pub(crate) use price_model::cross_zone_price;
+pub use price_model::{Discount, PriceModel, PriceModelConfig, Transfer, discounts, transfers};
 pub(crate) use price_model::{ListPrice, Rent, Tariff};
 
 /// How the bill grows with the load: beta = ln(C_k / C_1) / ln(k), for the bills at 1 and at `times` the load.

@@ -19,6 +19,7 @@
 pub(crate) mod attempts;
 pub mod breaker;
 pub mod budget;
+pub(crate) mod cross_zone;
 pub mod fallback;
 pub mod hedge;
 mod meter;
@@ -41,6 +42,8 @@ use crate::error::ConfigError;
 use crate::units::{Time, TimeDist};
 use breaker::{Breaker, BreakerConfig};
 use budget::Budget;
+use cross_zone::CrossZone;
+pub use cross_zone::CrossZoneConfig;
 use fallback::{FallbackStep, Step};
 use hedge::{Hedge, HedgeConfig, Latencies};
 use meter::LinkMeter;
@@ -58,6 +61,9 @@ pub struct LinkConfig {
     /// Network time one way, drawn anew for the call and for its reply. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<TimeDist>,
+    /// What is added where the two ends of a call are in different zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_zone: Option<CrossZoneConfig>,
     /// How long the caller waits for the reply, all retries and the waits between them included. Default:
     /// forever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,6 +124,7 @@ impl Cuts {
 pub(crate) struct Link {
     pub latency: Option<Dist>,
     pub network: KeyedStream,
+    pub cross_zone: CrossZone,
     pub timeout: Option<Patience>,
     pub cancel_on_timeout: bool,
     pub policies: Option<Box<Policies>>,
@@ -206,6 +213,7 @@ impl LinkConfig {
         Ok(Link {
             latency: latency.map_err(|error| wrong("latency", error.to_string()))?,
             network: streams.keyed(name.canonical, Purpose::Network),
+            cross_zone: CrossZone::from(&self.cross_zone.clone().unwrap_or_default()),
             timeout,
             cancel_on_timeout: self.cancel_on_timeout,
             policies,

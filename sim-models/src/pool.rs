@@ -37,6 +37,7 @@ mod scaling;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod zonal;
 
 use std::collections::BTreeSet;
 
@@ -63,6 +64,8 @@ pub use health::{ActiveCheck, HealthConfig, Pace};
 pub use outlier::OutlierDetection;
 use outlier::Outliers;
 pub use report::{EngineFigures, KvFigures, PoolReport, ReplicaReport};
+use zonal::Zonal;
+pub use zonal::ZoneAware;
 
 /// The most replicas of a pool: a bound on the memory of a simulation (assumption).
 pub const MAX_REPLICAS: u32 = 4096;
@@ -108,6 +111,7 @@ pub(crate) struct FrontSetup<'a> {
     pub(crate) capacity: u64,
     pub(crate) balancer: &'a Balancer,
     pub(crate) health: &'a HealthConfig,
+    pub(crate) zone_aware: Option<ZoneAware>,
     /// Tokens that the prefix cache of a replica holds; none for replicas without one.
     pub(crate) prefix_room: Option<u64>,
     /// For a pool whose replicas come and go.
@@ -160,6 +164,9 @@ pub(crate) struct Front {
     fleet: Option<Box<Fleet>>,
     /// With a router of traffic between versions.
     split: Option<Box<versions::Split>>,
+    zone_aware: Option<ZoneAware>,
+    /// With replicas in zones.
+    zonal: Option<Box<Zonal>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +179,7 @@ impl Front {
     /// # Errors
     /// What of the balancer or the health checks cannot be; the path starts at the pool.
     pub(crate) fn new(setup: FrontSetup) -> Result<Self, ConfigError> {
-        let FrontSetup { replicas, capacity, balancer, health, prefix_room, scaling } = setup;
+        let FrontSetup { replicas, capacity, balancer, health, zone_aware, prefix_room, scaling } = setup;
         if replicas > MAX_REPLICAS {
             return Err(ConfigError::new(["replicas"], format!("replicas is {replicas}"))
                 .help(format!("expected at most {MAX_REPLICAS}")));
@@ -217,7 +224,10 @@ impl Front {
             capacity,
             fleet,
             split: None,
+            zone_aware,
+            zonal: None,
         };
+        front.check_zone_aware()?;
         front.prepare_split(|| Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)));
         if let Some(fleet) = &mut front.fleet {
             fleet.set_room(&front.candidates, &front.active);
@@ -259,6 +269,7 @@ impl Front {
     pub(crate) fn start(&mut self, ctx: &mut Ctx) {
         let (routing, jitter) = (ctx.keyed_stream(Purpose::Routing), ctx.keyed_stream(Purpose::Jitter));
         self.draws = Some(Draws { routing, jitter });
+        self.find_zones(ctx);
         let (kinds, first) = (self.kinds(), u32::from(self.first));
         if let Some(active) = self.config.active {
             let phase = |replica: u32| unit(&mut jitter.draws((first + replica).into(), 0, 0));
@@ -406,6 +417,7 @@ impl Front {
             (true, true) => Vec::new(),
         };
         self.split_candidates();
+        self.sort_by_zone(panic);
         self.version += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.set_room(&self.candidates, &self.active);
@@ -451,6 +463,7 @@ impl Front {
         }
         self.panic.reset(now);
         self.no_replica = 0;
+        self.reset_zones();
         if let Some(fleet) = &mut self.fleet {
             fleet.reset_measurements(now);
         }
@@ -495,6 +508,13 @@ impl Front {
                 "Share of the time in a panic: too few replicas known to be well",
             ),
         ];
+        list.extend(self.cross_zone_share().map(|share| {
+            Measure::new(
+                "cross_zone_share",
+                share,
+                "Share of the calls from a known zone that went to a replica in another",
+            )
+        }));
         list.extend(self.fleet.iter().flat_map(|fleet| fleet.measures(now)));
         list
     }

@@ -37,7 +37,7 @@ use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::deployment::DeploymentConfig;
 use crate::error::ConfigError;
 use crate::measure::Measure;
-use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal};
+use crate::pool::{Balancer, Due, Front, FrontSetup, HealthConfig, PoolReport, Signal, ZoneAware};
 use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Probability, TimeDist};
@@ -60,6 +60,10 @@ pub struct ServiceConfig {
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<Balancer>,
+    /// Whether calls go to replicas in the zone of their caller where there is room, as in Envoy. Default: the balancer
+    /// does not know of zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_aware: Option<ZoneAware>,
     /// How it is learnt which replicas are well. Default: kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
@@ -159,6 +163,7 @@ impl ServiceConfig {
             let settings = [
                 ("balancer", self.balancer.is_some()),
                 ("health", self.health.is_some()),
+                ("zone_aware", self.zone_aware.is_some()),
                 ("spot", self.spot.is_some()),
                 ("deployment", self.deployment.is_some()),
             ];
@@ -191,6 +196,7 @@ impl ServiceConfig {
             capacity: self.servers.get().into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
+            zone_aware: self.zone_aware,
             prefix_room: None,
             scaling,
         })?;

@@ -124,12 +124,21 @@ impl System {
             }),
             Trouble::Zone { zone, mended } => {
                 let is_other = self.underway.zone(zone, mended);
+                let were_gone: Vec<bool> = (0..self.components.len())
+                    .map(|index| self.core.zones.is_gone(ComponentId(index as u16)))
+                    .collect();
+                if !is_other {
+                    self.core.zones.set_lost(zone, !mended);
+                }
                 for index in self.core.source_count..self.components.len() {
                     let component = ComponentId(index as u16);
                     let fault = match (self.pools[index], !mended) {
                         _ if is_other || !self.core.zones.holds(zone, component) => continue,
                         (true, true) => Fault::LoseZone { zone },
                         (true, false) => Fault::RestoreZone { zone },
+                        // Its other instances go on.
+                        (false, true) if !self.core.zones.is_gone(component) => continue,
+                        (false, false) if !were_gone[index] => continue,
                         (false, true) => Fault::Crash { replicas: u32::MAX },
                         (false, false) => Fault::Repair { replicas: u32::MAX },
                     };

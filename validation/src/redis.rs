@@ -180,7 +180,8 @@ pub fn check_redis(
         let values: Vec<_> = keys.iter().map(|key| (key, "7".repeat(VALUE_BYTES))).collect();
         let () = redis.mset(&values)?;
     }
-    let sizes = Way::ALL.into_iter().flat_map(|way| FITTED.into_iter().chain(PREDICTED).map(move |n| (way, n)));
+    let sizes =
+        Way::ALL.into_iter().flat_map(|way| FITTED.into_iter().chain(PREDICTED).map(move |n| (way, n)));
     let kinds: Vec<(Way, u32)> = sizes.collect();
     // By turn, then by kind.
     let mut turns: Vec<Vec<f64>> = Vec::new();

@@ -71,10 +71,25 @@ pub struct Discount {
     pub date: String,
 }
 
+/// What data cost that go from one place to another.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// Between which places: `zones` of a region.
+    pub between: String,
+    /// USD of a GB, once for what leaves and once for what enters.
+    pub usd_per_gb_each_way: f64,
+    /// Where it comes from.
+    pub source: String,
+    /// From when it is.
+    pub date: String,
+}
+
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PriceFile {
     discount: Vec<Discount>,
+    transfer: Vec<Transfer>,
 }
 
 static PRICES: LazyLock<PriceFile> =
@@ -83,6 +98,17 @@ static PRICES: LazyLock<PriceFile> =
 /// Every discount of the catalogue.
 pub fn discounts() -> &'static [Discount] {
     &PRICES.discount
+}
+
+/// Every price of data on their way in the catalogue.
+pub fn transfers() -> &'static [Transfer] {
+    &PRICES.transfer
+}
+
+/// USD of a GB between zones, each way, and where it comes from.
+pub(crate) fn cross_zone_price() -> (f64, String) {
+    let entry = transfers().iter().find(|entry| entry.between == "zones").expect("the catalogue has zones");
+    (entry.usd_per_gb_each_way, format!("{} ({})", entry.source, entry.date))
 }
 
 /// The catalogue's discount of a model for a GPU, or for anything else.

@@ -30,7 +30,7 @@ use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{StepFunction, nanos_ceil};
-use crate::pool::{Balancer, Front, FrontSetup, HealthConfig};
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, ZoneAware};
 use crate::spot::SpotConfig;
 use crate::system::Scope;
 use crate::units::{HourlyPrice, Number};
@@ -180,6 +180,10 @@ pub struct LlmConfig {
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default)]
     pub balancer: Balancer,
+    /// Whether calls go to replicas in the zone of their caller where there is room, as in Envoy. Default: the balancer
+    /// does not know of zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_aware: Option<ZoneAware>,
     /// How it is learnt which replicas are well. Default: kubernetes.
     #[serde(default = "HealthConfig::kubernetes")]
     pub health: HealthConfig,
@@ -279,6 +283,7 @@ impl LlmConfig {
             kv_offload: None,
             engine: EngineKind::default(),
             balancer: Balancer::default(),
+            zone_aware: None,
             health: HealthConfig::kubernetes(),
             queue_cap: None,
             admission: None,
@@ -483,6 +488,7 @@ impl LlmConfig {
             capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
+            zone_aware: self.zone_aware,
             prefix_room: Some(if config.clone().effective().enable_prefix_caching { cache } else { 0 }),
             scaling,
         })?;

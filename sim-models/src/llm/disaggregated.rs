@@ -251,6 +251,7 @@ impl LlmConfig {
             capacity: self.max_num_seqs.into(),
             balancer: &self.balancer,
             health: &self.health,
+            zone_aware: self.zone_aware,
             prefix_room: Some(if config.enable_prefix_caching { cache } else { 0 }),
             scaling: None,
         })?;

@@ -353,6 +353,14 @@ impl Engine {
         either!(&mut self.0, engine => engine.crash(now, tally))
     }
 
+    /// Empties the prefix cache: what free blocks hold is no longer known from `now` on; blocks in use keep what they
+    /// hold, and so do those in the host's memory. vLLM 0.11.0 does the same (`BlockPool.reset_prefix_cache`) but
+    /// only while no block is in use, and otherwise refuses. An idle engine with sequences waiting wants to be
+    /// [advanced](Engine::advance).
+    pub fn reset_prefix_cache(&mut self, now: SimTime, tally: &mut Tally) {
+        either!(&mut self.0, engine => engine.reset_prefix_cache(now, tally));
+    }
+
     /// The step underway at `now`, of a settled engine.
     pub fn underway(&self, now: SimTime) -> Underway {
         either!(&self.0, engine => engine.underway(now))

@@ -435,6 +435,11 @@ impl Component for Pool {
                 replica.engine.set_pace(ctx.now(), sharing.pace(index), tally);
             }
         }
+        if *fault == Fault::ColdCache {
+            for (replica, tally) in self.replicas.iter_mut().zip(&mut self.measures.tallies) {
+                replica.engine.reset_prefix_cache(ctx.now(), tally);
+            }
+        }
         self.on_fault_of(Role::Decode, fault, ctx);
         // What counts no replicas, such as the loss of a zone, is about all of them.
         if fault.replicas().is_none_or(|replicas| replicas == u32::MAX) {

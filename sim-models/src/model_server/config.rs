@@ -27,7 +27,7 @@ use crate::error::ConfigError;
 use crate::hardware::HardwareError;
 use crate::hardware::catalogue::{self, Gpu, is_model_file};
 use crate::hardware::precision::Precision;
-use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, Scaling};
+use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, Scaling, ZoneAware};
 use crate::slab::Slab;
 use crate::spot::SpotConfig;
 use crate::system::Scope;
@@ -95,6 +95,10 @@ pub struct ModelServerConfig {
     /// How calls are spread over the replicas. Default: round_robin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<Balancer>,
+    /// Whether calls go to replicas in the zone of their caller where there is room, as in Envoy. Default: the balancer
+    /// does not know of zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_aware: Option<ZoneAware>,
     /// How it is learnt which replicas are well. Default: kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
@@ -310,6 +314,7 @@ impl ModelServerConfig {
             let settings = [
                 ("balancer", self.balancer.is_some()),
                 ("health", self.health.is_some()),
+                ("zone_aware", self.zone_aware.is_some()),
                 ("spot", self.spot.is_some()),
                 ("deployment", self.deployment.is_some()),
             ];
@@ -328,6 +333,7 @@ impl ModelServerConfig {
             capacity: instances.into(),
             balancer: &self.balancer.clone().unwrap_or_default(),
             health: &health,
+            zone_aware: self.zone_aware,
             prefix_room: None,
             scaling,
         })

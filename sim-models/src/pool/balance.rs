@@ -24,10 +24,21 @@ pub(super) struct Candidates<'a> {
     /// In order.
     pub(super) list: &'a [u32],
     /// Changes with the list.
-    pub(super) version: u64,
+    version: u64,
+    /// Which of the turns is gone by: there is one of all replicas, and one of each zone.
+    turn: usize,
 }
 
-impl Candidates<'_> {
+impl<'a> Candidates<'a> {
+    pub(super) fn anywhere(list: &'a [u32], version: u64) -> Self {
+        Self { list, version, turn: 0 }
+    }
+
+    /// Those in a zone.
+    pub(super) fn within(list: &'a [u32], version: u64, zone: u16) -> Self {
+        Self { list, version, turn: 1 + usize::from(zone) }
+    }
+
     fn has(&self, replica: u32) -> bool {
         self.list.binary_search(&replica).is_ok()
     }
@@ -37,7 +48,7 @@ impl Candidates<'_> {
 pub(super) struct Balance {
     balancer: Balancer,
     /// Whose turn it is.
-    next: u32,
+    next: Vec<u32>,
     /// Signals of the replicas as last read.
     pub(super) signals: Vec<Signal>,
     /// What each replica's prefix cache was sent, for `prefix_aware`.
@@ -63,7 +74,11 @@ impl Balance {
             _ => None,
         };
         let signals = vec![Signal::default(); replicas as usize];
-        Self { balancer, next: 0, signals, sent, circle, circle_version: 0 }
+        Self { balancer, next: vec![0], signals, sent, circle, circle_version: 0 }
+    }
+
+    pub(super) fn is_consistent_hash(&self) -> bool {
+        matches!(self.balancer, Balancer::ConsistentHash(_))
     }
 
     /// One of the candidates, not `avoid` if there is another; none without candidates. `active` are the
@@ -110,9 +125,13 @@ impl Balance {
         let calls = |replica: u32| active[replica as usize];
         Some(match self.balancer {
             Balancer::RoundRobin => {
-                let turn = list.partition_point(|replica| *replica < self.next);
+                if self.next.len() <= candidates.turn {
+                    self.next.resize(candidates.turn + 1, 0);
+                }
+                let next = &mut self.next[candidates.turn];
+                let turn = list.partition_point(|replica| replica < next);
                 let picked = list.get(turn).copied().unwrap_or(first);
-                self.next = picked + 1;
+                *next = picked + 1;
                 picked
             }
             Balancer::Random => list[below(list.len(), &mut draws)],

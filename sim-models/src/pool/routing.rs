@@ -3,6 +3,7 @@
 use sim_core::random::unit;
 
 use super::balance::Candidates;
+use super::zonal::Choice;
 use super::{Condition, Front};
 use crate::call::{CallId, Reply};
 use crate::context::Ctx;
@@ -24,6 +25,7 @@ impl Front {
             return None;
         };
         ctx.call_mut(call).replica = Some(self.first + replica as u16);
+        self.note_zone(call, replica, ctx);
         self.active[replica] += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.entered(replica, self.active[replica], &self.candidates);
@@ -65,7 +67,11 @@ impl Front {
         let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
         let hop = ctx.call(call).hop ^ self.salt();
         let draws = self.draws?.routing.draws(request.key, hop, ctx.call(call).attempt);
-        let candidates = Candidates { list: &self.candidates, version: self.version };
+        let candidates = match self.zone_for(call, |zonal| &zonal.all, ctx) {
+            Choice::Anywhere => Candidates::anywhere(&self.candidates, self.version),
+            Choice::In(zone) => Candidates::within(self.zonal.as_ref()?.all.list(zone), self.version, zone),
+            Choice::Nowhere => return None,
+        };
         let avoid = avoid.and_then(|avoid| avoid.checked_sub(self.first)).map(u32::from);
         let picked = self.balance.pick(candidates, &self.active, request, draws, avoid)?;
         Some(picked as usize)

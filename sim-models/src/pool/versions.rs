@@ -3,6 +3,7 @@
 use sim_core::random::{KeyedStream, Purpose, unit};
 
 use super::balance::{Balance, Candidates, Signal};
+use super::zonal::Choice;
 use super::{Condition, Due, Front};
 use crate::call::{CallId, Reply};
 use crate::context::Ctx;
@@ -22,6 +23,11 @@ pub(super) struct Split {
 }
 
 impl Split {
+    /// The replicas of the new version.
+    pub(super) fn new(&self) -> &[u32] {
+        &self.new
+    }
+
     /// Reads the load of the replicas.
     pub(super) fn read(&mut self, signals: impl Iterator<Item = Signal>) {
         self.balance.signals.iter_mut().zip(signals).for_each(|(last, signal)| *last = signal);
@@ -129,15 +135,21 @@ impl Front {
 
     /// With a router: a replica of the new version, if a call is to go there.
     pub(super) fn pick_new(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
-        let split = self.split.as_deref_mut()?;
+        let split = self.split.as_deref()?;
         let (request, &crate::call::Call { hop, attempt, avoid, .. }) = (ctx.request(call), ctx.call(call));
         let routing = self.draws?.routing;
         if split.new.is_empty() || unit(&mut routing.draws(request.key, hop ^ LUCK, attempt)) >= split.share {
             return None;
         }
-        let candidates = Candidates { list: &split.new, version: self.version };
+        let choice = self.zone_for(call, |zonal| &zonal.new, ctx);
+        let Split { new, balance, .. } = self.split.as_deref_mut()?;
+        let candidates = match choice {
+            Choice::Anywhere => Candidates::anywhere(new, self.version),
+            Choice::In(zone) => Candidates::within(self.zonal.as_ref()?.new.list(zone), self.version, zone),
+            Choice::Nowhere => return None,
+        };
         let draws = routing.draws(request.key, hop, attempt);
-        let picked = split.balance.pick(candidates, &self.active, request, draws, avoid.map(u32::from))?;
+        let picked = balance.pick(candidates, &self.active, request, draws, avoid.map(u32::from))?;
         Some(picked as usize)
     }
 }

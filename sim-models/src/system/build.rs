@@ -21,7 +21,7 @@ use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
-use crate::link::{LinkConfig, LinkId, LinkName, fallback, link_ends};
+use crate::link::{CrossZoneConfig, LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::slab::Slab;
@@ -441,6 +441,15 @@ pub fn build(
         }
     }
     let zones = Zones::new(&config.placement, &calls.ids, &config.components)?;
+    for (name, component) in &config.components {
+        if component.zone_aware().is_some() && zones.places(calls.ids[name.as_str()]).is_empty() {
+            let error =
+                ConfigError::new(["components", name, "zone_aware"], format!("`{name}` is in no zones"));
+            return Err(error.help(format!(
+                "say in which its replicas are, such as `[placement]` {name} = [\"zone-a\", \"zone-b\"], and its callers"
+            )));
+        }
+    }
     let (fault_list, first) = faults(config, &calls, &zones, streams)?;
     let mut routes = vec![None; count * count];
     let cells = labels.classes.len() * labels.tenants.len();
@@ -508,7 +517,21 @@ pub fn build(
         }
         routes[caller.index() * count + callee.index()] = Some(LinkId(system.core.links.len() as u32));
         let name = LinkName { given: name, canonical: &canonical };
-        let link = link.build(name, deadline, streams, scheduler)?;
+        let crossing = link.cross_zone.as_ref();
+        if crossing.is_some() && !system.core.zones.are_used() {
+            let error = ConfigError::new(["links", name.given, "cross_zone"], "there are no zones");
+            return Err(error.help("say in `[placement]` which component is in which zones"));
+        }
+        let price = crossing.and_then(CrossZoneConfig::price);
+        let mut link = link.build(name, deadline, streams, scheduler)?;
+        link.cross_zone.line = price.map(|(usd, source)| {
+            system.core.cost.add_usage(
+                *caller,
+                format!("cross-zone GB to {}", &system.core.names[callee.index()]),
+                usd,
+                source,
+            )
+        });
         system.core.links.push(link);
     }
     let route = |from: &str, to: &str| {

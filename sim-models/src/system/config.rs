@@ -25,6 +25,7 @@ use crate::link::LinkConfig;
 use crate::llm::{BlastGroup, LlmConfig};
 use crate::model_server::ModelServerConfig;
 use crate::pipeline::PipelineConfig;
+use crate::pool::ZoneAware;
 use crate::quality::QualityConfig;
 use crate::queue::QueueConfig;
 use crate::router::RouterConfig;
@@ -174,6 +175,21 @@ impl ComponentConfig {
         }
     }
 
+    /// Whether it can have replicas or instances in several zones: pools, and what has no capacity of its own.
+    pub(super) fn can_be_in_several_zones(&self) -> bool {
+        self.is_pool() || matches!(self, Self::Flow(_) | Self::Router(_) | Self::Cascade(_))
+    }
+
+    /// How the front of its pool goes by zones, if it does.
+    pub(super) fn zone_aware(&self) -> Option<&ZoneAware> {
+        match self {
+            Self::Llm(config) => config.zone_aware.as_ref(),
+            Self::Service(config) => config.zone_aware.as_ref(),
+            Self::ModelServer(config) => config.zone_aware.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether it answers calls, and does not run by itself.
     pub fn answers_calls(&self) -> bool {
         !matches!(self, Self::Pipeline(_) | Self::Training(_))
@@ -205,6 +221,7 @@ impl ComponentConfig {
         match self {
             Self::FeatureStore(config) => config.cache.is_some(),
             Self::SemanticCache(_) => true,
+            Self::Llm(config) => config.enable_prefix_caching,
             _ => false,
         }
     }
@@ -403,7 +420,8 @@ pub enum FaultKind {
     Partition,
     /// A dependency is out of reach: all links to it are cut as in a `partition`.
     Outage,
-    /// A `semantic_cache`, or the local cache of a `feature_store`, is emptied. There is nothing to repair.
+    /// A `semantic_cache`, the local cache of a `feature_store` or the prefix cache of an `llm` is emptied; of the last
+    /// what no sequence uses, as by vLLM's `reset_prefix_cache`. There is nothing to repair.
     ColdCache,
     /// An autoscaler gets no new replicas (the cloud is out of that GPU).
     StockOut,

@@ -157,6 +157,9 @@ fn zoned() -> impl Strategy<Value = Kind> {
         "replicas = 2\nspot = { mttf = \"300ms\", notice = \"20ms\", hourly = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2] }",
         "replicas = 4\nbalancer = \"least_request\"\nhealth = \"envoy\"",
         "replicas = 5\nhealth = { outlier_detection = { interval = \"300ms\" } }",
+        "replicas = 7\nbalancer = \"least_request\"\nhealth = \"envoy\"\nzone_aware = {}",
+        "replicas = 4\nzone_aware = { min_cluster_size = 2, routing_enabled = 0.8 }\nhealth = { active = { interval = \"200ms\", timeout = \"100ms\" }, panic_threshold = 0.6, fail_traffic_on_panic = true }",
+        "replicas = 4\nzone_aware = { min_cluster_size = 1 }\ncold_start = { init = \"50ms\" }\ndeployment = { strategy = \"canary\", canary = { steps = [{ set_weight = 50 }, { pause = \"500ms\" }], traffic_routing = true }, rollout = [{ at = \"200ms\", version = \"v2\" }] }",
         "autoscaler = { kind = \"knative\", initial_scale = 1 }\nreplica_quota = 5\ncold_start = { init = \"200ms\" }",
         "replicas = 2\nreplica_quota = 4\nautoscaler = { kind = \"schedule\", period = \"1s\", entries = [{ from = \"0s\", replicas = 1 }, { from = \"500ms\", replicas = 4 }] }",
     ];
@@ -375,14 +378,30 @@ impl Architecture {
         calls.dedup();
         text.extend(tables.into_iter().rev());
         let zoned = self.kinds.iter().enumerate().filter(|(_, kind)| matches!(kind, Kind::Zoned(..)));
-        for (count, (index, _)) in zoned.enumerate() {
-            let title = if count == 0 { "[placement]\n" } else { "" };
-            let _ = writeln!(text, "{title}c{index} = [\"a\", \"b\", \"c\"]");
+        let pools: Vec<usize> = zoned.map(|(index, _)| index).collect();
+        if !pools.is_empty() {
+            text.push_str("[placement]\n");
+            for index in &pools {
+                let _ = writeln!(text, "c{index} = [\"a\", \"b\", \"c\"]");
+            }
+            // Callers have instances in zones, too, but not all of them.
+            for index in (0..self.sources.len()).filter(|index| (self.doors[0] + index) % 2 == 0) {
+                let _ = writeln!(text, "t{index} = {{ a = 2, b = 1 }}");
+            }
+            let spreads = |kind: &Kind| {
+                matches!(kind, Kind::Flow(_) | Kind::Dice(..) | Kind::Rules(..) | Kind::Cascade { .. })
+            };
+            let spread = self.kinds[..count - 1].iter().enumerate().filter(|(_, kind)| spreads(kind));
+            for (index, _) in spread.filter(|(index, _)| index % 2 == 0) {
+                let _ = writeln!(text, "c{index} = {{ a = 1, b = 2, d = 1 }}");
+            }
         }
+        let crossing =
+            if pools.is_empty() { "" } else { "cross_zone = { latency = \"3ms\", reply_size = \"1MB\" }\n" };
         for ((from, to), wire) in calls.iter().zip(self.wires.iter().cycle()) {
             let _ = writeln!(text, "[links.\"{from} -> {to}\"]\ncancel_on_timeout = {}", wire.cancels);
             if let Some(latency) = wire.latency {
-                let _ = writeln!(text, "latency = {latency}");
+                let _ = writeln!(text, "latency = {latency}\n{crossing}");
             }
             if let Some(timeout) = wire.timeout {
                 let _ = writeln!(text, "timeout = \"{timeout}ms\"");
@@ -416,7 +435,7 @@ impl Architecture {
             "zone_loss" | "hang" | "drain" => matches!(of, Kind::Zoned(..)),
             "stock_out" => matches!(of, Kind::Zoned(_, pool) if pool.contains("autoscaler")),
             // The last of all calls nobody.
-            "cold_cache" => matches!(of, Kind::Cache { .. }),
+            "cold_cache" => matches!(of, Kind::Cache { .. } | Kind::Llm(_)),
             _ => true,
         };
         let last = self.kinds.len() - 1;

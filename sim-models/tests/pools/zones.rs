@@ -1,7 +1,7 @@
 //! Replicas in zones, and a zone that is lost.
 
 use sim_models::request::Outcome;
-use sim_models::system::RunPlan;
+use sim_models::system::{RunPlan, SystemConfig, Traces, build};
 
 use super::{component, pool, seconds, simulate};
 
@@ -94,4 +94,102 @@ fn an_autoscaler_waits_while_there_is_no_stock() {
         assert!((mean - (80.0 + 240.0) / 100.0).abs() < 0.01, "{mean}");
         assert!((short - (3.0 * 30.0 + 60.0) / 100.0).abs() < 0.01, "{short}");
     }
+}
+
+/// Callers in zones a, b and c as 40, 40 and 20%, replicas as 25, 50 and 25% (the example in Envoy's
+/// `load_balancer_impl.cc`), and services of 10 ms.
+fn spread(more: &str) -> String {
+    format!(
+        "[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"400/s\" }}\nentry = \"db\"\n
+         [components.db]\nkind = \"service\"\nservice_time = \"10ms\"\nservers = 100\nreplicas = 8\n{more}\n\
+         [placement]\nweb = {{ a = 2, b = 2, c = 1 }}\ndb = {{ a = 2, b = 4, c = 2 }}\n\
+         [links.\"web -> db\"]\ncross_zone = {{ request_size = \"1MB\", reply_size = \"9MB\" }}\n"
+    )
+}
+
+/// Zone by zone as much as can stay: a zone with more of the callers than of the replicas sends the difference to
+/// others, so that sum of max(0, callers - replicas) crosses, and all replicas get the same. Without it sum of
+/// callers (1 - replicas) does. What crosses takes 0.5 ms each way, and is paid twice at $0.01 a GB.
+#[test]
+fn as_little_as_possible_crosses_and_all_replicas_get_the_same() {
+    for (more, crossing) in
+        [("zone_aware = {}", 0.15), ("", 0.65), ("zone_aware = { routing_enabled = 0.5 }", 0.4)]
+    {
+        let plan = RunPlan { duration: seconds(250.0), ..RunPlan::default() };
+        let output = simulate(&spread(more), &plan);
+        let db = component(&output, "db");
+        let share = db.measure("cross_zone_share").unwrap();
+        let calls: u64 = pool(&output).replicas.iter().map(|replica| replica.calls).sum();
+        let error = 4.0 * (crossing * (1.0 - crossing) / calls as f64).sqrt();
+        assert!((share - crossing).abs() < error, "{more}: {share}, expected {crossing} +- {error}");
+        for replica in &pool(&output).replicas {
+            let part = replica.calls as f64 / calls as f64;
+            assert!((part - 0.125).abs() < 0.005, "{more}: {part}");
+        }
+        let latency = output.requests[0].latency.mean().unwrap() / 1e6;
+        assert!((latency - (10.0 + share)).abs() < 0.002, "{more}: {latency} ms");
+        let line = output.costs.iter().find(|line| line.resource == "cross-zone GB to db").unwrap();
+        let gb_per_hour = calls as f64 * share * 0.01 / 250.0 * 3600.0;
+        assert!((line.units / gb_per_hour - 1.0).abs() < 0.001, "{}: {gb_per_hour}", line.units);
+        assert!((line.usd_per_hour / (0.02 * gb_per_hour) - 1.0).abs() < 0.001, "{}", line.usd_per_hour);
+    }
+}
+
+/// Shares that cross of the calls from 100 s on, long after zone c was lost.
+fn after_loss(placement: &str, more: &str) -> (f64, f64) {
+    let system = format!(
+        "[traffic.web]\narrivals = {{ process = \"poisson\", rate = \"300/s\" }}\nentry = \"edge\"\n
+         [components.edge]\nkind = \"flow\"\nsteps = [\"db\"]\n
+         [components.db]\nkind = \"service\"\nservice_time = \"10ms\"\nservers = 100\nreplicas = 9\n{more}\n\
+         [placement]\n{placement}\ndb = [\"a\", \"b\", \"c\"]\n{}",
+        lost("c", "")
+    );
+    let plan = RunPlan { duration: seconds(300.0), warmup: seconds(100.0), ..RunPlan::default() };
+    let output = simulate(&system, &plan);
+    let db = component(&output, "db");
+    let answered = db.meter.outcomes[Outcome::Ok as usize] as f64 / db.meter.calls as f64;
+    (db.measure("cross_zone_share").unwrap(), answered)
+}
+
+/// Gateways and replicas in three zones, of which one is lost: the others have half of both, and nothing crosses.
+/// Where there are no gateways in zone c, a third of the calls went there before, and none has to cross after.
+/// Six replicas are left: with a larger `min_cluster_size` zones do not matter any more.
+#[test]
+fn when_a_zone_is_lost_the_others_keep_to_themselves() {
+    let all = "edge = [\"a\", \"b\", \"c\"]";
+    let two = "edge = [\"a\", \"b\"]";
+    assert_eq!(after_loss(all, "zone_aware = {}"), (0.0, 1.0));
+    assert_eq!(after_loss(two, "zone_aware = {}"), (0.0, 1.0));
+    let (share, answered) = after_loss(all, "zone_aware = { min_cluster_size = 7 }");
+    assert!((share - 0.5).abs() < 0.01 && answered == 1.0, "{share} {answered}");
+    // Two of three gateways are left, as many as a panic threshold of 0.7 does not believe.
+    let panic = "zone_aware = {}\nhealth = { active = {}, panic_threshold = 0.7 }";
+    let (share, answered) = after_loss(all, panic);
+    assert!((share - 2.0 / 3.0).abs() < 0.01, "{share}");
+    assert!((answered - 2.0 / 3.0).abs() < 0.01, "a third goes to the dead: {answered}");
+    let fails =
+        "zone_aware = {}\nhealth = { active = {}, panic_threshold = 0.7, fail_traffic_on_panic = true }";
+    assert_eq!(after_loss(all, fails).1, 0.0);
+}
+
+#[test]
+fn what_zones_cannot_be_is_told() {
+    let wrong = |system: &str| {
+        let config: SystemConfig = toml::from_str(system).unwrap();
+        build(&config, &RunPlan::default(), &Traces::new()).unwrap_err()
+    };
+    let hash = wrong(&spread("zone_aware = {}\nbalancer = \"consistent_hash\""));
+    assert_eq!(hash.path, ["components", "db", "zone_aware"], "{hash}");
+    let knative =
+        spread("zone_aware = {}\nautoscaler = { kind = \"knative\" }").replace("replicas = 8\n", "");
+    assert_eq!(wrong(&knative).path, ["components", "db", "zone_aware"]);
+    let single =
+        spread("zone_aware = {}").replace("replicas = 8\n", "").replace("{ a = 2, b = 4, c = 2 }", "\"a\"");
+    assert!(wrong(&single).to_string().contains("needs a pool"));
+    let nowhere = spread("zone_aware = {}").replace("db = { a = 2, b = 4, c = 2 }", "");
+    assert_eq!(wrong(&nowhere).path, ["components", "db", "zone_aware"]);
+    let (without, _) =
+        spread("").split_once("[placement]").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let link = format!("{without}[links.\"web -> db\"]\ncross_zone = {{}}\n");
+    assert_eq!(wrong(&link).path, ["links", "web -> db", "cross_zone"]);
 }

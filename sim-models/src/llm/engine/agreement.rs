@@ -17,6 +17,7 @@ enum Event {
     Abort(usize),
     Pace(f64),
     Crash,
+    ResetPrefixCache,
     /// Looks at the load and at the step underway.
     Observe,
     /// Looks at all that was counted.
@@ -132,6 +133,7 @@ impl Driver {
             Event::Abort(which) => trace.aborted.push(engine.abort(now, ids[which % ids.len()], tally)),
             Event::Pace(factor) => engine.set_pace(now, Pace::slowed(*factor), tally),
             Event::Crash => trace.crashed.push(engine.crash(now, tally)),
+            Event::ResetPrefixCache => engine.reset_prefix_cache(now, tally),
             Event::Observe => {
                 let state = engine.observe(now);
                 let mut copy = engine.clone();
@@ -379,6 +381,7 @@ fn events_with(
         12 => (0..64usize).prop_map(Event::Abort),
         paces => pace().prop_map(Event::Pace),
         1 => Just(Event::Crash),
+        6 => Just(Event::ResetPrefixCache),
         15 => Just(Event::Observe),
         5 => Just(Event::Settle),
     ];

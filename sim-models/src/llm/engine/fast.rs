@@ -55,7 +55,7 @@ use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
 use plan::Plan;
-use record::{Line, List, Records, State};
+use record::{Line, List, Record, Records, State};
 use size::Size;
 
 /// A record that may be used again before it is looked at.
@@ -361,6 +361,22 @@ impl Fast {
             let wall = self.clock.ticks(now);
             self.pass(wall, tally);
             self.count_ended(wall, tally);
+        }
+    }
+
+    pub(super) fn reset_prefix_cache(&mut self, now: SimTime, tally: &mut Tally) {
+        self.settle(now, tally);
+        // Those of sequences that were preempted are free, too.
+        let own = |(index, record): (u32, &Record)| (record.own != NONE).then_some(index);
+        let owners: Vec<u32> = self.records.iter().filter_map(own).collect();
+        for index in owners {
+            let own = std::mem::replace(&mut self.records[index].own, NONE);
+            self.cache.abandon_own(own);
+        }
+        self.cache.forget_free();
+        if !self.is_idle() {
+            // Who waits at the head finds less than before.
+            self.head_of_line_changed(self.clock.ticks(now));
         }
     }
 

@@ -228,6 +228,12 @@ impl Stepwise {
         self.clock.set_pace(now, pace);
     }
 
+    pub(super) fn reset_prefix_cache(&mut self, now: SimTime, tally: &mut Tally) {
+        self.settle(now, tally);
+        self.leap.cut();
+        self.scheduler.pool.forget_free();
+    }
+
     pub(super) fn crash(&mut self, now: SimTime, tally: &mut Tally) -> Vec<u64> {
         self.settle(now, tally);
         tally.lose(self.underway(now));

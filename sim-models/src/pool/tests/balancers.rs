@@ -54,7 +54,7 @@ impl Bench {
 
     fn pick(&mut self, request: &Request, avoid: Option<u32>) -> Option<u32> {
         let draws = self.routing.draws(request.key, 0, 0);
-        let candidates = Candidates { list: &self.list, version: self.list.len() as u64 };
+        let candidates = Candidates::anywhere(&self.list, self.list.len() as u64);
         self.balance.pick(candidates, &self.active, request, draws, avoid)
     }
 }

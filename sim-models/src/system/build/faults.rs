@@ -189,7 +189,7 @@ fn troubles(
         }
         FaultKind::ColdCache if !component.has_cache() => {
             return Err(wrong("kind", format!("`{target}` has no cache that can be emptied")).help(
-                "expected a `semantic_cache`, or a `feature_store` with `cache`; a `crash` empties the prefix cache of an `llm`",
+                "expected a `semantic_cache`, a `feature_store` with `cache`, or an `llm` with `enable_prefix_caching`",
             ));
         }
         FaultKind::ColdCache => (id, Trouble::Within(Fault::ColdCache), None),

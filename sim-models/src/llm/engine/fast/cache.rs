@@ -193,6 +193,24 @@ impl Cache {
 
     /// What a block held is no longer known; the block itself is the caller's.
     pub(super) fn forget(&mut self, node: u32) {
+        self.unlearn(node);
+        self.vacate(node);
+    }
+
+    /// Forgets what all free blocks hold, but for those of waiting sequences; they stay in their order.
+    pub(super) fn forget_free(&mut self) {
+        let mut node = self.head;
+        while node != NONE {
+            if self.is_free(node) {
+                self.unlearn(node);
+                self.nodes[node as usize].kind = Kind::Anonymous(1);
+            }
+            node = self.nodes[node as usize].next;
+        }
+    }
+
+    /// Takes a block out of those that are found by their content.
+    fn unlearn(&mut self, node: u32) {
         let Node { kind: Kind::Block { content, .. }, older, younger, .. } = self.nodes[node as usize] else {
             unreachable!("only a block has content")
         };
@@ -212,7 +230,6 @@ impl Cache {
                 *youngest = older;
             }
         }
-        self.vacate(node);
     }
 
     /// Whether nobody uses a block.

@@ -151,6 +151,15 @@ impl BlockPool {
         }
     }
 
+    /// Forgets what all free blocks hold; they stay in their order.
+    pub(super) fn forget_free(&mut self) {
+        for block in 1..self.blocks.len() as u32 {
+            if self.is_free(block) {
+                self.forget(block);
+            }
+        }
+    }
+
     /// The place of a key, which is a hash already.
     fn bucket(&self, key: u64) -> usize {
         key as usize & (self.buckets.len() - 1)
