@@ -52,7 +52,8 @@ pub struct Scenario {
     /// What energy costs, and what comes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyConfig>,
-    /// The zones of components, by their names: one, or several for the replicas of a pool in turn.
+    /// The zones of components and traffic, by their names: one, or several for the replicas of a pool or the instances
+    /// of a caller in turn.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub placement: IndexMap<String, Placement>,
     /// What breaks, and when.

@@ -179,3 +179,28 @@ fn spot_training_pays_with_the_right_checkpoints() {
     assert_eq!((on_demand.0[0], on_demand.0[3]), (1.0, 72.0 * 3600.0));
     assert!((after.1 - (1.0 - 0.576)).abs() < 1e-9, "{after:?}");
 }
+
+/// A bad version is not a matter of load: `before` fails as it is, for half the answers of a version are wrong for a
+/// third of the run. `after` holds today's load, and breaks at ten times it for lack of servers, as no canary makes any.
+#[test]
+fn a_canary_holds_what_a_rolling_update_breaks_and_makes_no_capacity() {
+    let library = scenarios::library().iter().find(|scenario| scenario.id == "deployment").unwrap();
+    let base = scenarios::parse(library.text, "deployment.toml", Path::new("."), &[]).unwrap();
+    let run = |variant: &str, scale: f64, minutes: u64| {
+        let mut loaded = base.variant(variant).unwrap();
+        loaded.scenario.run.duration = Some(format!("{minutes}m").parse().unwrap());
+        let options = RunOptions { scale, ..RunOptions::default() };
+        scenarios::run(&loaded, &options, &RunProgress::new()).unwrap()
+    };
+    // The figures in the scenario's comment and in the book.
+    for (variant, passes, errors, usd) in [("before", false, 0.158, 0.0112), ("after", true, 0.001, 0.00934)] {
+        let result = run(variant, 1.0, 30);
+        assert_eq!(result.passed(), Some(passes), "{variant}: {:?}", result.verdicts);
+        let (failed, cost) = (mean(&result, "error_rate"), mean(&result, "cost_usd_per_1k_good"));
+        assert!((failed - errors).abs() < 0.0005, "{variant}: {failed}");
+        assert!((cost / usd - 1.0).abs() < 0.005, "{variant}: {cost}");
+    }
+    let crowded = run("after", 10.0, 3);
+    assert_eq!(crowded.passed(), Some(false), "{:?}", crowded.verdicts);
+    assert!(crowded.findings[0].starts_with("`api` is overloaded"), "{:?}", crowded.findings);
+}

@@ -78,6 +78,24 @@ fn a_cold_cache_is_filled_again() {
         let output = simulate(&each_second(&format!("{semantic}{faults}")));
         assert_eq!(meter(&output, "db").calls, asked);
     }
+    // The prefix cache of an LLM: ten prompts of 40 tokens that begin with the same 32, of two blocks. The first
+    // finds none, nor does the first after the fault, with either engine.
+    for engine in ["fast", "stepwise"] {
+        let llm = format!(
+            "prompt_tokens = 40\noutput_tokens = 5\nprefixes = {{ count = 1, tokens = 32 }}\n[components.edge]\nkind = \"llm\"\n\
+             model = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\nengine = \"{engine}\"\n"
+        );
+        let hits = |faults: &str| {
+            let output = simulate(&each_second(&format!("{llm}{faults}")));
+            assert_eq!(outcomes(&output), [10, 0, 0, 0, 0]);
+            let edge = output.components.iter().find(|component| component.name == "edge").unwrap();
+            edge.llm.as_ref().unwrap().prefix_hit_tokens
+        };
+        assert_eq!(hits(""), 9 * 32);
+        assert_eq!(hits(&fault("cold_cache", "edge", "at = \"5500ms\"")), 8 * 32);
+        // What a sequence uses stays known: at 6.005 s one is at work.
+        assert_eq!(hits(&fault("cold_cache", "edge", "at = \"6005ms\"")), 9 * 32);
+    }
 }
 
 /// Up for exponential times of 90 s on average, down for 10 s (by several laws): 90% of the calls succeed.

@@ -54,7 +54,7 @@ fn misspelt_keys() {
         "timeout",
         "timout",
         "timout",
-        "unknown key `timout` in links.\"edge -> stock\" (did you mean `timeout`? expected one of latency, timeout, \
+        "unknown key `timout` in links.\"edge -> stock\" (did you mean `timeout`? expected one of latency, cross_zone, timeout, \
          per_try_timeout, cancel_on_timeout, retry, circuit_breaker, hedge, fallback, client_instances)",
     );
     assert_error(
