@@ -17,6 +17,9 @@ fn main() {
         let packed = rmp_serde::to_vec(&table).expect("TOML has nothing that MessagePack lacks");
         let name = source.with_extension("msgpack");
         let name = name.file_name().expect("a file");
-        fs::write(out.join(name), packed).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+        // A new file, as target folders may share theirs by hard links.
+        let (whole, part) = (out.join(name), out.join("part"));
+        let written = fs::write(&part, packed).and_then(|()| fs::rename(&part, &whole));
+        written.unwrap_or_else(|error| panic!("{}: {error}", whole.display()));
     }
 }

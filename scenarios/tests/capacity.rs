@@ -193,7 +193,8 @@ fn a_canary_holds_what_a_rolling_update_breaks_and_makes_no_capacity() {
         scenarios::run(&loaded, &options, &RunProgress::new()).unwrap()
     };
     // The figures in the scenario's comment and in the book.
-    for (variant, passes, errors, usd) in [("before", false, 0.158, 0.0112), ("after", true, 0.001, 0.00934)] {
+    for (variant, passes, errors, usd) in [("before", false, 0.158, 0.0112), ("after", true, 0.001, 0.00934)]
+    {
         let result = run(variant, 1.0, 30);
         assert_eq!(result.passed(), Some(passes), "{variant}: {:?}", result.verdicts);
         let (failed, cost) = (mean(&result, "error_rate"), mean(&result, "cost_usd_per_1k_good"));

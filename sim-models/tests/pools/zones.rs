@@ -158,10 +158,14 @@ fn after_loss(placement: &str, more: &str) -> (f64, f64) {
 fn when_a_zone_is_lost_the_others_keep_to_themselves() {
     let all = "edge = [\"a\", \"b\", \"c\"]";
     let two = "edge = [\"a\", \"b\"]";
-    assert_eq!(after_loss(all, "zone_aware = {}"), (0.0, 1.0));
-    assert_eq!(after_loss(two, "zone_aware = {}"), (0.0, 1.0));
+    // A call more or less is under way at the begin and the end of what is measured.
+    let all_answered = |answered: f64| (answered - 1.0).abs() < 1e-4;
+    for callers in [all, two] {
+        let (share, answered) = after_loss(callers, "zone_aware = {}");
+        assert!(share == 0.0 && all_answered(answered), "{callers}: {share} {answered}");
+    }
     let (share, answered) = after_loss(all, "zone_aware = { min_cluster_size = 7 }");
-    assert!((share - 0.5).abs() < 0.01 && answered == 1.0, "{share} {answered}");
+    assert!((share - 0.5).abs() < 0.01 && all_answered(answered), "{share} {answered}");
     // Two of three gateways are left, as many as a panic threshold of 0.7 does not believe.
     let panic = "zone_aware = {}\nhealth = { active = {}, panic_threshold = 0.7 }";
     let (share, answered) = after_loss(all, panic);
