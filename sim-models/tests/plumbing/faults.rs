@@ -170,7 +170,7 @@ fn mistakes_are_told() {
         assert_eq!(error.path, ["fault", "0", key], "{kind} {target} {settings}");
         assert!(error.help.is_some(), "{kind} {target} {settings}: {error}");
     }
-    for placement in ["edge = [\"a\", \"b\"]", "dbs = \"a\"", "db = []"] {
+    for placement in ["db = [\"a\", \"b\"]", "dbs = \"a\"", "db = []"] {
         let error = refusal(&chain("1ms", "", &format!("[placement]\n{placement}")));
         assert_eq!(error.path[0], "placement");
         assert!(error.help.is_some(), "{placement}");
