@@ -24,7 +24,7 @@ fn assert_set_error(set: &str, at: &str, expected: &str) {
     assert_eq!(error.plain(), format!("--set:1:{column}: {expected}"));
 }
 
-const SERVICE_KEYS: &str = "expected one of service_time, servers, replicas, balancer, health, autoscaler, cold_start, \
+const SERVICE_KEYS: &str = "expected one of service_time, servers, replicas, balancer, zone_aware, health, autoscaler, cold_start, \
                             replica_quota, spot, deployment, warm_pool, discipline, fair, lifo_threshold, queue_cap, admission, error_rate, \
                             price_per_hour, price_model";
 const DURATION: &str = "expected a duration such as \"250ms\": a number from 0 and a unit (ns, us, ms, s, m, h, d), at most 584 years";
