@@ -130,7 +130,7 @@ impl System {
                 if !is_other {
                     self.core.zones.set_lost(zone, !mended);
                 }
-                for index in self.core.source_count..self.components.len() {
+                for (index, was_gone) in were_gone.into_iter().enumerate().skip(self.core.source_count) {
                     let component = ComponentId(index as u16);
                     let fault = match (self.pools[index], !mended) {
                         _ if is_other || !self.core.zones.holds(zone, component) => continue,
@@ -138,7 +138,7 @@ impl System {
                         (true, false) => Fault::RestoreZone { zone },
                         // Its other instances go on.
                         (false, true) if !self.core.zones.is_gone(component) => continue,
-                        (false, false) if !were_gone[index] => continue,
+                        (false, false) if !was_gone => continue,
                         (false, true) => Fault::Crash { replicas: u32::MAX },
                         (false, false) => Fault::Repair { replicas: u32::MAX },
                     };

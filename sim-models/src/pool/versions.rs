@@ -24,7 +24,7 @@ pub(super) struct Split {
 
 impl Split {
     /// The replicas of the new version.
-    pub(super) fn new(&self) -> &[u32] {
+    pub(super) fn of_new(&self) -> &[u32] {
         &self.new
     }
 

@@ -146,7 +146,7 @@ impl Front {
         zonal.zones.sort_unstable();
         zonal.zones.dedup();
         zonal.all.set(&self.candidates, &zonal.zone_of);
-        zonal.new.set(self.split.as_ref().map_or(&[], |split| split.new()), &zonal.zone_of);
+        zonal.new.set(self.split.as_ref().map_or(&[], |split| split.of_new()), &zonal.zone_of);
     }
 
     /// Where a call may go of the replicas of `of`.
