@@ -10,7 +10,7 @@ use super::chart::{Chart, Mark, Reference, Series};
 use super::diagram::{Diagram, Node};
 use super::picture::{Drawing, Picture};
 use crate::results::RunResult;
-use crate::results::findings::{blamed, pressures};
+use crate::results::findings::{behind, blamed, pressures};
 use crate::scenario::{Quantiles, Scenario};
 
 /// Series that are told apart in one plot.
@@ -251,9 +251,10 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
     let links = links(scenario, |name| nodes.iter().position(|node| node.name == name));
     let tight: Vec<String> =
         scenario.components.keys().filter(|name| is_short(name)).map(|name| format!("`{name}`")).collect();
+    let calm = if behind(result).is_empty() { "Nothing" } else { "Nothing that answers calls" };
     let said = match (tight.as_slice(), busiest) {
-        ([], None) => "Nothing is overloaded.".to_owned(),
-        ([], Some((busiest, _))) => format!("Nothing is overloaded; `{busiest}` is the busiest."),
+        ([], None) => format!("{calm} is overloaded."),
+        ([], Some((busiest, _))) => format!("{calm} is overloaded; `{busiest}` is the busiest."),
         ([one], _) => format!("The bottleneck is {one}."),
         (several, _) => format!("The bottlenecks are {}.", several.join(", ")),
     };
