@@ -84,7 +84,7 @@ for scenario in "${all[@]}"; do
 done
 if [ $# -eq 0 ]; then
     write "$out/plan.html" plan scenarios/library/llm-capacity.toml --scale 10x --axis components.llm.replicas=1..4/1 \
-        --axis components.llm.precision=bf16,fp8 --pareto --tornado traffic.web.prompt_tokens.lognormal.mean
+        --axis components.llm.precision=bf16,fp8 --pareto --tornado traffic.chat.prompt_tokens.lognormal.mean
     both plan "$out/plan.html"
 fi
 echo "$count reports open without a word on the console"

@@ -116,13 +116,24 @@ pub fn tornado(
     Picture::new(name, title, caption, Drawing::Spans(drawing))
 }
 
+/// Share of all from which on those at one value are drawn as a step.
+const STEP: f64 = 0.01;
+
 /// A distribution function, thinned to what can be seen.
 fn cdf(histogram: &Histogram, per_second: f64) -> Vec<(f64, f64)> {
     let all: Vec<(f64, f64)> =
         histogram.cdf().map(|point| (point.value as f64 / per_second, point.fraction)).collect();
-    // From nothing up, though all values be the same.
-    let start = all.first().map(|(least, _)| (*least, 0.0));
-    start.into_iter().chain(thinned(&all)).collect()
+    // From nothing up; nothing lies between two values, where many are at the second.
+    let mut before = 0.0;
+    let mut points = Vec::new();
+    for (value, share) in thinned(&all) {
+        if share - before > STEP || points.is_empty() {
+            points.push((value, before));
+        }
+        points.push((value, share));
+        before = share;
+    }
+    points
 }
 
 fn thinned(all: &[(f64, f64)]) -> Vec<(f64, f64)> {
@@ -303,6 +314,14 @@ pub(super) fn bill<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_many_have_in_common_is_a_step() {
+        let mut times = Histogram::new();
+        (0..60).for_each(|_| times.record(12));
+        (0..40).for_each(|_| times.record(25));
+        assert_eq!(cdf(&times, 1.0), [(12.0, 0.0), (12.0, 0.6), (25.0, 0.6), (25.0, 1.0)]);
+    }
 
     #[test]
     fn the_front_is_what_nothing_beats() {

@@ -10,6 +10,7 @@ use sim_models::units::Time;
 use super::StressTest;
 use super::grow::{Grow, more_data};
 use crate::results::findings::{percent, short};
+use crate::results::show::{seconds, usd};
 use crate::results::{AverageRow, RunResult};
 use crate::run::{ALL, RunOptions, run_scenario};
 use crate::scenario::{Scenario, SloConfig, Warmup};
@@ -128,8 +129,8 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
     let factor = today.and_then(|today| Some(p99(result)? / p99(today)?));
     let mut parts = Vec::new();
     let amount = |unit: &str, value: f64| match unit {
-        "s" => format!("{} s", short(value)),
-        "USD" => format!("${}", short(value)),
+        "s" => seconds(value),
+        "USD" => usd(value),
         _ => percent(value),
     };
     if let Some((margin, verdict)) = worst {
