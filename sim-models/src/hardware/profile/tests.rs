@@ -1,4 +1,4 @@
-use super::super::catalogue::{ModelKind, gpu, gpus, model, models};
+use super::super::catalogue::{Model, ModelKind, gpu, gpus, model, models};
 use super::super::datasheet::Efficiency;
 use super::super::precision::Precision::{Bf16, Fp8, Int4};
 use super::super::timing::{Calibration, Pass, StepFunction, TICKS_PER_NANO};
@@ -131,6 +131,62 @@ fn a_profile_survives_being_written_and_read() {
     let shipped = h100();
     assert_eq!(Profile::parse(&shipped.to_toml(), "shipped").unwrap(), *shipped);
     assert!(shipped.source.contains("aiconfigurator @ 095f58a") && shipped.licence == "Apache-2.0");
+}
+
+/// The same kernels, over fewer tokens: in a Gemma 3 with 10 of 62 layers without a window a token beyond it costs
+/// 10/62 of one within, whatever the times come from.
+#[test]
+fn beyond_the_window_only_global_layers_read_more() {
+    let (gpu, gemma) = (gpu("h100-sxm").unwrap(), model("gemma-3-27b").unwrap());
+    let all = Model { sliding: None, ..gemma.clone() };
+    let fitted = Fitted { memory: 1.3, ..Fitted::neutral(1.2, "a server") };
+    let efficiency = Efficiency::default();
+    let by_profile =
+        |model, fitted| StepFunction::from_profile(h100(), gpu, model, Bf16, Bf16, 2, true, fitted);
+    let sources: [&dyn Fn(&Model) -> StepFunction; 4] = [
+        &|model| StepFunction::from_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
+        &|model| by_profile(model, None).unwrap(),
+        &|model| by_profile(model, Some(&fitted)).unwrap(),
+        &|model| fitted.on_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
+    ];
+    for source in sources {
+        let (step, full) = (source(gemma), source(&all));
+        assert_eq!((step.window(), full.window()), (Some(1024), None));
+        let time = |step: &StepFunction, contexts: [u64; 2], chunk: u64| {
+            let ticks = contexts.map(|context| {
+                let mut pass = Pass::default();
+                match chunk {
+                    0 => pass.decode(context - 1, 0, step.window()),
+                    chunk => pass.prefill(context, chunk, step.window()),
+                }
+                step.ticks(&pass) as f64
+            });
+            ticks[1] - ticks[0]
+        };
+        for (chunk, tolerance) in [(0, 1e-3), (512, 1e-3)] {
+            let within = time(&step, [100, 500], chunk) / time(&full, [100, 500], chunk);
+            let beyond = time(&step, [2000, 90_000], chunk) / time(&full, [2000, 90_000], chunk);
+            assert!((within - 1.0).abs() < tolerance, "{}: {within}", step.badge());
+            assert!((beyond - 10.0 / 62.0).abs() < tolerance, "{}: {beyond}", step.badge());
+        }
+    }
+}
+
+/// Without a table of its own a model reads as many experts as its tokens need, from the profile as by the datasheet.
+#[test]
+fn experts_without_a_table_are_read_as_tokens_need_them() {
+    let mixtral = model("mixtral-8x7b").unwrap();
+    let profile = Profile { experts: Vec::new(), ..h100().clone() };
+    let (gpu, few) = (gpu("h100-sxm").unwrap(), |tokens| decode(tokens, 1));
+    let step = StepFunction::from_profile(&profile, gpu, mixtral, Bf16, Bf16, 4, true, None).unwrap();
+    let dense = Model { experts: 1, active_experts: 1, ffn: 4, ..mixtral.clone() };
+    let beside = StepFunction::from_profile(&profile, gpu, &dense, Bf16, Bf16, 4, true, None).unwrap();
+    let read = |tokens| ms(&step, &few(tokens)) - ms(&beside, &few(tokens));
+    // 1 - (3/4)^n of the experts: from one token to two 7/4 times as many, to four 175/64.
+    for (tokens, times) in [(2, 7.0 / 4.0), (4, 175.0 / 64.0)] {
+        let found = read(tokens) / read(1);
+        assert!((found / times - 1.0).abs() < 0.05, "{tokens} tokens: {found}, not {times}");
+    }
 }
 
 #[test]
