@@ -40,6 +40,7 @@ impl StepFunction {
     ///
     /// One pass is one pass: prefill and decode tokens go through the same matrix multiplications, and
     /// attention adds to them. No pass takes less than reading what it streams at the datasheet's bandwidth.
+    /// Layers with a sliding window take the rates of attention without one for what is within it (assumption).
     ///
     /// # Errors
     /// A profile of another GPU or without a table that is needed, a KV precision that none is kept in, or a

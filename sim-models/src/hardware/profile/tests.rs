@@ -141,12 +141,13 @@ fn beyond_the_window_only_global_layers_read_more() {
     let all = Model { sliding: None, ..gemma.clone() };
     let fitted = Fitted { memory: 1.3, ..Fitted::neutral(1.2, "a server") };
     let efficiency = Efficiency::default();
-    let by_profile =
-        |model, fitted| StepFunction::from_profile(h100(), gpu, model, Bf16, Bf16, 2, true, fitted);
+    let by_profile = |model: &Model, fitted: Option<&Fitted>| {
+        StepFunction::from_profile(h100(), gpu, model, Bf16, Bf16, 2, true, fitted).unwrap()
+    };
     let sources: [&dyn Fn(&Model) -> StepFunction; 4] = [
         &|model| StepFunction::from_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
-        &|model| by_profile(model, None).unwrap(),
-        &|model| by_profile(model, Some(&fitted)).unwrap(),
+        &|model| by_profile(model, None),
+        &|model| by_profile(model, Some(&fitted)),
         &|model| fitted.on_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
     ];
     for source in sources {
@@ -177,16 +178,13 @@ fn beyond_the_window_only_global_layers_read_more() {
 fn experts_without_a_table_are_read_as_tokens_need_them() {
     let mixtral = model("mixtral-8x7b").unwrap();
     let profile = Profile { experts: Vec::new(), ..h100().clone() };
-    let (gpu, few) = (gpu("h100-sxm").unwrap(), |tokens| decode(tokens, 1));
+    let gpu = gpu("h100-sxm").unwrap();
     let step = StepFunction::from_profile(&profile, gpu, mixtral, Bf16, Bf16, 4, true, None).unwrap();
-    let dense = Model { experts: 1, active_experts: 1, ffn: 4, ..mixtral.clone() };
-    let beside = StepFunction::from_profile(&profile, gpu, &dense, Bf16, Bf16, 4, true, None).unwrap();
-    let read = |tokens| ms(&step, &few(tokens)) - ms(&beside, &few(tokens));
-    // 1 - (3/4)^n of the experts: from one token to two 7/4 times as many, to four 175/64.
-    for (tokens, times) in [(2, 7.0 / 4.0), (4, 175.0 / 64.0)] {
-        let found = read(tokens) / read(1);
-        assert!((found / times - 1.0).abs() < 0.05, "{tokens} tokens: {found}, not {times}");
-    }
+    let [one, four, eight] = [1, 4, 8].map(|tokens| ms(&step, &decode(tokens, 1)));
+    // 1 - (3/4)^n of the experts, so that with eight tokens 1.50 times as many are added to those of one as with four.
+    let share = |tokens| 1.0 - 0.75_f64.powi(tokens);
+    let (found, expected) = ((eight - one) / (four - one), (share(8) - share(1)) / (share(4) - share(1)));
+    assert!((found / expected - 1.0).abs() < 0.05, "{found}, not {expected}");
 }
 
 #[test]
