@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::plan::ApiPrice;
 use scenarios::report::{Report, check_file};
+use scenarios::results::show::plural;
 use scenarios::results::{Format, check_writable};
 use scenarios::run::{Part, RunOptions, Until};
 use scenarios::stress::Grow;
@@ -134,6 +135,9 @@ pub struct CompareArgs {
     /// Change a value in all of them (may be given again)
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// Exit code 1 when any other system than the baseline misses its SLO: a gate for CI
+    #[arg(long)]
+    pub gate: bool,
     #[command(flatten)]
     pub load: LoadArgs,
     #[command(flatten)]
@@ -204,7 +208,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "PATH,...", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
     pub tornado: Option<Vec<String>>,
     /// From which load on is this pool cheaper than an API? Only that is answered
-    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["axis", "warm", "pareto", "tornado", "write"])]
+    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["axis", "warm", "pareto", "tornado", "write", "report", "plots"])]
     pub break_even: Option<String>,
     /// Price of the API, prompt and output tokens [default: that of the scenario's external_api]
     #[arg(long, value_name = "IN,OUT", value_parser = parse_api_price, requires = "break_even")]
@@ -219,6 +223,8 @@ pub struct PlanArgs {
     pub luck: Luck,
     #[command(flatten)]
     pub output: Delivery,
+    #[command(flatten)]
+    pub pages: Pages,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +278,8 @@ pub struct MergeArgs {
     /// File to write; its ending says its format: parquet, csv, arrow or json
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub pages: Pages,
 }
 
 /// Randomness and threads of experiments.
@@ -318,7 +326,7 @@ impl Pages {
         }
         if let Some(dir) = &self.plots {
             let files = report.write_pictures(dir).map_err(Failure::text)?;
-            eprintln!("wrote {} files to {}", files.len(), dir.display());
+            eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
         }
         Ok(())
     }

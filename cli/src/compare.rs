@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use scenarios::compare::{self, Comparison};
+use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::{Loaded, ScenarioError};
 
 use crate::args::{CompareArgs, Delivery, OutputFormat};
 use crate::output::{Failure, print};
 use crate::progress::{cancel_on_interrupt, with_bar};
-use crate::run::INTERRUPTED;
+use crate::run::{INTERRUPTED, SLO_MISSED};
 use crate::tables;
 
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
@@ -34,7 +35,8 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     }
     deliver(&comparison, &args.output)?;
     args.pages.write(|| Ok(comparison.report()))?;
-    Ok(ExitCode::SUCCESS)
+    let misses = comparison.others.iter().any(|other| other.result.passed() == Some(false));
+    Ok(ExitCode::from(if args.gate && misses { SLO_MISSED } else { 0 }))
 }
 
 fn deliver(comparison: &Comparison, args: &Delivery) -> Result<(), Failure> {
@@ -45,7 +47,7 @@ fn deliver(comparison: &Comparison, args: &Delivery) -> Result<(), Failure> {
     }
     if let Some(dir) = &args.out {
         let files = comparison.write(dir, args.format.of_files()).map_err(Failure::text)?;
-        eprintln!("wrote {} files to {}", files.len(), dir.display());
+        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
     }
     Ok(())
 }

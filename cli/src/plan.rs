@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use scenarios::plan::{self, Effect, Found, FrontPoint, Plan, PlanOptions, Target};
+use scenarios::report::plan::Planned;
+use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::{Loaded, ScenarioError};
 
@@ -31,6 +33,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
     };
     scenarios::check(&loaded, &run)?;
     args.output.check()?;
+    args.pages.check()?;
     if let Some(file) = args.write.as_ref().filter(|file| file.exists()) {
         return Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"));
     }
@@ -50,7 +53,17 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
         plan.keep_in(dir, args.resume)?;
     }
     let (found, front, effects) = with_bar(&*progress, quiet, || answer(&mut plan, args))?;
-    deliver(args, &loaded, target, &plan, &found, &front, &effects)?;
+    let planned = Planned {
+        loaded: &loaded,
+        target,
+        warm: args.warm.as_deref(),
+        plan: &plan,
+        found: &found,
+        front: &front,
+        effects: &effects,
+    };
+    deliver(args, &planned)?;
+    args.pages.write(|| Ok(planned.report()))?;
     if progress.is_cancelled() || !found.complete {
         let kept = args.output.out.as_ref().map_or(String::new(), |dir| {
             format!("; what was run is kept in {}, and the same command with --resume goes on", dir.display())
@@ -74,24 +87,17 @@ fn answer(plan: &mut Plan, args: &PlanArgs) -> Result<Answer, ScenarioError> {
     Ok((found, front, effects))
 }
 
-fn deliver(
-    args: &PlanArgs,
-    loaded: &Loaded,
-    target: Target,
-    plan: &Plan,
-    found: &Found,
-    front: &[FrontPoint],
-    effects: &[Effect],
-) -> Result<(), Failure> {
+fn deliver(args: &PlanArgs, planned: &Planned) -> Result<(), Failure> {
+    let Planned { plan, found, front, effects, .. } = *planned;
     match (args.output.format, &args.output.out) {
         (OutputFormat::Json, None) => print(&format!("{:#}", plan.to_json(found, front, effects)))?,
         (OutputFormat::Csv, None) => print(&plan.csv(found, front).map_err(Failure::text)?)?,
-        _ => print(&tables::plan(loaded, target, args.warm.as_deref(), plan, found, front, effects))?,
+        _ => print(&tables::plan(planned))?,
     }
     if let Some(dir) = &args.output.out {
         let format = args.output.format.of_files();
         let files = plan.write(dir, format, found, front, effects).map_err(Failure::text)?;
-        eprintln!("wrote {} files to {}", files.len(), dir.display());
+        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
     }
     if let (Some(file), Some(best)) = (&args.write, &found.best) {
         write_new(file, &plan.scenario(best)?.to_toml())?;

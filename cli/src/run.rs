@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use scenarios::report::check_file;
 use scenarios::results::RunResult;
+use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 
 use crate::args::{CheckArgs, Delivery, OutputFormat, RunArgs};
@@ -48,7 +49,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {
             let (finished, planned) = (interrupted.finished, interrupted.planned);
-            eprintln!("interrupted: {finished} of {planned} replications had finished and are kept");
+            let planned = plural(planned as f64, "replication");
+            eprintln!("interrupted: {finished} of {planned} had finished and are kept");
             ExitCode::from(INTERRUPTED)
         }
         (None, Some(false)) => ExitCode::from(SLO_MISSED),
@@ -66,7 +68,7 @@ fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
     }
     if let Some(dir) = out {
         let files = result.write(dir, format.of_files()).map_err(Failure::text)?;
-        eprintln!("wrote {} files to {}", files.len(), dir.display());
+        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
     }
     Ok(())
 }
@@ -87,14 +89,14 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     }
     let variants = match scenario.variant.len() {
         0 => String::new(),
-        count => format!(" {count} variants,"),
+        count => format!(" {},", plural(count as f64, "variant")),
     };
     print(&format!(
-        "{}:{variants} {} traffic sources, {} components, {} links: can be run",
+        "{}:{variants} {}, {}, {}: can be run",
         scenario.name,
-        scenario.traffic.len(),
-        scenario.components.len(),
-        scenario.links.len()
+        plural(scenario.traffic.len() as f64, "traffic source"),
+        plural(scenario.components.len() as f64, "component"),
+        plural(scenario.links.len() as f64, "link"),
     ))?;
     Ok(ExitCode::SUCCESS)
 }

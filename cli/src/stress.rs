@@ -22,7 +22,11 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let test = StressTest::new(&loaded, options, &progress)?;
     args.pages.check()?;
     cancel_on_interrupt(&progress)?;
-    let tell = |text: String| if args.json { Ok(()) } else { print(&format!("{text}\n")) };
+    let tell = |text: String| match args.json {
+        true => Ok(()),
+        // Parts are a line apart.
+        false => print(&text).and_then(|()| print("")),
+    };
     let interrupted = || {
         eprintln!("interrupted");
         Ok(ExitCode::from(INTERRUPTED))

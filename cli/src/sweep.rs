@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use scenarios::results::Format;
+use scenarios::results::show::plural;
 use scenarios::run::RunOptions;
-use scenarios::sweep::{self, Shard, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
+use scenarios::sweep::{Shard, Shards, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
 
 use crate::args::{Luck, MergeArgs, SweepArgs};
 use crate::output::{Failure, print};
@@ -63,7 +64,8 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
         }
         SweepEnd::Stopped { done, points } => {
             eprintln!(
-                "interrupted: {done} of {points} points are done and kept in {}; the same command with --resume goes on",
+                "interrupted: {done} of {} are done and kept in {}; the same command with --resume goes on",
+                plural(points as f64, "point"),
                 dir.display()
             );
             ExitCode::from(INTERRUPTED)
@@ -77,12 +79,15 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
         Failure::text(format!("the name {} does not say its format", args.out.display()))
             .help("expected an ending of .parquet, .csv, .arrow or .json")
     })?;
-    let tally = sweep::merge(&args.dirs, &args.out, format).map_err(|error| {
+    args.pages.check()?;
+    let shards = Shards::read(&args.dirs).map_err(|error| {
         Failure::text(error)
             .help("expected the directories of all shards of one sweep, each once and each finished")
     })?;
+    let tally = shards.join(&args.out, format).map_err(Failure::text)?;
     print(&in_words(&tally))?;
     eprintln!("wrote {}", args.out.display());
+    args.pages.write(|| shards.report().map_err(Failure::text))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,12 +101,17 @@ fn default_dir(file: &Path, shard: Shard) -> PathBuf {
 }
 
 fn in_words(tally: &Tally) -> String {
-    let mut text = format!("{} points", tally.points);
+    let points = |number: u64| plural(number as f64, "point");
+    let verb =
+        |number: u64, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let mut text = points(tally.points);
     if tally.passed + tally.missed > 0 {
-        text.push_str(&format!(": {} keep to the SLO, {} do not", tally.passed, tally.missed));
+        let kept = verb(tally.passed, "keeps", "keep");
+        let missed = verb(tally.missed, "does", "do");
+        text.push_str(&format!(": {kept} to the SLO, {missed} not"));
     }
     if let Some(error) = &tally.first_error {
-        text.push_str(&format!("\n{} points could not be run; the first: {error}", tally.failed));
+        text.push_str(&format!("\n{} could not be run; the first: {error}", points(tally.failed)));
     }
     text
 }

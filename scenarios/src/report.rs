@@ -15,6 +15,7 @@ mod html;
 mod matrix;
 mod picture;
 mod pictures;
+pub mod plan;
 mod run;
 pub mod stress;
 mod sweep;

@@ -12,6 +12,7 @@ mod metrics;
 mod perfetto;
 pub mod show;
 pub(crate) mod stamp;
+mod steady;
 pub(crate) mod table;
 pub(crate) mod trend;
 mod verdicts;
@@ -43,6 +44,8 @@ pub struct RunResult {
     pub provenance: Provenance,
     /// What became of every expectation of the SLO.
     pub verdicts: Vec<Verdict>,
+    /// Why what was measured does not last, in words: queues that grow, requests that pile up. Empty where nothing does.
+    pub filling: Vec<String>,
     /// What is worth knowing, in sentences, the most important first.
     pub findings: Vec<String>,
     /// Set when the run was cancelled before all replications had finished.
@@ -135,9 +138,11 @@ impl RunResult {
             outputs,
             provenance,
             verdicts,
+            filling: Vec::new(),
             findings: Vec::new(),
             interrupted,
         };
+        result.filling = steady::filling(&result);
         result.findings = findings::findings(&result, notes);
         result
     }
@@ -149,9 +154,10 @@ impl RunResult {
         self
     }
 
-    /// Whether every expectation of the SLO was met; `None` when there is none, or nothing was run.
+    /// Whether every expectation of the SLO was met, in a system that does not fill up; `None` when there is none, or
+    /// nothing was run.
     pub fn passed(&self) -> Option<bool> {
         let judged = !self.verdicts.is_empty() && !self.outputs.is_empty();
-        judged.then(|| self.verdicts.iter().all(|verdict| verdict.pass))
+        judged.then(|| self.filling.is_empty() && self.verdicts.iter().all(|verdict| verdict.pass))
     }
 }

@@ -64,6 +64,54 @@ fn an_overload_is_said_in_words() {
 }
 
 #[test]
+fn an_slo_is_missed_by_a_system_that_fills_up_though_every_figure_is_within_its_bound() {
+    let slo = "[slo]\nlatency = { p99 = \"1h\" }\n";
+    let calm = run(&station("duration = \"5m\"", &poisson(70), slo));
+    assert_eq!((calm.passed(), calm.filling.len()), (Some(true), 0));
+    let full = run(&station("duration = \"5m\"", &poisson(140), slo));
+    assert!(full.verdicts.iter().all(|verdict| verdict.pass));
+    assert_eq!(full.passed(), Some(false));
+    let words = "the SLO is missed, though every figure is within its bound: the queue of `db` grows";
+    assert!(full.findings[0].starts_with(words), "{:?}", full.findings);
+
+    // Two in a hundred never come back, and nobody waits in a queue.
+    let stuck = station(
+        "duration = \"5m\"",
+        &poisson(50),
+        "[traffic.lost]\narrivals = { process = \"poisson\", rate = \"1/s\" }\nentry = \"void\"\n\
+         [components.void]\nkind = \"service\"\nservers = 100000\nservice_time = { constant = \"2h\" }\n\
+         [slo]\nlatency = { p99 = \"1s\" }\nerror_rate = 0.01\n",
+    );
+    let stuck = run(&stuck);
+    assert!(stuck.verdicts.iter().all(|verdict| verdict.pass));
+    assert_eq!((stuck.passed(), stuck.filling.len()), (Some(false), 1), "{:?}", stuck.findings);
+    assert!(stuck.filling[0].contains("unended"), "{:?}", stuck.filling);
+}
+
+/// Six hours of work every four: the second run ends at 12 h, four later than its window.
+#[test]
+fn a_pipeline_that_falls_behind_is_told() {
+    let findings = |task_time: &str| {
+        let pipeline = format!(
+            "[components.job]\nkind = \"pipeline\"\ninterval = \"4h\"\nwindow = \"4h\"\nvolume = \"36GB\"\n\
+             task_volume = \"1GB\"\ntask_time = \"{task_time}\"\n"
+        );
+        run(&station(
+            "duration = \"24h\", replications = 1",
+            "process = \"poisson\", rate = \"60/h\"",
+            &pipeline,
+        ))
+        .findings
+    };
+    let calm = findings("5m");
+    assert!(calm[0].starts_with("nothing is overloaded"), "{calm:?}");
+    assert!(!calm.iter().any(|finding| finding.contains("falls behind")), "{calm:?}");
+    let late = findings("10m");
+    assert!(late[0].starts_with("nothing that answers calls is overloaded"), "{late:?}");
+    assert!(late.iter().any(|finding| finding.starts_with("`job` falls behind: a run is done")), "{late:?}");
+}
+
+#[test]
 fn one_replication_tells_an_overload_too() {
     let result = run(&station("duration = \"2m\", replications = 1", &poisson(120), ""));
     assert!(result.findings[0].starts_with("`db` is overloaded: arrivals are 1."), "{:?}", result.findings);

@@ -63,6 +63,19 @@ fn everything_is_there_as_json_and_as_files() {
     let rows = json["plan"].as_array().unwrap();
     assert_eq!(rows.iter().filter(|row| row["best"] == true).count(), 1);
     assert!(rows.iter().any(|row| row["front"] == true));
+    // Each row says where it comes from.
+    let best = rows.iter().find(|row| row["best"] == true).unwrap();
+    let set = json["best"][0].as_str().unwrap();
+    let run = scratch.tenfold(&["run", "ok.toml", "--set", set, "--out", "best", "--format", "json"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let of_run: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(scratch.path("best/costs.json")).unwrap()).unwrap();
+    let summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(scratch.path("best/verdicts.json")).unwrap()).unwrap();
+    for key in ["scenario_hash", "seed", "version"] {
+        assert_eq!(best[key], of_run[0][key], "{key}");
+    }
+    assert_eq!(best["fingerprint"], summary[0]["fingerprint"]);
     assert!(json["tornado"].as_array().unwrap().iter().any(|step| step["what"] == "load"));
     let output = scratch.tenfold(&[&common[..], &["--format", "csv"]].concat());
     assert!(text(&output.stdout).starts_with("point,settings,best,holds"));

@@ -14,6 +14,7 @@ fn every_experiment_writes_a_page_and_its_pictures() {
         ("compare", &[]),
         ("stress", &["--levels-only", "--multipliers", "1,2"]),
         ("sweep", &["--axis", "components.db.servers=2,3"]),
+        ("plan", &["--axis", "components.db.servers=1..3/1", "--pareto", "--tornado"]),
     ] {
         let (page, plots) = (format!("new/{command}.html"), format!("{command}-plots"));
         let args = [&[command, "ok.toml", "--report", &page, "--plots", &plots][..], more].concat();

@@ -57,6 +57,14 @@ fn bytes_depend_on_neither_jobs_nor_shards() {
     let output = merge(&dirs, "all.parquet");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(one == bytes(&scratch, "all.parquet"));
+    // So do reports.
+    sweep(&scratch, &["--out", "shown", "--report", "one.html"]);
+    let shown = scratch.tenfold(&[
+        "merge", dirs[0], dirs[1], dirs[2], "-o", "all.csv", "--report", "all.html", "--plots", "plots",
+    ]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    assert!(bytes(&scratch, "one.html") == bytes(&scratch, "all.html"));
+    assert!(scratch.path("plots").join("tornado.svg").exists());
 
     for (dirs, words) in [
         (&dirs[..2], "shards are missing: 2/3"),

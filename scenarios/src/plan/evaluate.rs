@@ -16,6 +16,7 @@ use super::bounds::{Demand, demands};
 use super::space::{Rest, sets};
 use crate::language::ScenarioError;
 use crate::results::findings::{blamed, needed_for, short};
+use crate::results::stamp::whole;
 use crate::results::write::Staged;
 use crate::results::{RunResult, Verdict, check_writable, hex};
 use crate::run::{ALL, RunOptions, is_stationary, run_scenario};
@@ -83,6 +84,10 @@ pub struct Evaluated {
     pub fleets: Vec<Fleet>,
     /// Simulated time, over all replications, in seconds.
     pub simulated_s: f64,
+    /// Hash of the canonical form of its scenario, in hexadecimal.
+    pub scenario_hash: String,
+    /// Hash over the fingerprints of its replications, in hexadecimal.
+    pub fingerprint: String,
     /// What was asked of each component, where the run tells.
     pub(super) demands: Vec<Demand>,
     /// Whether answers are wrong too often though nothing is short of capacity: more of it makes none of them right.
@@ -274,6 +279,8 @@ fn judge(
         slo_attainment: mean("slo_attainment"),
         fleets: fleets(result),
         simulated_s: length * outputs,
+        scenario_hash: result.provenance.scenario_hash.clone(),
+        fingerprint: whole(&result.provenance.fingerprints),
         demands,
         is_wrong,
         short_of: if answers { None } else { alone_short(result) },

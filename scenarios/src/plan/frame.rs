@@ -10,12 +10,18 @@ use crate::results::columns::{Column, Frame, Kind, SUMMARY, column};
 use crate::results::table::{Table, cells};
 use crate::results::write::{csv, write_frames};
 use crate::results::{Format, ResultsError, hex, json};
+use crate::sweep::SWEEP;
 
 use Kind::{Count, Flag, Real, Text};
 
 /// A column of `summary`, of all requests.
 const fn summary(name: &str) -> Column {
     SUMMARY.column(name)
+}
+
+/// A column of a sweep: where a row comes from.
+const fn origin(name: &str) -> Column {
+    SWEEP.column(name)
 }
 
 /// `plan`.
@@ -54,6 +60,10 @@ pub const PLAN: Frame = Frame {
         summary("goodput_per_s"),
         summary("accuracy"),
         column("simulated_s", Real, "s", "Simulated time of its replications"),
+        origin("fingerprint"),
+        column("seed", Count, "", "Seed of all randomness, the same of all configurations"),
+        origin("scenario_hash"),
+        origin("version"),
     ],
 };
 
@@ -95,6 +105,10 @@ impl Plan<'_> {
                 one.goodput_per_s,
                 one.accuracy,
                 one.simulated_s,
+                &one.fingerprint,
+                self.loaded.scenario.run.seed,
+                &one.scenario_hash,
+                env!("CARGO_PKG_VERSION"),
             ]]);
         }
         table.finish()
@@ -118,6 +132,24 @@ impl Plan<'_> {
                 "shortage": out.shortage, "quality": out.quality, "dearer": out.dearer,
             },
         })
+    }
+
+    /// Where it comes from, by name, for reports.
+    pub(crate) fn origin(&self, found: &Found) -> Vec<(String, String)> {
+        let row = |name: &str, value: String| (name.to_owned(), value);
+        let mut rows = vec![
+            row("scenario", self.loaded.scenario.name.clone()),
+            row("scenario hash", hex(self.loaded.hash())),
+            row("variant", self.loaded.variant.clone()),
+            row("load", format!("{}x", self.options.run.scale)),
+            row("seed", self.loaded.scenario.run.seed.to_string()),
+            row("tenfold version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        if let Some(best) = &found.best {
+            rows.push(row("scenario hash of the answer", best.scenario_hash.clone()));
+            rows.push(row("fingerprint of the answer", best.fingerprint.clone()));
+        }
+        rows
     }
 
     /// Everything as one JSON object.

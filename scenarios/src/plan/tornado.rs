@@ -19,6 +19,8 @@ pub struct Effect {
     pub from: String,
     /// Its value after the step.
     pub to: String,
+    /// Whether it is one up: to a larger number, or to the next value of an axis.
+    pub up: bool,
     /// Whether answers still keep to the SLO; none where it could not be run.
     pub holds: Option<bool>,
     /// The bill for a month after it less the one before, in USD.
@@ -34,6 +36,7 @@ struct Step {
     what: String,
     from: String,
     to: String,
+    up: bool,
     sets: Vec<String>,
     load: f64,
 }
@@ -57,6 +60,7 @@ impl Plan<'_> {
                     what: axis.path.clone(),
                     from: plain(&values[level]),
                     to: plain(&values[next]),
+                    up: next > level,
                     sets: vec![format!("{}={}", axis.path, values[next])],
                     load: 1.0,
                 });
@@ -72,6 +76,7 @@ impl Plan<'_> {
                     from,
                     sets: vec![format!("{path}={to}")],
                     to: plain(&to),
+                    up: times > 1.0,
                     load: 1.0,
                 });
             }
@@ -83,6 +88,7 @@ impl Plan<'_> {
                 what: "load".to_owned(),
                 from: text(1.0),
                 to: text(times),
+                up: times > 1.0,
                 sets: Vec::new(),
                 load: times,
             });
@@ -108,6 +114,7 @@ impl Plan<'_> {
                 what: step.what,
                 from: step.from,
                 to: step.to,
+                up: step.up,
                 holds: result.as_ref().map(answers_hold),
                 usd: change("cost_usd_per_month", Some(best.usd_per_month)),
                 latency_p99_s: change("latency_p99_s", best.latency_p99_s),

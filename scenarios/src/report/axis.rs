@@ -111,7 +111,7 @@ impl Ruler {
         // A share beyond all is none; other axes begin at 0.
         let (low, high) = (low.min(0.0) / factor, high / factor);
         let high = if high > low { high } else { low + 1.0 };
-        let step = nice(high - low);
+        let step = nice(high - low, &[1.0, 2.0, 2.5, 5.0]);
         let (from, to) = ((low / step).floor() * step, (high / step - 1e-9).ceil() * step);
         // What is known to end somewhere ends there.
         let to = if axis.reach == Some(high * factor) { high } else { to };
@@ -144,10 +144,17 @@ impl Ruler {
             ..3e3 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
-        let ticks = (decade(from)..=decade(to))
+        let mut ticks: Vec<f64> = (decade(from)..=decade(to))
             .flat_map(|power| marks.iter().map(move |mark| mark * libm::pow(10.0, f64::from(power))))
             .filter(|tick| (from..=to).contains(tick))
-            .map(|tick| (tick, short(tick, axis.unit)));
+            .collect();
+        // So short an axis is nearly a linear one.
+        if ticks.len() < 4 {
+            let step = nice(to - from, &[1.0, 2.0, 5.0]);
+            let [first, last] = [(from / step).ceil(), (to / step).floor()].map(|number| number as u64);
+            ticks = (first..=last).map(|number| number as f64 * step).collect();
+        }
+        let ticks = ticks.into_iter().map(|tick| (tick, short(tick, axis.unit)));
         // The other units stand at the ticks.
         let unit = match axis.unit {
             Unit::Number(unit) if !unit.is_empty() => format!("{unit}, log scale"),
@@ -176,12 +183,12 @@ fn titled(name: &str, unit: &str) -> String {
     if unit.is_empty() { name.to_owned() } else { format!("{name} ({unit})") }
 }
 
-/// A round number, about a sixth of the span.
-fn nice(span: f64) -> f64 {
+/// A round number, about a sixth of the span: one of the marks, and zeros.
+fn nice(span: f64, marks: &[f64]) -> f64 {
     let rough = span / TICKS;
     let power = libm::pow(10.0, libm::log10(rough).floor());
-    let mark = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|mark| mark * power >= rough * (1.0 - 1e-9));
-    mark.unwrap_or(10.0) * power
+    let mark = marks.iter().find(|mark| *mark * power >= rough * (1.0 - 1e-9));
+    mark.unwrap_or(&10.0) * power
 }
 
 /// Decimals that multiples of a step need.
@@ -243,6 +250,8 @@ mod tests {
         assert_eq!(share.1, ["0", "20", "40", "60", "80", "100"]);
         let log = labels(&Axis::log("load", Unit::Times), &[1.0, 3.0, 5.0, 10.0]);
         assert_eq!(log.1, ["1x", "1.5x", "2x", "3x", "5x", "7x", "10x"]);
+        let short = labels(&Axis::log("latency", Unit::Seconds), &[0.025, 0.036]);
+        assert_eq!(short.1, ["25 ms", "30 ms", "35 ms"]);
         assert_eq!(
             labels(&Axis::log("latency", Unit::Seconds), &[1e-3, 1e3]).1,
             ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s", "1,000 s"].map(str::to_owned)[..].to_vec()

@@ -7,7 +7,7 @@ use super::pictures::{Choice, bill, bounds, distribution, merged, pareto};
 use super::table::Table;
 use super::{Block, Report, heading, provenance_rows};
 use crate::compare::{Comparison, METRICS, Metric, change};
-use crate::results::show::{count, optional, percent, rate, seconds, usd};
+use crate::results::show::{optional, percent, plural, rate, seconds, usd};
 use crate::results::{AverageRow, RunResult};
 use crate::run::ALL;
 
@@ -61,7 +61,7 @@ pub fn of_comparison(comparison: &Comparison) -> [Table; 2] {
             .collect()
     };
     let replications = comparison.baseline.replications.len();
-    let note = format!("means of {} replications", count(replications as f64));
+    let note = format!("means of {}", plural(replications as f64, "replication"));
     let mut values = Table::new("Systems", &note, 1, &header(&["SLO"]));
     for (result, row) in &rows {
         let mean = |column: &str| row.as_ref().and_then(|row| row.mean(column));

@@ -10,7 +10,7 @@ use super::chart::{Chart, Mark, Reference, Series};
 use super::diagram::{Diagram, Node};
 use super::picture::{Drawing, Picture};
 use crate::results::RunResult;
-use crate::results::findings::{blamed, pressures};
+use crate::results::findings::{behind, blamed, pressures};
 use crate::scenario::{Quantiles, Scenario};
 
 /// Series that are told apart in one plot.
@@ -116,13 +116,24 @@ pub fn tornado(
     Picture::new(name, title, caption, Drawing::Spans(drawing))
 }
 
+/// Share of all from which on those at one value are drawn as a step.
+const STEP: f64 = 0.01;
+
 /// A distribution function, thinned to what can be seen.
 fn cdf(histogram: &Histogram, per_second: f64) -> Vec<(f64, f64)> {
     let all: Vec<(f64, f64)> =
         histogram.cdf().map(|point| (point.value as f64 / per_second, point.fraction)).collect();
-    // From nothing up, though all values be the same.
-    let start = all.first().map(|(least, _)| (*least, 0.0));
-    start.into_iter().chain(thinned(&all)).collect()
+    // From nothing up; nothing lies between two values, where many are at the second.
+    let mut before = 0.0;
+    let mut points = Vec::new();
+    for (value, share) in thinned(&all) {
+        if share - before > STEP || points.is_empty() {
+            points.push((value, before));
+        }
+        points.push((value, share));
+        before = share;
+    }
+    points
 }
 
 fn thinned(all: &[(f64, f64)]) -> Vec<(f64, f64)> {
@@ -251,9 +262,10 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
     let links = links(scenario, |name| nodes.iter().position(|node| node.name == name));
     let tight: Vec<String> =
         scenario.components.keys().filter(|name| is_short(name)).map(|name| format!("`{name}`")).collect();
+    let calm = if behind(result).is_empty() { "Nothing" } else { "Nothing that answers calls" };
     let said = match (tight.as_slice(), busiest) {
-        ([], None) => "Nothing is overloaded.".to_owned(),
-        ([], Some((busiest, _))) => format!("Nothing is overloaded; `{busiest}` is the busiest."),
+        ([], None) => format!("{calm} is overloaded."),
+        ([], Some((busiest, _))) => format!("{calm} is overloaded; `{busiest}` is the busiest."),
         ([one], _) => format!("The bottleneck is {one}."),
         (several, _) => format!("The bottlenecks are {}.", several.join(", ")),
     };
@@ -302,6 +314,14 @@ pub(super) fn bill<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_many_have_in_common_is_a_step() {
+        let mut times = Histogram::new();
+        (0..60).for_each(|_| times.record(12));
+        (0..40).for_each(|_| times.record(25));
+        assert_eq!(cdf(&times, 1.0), [(12.0, 0.0), (12.0, 0.6), (25.0, 0.6), (25.0, 1.0)]);
+    }
 
     #[test]
     fn the_front_is_what_nothing_beats() {

@@ -9,7 +9,7 @@ use super::picture::{Drawing, Picture};
 use super::pictures::{MOST, architecture, bounds, distribution, merged};
 use super::{Block, Report, provenance_rows, tables};
 use crate::language::BASE;
-use crate::results::show::{percent, seconds, usd};
+use crate::results::show::{percent, plural, seconds, usd};
 use crate::results::{RunResult, Verdict};
 use crate::run::ALL;
 
@@ -26,9 +26,8 @@ pub fn heading(result: &RunResult) -> (String, String) {
     };
     let title = format!("{}{variant}{load}", provenance.scenario);
     let lead = format!(
-        "{}{} of {}, the first {} left out as warm-up; seed {}",
-        result.outputs.len(),
-        if result.outputs.len() == 1 { " replication" } else { " replications" },
+        "{} of {}, the first {} left out as warm-up; seed {}",
+        plural(result.outputs.len() as f64, "replication"),
         seconds(provenance.duration_s),
         seconds(provenance.warmup_s),
         provenance.seed,
@@ -68,6 +67,12 @@ pub(super) fn slo(result: &RunResult) -> Block {
                 } else {
                     format!("all {count} expectations")
                 }
+            )
+        }
+        (Some(false), []) => {
+            format!(
+                "The SLO is missed: every figure is within its bound, but {}.",
+                result.filling.join(", and ")
             )
         }
         (Some(false), failed) => {

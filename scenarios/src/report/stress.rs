@@ -104,7 +104,15 @@ pub fn limit_words(limit: Limit) -> String {
 pub fn first_words(first: Option<&FirstBreak>) -> (String, Vec<String>) {
     let Some(first) = first else { return ("nothing".to_owned(), Vec::new()) };
     let said = match (&first.component, first.is_proven()) {
-        (Some(name), true) => format!("`{name}`, proven"),
+        (Some(name), true) => {
+            let others = first.proofs.iter().map(|proof| &proof.component).filter(|other| *other != name);
+            let others: Vec<String> = others.map(|other| format!("`{other}`")).collect();
+            let rest = match others.as_slice() {
+                [] => String::new(),
+                others => format!(", 20% more of {} does not", others.join(" or ")),
+            };
+            format!("`{name}`, proven: 20% more of it moves the limit{rest}")
+        }
         (Some(name), false) => {
             format!("`{name}`, by what is seen; more capacity there alone does not prove it")
         }

@@ -9,8 +9,8 @@ use super::picture::{Drawing, Picture};
 use super::pictures::{Choice, bounds, pareto, tornado};
 use super::table::Table;
 use super::{Block, Report};
-use crate::results::show::{count, optional, percent, rate, seconds, usd};
-use crate::sweep::{Seen, Sweep, SweepError};
+use crate::results::show::{count, optional, percent, plural, rate, seconds, usd};
+use crate::sweep::{Seen, Shards, Sweep, SweepError, Swept};
 
 /// Points of a plot: more can neither be told apart nor be sent around.
 const DRAWN: usize = 4_000;
@@ -37,33 +37,47 @@ impl Sweep {
     /// # Errors
     /// When what is in the directory cannot be read.
     pub fn report(&self, dir: &Path) -> Result<Report, SweepError> {
-        let swept = self.swept(dir)?;
+        Ok(self.swept(dir)?.report())
+    }
+}
+
+impl Shards {
+    /// The same of a sweep that was run in shards.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn report(&self) -> Result<Report, SweepError> {
+        Ok(self.swept()?.report())
+    }
+}
+
+impl Swept {
+    fn report(&self) -> Report {
         let mut report = Report {
-            title: format!("{}: sweep", self.scenario().name),
+            title: format!("{}: sweep", self.scenario),
             lead: format!(
-                "{} points over {} ({})",
-                count(swept.points.len() as f64),
-                axes_in_words(&swept.axes),
-                swept.design
+                "{} over {} ({})",
+                plural(self.points.len() as f64, "point"),
+                axes_in_words(&self.axes),
+                self.design
             ),
             blocks: Vec::new(),
-            provenance: swept.provenance.clone(),
+            provenance: self.provenance.clone(),
         };
-        report.blocks.extend(self.scenario().description.clone().map(Block::Text));
-        let run: Vec<&Seen> = swept.points.iter().filter(|point| !point.figures.is_empty()).collect();
-        report.blocks.push(verdict(&swept.points));
-        let slo = &self.scenario().slo;
+        report.blocks.extend(self.description.clone().map(Block::Text));
+        let run: Vec<&Seen> = self.points.iter().filter(|point| !point.figures.is_empty()).collect();
+        report.blocks.push(verdict(&self.points));
+        let slo = &self.slo;
         let asks_first_token = slo.ttft.is_some() && slo.latency.is_none();
         let order = if asks_first_token { [1, 0, 2] } else { [0, 1, 2] };
         let measured =
             |(column, _): &(&str, &str)| run.iter().any(|point| point.figures.contains_key(column));
         let Some((column, name)) = order.map(|at| FIGURES[at]).into_iter().find(measured) else {
-            return Ok(report);
+            return report;
         };
-        report.blocks.push(Block::Table(table(&swept.axes, &run)));
+        report.blocks.push(Block::Table(table(&self.axes, &run)));
         report.blocks.push(Block::Heading("What is cheap and good".to_owned()));
-        let choices: Vec<Choice> =
-            run.iter().filter_map(|point| choice(&swept.axes, point, column)).collect();
+        let choices: Vec<Choice> = run.iter().filter_map(|point| choice(&self.axes, point, column)).collect();
         if choices.iter().any(|choice| choice.cost > 0.0) {
             let cost = Axis::linear("bill for a month", Unit::Usd);
             let title = format!("{name} by cost");
@@ -77,8 +91,8 @@ impl Sweep {
             ));
         }
         report.blocks.push(Block::Heading("What matters".to_owned()));
-        report.picture(effects(&swept.axes, &run, column, name));
-        for (number, axis) in swept.axes.iter().enumerate().take(AXES) {
+        report.picture(effects(&self.axes, &run, column, name));
+        for (number, axis) in self.axes.iter().enumerate().take(AXES) {
             let references = if column.starts_with("latency") {
                 bounds("", slo.latency, false)
             } else {
@@ -86,7 +100,7 @@ impl Sweep {
             };
             report.picture(along(axis, number, &run, column, name, references));
         }
-        Ok(report)
+        report
     }
 }
 
@@ -102,7 +116,7 @@ fn verdict(points: &[Seen]) -> Block {
     let failed = points.iter().filter(|point| point.figures.is_empty()).count();
     let mut text = match passed + missed {
         0 => "Nothing is expected of these points: the scenario has no SLO.".to_owned(),
-        all => format!("{} of {} points keep to the SLO.", count(passed as f64), count(all as f64)),
+        all => format!("Points that keep to the SLO: {} of {}.", count(passed as f64), count(all as f64)),
     };
     if failed > 0 {
         text.push_str(&format!(" {} could not be run.", count(failed as f64)));

@@ -32,11 +32,16 @@ pub fn of_run(result: &RunResult) -> Vec<Table> {
 
 /// What a Prometheus dashboard would show of the first replication, beside what is so.
 pub fn dashboard(result: &RunResult) -> Table {
+    let frame = result.dashboard();
+    // Peaks are known when every request was kept.
+    let has_peaks = frame.column("peak_exact_s").is_ok_and(|column| column.null_count() < column.len());
     let header =
         ["of", "time", "quantile", "exact", "dashboard", "error", "bucket", "peak exact", "peak dashboard"];
-    let note = "`histogram_quantile` of the first replication; peaks: of 15 s between scrapes, and by `rate` over 1 min";
-    let mut table = Table::new("What a dashboard would show", note, 3, &header);
-    let frame = result.dashboard();
+    let (columns, note) = match has_peaks {
+        true => (9, "first replication; peaks: of 15 s between scrapes, and by `rate` over 1 min"),
+        false => (7, "`histogram_quantile` of the first replication"),
+    };
+    let mut table = Table::new("What a dashboard would show", note, 3, &header[..columns]);
     let first = result.replications.first().copied();
     let cell = |column: &str, row: usize| frame.column(column).and_then(|column| column.get(row)).ok();
     for row in 0..frame.height() {
@@ -52,7 +57,7 @@ pub fn dashboard(result: &RunResult) -> Table {
             (Some(from), None) => format!("above {}", seconds(from)),
             _ => "-".to_owned(),
         };
-        table.row([
+        let cells = [
             text("component"),
             text("metric"),
             text("quantile"),
@@ -62,7 +67,8 @@ pub fn dashboard(result: &RunResult) -> Table {
             bucket,
             optional(real("peak_exact_s"), seconds),
             optional(real("peak_dashboard_s"), seconds),
-        ]);
+        ];
+        table.row(cells.into_iter().take(columns));
     }
     table
 }

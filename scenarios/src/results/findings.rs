@@ -3,10 +3,13 @@
 mod load;
 mod reason;
 
+use sim_models::component::DataReport;
+use sim_models::pipeline::PipelineReport;
 use sim_models::request::Outcome;
+use sim_models::system::ComponentOutput;
 
 use super::llm::{self, Figures};
-use super::{RunResult, Verdict, metrics};
+use super::{RunResult, Verdict, metrics, show};
 use crate::run::{ALL, is_stationary};
 use load::{Load, loads};
 
@@ -25,14 +28,24 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     let mut list = Vec::new();
     if let Some(interrupted) = result.interrupted {
         list.push(format!(
-            "interrupted: {} of {} replications finished; the results are theirs alone",
-            interrupted.finished, interrupted.planned
+            "interrupted: {} of {} finished; the results are theirs alone",
+            interrupted.finished,
+            show::plural(interrupted.planned as f64, "replication")
         ));
     }
     if result.outputs.is_empty() {
         return list;
     }
+    if !result.filling.is_empty() && result.verdicts.iter().all(|verdict| verdict.pass) {
+        list.extend((!result.verdicts.is_empty()).then(|| {
+            format!(
+                "the SLO is missed, though every figure is within its bound: {}, so that what was measured does not last",
+                result.filling.join(", and ")
+            )
+        }));
+    }
     overload(result, &mut list);
+    late_pipelines(result, &mut list);
     memory(result, &mut list);
     unanswered(result, &mut list);
     list.extend(notes);
@@ -220,7 +233,10 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
                 [text, busy].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
             }
             None => {
-                let text = "nothing is overloaded".to_owned();
+                let text = match behind(result).is_empty() {
+                    true => "nothing is overloaded".to_owned(),
+                    false => "nothing that answers calls is overloaded".to_owned(),
+                };
                 [text, busy].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
             }
         });
@@ -232,6 +248,41 @@ fn overload(result: &RunResult, list: &mut Vec<String>) {
             list.push(format!("`{}` was saturated from {} s to {} s", load.name, short(from), short(to)));
         }
     }
+}
+
+/// Pipelines that do not keep up with what is due, and in words how far they are behind.
+pub(crate) fn behind(result: &RunResult) -> Vec<(String, String)> {
+    let Some(first) = result.outputs.first() else { return Vec::new() };
+    let late = |(index, component): (usize, &ComponentOutput)| {
+        let reports: Vec<&PipelineReport> = result
+            .outputs
+            .iter()
+            .filter_map(|output| match &output.components[index].data {
+                Some(DataReport::Pipeline(report)) => Some(&**report),
+                _ => None,
+            })
+            .collect();
+        let sum = |of: fn(&PipelineReport) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
+        let latest = reports.iter().map(|report| report.lateness_max).fold(0.0, f64::max);
+        let mut parts = Vec::new();
+        if latest > 0.0 {
+            parts.push(format!("a run is done {} after its window", words(latest)));
+        }
+        // One may be going on.
+        let waiting = sum(|report| report.open.saturating_sub(1));
+        let counts = [(sum(|report| report.skipped), "skipped"), (waiting, "waiting at the end")];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        parts.extend(counts.map(|(count, what)| {
+            let runs = show::plural(count as f64 / reports.len() as f64, "run");
+            format!("{runs} {what}")
+        }));
+        (!parts.is_empty()).then(|| (component.name.clone(), parts.join(", ")))
+    };
+    first.components.iter().enumerate().filter_map(late).collect()
+}
+
+fn late_pipelines(result: &RunResult, list: &mut Vec<String>) {
+    list.extend(behind(result).into_iter().map(|(name, text)| format!("`{name}` falls behind: {text}")));
 }
 
 /// KV caches that were full.
@@ -324,7 +375,8 @@ fn thin_quantiles(result: &RunResult, list: &mut Vec<String>) {
             let (duration, warmup) = (result.plan.duration.as_secs_f64(), result.plan.warmup.as_secs_f64());
             let length = warmup + (duration - warmup) * needed / fewest as f64;
             list.push(format!(
-                "{name} rests on {fewest} requests in a replication: about {needed} are needed for a sure value, a run of {}",
+                "{name} rests on {} in a replication: about {needed} are needed for a sure value, a run of {}",
+                show::plural(fewest as f64, "request"),
                 words(length)
             ));
         }

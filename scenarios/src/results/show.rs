@@ -61,6 +61,12 @@ pub fn count(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
+/// A number of things, with an `s` where it is not one.
+pub fn plural(number: f64, one: &str) -> String {
+    let shown = if number.fract() == 0.0 { count(number) } else { digits(number) };
+    format!("{shown} {one}{}", if number == 1.0 { "" } else { "s" })
+}
+
 /// US dollars.
 pub fn usd(value: f64) -> String {
     match value.abs() {
@@ -82,6 +88,14 @@ mod tests {
         );
         assert_eq!([0.0, 999.0, 1000.0, 1234567.0].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0, 0.0123, 2.5, 80_000.0].map(usd), ["$0.00", "$0.01230", "$2.50", "$80,000"]);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [0.0, 1.0, 1.5, 12_000.0].map(|number| plural(number, "run")),
+            ["0 runs", "1 run", "1.50 runs", "12,000 runs"]
+        );
     }
 
     #[test]

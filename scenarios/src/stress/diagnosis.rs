@@ -9,7 +9,8 @@ use sim_models::units::Time;
 
 use super::StressTest;
 use super::grow::{Grow, more_data};
-use crate::results::findings::{blamed, percent, short};
+use crate::results::findings::{percent, short};
+use crate::results::show::{seconds, usd};
 use crate::results::{AverageRow, RunResult};
 use crate::run::{ALL, RunOptions, run_scenario};
 use crate::scenario::{Scenario, SloConfig, Warmup};
@@ -112,22 +113,7 @@ impl Level {
 pub(crate) fn answers_hold(result: &RunResult) -> bool {
     let kept =
         result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric)).all(|verdict| verdict.pass);
-    kept && !result.outputs.is_empty()
-        && !blamed(result).iter().any(|blamed| blamed.grows)
-        && !piles_up(result)
-}
-
-/// How many times as many requests may be unended as those that ended explain (assumption), and how many at least.
-const UNENDED: (f64, f64) = (2.0, 20.0);
-
-/// Whether far more requests are unended than there would be if all took as long as those that ended, by Little's law: who
-/// waits longest is not in any latency. A warm-up that is found in a system that fills up hides its growing queue.
-fn piles_up(result: &RunResult) -> bool {
-    let Some(row) = all(result) else { return false };
-    let mean = |column: &str| row.mean(column).unwrap_or(0.0);
-    let measured = result.plan.duration.as_secs_f64() - result.plan.warmup.as_secs_f64();
-    let explained = mean("born") / measured.max(1e-9) * mean("latency_mean_s");
-    mean("in_flight") > UNENDED.0 * explained + UNENDED.1
+    kept && !result.outputs.is_empty() && result.filling.is_empty()
 }
 
 pub(crate) fn all(result: &RunResult) -> Option<AverageRow> {
@@ -139,17 +125,12 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
     let worst =
         answers().filter_map(|verdict| Some((verdict.margin()?, verdict))).min_by(|a, b| a.0.total_cmp(&b.0));
     let unmeasured = answers().find(|verdict| verdict.value.is_none());
-    let growing: Vec<String> = blamed(result)
-        .into_iter()
-        .filter(|blamed| blamed.grows)
-        .map(|blamed| format!("`{}`", blamed.component))
-        .collect();
     let p99 = |run: &RunResult| all(run).and_then(|row| row.mean("latency_p99_s"));
     let factor = today.and_then(|today| Some(p99(result)? / p99(today)?));
     let mut parts = Vec::new();
     let amount = |unit: &str, value: f64| match unit {
-        "s" => format!("{} s", short(value)),
-        "USD" => format!("${}", short(value)),
+        "s" => seconds(value),
+        "USD" => usd(value),
         _ => percent(value),
     };
     if let Some((margin, verdict)) = worst {
@@ -162,12 +143,7 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
     } else if unmeasured.is_some() {
         parts.push("nothing was answered".to_owned());
     }
-    if !growing.is_empty() {
-        parts.push(format!("the queue of {} grows", growing.join(" and of ")));
-    }
-    if piles_up(result) {
-        parts.push("far more requests are unended than those that ended explain".to_owned());
-    }
+    parts.extend(result.filling.iter().cloned());
     if let Some(factor) = factor {
         parts.push(format!("latency p99 {}x that of today", short(factor)));
     }

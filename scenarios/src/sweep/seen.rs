@@ -1,12 +1,13 @@
 //! The points of a finished sweep, for reports.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::row::Value;
+use super::axes::Axis;
+use super::row::{Columns, Row, Value};
 use super::store::{Manifest, Part, in_order};
-use super::{SCALE, Shard, Sweep, SweepError, VARIANT, columns::SWEEP};
+use super::{SCALE, SweepError, VARIANT, columns::SWEEP};
 use crate::results::ResultsError;
+use crate::scenario::SloConfig;
 
 /// A point and what became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,12 @@ pub(crate) struct Seen {
 /// What a sweep was over.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Swept {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// What is expected of it.
+    pub slo: SloConfig,
     /// Names of the axes, with their units.
     pub axes: Vec<String>,
     /// The points, in order.
@@ -53,21 +60,26 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-impl Sweep {
-    /// What is in the directory of a sweep that has been run.
-    pub(crate) fn swept(&self, dir: &Path) -> Result<Swept, SweepError> {
+impl Swept {
+    /// What is in the parts of a sweep that has been run.
+    pub(super) fn read(
+        parts: &[Part],
+        axes: &[Axis],
+        columns: &Columns,
+        manifest: &Manifest,
+    ) -> Result<Self, SweepError> {
         let column = |path: &str, own: &str| match path {
             SCALE => "multiplier".to_owned(),
             VARIANT => VARIANT.to_owned(),
             _ => own.to_owned(),
         };
-        let axes: Vec<String> = self.axes.iter().map(|axis| column(&axis.path, &axis.column.0)).collect();
-        let places: Vec<usize> = axes.iter().map(|name| self.columns.position(name)).collect();
+        let axes: Vec<String> = axes.iter().map(|axis| column(&axis.path, &axis.column.0)).collect();
+        let places: Vec<usize> = axes.iter().map(|name| columns.position(name)).collect();
         let figures: Vec<(&'static str, usize)> =
-            SWEEP.columns.iter().map(|column| (column.name, self.columns.position(column.name))).collect();
-        let slo = self.columns.position("slo");
+            SWEEP.columns.iter().map(|column| (column.name, columns.position(column.name))).collect();
+        let slo = columns.position("slo");
         let mut points = Vec::new();
-        let each = |rows: &[super::row::Row]| {
+        let each = |rows: &[Row]| {
             points.extend(rows.iter().map(|row| {
                 Seen {
                     point: row.point,
@@ -86,28 +98,26 @@ impl Sweep {
             }));
             Ok(())
         };
-        in_order(&Part::list(dir)?, &self.columns, each)
-            .map_err(|source| ResultsError::Frame { path: dir.to_owned(), source })?;
-        let Manifest { version, scenario, scenario_hash, run, design, design_seed, shard, .. } =
-            &self.manifest;
+        in_order(parts, columns, each)
+            .map_err(|source| ResultsError::Frame { path: manifest.scenario.clone().into(), source })?;
         let row = |name: &str, value: String| (name.to_owned(), value);
         let mut provenance = vec![
-            row("scenario", scenario.clone()),
-            row("scenario hash", scenario_hash.clone()),
-            row("run", run.clone()),
-            row("design", design.clone()),
-            row("seed", self.variants[0].scenario.run.seed.to_string()),
-            row("tenfold version", version.clone()),
+            row("scenario", manifest.scenario.clone()),
+            row("scenario hash", manifest.scenario_hash.clone()),
+            row("run", manifest.run.clone()),
+            row("design", manifest.design.clone()),
+            row("seed", manifest.seed.to_string()),
+            row("tenfold version", manifest.version.clone()),
         ];
-        provenance.extend(design_seed.map(|seed| row("seed of the design", seed.to_string())));
-        if *shard != Shard::ALL {
-            provenance.push(row("shard", shard.to_string()));
-        }
-        Ok(Swept { axes, points, design: design.clone(), provenance })
-    }
-
-    /// The scenario that is swept.
-    pub(crate) fn scenario(&self) -> &crate::Scenario {
-        &self.variants[0].scenario
+        provenance.extend(manifest.design_seed.map(|seed| row("seed of the design", seed.to_string())));
+        Ok(Self {
+            scenario: manifest.scenario.clone(),
+            description: manifest.description.clone(),
+            slo: manifest.slo.clone(),
+            axes,
+            points,
+            design: manifest.design.clone(),
+            provenance,
+        })
     }
 }

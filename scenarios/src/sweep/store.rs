@@ -14,6 +14,7 @@ use super::Shard;
 use super::row::{Columns, Row, Value};
 use crate::results::write::{Staged, at};
 use crate::results::{Format, ResultsError, json};
+use crate::scenario::SloConfig;
 
 /// Rows of a row group of the one file.
 const GROUP: usize = 4_096;
@@ -29,6 +30,12 @@ pub(super) struct Manifest {
     pub columns_version: u32,
     /// Name of the scenario.
     pub scenario: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// What is expected of it.
+    pub slo: SloConfig,
+    /// Seed of all randomness.
+    pub seed: u64,
     /// Hash of its canonical form with its variants, in hexadecimal.
     pub scenario_hash: String,
     /// How runs differ from what the scenario says.
