@@ -26,6 +26,7 @@
 
 pub mod catalogue;
 pub mod datasheet;
+mod experts;
 pub mod fitted;
 pub mod memory;
 pub mod precision;

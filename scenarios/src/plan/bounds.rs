@@ -131,7 +131,8 @@ pub(super) fn replicas_needed(
     let pass = Pass {
         sequences: sequences as u64,
         new_tokens: (sequences * tokens) as u64,
-        // While it is decoded, a sequence has at least its prompt behind it.
+        // While it is decoded, a sequence has at least its prompt behind it. What of it is within a sliding window is
+        // left out: how long single prompts are is not known.
         decode_context: (sequences * prompt) as u64,
         ..Pass::default()
     };

@@ -3,9 +3,9 @@
 //!
 //! A pass is a sequence of rooflines. On each of `tp` GPUs, with `L` layers:
 //! - **Matrix multiplications of the layers** take the longer of reading the weights (once, whatever the
-//!   number of tokens) and computing (2 FLOP a token and weight). Of several experts, `n` tokens are taken
-//!   to read `min(n * active, all)`, which is an upper bound that is met at once by batches; each token is
-//!   computed by its active ones. Experts that every token goes through, dense layers and attention are
+//!   number of tokens) and computing (2 FLOP a token and weight). Of E experts, `n` tokens that each go through
+//!   k of them read `E (1 - (1 - k/E)^n)`, the expected number where routing is uniform (assumption); each token
+//!   is computed by its active ones. Experts that every token goes through, dense layers and attention are
 //!   always read.
 //! - **The output layer** likewise, by sequences: only the last token of each is sampled from. An encoder
 //!   has none.
@@ -13,8 +13,9 @@
 //!   compressed vectors) and computing with them, for each token of context; computing is the longer only
 //!   for MLA, whose many heads share one vector, on few GPUs.
 //! - **Prefill attention** computes: `2 * heads * head_dim` FLOP for each unit of prefill work, twice that
-//!   in an encoder, where every token sees all others. Layers with a sliding window are taken to see all of
-//!   the context, in decoding, too.
+//!   in an encoder, where every token sees all others.
+//! - **Layers with a sliding window** do either for the last `window` tokens of each query alone, at the same
+//!   rates (assumption: kernels skip what is outside by whole tiles, of which the first is read in part).
 //! - **Element-wise kernels** (norms, rotary embedding, activation function) move, for each token and
 //!   layer, `8 hidden + 4 qkv + 3 ffn` values (reads and writes of two fused residual norms, of one
 //!   rotation with cache write, and of one gated activation), above a floor for each layer.
@@ -35,8 +36,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Gpu, Model, ModelKind};
+use super::experts;
 use super::precision::Precision;
-use super::timing::{Calibration, Coefficients, Hinge, Ramp, StepFunction, TICKS_PER_NANO};
+use super::timing::{Calibration, Coefficients, Curve, Hinge, StepFunction, TICKS_PER_NANO, Windowed};
 use super::{HardwareError, Placement, check_placement};
 
 /// How far below the datasheet a server runs. A field left out takes the figure measured on the GPU by
@@ -276,7 +278,7 @@ impl StepFunction {
     /// datasheet peaks and `efficiency`, labelled uncalibrated. Weights are in `precision`, the KV cache in `kv_precision`.
     ///
     /// No pass takes less than reading all streamed weights at the datasheet's bandwidth (with several
-    /// experts: those that its tokens need).
+    /// experts: those that its tokens need in expectation).
     ///
     /// # Errors
     /// An efficiency out of range, a precision without kernels, a KV precision that none is kept in, or a
@@ -305,14 +307,9 @@ impl StepFunction {
             + precision.embedding_bytes(model.other_parameters) as f64;
         let (always, by_token) =
             if model.experts > 1 { (all_layers - experts, experts) } else { (all_layers, 0.0) };
-        let read_expert_share = by_token / gpus / rates.weights / model.experts as f64;
-        let expert = Ramp {
-            until: model.experts.div_ceil(model.active_experts * data_parallel),
-            slope: at_least(read_expert_share * model.active_experts as f64),
-        };
+        let read_experts = by_token / gpus / data_parallel as f64 / rates.weights;
         let read_always = at_least(always / gpus / rates.weights);
-        let read_experts = expert.slope.saturating_mul(if model.experts > 1 { expert.until } else { 0 });
-        let read_all = read_always.saturating_add(read_experts);
+        let read_all = read_always.saturating_add(at_least(read_experts));
         let compute_token = nearest(2.0 * model.active_layer_parameters() as f64 / gpus / rates.gemm);
 
         let table = precision.embedding_bytes(model.output_parameters()) as f64;
@@ -347,20 +344,39 @@ impl StepFunction {
         // A unit of prefill work is half a query and key of causal attention.
         let pairs_per_unit = if model.kind == ModelKind::Decoder { 0.5 } else { 1.0 };
         let attention_flops = layers * pairs_per_unit * model.prefill_pair_flops() as f64 / gpus;
+        let (per_context, per_prefill_work) =
+            (read_context.max(compute_context), attention_flops / rates.prefill_attention);
+        let (whole, windowed) = model.layer_shares();
         let coefficients = Coefficients {
             base: [read_head, at_least(floors), inline.0].into_iter().fold(read_always, u64::saturating_add),
             per_sequence: nearest(sampling).saturating_add(inline.1),
             per_token: nearest(elementwise + all_reduces * reduced + exchanging * exchanged),
             gemm: Hinge { free: read_all / compute_token.max(1), slope: compute_token },
             head: Hinge { free: read_head / compute_head.max(1), slope: compute_head },
-            expert,
-            per_context: nearest(read_context.max(compute_context)),
-            per_prefill_work: nearest(attention_flops / rates.prefill_attention),
+            per_context: nearest(whole * per_context),
+            per_prefill_work: nearest(whole * per_prefill_work),
+            windowed: Windowed {
+                tokens: model.sliding.map_or(0, |sliding| sliding.window),
+                per_context: nearest(windowed * per_context),
+                per_prefill_work: nearest(windowed * per_prefill_work),
+            },
             host_base: overlapped.0,
             host_per_sequence: overlapped.1,
             per_adapter: 0,
         };
-        Self::new(coefficients, Calibration::Datasheet)
+        let step = Self::new(coefficients, Calibration::Datasheet)?;
+        if model.experts == 1 {
+            return Ok(step);
+        }
+        let counts = experts::counts(model.experts, model.active_experts, data_parallel).into_iter();
+        let share = |tokens: u64| {
+            experts::read(model.experts, model.active_experts, tokens * data_parallel) / model.experts as f64
+        };
+        let mut points: Vec<_> =
+            counts.map(|tokens| (tokens, at_least(read_experts * share(tokens)))).collect();
+        // All have been read: from there on more tokens read no more.
+        points.extend(points.last().map(|(tokens, all)| (tokens + 1, *all)));
+        Ok(step.with_curves(Curve::new(points)?, Curve::default(), 0))
     }
 }
 

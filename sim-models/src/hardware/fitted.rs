@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{Gpu, Model};
 use super::datasheet::Efficiency;
 use super::precision::Precision;
-use super::timing::{Calibration, Curve, StepFunction, TICKS_PER_NANO};
+use super::timing::{StepFunction, TICKS_PER_NANO};
 use super::{HardwareError, Placement};
 pub use bench::{Bench, BenchError, Means};
 pub use fit::{Errors, Fit, FitError, Setting, errors, fit, fit_means};
@@ -128,11 +128,9 @@ impl Fitted {
             ..*efficiency
         };
         let step = StepFunction::from_datasheet(gpu, model, precision, kv_precision, placement, &efficiency)?;
-        let mut coefficients = *step.coefficients();
-        coefficients.per_sequence += ticks(self.sequence_us);
         let detail = format!("{} on datasheet efficiencies", self.source);
-        let step = StepFunction::new(coefficients, Calibration::Fitted)?.with_detail(&detail);
-        Ok(step.with_curves(Curve::default(), Curve::default(), ticks(self.wake_us.unwrap_or(0.0))))
+        let step = step.fitted(ticks(self.sequence_us), ticks(self.wake_us.unwrap_or(0.0)));
+        Ok(step.with_detail(&detail))
     }
 }
 

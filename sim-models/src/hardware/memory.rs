@@ -7,8 +7,11 @@
 //!
 //! Every matrix is split evenly; so are the experts of a layer, be it each of them or whole ones on each GPU (expert
 //! parallel): the bytes are the same. Engines that share out experts (data parallel) hold all else each. Key-value heads fewer than GPUs, and the
-//! latent vectors of MLA, are held by every GPU. A layer with a sliding window is counted as if it saw
-//! the whole context. On a CPU host the same budget is taken of its RAM.
+//! latent vectors of MLA, are held by every GPU. A layer with a sliding window keeps keys and values of the
+//! whole context, as vLLM 0.14.0 does with `disable_hybrid_kv_cache_manager` (`unify_hybrid_kv_cache_specs` in
+//! `vllm/v1/core/kv_cache_utils.py`). By default its hybrid manager cuts the layers into groups of equal size, each
+//! with a block table of its own over one pool, and frees blocks that have slid out of the window, which is not
+//! modelled. On a CPU host the same budget is taken of its RAM.
 //!
 //! Two terms are estimates:
 //! - **Activations** of one pass over `max_num_batched_tokens` tokens peak at the larger of two

@@ -9,10 +9,10 @@
 //!
 //! ```text
 //! gpu  = base + per_sequence * sequences + per_token * new_tokens
-//!      + expert.slope * min(new_tokens, expert.until)
 //!      + gemm.slope * (new_tokens - gemm.free)+ + head.slope * (logits - head.free)+
 //!      + by_tokens(new_tokens) + by_sequences(logits)
 //!      + per_context * decode_context + per_prefill_work * prefill_work
+//!      + windowed.per_context * windowed_context + windowed.per_prefill_work * windowed_work
 //!      + per_adapter * adapters + drafting
 //! host = host_base + host_per_sequence * sequences
 //! ```
@@ -84,6 +84,11 @@ pub struct Pass {
     /// Sum over prefill chunks of `chunk * (2 * context before it + chunk)`: twice the query-key pairs
     /// of causal attention.
     pub prefill_work: u64,
+    /// Sum over decoding sequences of the context that attention with a sliding window reads; 0 where
+    /// no layer has a window ([`Pass::decode`]).
+    pub windowed_context: u64,
+    /// Twice the query-key pairs of prefill chunks within the window ([`Pass::prefill`]).
+    pub windowed_work: u64,
     /// Drafted tokens that are verified (speculative decoding).
     pub drafts: u64,
     /// Different LoRA adapters of the sequences.
@@ -94,6 +99,41 @@ impl Pass {
     /// The `prefill_work` of one chunk of `chunk` tokens after `context` others.
     pub fn chunk_work(context: u64, chunk: u64) -> u64 {
         chunk * (2 * context + chunk)
+    }
+
+    /// The same where a token sees the last `window` tokens alone, itself among them: a chunk's work is the
+    /// integral of twice the context over it, and the context does not grow beyond the window.
+    pub fn windowed_chunk_work(context: u64, chunk: u64, window: u64) -> u64 {
+        let until = |tokens: u64| {
+            let inside = tokens.min(window);
+            inside * (2 * tokens - inside)
+        };
+        until(context + chunk) - until(context)
+    }
+
+    /// Adds a chunk of `chunk` tokens of a prompt after `context` others; `window` is that of
+    /// [`StepFunction::window`].
+    #[inline]
+    pub fn prefill(&mut self, context: u64, chunk: u64, window: Option<u64>) {
+        self.sequences += 1;
+        self.new_tokens += chunk;
+        self.prefill_work += Self::chunk_work(context, chunk);
+        if let Some(window) = window {
+            self.windowed_work += Self::windowed_chunk_work(context, chunk, window);
+        }
+    }
+
+    /// Adds a sequence that computes the token it generated last and `drafts` more after `context` others.
+    /// Each of them sees `window` tokens: together they read `drafts` more.
+    #[inline]
+    pub fn decode(&mut self, context: u64, drafts: u64, window: Option<u64>) {
+        self.sequences += 1;
+        self.new_tokens += 1 + drafts;
+        self.drafts += drafts;
+        self.decode_context += context + 1 + drafts;
+        if let Some(window) = window {
+            self.windowed_context += (context + 1).min(window) + drafts;
+        }
     }
 }
 
@@ -107,14 +147,17 @@ pub struct Hinge {
     pub slope: u64,
 }
 
-/// A cost that ends after some units: `slope * min(x, until)`.
+/// What the layers with a sliding window cost. Their attention reads and computes with a sequence's last
+/// `tokens` tokens, the new one among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ramp {
-    /// Units after which nothing more is paid.
-    pub until: u64,
-    /// Ticks for each unit up to then.
-    pub slope: u64,
+pub struct Windowed {
+    /// Tokens of the window; 0 where no layer has one.
+    pub tokens: u64,
+    /// Ticks for each token of context within the window that a decoding sequence reads.
+    pub per_context: u64,
+    /// Ticks for each unit of prefill work within the window.
+    pub per_prefill_work: u64,
 }
 
 /// The coefficients of a step function, in ticks of 1/1024 ns.
@@ -131,12 +174,13 @@ pub struct Coefficients {
     pub gemm: Hinge,
     /// Matrix multiplication of the output layer by sequences, beyond those hidden by reading it.
     pub head: Hinge,
-    /// Reading experts by new tokens, until all have been read.
-    pub expert: Ramp,
-    /// Each token of context read by a decoding sequence.
+    /// Each token of context read by a decoding sequence, in layers that see all of it.
     pub per_context: u64,
-    /// Each unit of prefill work.
+    /// Each unit of prefill work, likewise.
     pub per_prefill_work: u64,
+    /// Layers with a sliding window.
+    #[serde(default)]
+    pub windowed: Windowed,
     /// Each LoRA adapter: reading its matrices.
     #[serde(default)]
     pub per_adapter: u64,
@@ -173,9 +217,10 @@ impl StepFunction {
             ("per_token", c.per_token),
             ("gemm.slope", c.gemm.slope),
             ("head.slope", c.head.slope),
-            ("expert.slope", c.expert.slope),
             ("per_context", c.per_context),
             ("per_prefill_work", c.per_prefill_work),
+            ("windowed.per_context", c.windowed.per_context),
+            ("windowed.per_prefill_work", c.windowed.per_prefill_work),
             ("per_adapter", c.per_adapter),
             ("host_base", c.host_base),
             ("host_per_sequence", c.host_per_sequence),
@@ -208,8 +253,17 @@ impl StepFunction {
         Self { by_tokens, by_sequences, wake: wake.min(MAX_COEFFICIENT), ..self }
     }
 
-    /// Adds the time in which each pass is followed by drafting.
+    /// The same with what a fit adds: ticks for each sequence, and for an idle engine's first pass.
+    pub(super) fn fitted(mut self, per_sequence: u64, wake: u64) -> Self {
+        let c = &mut self.coefficients;
+        c.per_sequence = c.per_sequence.saturating_add(per_sequence).min(MAX_COEFFICIENT);
+        Self { wake: wake.min(MAX_COEFFICIENT), calibration: Calibration::Fitted, ..self }
+    }
+
+    /// Adds the time in which each pass is followed by drafting. A draft model whose window is not this one's
+    /// is taken to see all of the context: passes are counted by one window.
     pub fn with_drafter(self, drafter: Drafter) -> Self {
+        let drafter = drafter.within(self.window());
         Self { drafter: Some(Arc::new(drafter)), ..self }
     }
 
@@ -247,6 +301,26 @@ impl StepFunction {
         &self.coefficients
     }
 
+    /// What new tokens cost along a curve.
+    #[cfg(test)]
+    pub(super) fn by_tokens(&self) -> &Curve {
+        &self.by_tokens
+    }
+
+    /// The tokens that layers with a sliding window see, if there are any: what passes are counted with.
+    pub fn window(&self) -> Option<u64> {
+        Some(self.coefficients.windowed.tokens).filter(|tokens| *tokens > 0)
+    }
+
+    /// The same, with layers that see all of the context in place of a window.
+    fn without_window(mut self) -> Self {
+        let c = &mut self.coefficients;
+        let Windowed { per_context, per_prefill_work, .. } = std::mem::take(&mut c.windowed);
+        c.per_context = (c.per_context + per_context).min(MAX_COEFFICIENT);
+        c.per_prefill_work = (c.per_prefill_work + per_prefill_work).min(MAX_COEFFICIENT);
+        self
+    }
+
     /// Where the coefficients come from.
     pub fn calibration(&self) -> Calibration {
         self.calibration
@@ -281,13 +355,16 @@ impl StepFunction {
     }
 
     /// The run of decode steps that starts with `first`, a pass without prefill, while no sequence
-    /// joins or leaves: each step reads one more token of context for each sequence.
-    pub fn decode_run(&self, first: &Pass) -> DecodeRun {
+    /// joins or leaves: each step reads one more token of context for each sequence, and within the window
+    /// for `growing` of them, of which none comes to fill it before the last step.
+    pub fn decode_run(&self, first: &Pass, growing: u64) -> DecodeRun {
         debug_assert!(first.prefill_work == 0 && first.new_tokens == first.sequences, "{first:?}");
         debug_assert!(first.drafts == 0 && self.drafter.is_none(), "drafting has no closed form");
+        let c = &self.coefficients;
         DecodeRun {
             first: self.gpu_ticks(first),
-            growth: u128::from(self.coefficients.per_context) * u128::from(first.sequences),
+            growth: u128::from(c.per_context) * u128::from(first.sequences)
+                + u128::from(c.windowed.per_context) * u128::from(growing),
             host: self.host_ticks(first),
         }
     }
@@ -302,9 +379,13 @@ impl StepFunction {
             per_token: of(c.per_token),
             gemm: Hinge { slope: of(c.gemm.slope), ..c.gemm },
             head: Hinge { slope: of(c.head.slope), ..c.head },
-            expert: Ramp { slope: of(c.expert.slope), ..c.expert },
             per_context: of(c.per_context),
             per_prefill_work: of(c.per_prefill_work),
+            windowed: Windowed {
+                per_context: of(c.windowed.per_context),
+                per_prefill_work: of(c.windowed.per_prefill_work),
+                ..c.windowed
+            },
             per_adapter: of(c.per_adapter),
             host_base: 0,
             host_per_sequence: 0,
@@ -331,7 +412,6 @@ impl StepFunction {
         let terms = [
             c.per_sequence.checked_mul(pass.sequences)?,
             c.per_token.checked_mul(pass.new_tokens)?,
-            c.expert.slope.checked_mul(pass.new_tokens.min(c.expert.until))?,
             c.gemm.slope.checked_mul(pass.new_tokens.saturating_sub(c.gemm.free))?,
             c.head.slope.checked_mul(logits.saturating_sub(c.head.free))?,
             u64::try_from(self.by_tokens.at(pass.new_tokens)).ok()?,
@@ -340,7 +420,12 @@ impl StepFunction {
             c.per_prefill_work.checked_mul(pass.prefill_work)?,
             c.per_adapter.checked_mul(pass.adapters)?,
         ];
-        terms.iter().try_fold(c.base, |sum, term| sum.checked_add(*term))
+        let sum = terms.iter().try_fold(c.base, |sum, term| sum.checked_add(*term))?;
+        if c.windowed.tokens == 0 {
+            return Some(sum);
+        }
+        sum.checked_add(c.windowed.per_context.checked_mul(pass.windowed_context)?)?
+            .checked_add(c.windowed.per_prefill_work.checked_mul(pass.windowed_work)?)
     }
 
     #[cold]
@@ -351,13 +436,14 @@ impl StepFunction {
         u128::from(c.base)
             + times(c.per_sequence, pass.sequences)
             + times(c.per_token, pass.new_tokens)
-            + times(c.expert.slope, pass.new_tokens.min(c.expert.until))
             + times(c.gemm.slope, pass.new_tokens.saturating_sub(c.gemm.free))
             + times(c.head.slope, logits.saturating_sub(c.head.free))
             + self.by_tokens.at(pass.new_tokens)
             + self.by_sequences.at(logits)
             + times(c.per_context, pass.decode_context)
             + times(c.per_prefill_work, pass.prefill_work)
+            + times(c.windowed.per_context, pass.windowed_context)
+            + times(c.windowed.per_prefill_work, pass.windowed_work)
             + times(c.per_adapter, pass.adapters)
     }
 

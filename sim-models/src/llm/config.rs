@@ -319,8 +319,9 @@ impl LlmConfig {
         let sliding = model.sliding.filter(|sliding| sliding.window < longest);
         Ok(sliding.map(|Sliding { window, layers }| {
             format!(
-                "{layers} of the {} layers of {} look back over {window} tokens only: they are counted as if they \
-                 saw the whole context, so longer requests take too much KV memory and time",
+                "{layers} of the {} layers of {} look back over {window} tokens only: their keys and values are \
+                 kept of the whole context, as by vLLM with disable_hybrid_kv_cache_manager, so longer requests \
+                 take more KV memory than by default",
                 model.layers, model.id
             )
         }))

@@ -1,7 +1,8 @@
 //! A continuous-batching engine with paged KV memory.
 //!
-//! The semantics are those of **vLLM 0.14.0 (January 2026), V1 engine**, for text-only decoders with full
-//! attention (`vllm/v1/core/sched/scheduler.py` and `async_scheduler.py`, `vllm/v1/core/kv_cache_manager.py`,
+//! The semantics are those of **vLLM 0.14.0 (January 2026), V1 engine**, for text-only decoders whose layers all
+//! keep the KV of the whole context: with full attention, or with sliding windows under
+//! `disable_hybrid_kv_cache_manager` (`vllm/v1/core/sched/scheduler.py` and `async_scheduler.py`, `vllm/v1/core/kv_cache_manager.py`,
 //! `vllm/v1/core/block_pool.py`, `EngineCore.step_with_batch_queue` in `vllm/v1/engine/core.py`). It is the
 //! first version with asynchronous scheduling by default.
 //!

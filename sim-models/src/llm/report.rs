@@ -158,10 +158,13 @@ impl Facts {
         let context = tally.token_ticks as f64 / tally.ticks as f64;
         let (batch, tokens) = (batch_mean(tally)?, step_tokens_mean(tally)?);
         let time = |times: f64| {
+            // As if each had as much of the context.
+            let windowed = self.step.window().map_or(0.0, |window| context.min(batch * window as f64));
             let pass = Pass {
                 sequences: (times * batch).round() as u64,
                 new_tokens: (times * tokens).round() as u64,
                 decode_context: (times * context).round() as u64,
+                windowed_context: (times * windowed).round() as u64,
                 ..Pass::default()
             };
             self.step.checked_ticks(&pass).map(|ticks| ticks as f64)

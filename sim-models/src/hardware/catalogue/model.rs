@@ -81,8 +81,9 @@ pub struct Latent {
     pub v_head_dim: u64,
 }
 
-/// Sliding-window attention. Memory and time are counted as if every layer saw the whole context, as vLLM
-/// does with `disable_hybrid_kv_cache_manager`: an upper bound beyond the window.
+/// Sliding-window attention: a token sees itself and the `window - 1` before it (`sliding_window` in
+/// `config.json`). Keys and values are kept of the whole context, as vLLM does with
+/// `disable_hybrid_kv_cache_manager`: an upper bound beyond the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sliding {
     /// Tokens of the window.
@@ -138,6 +139,12 @@ impl Model {
             other_parameters: 2 * self.hidden * self.hidden,
             ..self.clone()
         }
+    }
+
+    /// The shares of the layers that see all of the context and that look back over a window.
+    pub(in crate::hardware) fn layer_shares(&self) -> (f64, f64) {
+        let windowed = self.sliding.map_or(0, |sliding| sliding.layers) as f64 / self.layers as f64;
+        (1.0 - windowed, windowed)
     }
 
     /// Parameters of one embedding table.

@@ -174,11 +174,13 @@ fn experts_are_read_as_tokens_need_them() {
     let ms = |parameters: u64| parameters as f64 * 2.0 / 2.0 / 3.35e12 * 1e3;
     let active = mixtral.active_layer_parameters() + mixtral.embedding_parameters();
     let all = mixtral.layer_parameters() + mixtral.embedding_parameters();
-    let (one, four, eight) =
-        (millis(&step, &decode(1, 1)), millis(&step, &decode(4, 1)), millis(&step, &decode(8, 1)));
+    let after = |tokens| millis(&step, &decode(tokens, 1));
+    let (one, many) = (after(1), after(24));
     assert!((one / ms(active) - 1.0).abs() < 0.01, "{one} ms against {}", ms(active));
-    assert!((four / ms(all) - 1.0).abs() < 0.01, "{four} ms against {}", ms(all));
-    assert!(eight < four * 1.01, "all experts have been read");
+    assert!((many / ms(all) - 1.0).abs() < 0.01, "{many} ms against {}", ms(all));
+    // Four tokens read 1 - (3/4)^4 of the experts: 68%.
+    let (four, all) = (experts_seconds(&step, 4) * 1e3, ms(mixtral.expert_parameters()));
+    assert!((four / all - 175.0 / 256.0).abs() < 1e-6, "{four} ms of {all}");
     // Two of eight experts compute, so far more tokens hide behind the weights than in a dense model.
     assert!(step.coefficients().gemm.free > 295 * 3);
 }
@@ -213,6 +215,58 @@ fn layers_with_more_kernels_have_more_latency() {
 }
 
 #[test]
+fn a_window_ends_what_decoding_reads() {
+    // 46 layers of 16 key-value heads of 128 in 16 bits: 8,192 bytes a token and layer.
+    let step = step("h100-sxm", "gemma-2-27b", Precision::Bf16, 1, &perfect());
+    let window = step.window().unwrap();
+    assert_eq!(window, 4096);
+    let attention = |contexts: &[u64]| {
+        let mut pass = Pass::default();
+        contexts.iter().for_each(|context| pass.decode(context - 1, 0, Some(window)));
+        let without = Pass { decode_context: 0, windowed_context: 0, ..pass };
+        (step.ticks(&pass) - step.ticks(&without)) as f64 / TICKS_PER_NANO as f64 * 1e-9
+    };
+    // 23 layers see everything, 23 the last 4,096 tokens.
+    let expected = |contexts: &[u64]| {
+        let tokens: u64 = contexts.iter().map(|context| 23 * context + 23 * context.min(&4096)).sum();
+        tokens as f64 * 2.0 * 16.0 * 128.0 * 2.0 / 3.35e12
+    };
+    for contexts in [&[1000][..], &[4096], &[4097], &[8000, 100, 5000]] {
+        let (found, expected) = (attention(contexts), expected(contexts));
+        assert!((found / expected - 1.0).abs() < 1e-4, "{contexts:?}: {found} s against {expected} s");
+    }
+    // Beyond the window a token costs what the global layers read, and what the others read is constant.
+    let beyond = (attention(&[8000]) - attention(&[6000])) / (attention(&[3000]) - attention(&[1000]));
+    assert!((beyond - 0.5).abs() < 1e-4, "{beyond}");
+}
+
+#[test]
+fn a_window_ends_what_a_prompt_computes() {
+    let step = step("h100-sxm", "gemma-2-27b", Precision::Bf16, 1, &perfect());
+    // The pairs of queries and keys one by one, as whole and windowed layers have them.
+    let pairs = |from: u64, to: u64, window: u64| (from..to).map(|at| (at + 1).min(window)).sum::<u64>();
+    for (before, chunk) in [(0u64, 8192u64), (0, 4096), (3000, 2000), (5000, 512)] {
+        let mut pass = Pass::default();
+        pass.prefill(before, chunk, step.window());
+        let (all, seen) = (pairs(before, before + chunk, u64::MAX), pairs(before, before + chunk, 4096));
+        // A unit of work is half a pair, but for the diagonal: each token's own key counts half.
+        assert_eq!(pass.prefill_work, 2 * all - chunk);
+        let inside = (before + chunk).min(4096).saturating_sub(before);
+        assert_eq!(pass.windowed_work, 2 * seen - inside, "{before} + {chunk}");
+        let without = Pass { prefill_work: 0, windowed_work: 0, ..pass };
+        let found = (step.ticks(&pass) - step.ticks(&without)) as f64 / TICKS_PER_NANO as f64 * 1e-9;
+        // 32 heads of 128, two products of two operations.
+        let expected = 23.0 * (all + seen) as f64 * 4.0 * 32.0 * 128.0 / 989.4e12;
+        assert!((found / expected - 1.0).abs() < 1e-3, "{before} + {chunk}: {found} s against {expected} s");
+    }
+}
+
+/// Seconds in which a step reads experts.
+fn experts_seconds(step: &StepFunction, tokens: u64) -> f64 {
+    step.by_tokens().at(tokens) as f64 / TICKS_PER_NANO as f64 * 1e-9
+}
+
+#[test]
 fn shared_experts_and_dense_layers_are_always_read() {
     let step = step("h200-sxm", "deepseek-v3", Precision::Fp8, 8, &perfect());
     let deepseek = model("deepseek-v3").unwrap();
@@ -221,8 +275,11 @@ fn shared_experts_and_dense_layers_are_always_read() {
         + 2 * (deepseek.embedding_parameters() + deepseek.other_parameters);
     let expected = bytes as f64 / 8.0 / 4.8e12 * 1e3;
     assert!((one / expected - 1.0).abs() < 0.01, "{one} ms against {expected} ms");
-    // 256 experts, eight a token: all are read from 32 tokens on.
-    assert_eq!(step.coefficients().expert.until, 32);
+    // 256 experts, eight a token: 32 tokens read 163.3 of them, not all.
+    let read = |tokens| experts_seconds(&step, tokens);
+    let all = deepseek.expert_parameters() as f64 / 8.0 / 4.8e12;
+    assert!((read(32) / all - (1.0 - libm::pow(31.0 / 32.0, 32.0))).abs() < 1e-6, "{}", read(32));
+    assert!((read(4096) / all - 1.0).abs() < 1e-6);
 }
 
 #[test]
@@ -238,17 +295,21 @@ fn engines_that_share_out_experts_read_fewer_and_exchange_tokens() {
             placement,
             &perfect(),
         );
-        *built.unwrap().coefficients()
+        built.unwrap()
     };
     let (split, shared) = (on(8, 1), on(1, 8));
-    // A token needs eight experts, which eight engines hold 32 each of: all are read from four tokens of each
-    // engine on, and together they are an eighth of all experts.
-    assert_eq!(shared.expert.until, 4);
+    // Each of eight engines holds an eighth of the experts and reads those that the tokens of all eight need: as many
+    // as one engine with eight times the tokens that is split over eight GPUs.
     let experts = deepseek.expert_parameters() as f64 / 8.0 / 4.8e12;
-    let read = (shared.expert.slope * shared.expert.until) as f64 / TICKS_PER_NANO as f64 * 1e-9;
+    for tokens in [1, 4, 20] {
+        let (read, of_one) = (experts_seconds(&shared, tokens), experts_seconds(&split, 8 * tokens));
+        assert!((read / of_one - 1.0).abs() < 1e-6, "{tokens}: {read} s against {of_one} s");
+    }
+    let read = experts_seconds(&shared, 1000);
     assert!((read / experts - 1.0).abs() < 1e-6, "{read} s against {experts} s");
+    let alone = *on(1, 1).coefficients();
+    let (split, shared) = (*split.coefficients(), *shared.coefficients());
     // Each sends 7/8 of its eight copies of 7,168 values there and back over 450 GB/s in 58 layers.
-    let alone = on(1, 1);
     let exchanged = 58.0 * 2.0 * 7.0 * 7168.0 * 2.0 / 450e9;
     assert!((shared.per_token - alone.per_token).abs_diff(nearest(exchanged)) <= 1);
     // A token is computed by one GPU, not by all together.

@@ -1,16 +1,17 @@
 //! From a profile to the step function of a model.
 
 use super::super::catalogue::{Gpu, Model, ModelKind};
+use super::super::experts;
 use super::super::fitted::Fitted;
 use super::super::precision::Precision;
-use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO};
+use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO, Windowed};
 use super::super::{HardwareError, Placement, check_placement};
 use super::attention::nearest;
 use super::series::{interpolate, make_monotone};
 use super::{GemmTable, Profile, ProfileError};
 
-/// Token counts at which expert layers without a table are worked out.
-const EXPERT_TOKENS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16_384];
+/// Token counts beyond those at which all experts are read, at which layers without a table are worked out.
+const EXPERT_TOKENS: [u64; 4] = [512, 1024, 4096, 16_384];
 
 /// A time by tokens: how much of it reads memory, and how much more computing takes.
 struct Series {
@@ -39,6 +40,7 @@ impl StepFunction {
     ///
     /// One pass is one pass: prefill and decode tokens go through the same matrix multiplications, and
     /// attention adds to them. No pass takes less than reading what it streams at the datasheet's bandwidth.
+    /// Layers with a sliding window take the rates of attention without one for what is within it (assumption).
     ///
     /// # Errors
     /// A profile of another GPU or without a table that is needed, a KV precision that none is kept in, or a
@@ -169,13 +171,19 @@ impl StepFunction {
         let wake_us = or(|fitted| fitted.wake_us, 0.0);
         let floors_us = layers * (decode.floor_us + overheads.elementwise_floor_us) + gap_us;
         let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
+        let context_us = kv_bytes as f64 / decode.gb_s * 1e-3 * memory;
+        let work_us = 2.0 * layers * (shape[0] * shape[2]) as f64 / prefill.tflops * 1e-6 * compute;
+        let (whole, windowed) = model.layer_shares();
         let coefficients = Coefficients {
             base: ticks(floors_us + inline * host_us),
             per_sequence: ticks(inline * host_sequence_us),
-            per_context: ticks(kv_bytes as f64 / decode.gb_s * 1e-3 * memory),
-            per_prefill_work: ticks(
-                2.0 * layers * (shape[0] * shape[2]) as f64 / prefill.tflops * 1e-6 * compute,
-            ),
+            per_context: ticks(whole * context_us),
+            per_prefill_work: ticks(whole * work_us),
+            windowed: Windowed {
+                tokens: model.sliding.map_or(0, |sliding| sliding.window),
+                per_context: ticks(windowed * context_us),
+                per_prefill_work: ticks(windowed * work_us),
+            },
             host_base: ticks(hidden_host * host_us),
             host_per_sequence: ticks(hidden_host * host_sequence_us),
             ..Coefficients::default()
@@ -215,7 +223,7 @@ impl Profile {
     }
 
     /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
-    /// of reading the experts that the tokens need (`min(tokens * active, all)`) and computing.
+    /// of reading the experts that the tokens need in expectation and computing.
     fn experts_of(
         &self,
         gemm: &GemmTable,
@@ -242,12 +250,17 @@ impl Profile {
         let one_us = first * parameters / (8192.0 * 8192.0);
         let token_us = last / most * parameters / (8192.0 * 8192.0);
         let us = |tokens: u64| {
-            let read = (tokens * model.active_experts).min(model.experts) as f64 * one_us;
+            let read = experts::read(model.experts, model.active_experts, tokens) * one_us;
             read.max((tokens * model.active_experts) as f64 * token_us)
         };
+        let mut counts = experts::counts(model.experts, model.active_experts, 1);
+        counts.remove(0);
+        counts.extend(EXPERT_TOKENS);
+        counts.sort_unstable();
+        counts.dedup();
         Series {
-            tokens: EXPERT_TOKENS.iter().map(|tokens| *tokens as f64).collect(),
-            us: EXPERT_TOKENS.iter().map(|tokens| us(*tokens)).collect(),
+            tokens: counts.iter().map(|tokens| *tokens as f64).collect(),
+            us: counts.iter().map(|tokens| us(*tokens)).collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::super::catalogue::{ModelKind, gpu, gpus, model, models};
+use super::super::catalogue::{Model, ModelKind, gpu, gpus, model, models};
 use super::super::datasheet::Efficiency;
 use super::super::precision::Precision::{Bf16, Fp8, Int4};
 use super::super::timing::{Calibration, Pass, StepFunction, TICKS_PER_NANO};
@@ -131,6 +131,61 @@ fn a_profile_survives_being_written_and_read() {
     let shipped = h100();
     assert_eq!(Profile::parse(&shipped.to_toml(), "shipped").unwrap(), *shipped);
     assert!(shipped.source.contains("aiconfigurator @ 095f58a") && shipped.licence == "Apache-2.0");
+}
+
+/// The same kernels, over fewer tokens: in a Gemma 3 with 10 of 62 layers without a window a token beyond it costs
+/// 10/62 of one within, whatever the times come from.
+#[test]
+fn beyond_the_window_only_global_layers_read_more() {
+    let (gpu, gemma) = (gpu("h100-sxm").unwrap(), model("gemma-3-27b").unwrap());
+    let all = Model { sliding: None, ..gemma.clone() };
+    let fitted = Fitted { memory: 1.3, ..Fitted::neutral(1.2, "a server") };
+    let efficiency = Efficiency::default();
+    let by_profile = |model: &Model, fitted: Option<&Fitted>| {
+        StepFunction::from_profile(h100(), gpu, model, Bf16, Bf16, 2, true, fitted).unwrap()
+    };
+    let sources: [&dyn Fn(&Model) -> StepFunction; 4] = [
+        &|model| StepFunction::from_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
+        &|model| by_profile(model, None),
+        &|model| by_profile(model, Some(&fitted)),
+        &|model| fitted.on_datasheet(gpu, model, Bf16, Bf16, 2, &efficiency).unwrap(),
+    ];
+    for source in sources {
+        let (step, full) = (source(gemma), source(&all));
+        assert_eq!((step.window(), full.window()), (Some(1024), None));
+        let time = |step: &StepFunction, contexts: [u64; 2], chunk: u64| {
+            let ticks = contexts.map(|context| {
+                let mut pass = Pass::default();
+                match chunk {
+                    0 => pass.decode(context - 1, 0, step.window()),
+                    chunk => pass.prefill(context, chunk, step.window()),
+                }
+                step.ticks(&pass) as f64
+            });
+            ticks[1] - ticks[0]
+        };
+        for (chunk, tolerance) in [(0, 1e-3), (512, 1e-3)] {
+            let within = time(&step, [100, 500], chunk) / time(&full, [100, 500], chunk);
+            let beyond = time(&step, [2000, 90_000], chunk) / time(&full, [2000, 90_000], chunk);
+            assert!((within - 1.0).abs() < tolerance, "{}: {within}", step.badge());
+            assert!((beyond - 10.0 / 62.0).abs() < tolerance, "{}: {beyond}", step.badge());
+        }
+    }
+}
+
+/// Without a table of its own a model reads as many experts as its tokens need, from the profile as by the datasheet.
+#[test]
+fn experts_without_a_table_are_read_as_tokens_need_them() {
+    let mixtral = model("mixtral-8x7b").unwrap();
+    let profile = Profile { experts: Vec::new(), ..h100().clone() };
+    let gpu = gpu("h100-sxm").unwrap();
+    let step = StepFunction::from_profile(&profile, gpu, mixtral, Bf16, Bf16, 4, true, None).unwrap();
+    let [one, four, eight] = [1, 4, 8].map(|tokens| ms(&step, &decode(tokens, 1)));
+    // 1 - (3/4)^n of the experts, so that with eight tokens 1.50 times as many are added to those of one as with four.
+    let share = |tokens| 1.0 - libm::pow(0.75, tokens);
+    let (found, expected) =
+        ((eight - one) / (four - one), (share(8.0) - share(1.0)) / (share(4.0) - share(1.0)));
+    assert!((found / expected - 1.0).abs() < 0.05, "{found}, not {expected}");
 }
 
 #[test]

@@ -34,12 +34,18 @@ impl Drafter {
         Ok(Self { step: target.scaled(cost), passes, catches_up: false })
     }
 
+    /// The same behind passes that are counted with `window`.
+    pub(super) fn within(self, window: Option<u64>) -> Self {
+        if self.step.window() == window { self } else { Self { step: self.step.without_window(), ..self } }
+    }
+
     /// Ticks of the GPU that drafting behind `pass` takes.
     pub(super) fn ticks(&self, pass: &Pass) -> u128 {
         let single = Pass {
             sequences: pass.sequences,
             new_tokens: pass.sequences,
             decode_context: pass.decode_context,
+            windowed_context: pass.windowed_context,
             ..Pass::default()
         };
         match self.passes {

@@ -19,7 +19,7 @@ fn coefficients() -> impl Strategy<Value = Coefficients> {
                     per_token,
                     gemm: Hinge { free, slope },
                     head: Hinge { free: head_free, slope: head },
-                    expert: Ramp { until, slope: expert },
+                    windowed: Windowed { tokens: until, per_context: expert, per_prefill_work: expert },
                     per_context,
                     per_prefill_work,
                     per_adapter: 0,
@@ -60,14 +60,19 @@ proptest! {
 
     #[test]
     fn the_closed_form_equals_the_additions(
-        c in coefficients(), sequences in 1_u64..1_000, context in 1_u64..5_000_000, n in 0_u64..3_000,
+        c in coefficients(), sequences in 1_u64..1_000, context in 1_u64..5_000_000, n in 0_u64..3_000, grow in 0_u64..1_000,
     ) {
         let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
-        let first = Pass { sequences, new_tokens: sequences, decode_context: context, ..Pass::default() };
-        let run = step.decode_run(&first);
+        let growing = if c.windowed.tokens > 0 { grow.min(sequences) } else { 0 };
+        let windowed_context = context / 2;
+        let (new_tokens, decode_context) = (sequences, context);
+        let first = Pass { sequences, new_tokens, decode_context, windowed_context, ..Pass::default() };
+        let run = step.decode_run(&first, growing);
         let one_by_one: u64 = (0..n)
             .map(|i| {
-                let ticks = step.ticks(&Pass { decode_context: context + i * sequences, ..first });
+                let windowed_context = windowed_context + i * growing;
+                let decode_context = context + i * sequences;
+                let ticks = step.ticks(&Pass { decode_context, windowed_context, ..first });
                 assert_eq!(u128::from(ticks), run.ticks(i));
                 ticks
             })
@@ -78,7 +83,8 @@ proptest! {
         }
         if run.host_bound_steps() == 0 {
             let a = u128::from(step.ticks(&first));
-            let b = u128::from(c.per_context * sequences) * u128::from(n * n.saturating_sub(1) / 2);
+            let growth = c.per_context * sequences + c.windowed.per_context * growing;
+            let b = u128::from(growth) * u128::from(n * n.saturating_sub(1) / 2);
             prop_assert_eq!(u128::from(one_by_one), u128::from(n) * a + b);
         }
     }
@@ -90,7 +96,7 @@ proptest! {
     ) {
         let step = StepFunction::new(c, Calibration::Datasheet).unwrap();
         let pass = Pass { sequences, new_tokens: sequences, decode_context: context, ..Pass::default() };
-        let run = step.decode_run(&pass);
+        let run = step.decode_run(&pass, 0);
         let n = run.steps_to_reach(ticks);
         prop_assert!(run.sum(n).is_none_or(|sum| sum >= ticks));
         prop_assert!(n == 0 || run.sum(n - 1).unwrap() < ticks);
@@ -121,7 +127,7 @@ fn each_term_counts_what_it_says() {
         per_token: 100,
         gemm: Hinge { free: 300, slope: 7 },
         head: Hinge { free: 2, slope: 1_000 },
-        expert: Ramp { until: 4, slope: 50 },
+        windowed: Windowed { tokens: 50, per_context: 4, per_prefill_work: 6 },
         per_context: 3,
         per_prefill_work: 2,
         per_adapter: 5,
@@ -130,12 +136,14 @@ fn each_term_counts_what_it_says() {
     };
     let step = StepFunction::new(c, Calibration::Profile).unwrap();
     let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 10, ..Pass::default() };
-    assert_eq!(step.ticks(&pass), 1_000_000 + 10 + 100 + 50 + 30);
-    assert_eq!(step.ticks(&Pass { adapters: 3, ..pass }), 1_000_000 + 10 + 100 + 50 + 30 + 15);
+    assert_eq!(step.ticks(&pass), 1_000_000 + 10 + 100 + 30);
+    assert_eq!(step.ticks(&Pass { adapters: 3, ..pass }), 1_000_000 + 10 + 100 + 30 + 15);
     let verified = Pass { new_tokens: 4, drafts: 3, ..pass };
-    assert_eq!(step.ticks(&verified), 1_000_000 + 10 + 400 + 200 + 30 + 2_000);
+    assert_eq!(step.ticks(&verified), 1_000_000 + 10 + 400 + 30 + 2_000);
     let chunk = Pass { new_tokens: 310, decode_context: 0, prefill_work: Pass::chunk_work(90, 310), ..pass };
-    assert_eq!(step.ticks(&chunk), 1_000_000 + 10 + 31_000 + 200 + 70 + 2 * 310 * 490);
+    assert_eq!(step.ticks(&chunk), 1_000_000 + 10 + 31_000 + 70 + 2 * 310 * 490);
+    let windowed = Pass { windowed_context: 7, windowed_work: 11, ..pass };
+    assert_eq!(step.ticks(&windowed), 1_000_000 + 10 + 100 + 30 + 28 + 66);
     let many = Pass { sequences: 5, new_tokens: 5, ..pass };
     assert_eq!(step.ticks(&many), 900_000 + 500_000, "the host is slower");
 }

@@ -15,11 +15,14 @@ pub(in crate::llm) fn check_longest_step(
     // What is computed is in the cache from then on, and no token sees more than a sequence's.
     let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
     let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));
+    let prefill_work = Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1));
     let longest = Pass {
         sequences: config.max_num_seqs.into(),
         new_tokens: budget,
         decode_context: tokens,
-        prefill_work: Pass::chunk_work(context, budget.min(context)) * budget.div_ceil(context.max(1)),
+        prefill_work,
+        windowed_context: tokens,
+        windowed_work: prefill_work,
         ..Pass::default()
     };
     match step.stages().all(|stage| stage.checked_ticks(&longest).is_some()) {

@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use sim_core::stats::Histogram;
 
 use super::*;
-use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Ramp};
+use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Windowed};
 
 /// What happens at some nanosecond.
 #[derive(Debug, Clone)]
@@ -321,11 +321,17 @@ fn earlier_config(scale: u32) -> impl Strategy<Value = EngineConfig> {
 
 /// Steps of whole nanoseconds, so that boundaries and events meet.
 fn whole_step() -> impl Strategy<Value = StepFunction> {
-    (1u64..2_000, 0u64..3, 0u64..2_000).prop_map(|(base, per_context, host_base)| {
+    (1u64..2_000, 0u64..3, 0u64..2_000, window()).prop_map(|(base, per_context, host_base, tokens)| {
         let [base, per_context, host_base] = [base, per_context, host_base].map(|nanos| nanos * 1024);
-        let coefficients = Coefficients { base, per_context, host_base, ..Default::default() };
+        let windowed = Windowed { tokens, per_context, per_prefill_work: 0 };
+        let coefficients = Coefficients { base, per_context, windowed, host_base, ..Default::default() };
         StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
     })
+}
+
+/// No sliding window, one that most sequences outgrow, or one that few do.
+fn window() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => Just(0), 3 => 1..60u64, 1 => 60..800u64]
 }
 
 /// Steps of about a microsecond; those of tiny batches may last as long as the host takes.
@@ -339,23 +345,26 @@ fn step() -> impl Strategy<Value = StepFunction> {
         0..50u64,
         prop_oneof![Just(0), time],
         0..30_000u64,
+        window(),
     )
-        .prop_map(|(base, per_sequence, per_token, per_context, per_prefill_work, host_base, host)| {
-            let coefficients = Coefficients {
-                base,
-                per_sequence,
-                per_token,
-                gemm: Hinge { free: 5, slope: per_token },
-                head: Hinge { free: 2, slope: per_sequence },
-                expert: Ramp { until: 4, slope: per_token },
-                per_context,
-                per_prefill_work,
-                host_base,
-                host_per_sequence: host,
-                per_adapter: per_context,
-            };
-            StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
-        })
+        .prop_map(
+            |(base, per_sequence, per_token, per_context, per_prefill_work, host_base, host, tokens)| {
+                let coefficients = Coefficients {
+                    base,
+                    per_sequence,
+                    per_token,
+                    gemm: Hinge { free: 5, slope: per_token },
+                    head: Hinge { free: 2, slope: per_sequence },
+                    per_context,
+                    per_prefill_work,
+                    windowed: Windowed { tokens, per_context: 2 * per_context, per_prefill_work },
+                    host_base,
+                    host_per_sequence: host,
+                    per_adapter: per_context,
+                };
+                StepFunction::new(coefficients, Calibration::Datasheet).unwrap()
+            },
+        )
 }
 
 /// Full speed, any other, and what a GPU gives one of several that share it.

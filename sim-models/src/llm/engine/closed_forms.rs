@@ -1,7 +1,7 @@
 //! Speculative decoding and pipelines against their formulas.
 
 use super::*;
-use crate::hardware::timing::{Calibration, Coefficients, Drafter, TICKS_PER_NANO};
+use crate::hardware::timing::{Calibration, Coefficients, Drafter, TICKS_PER_NANO, Windowed};
 
 const MS: u64 = 1_000_000;
 
@@ -70,6 +70,26 @@ fn a_pipeline_adds_throughput_and_takes_no_latency_away() {
     // Prompts fill a pass each, so that four sequences decode in four passes, one in each stage.
     let (one, four) = (alone(4, 1) as f64, alone(4, 4) as f64);
     assert!((four / one - 1.0).abs() < 0.02, "four in the time of one: {four} and {one}");
+}
+
+/// Three sequences of 60 tokens get 101 each, with a window of 100: the 41st step after their prompts is the first in
+/// which it does not grow, and the sum of all steps is that of `min(context, window)`.
+#[test]
+fn a_window_is_filled_in_the_midst_of_a_run() {
+    const WINDOW: u64 = 100;
+    let windowed = Windowed { tokens: WINDOW, per_context: 5 * TICKS_PER_NANO, per_prefill_work: 0 };
+    let coefficients = Coefficients {
+        base: MS * TICKS_PER_NANO,
+        per_context: 3 * TICKS_PER_NANO,
+        windowed,
+        ..Default::default()
+    };
+    let step = StepFunction::new(coefficients, Calibration::Datasheet).unwrap();
+    let (taken, tally) = finish(config(512), step, &[(60, 101); 3]);
+    let contexts = 61..=160u64;
+    let steps: u64 = contexts.map(|context| 3 * (3 * context + 5 * context.min(WINDOW))).sum();
+    assert_eq!(taken, 101 * MS + steps);
+    assert_eq!(tally.steps, 101);
 }
 
 /// With passes bound by memory, verifying takes no longer than decoding: the speed-up is

@@ -31,6 +31,7 @@ mod batch;
 mod cache;
 mod compose;
 mod connector;
+mod filling;
 mod milestones;
 mod observe;
 mod plan;
@@ -54,6 +55,7 @@ use super::{ConfigError, EngineConfig, KvTransfer, Milestone, Output, Rejection,
 use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
+use filling::Filling;
 use plan::Plan;
 use record::{Line, List, Record, Records, State};
 use size::Size;
@@ -108,6 +110,8 @@ pub(super) struct Fast {
     decodes: u64,
     base_sum: i64,
     phases: Vec<u32>,
+    /// Which of them fill the sliding window, where the model has one.
+    filling: Option<Filling>,
     endings: BinaryHeap<Reverse<Ending>>,
     /// Counted one by one, in the order of the batch.
     singles: Vec<u32>,
@@ -168,6 +172,7 @@ impl Fast {
     pub(super) fn new(config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
+            filling: step.window().map(Filling::new),
             step,
             size: Size::new(config.block_size),
             lag: config.lag(),
@@ -405,10 +410,9 @@ impl Fast {
             adapters.reset();
         }
         self.batch = List::new();
-        (self.decodes, self.base_sum) = (0, 0);
+        self.forget_decodes();
         (self.freed, self.preemptions) = (0, 0);
         self.lose_connector();
-        self.phases.fill(0);
         self.endings.clear();
         self.singles.clear();
         self.ended_next.clear();

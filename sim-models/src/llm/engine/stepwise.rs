@@ -53,7 +53,7 @@ pub(super) struct Stepwise {
 
 impl Stepwise {
     pub(super) fn new(config: EngineConfig, step: StepFunction, leaps: bool) -> Result<Self, ConfigError> {
-        let scheduler = Scheduler::new(config)?;
+        let scheduler = Scheduler::new(config, step.window())?;
         let (clock, output, ends) = (Clock::new(), Output::default(), VecDeque::new());
         let free = step.stages().map(|_| 0).collect();
         let (leap, used) = (Leap::default(), Vec::new());

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::cache::NONE;
+use super::filling::Filling;
 use super::plan::Plan;
 use super::prefix::{processed, scheduled};
 use super::record::State;
@@ -91,7 +92,8 @@ impl Fast {
         if !draft.mixed && (alone || self.ended_next.is_empty() && self.conversations.is_empty()) {
             let (steps, quiet) = self.steps_alike(number);
             if steps > 1 {
-                let run = Run::new(&self.step.decode_run(&self.draft.work), steps);
+                let growing = self.filling.as_ref().map_or(0, Filling::growing);
+                let run = Run::new(&self.step.decode_run(&self.draft.work, growing), steps);
                 if let Some((run, ticks)) = run.filter(|(_, ticks)| begin.checked_add(*ticks).is_some()) {
                     plan.end = begin + ticks;
                     // Who ends returns an adapter that others may wait for.
@@ -113,6 +115,15 @@ impl Fast {
 
     /// How many steps from `number` on are alike, and whether the one behind them will pass unseen.
     fn steps_alike(&mut self, number: u64) -> (u64, bool) {
+        let (steps, quiet) = self.steps_until_change(number);
+        match self.filling.as_ref().map(Filling::steps_alike) {
+            Some(grow) if grow < steps => (grow, false),
+            _ => (steps, quiet),
+        }
+    }
+
+    /// The same for all but the sliding window.
+    fn steps_until_change(&mut self, number: u64) -> (u64, bool) {
         let finish = loop {
             match self.endings.peek() {
                 Some(Reverse(ending)) if self.is_ending(ending) => break ending.step,
@@ -197,6 +208,9 @@ impl Fast {
         self.draft.work.sequences = decodes;
         self.draft.work.new_tokens = decodes;
         self.draft.work.decode_context = (self.base_sum + (decodes * (number + 1)) as i64) as u64;
+        if let Some(filling) = &mut self.filling {
+            self.draft.work.windowed_context = filling.context(number);
+        }
         *budget -= decodes;
         self.cache.take(self.phases[self.size.rest(number) as usize]);
         if !self.singles.is_empty() {
@@ -258,15 +272,14 @@ impl Fast {
     /// A sequence counted by itself computes a chunk in step `number`; true if it decodes from now on.
     pub(super) fn compute(&mut self, index: u32, chunk: u32, number: u64) -> bool {
         let record = &mut self.records[index];
-        let (before, work) = (u64::from(record.computed), &mut self.draft.work);
-        work.sequences += 1;
-        work.new_tokens += u64::from(chunk);
+        let (before, window, work) = (u64::from(record.computed), self.step.window(), &mut self.draft.work);
         if record.computed < record.prefill_end {
-            work.prefill_work += Pass::chunk_work(before, chunk.into());
+            work.prefill(before, chunk.into(), window);
             self.draft.extras.prompt_tokens += u64::from(chunk);
             self.draft.prefilled += before + u64::from(chunk);
         } else {
-            work.decode_context += before + 1;
+            debug_assert_eq!(chunk, 1);
+            work.decode(before, 0, window);
         }
         record.computed += chunk;
         if record.shared as usize > record.blocks.len() {
@@ -306,6 +319,9 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes += 1;
         self.base_sum += base;
+        if let Some(filling) = &mut self.filling {
+            filling.enter(base);
+        }
         if self.arena.is_none() {
             let phase = self.phase(base);
             self.phases[phase] += 1;
@@ -317,9 +333,21 @@ impl Fast {
         let base = self.records[index].base;
         self.decodes -= 1;
         self.base_sum -= base;
+        if let Some(filling) = &mut self.filling {
+            filling.leave(base);
+        }
         if self.arena.is_none() {
             let phase = self.phase(base);
             self.phases[phase] -= 1;
+        }
+    }
+
+    /// Nobody decodes.
+    pub(super) fn forget_decodes(&mut self) {
+        (self.decodes, self.base_sum) = (0, 0);
+        self.phases.fill(0);
+        if let Some(filling) = &mut self.filling {
+            filling.clear();
         }
     }
 

@@ -64,6 +64,10 @@ impl Fast {
         self.cache.check();
         let (mut decodes, mut base_sum, mut running, mut waiting, mut kept) = (0, 0, 0, 0, 0);
         let mut phases = vec![0; self.phases.len()];
+        let mut filling = self.filling.clone();
+        if let Some(filling) = &mut filling {
+            filling.clear();
+        }
         let size = self.config.block_size;
         let mut blocks = 0;
         for (index, record) in self.records.iter() {
@@ -83,6 +87,9 @@ impl Fast {
             if state == State::Decode && record.decodes_from <= record.finish {
                 decodes += 1;
                 base_sum += record.base;
+                if let Some(filling) = &mut filling {
+                    filling.enter(record.base);
+                }
                 phases[self.phase(record.base)] += u32::from(self.arena.is_none());
             }
             if let Some(span) = record.span {
@@ -95,6 +102,7 @@ impl Fast {
             arena.check(&self.config, self.records.iter().filter_map(|(_, record)| record.span));
         }
         assert_eq!((decodes, base_sum, &phases), (self.decodes, self.base_sum, &self.phases));
+        assert_eq!(filling, self.filling);
         assert_eq!((running, waiting, kept), (self.batch.len, self.line.len(), self.kept));
         assert!(blocks <= self.cache.used(), "{blocks} blocks held, {} used", self.cache.used());
         let sharing = self.records.iter().any(|(_, record)| !record.blocks.is_empty());

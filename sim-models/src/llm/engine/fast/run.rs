@@ -112,7 +112,7 @@ mod tests {
             let coefficients = Coefficients { base, per_context, host_base, ..Default::default() };
             let step = StepFunction::new(coefficients, Calibration::Datasheet).unwrap();
             let (new_tokens, decode_context) = (sequences, sequences * context);
-            let run = step.decode_run(&Pass { sequences, new_tokens, decode_context, ..Pass::default() });
+            let run = step.decode_run(&Pass { sequences, new_tokens, decode_context, ..Pass::default() }, 0);
             let (narrow, ticks) = Run::new(&run, steps).unwrap();
             prop_assert_eq!((narrow.sum(steps), run.sum(steps)), (ticks, Some(ticks)));
             let some = (part * steps as f64) as u64;

@@ -60,8 +60,7 @@ impl Fast {
         self.singles.clear();
         let records = &self.records;
         self.conversations.retain(|index| records[*index].state == State::Ending);
-        (self.decodes, self.base_sum) = (0, 0);
-        self.phases.fill(0);
+        self.forget_decodes();
     }
 
     /// Those that go on decoding are counted together again, and all compute what they were given.
@@ -75,11 +74,8 @@ impl Fast {
                 // It computes nothing any more.
             } else if decoded && chunk > 0 {
                 record.state = State::Decode;
-                let context = u64::from(record.computed) + 1;
                 let converses = record.shared as usize > record.blocks.len();
-                self.draft.work.sequences += 1;
-                self.draft.work.new_tokens += 1;
-                self.draft.work.decode_context += context;
+                self.draft.work.decode(record.computed.into(), 0, self.step.window());
                 self.draft.decoding += 1;
                 self.enter_decodes(index);
                 if converses {

@@ -21,6 +21,8 @@ pub(super) struct Leap {
     ends: Vec<u64>,
     /// The tokens that each sequence will have gained when each begins.
     gained: Vec<u32>,
+    /// The sequences that do not fill the sliding window before it ends.
+    growing: u64,
 }
 
 impl Leap {
@@ -41,6 +43,8 @@ struct Alike {
     work: Pass,
     /// The most tokens that a sequence may gain before anything changes.
     gain: u32,
+    /// The sequences that do not fill the sliding window before that.
+    growing: u64,
 }
 
 impl Scheduler {
@@ -57,6 +61,7 @@ impl Scheduler {
         // Of memory each sequence has an equal share, if its last block is full.
         let share = self.pool.free_blocks() / self.running.len() as u32;
         let mut gain = share.checked_sub(1)?.saturating_mul(self.config.block_size);
+        let mut growing = 0;
         let model_len = self.config.max_model_len.unwrap_or(u32::MAX);
         for part in &step.parts {
             let sequence = &self.sequences[part.id.index];
@@ -69,8 +74,13 @@ impl Scheduler {
             let before = sequence.landed() - 1;
             let room = (model_len - 1 - before).checked_sub(speculation.tokens())?;
             gain = gain.min(sequence.output - sequence.generated - 1).min(room);
+            let grows = self.window.and_then(|window| window.checked_sub(u64::from(before) + 1));
+            if let Some(room) = grows.filter(|room| *room > 0) {
+                gain = gain.min(u32::try_from(room).unwrap_or(u32::MAX));
+                growing += 1;
+            }
         }
-        Some(Alike { work: plan.work, gain })
+        Some(Alike { work: plan.work, gain, growing })
     }
 
     /// The KV blocks of a sequence in the step underway, once it has gained `gained` tokens.
@@ -89,9 +99,9 @@ impl Scheduler {
         self.pool.used_blocks() + self.running.iter().map(more).sum::<u32>()
     }
 
-    /// The step underway and those behind it end, each with the next like it, the last at `now`; `gained` says what
-    /// each sequence has gained when each begins. `used` becomes the KV blocks in use in each.
-    fn repeat(&mut self, gained: &[u32], now: u64, used: &mut Vec<u32>) {
+    /// The step underway and those behind it, `ended` in all, end, each with the next like it, the last at `now`. `used` becomes the KV blocks in use in each.
+    fn repeat(&mut self, Leap { gained, growing, .. }: &Leap, ended: usize, now: u64, used: &mut Vec<u32>) {
+        let gained = &gained[..=ended];
         let all = *gained.last().expect("one step at least");
         used.clear();
         used.resize(gained.len(), 0);
@@ -147,6 +157,7 @@ impl Scheduler {
         let plan = &mut self.queue.front_mut().expect("a step is underway").plan;
         plan.step += steps;
         plan.work.decode_context += plan.work.sequences * u64::from(all);
+        plan.work.windowed_context += growing * u64::from(all);
         plan.kv_tokens += plan.work.sequences * u64::from(all);
         plan.used_blocks = used[steps as usize];
     }
@@ -161,17 +172,19 @@ impl Stepwise {
             return;
         };
         let Some(&end) = self.ends.front().filter(|end| self.leaps && **end < u64::MAX) else { return };
-        let Some(Alike { mut work, gain }) = self.scheduler.alike(self.ended_wall) else { return };
-        let Leap { ends, gained } = &mut self.leap;
+        let Some(Alike { mut work, gain, growing }) = self.scheduler.alike(self.ended_wall) else { return };
+        self.leap.growing = growing;
+        let Leap { ends, gained, .. } = &mut self.leap;
         ends.push(end);
         gained.push(0);
-        let context = work.decode_context;
+        let (context, windowed) = (work.decode_context, work.windowed_context);
         for step in self.scheduler.scheduled().. {
             let sum = gained[ends.len() - 1] + 1 + speculation.accepted(step, 0, 0);
             if sum > gain || ends.len() > MAX_STEPS {
                 break;
             }
             work.decode_context = context + work.sequences * u64::from(sum);
+            work.windowed_context = windowed + growing * u64::from(sum);
             let end = ends[ends.len() - 1].saturating_add(self.step.ticks(&work));
             if end == u64::MAX {
                 break;
@@ -208,7 +221,7 @@ impl Stepwise {
         let (work, now) = (self.leap.ends[ended - 1], wall_at(self.leap.ends[ended - 1]));
         let plan = self.scheduler.plan().expect("a leap begins with a step underway");
         let (Pass { sequences, drafts, .. }, kv_tokens) = (plan.work, plan.kv_tokens);
-        self.scheduler.repeat(&self.leap.gained[..=ended], now, &mut self.used);
+        self.scheduler.repeat(&self.leap, ended, now, &mut self.used);
         for step in 0..ended {
             let end = wall_at(self.leap.ends[step]);
             let gap = end - std::mem::replace(&mut self.ended_wall, end);

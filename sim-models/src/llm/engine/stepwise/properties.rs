@@ -93,7 +93,7 @@ struct Fate {
 
 /// Drives an engine through a workload and checks each step.
 fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
-    let mut engine = Engine::new(config.clone()).unwrap();
+    let mut engine = Engine::new(config.clone(), None).unwrap();
     let mut fates: Vec<Fate> = Vec::new();
     let happen = |engine: &mut Engine, fates: &mut Vec<Fate>, event: &Event| match event {
         Event::Submit(submission) => {

@@ -7,7 +7,6 @@ use sim_core::time::SimTime;
 use super::blocks::BlockPool;
 use super::record::{Sequence, Sequences, State};
 use super::step::{Emission, Finished, Part, Step, StepOutput, StepPlan, Token};
-use crate::hardware::timing::Pass;
 use crate::llm::engine::connector::Load;
 use crate::llm::engine::host::Host;
 use crate::llm::engine::lora::Residency;
@@ -19,6 +18,8 @@ use crate::llm::engine::{ConfigError, EngineConfig, EngineState, KvTransfer, Rej
 #[derive(Debug, Clone)]
 pub(in crate::llm::engine) struct Scheduler {
     pub(super) config: EngineConfig,
+    /// The tokens that layers with a sliding window see, if there are any.
+    pub(super) window: Option<u64>,
     pub(super) pool: BlockPool,
     /// The memory in place of the pool's where it is reserved.
     pub(super) arena: Option<Arena>,
@@ -65,9 +66,10 @@ pub(in crate::llm::engine) struct Scheduler {
 
 impl Scheduler {
     /// A scheduler without work and with an empty cache.
-    pub(super) fn new(config: EngineConfig) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: EngineConfig, window: Option<u64>) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
+            window,
             pool: BlockPool::new(config.num_blocks),
             host: Host::new(config.num_cpu_blocks),
             loads: Vec::new(),
@@ -390,19 +392,16 @@ impl Scheduler {
             if chunk == 0 {
                 continue;
             }
-            plan.work.sequences += 1;
-            plan.work.new_tokens += u64::from(chunk);
             let before = u64::from(sequence.computed);
             let mut drafts = 0;
             if sequence.computed < sequence.prefill_end {
                 plan.prefills += 1;
-                plan.work.prefill_work += Pass::chunk_work(before, chunk.into());
+                plan.work.prefill(before, chunk.into(), self.window);
             } else {
                 debug_assert!(sequence.computed + 1 == sequence.known());
                 drafts = chunk - 1;
                 plan.decodes += 1;
-                plan.work.drafts += u64::from(drafts);
-                plan.work.decode_context += before + u64::from(chunk);
+                plan.work.decode(before, drafts.into(), self.window);
             }
             // Drafts count when they are accepted.
             sequence.computed += chunk - drafts;

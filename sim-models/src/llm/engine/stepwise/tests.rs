@@ -22,7 +22,7 @@ fn engine(usable_blocks: u32, budget: u32, change: impl FnOnce(&mut EngineConfig
         ..EngineConfig::new(usable_blocks + 1)
     };
     change(&mut config);
-    Engine::new(config).unwrap()
+    Engine::new(config, None).unwrap()
 }
 
 fn request(key: u64, prompt_tokens: u32, output_tokens: u32) -> Submission {

@@ -82,9 +82,9 @@ fn settings_are_checked() {
     let error = |change: fn(&mut EngineConfig)| {
         let mut config = EngineConfig::new(100);
         change(&mut config);
-        Engine::new(config).map(|_| ()).unwrap_err().to_string()
+        Engine::new(config, None).map(|_| ()).unwrap_err().to_string()
     };
-    assert!(Engine::new(EngineConfig::new(2)).is_ok());
+    assert!(Engine::new(EngineConfig::new(2), None).is_ok());
     assert_eq!(error(|c| c.block_size = 0), "block_size is 0: expected at least 1");
     assert_eq!(error(|c| c.max_model_len = Some(0)), "max_model_len is 0: expected at least 1");
     assert!(error(|c| c.num_blocks = 1).starts_with("num_blocks is 1: expected at least 2"));
