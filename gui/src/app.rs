@@ -37,6 +37,8 @@ pub struct App {
     said: String,
     /// Whether the window may close though something is unsaved.
     leaves: bool,
+    /// Whether the colours are set.
+    is_set_up: bool,
 }
 
 impl Default for App {
@@ -54,6 +56,7 @@ impl Default for App {
             dialog: None,
             said: String::new(),
             leaves: false,
+            is_set_up: false,
         }
     }
 }
@@ -336,6 +339,9 @@ impl App {
     /// Draws all of it, and does what was asked for.
     pub fn frame(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
+        if !std::mem::replace(&mut self.is_set_up, true) {
+            theme::set_up(&ctx);
+        }
         self.listen();
         if self.dialog.is_none() {
             self.keys(&ctx);
@@ -376,7 +382,7 @@ impl App {
             }
             let Some(document) = &self.document else { return };
             ui.separator();
-            let star = if document.is_unsaved() { "\u{25CF} " } else { "" };
+            let star = if document.is_unsaved() { "* " } else { "" };
             ui.strong(format!("{star}{}", document.name()));
             if document.variants().count() > 1 {
                 ui.separator();

@@ -1,6 +1,6 @@
 //! Colours: those of reports, on a light and on a dark ground.
 
-use eframe::egui::{Color32, Ui};
+use eframe::egui::{Color32, Context, Theme, Ui};
 use scenarios::report::color::{self, Color};
 
 /// The colour on the ground that the app has.
@@ -8,6 +8,16 @@ pub(crate) fn on(ui: &Ui, color: Color) -> Color32 {
     let value = if ui.visuals().dark_mode { color.dark } else { color.light };
     let [_, red, green, blue] = value.to_be_bytes();
     Color32::from_rgb(red, green, blue)
+}
+
+/// Text as dark, or as light, as that of reports.
+pub(crate) fn set_up(ctx: &Context) {
+    for (theme, value) in [(Theme::Light, color::INK.light), (Theme::Dark, color::INK.dark)] {
+        let [_, red, green, blue] = value.to_be_bytes();
+        ctx.style_mut_of(theme, |style| {
+            style.visuals.override_text_color = Some(Color32::from_rgb(red, green, blue));
+        });
+    }
 }
 
 /// Of the series of that number.

@@ -63,7 +63,7 @@ fn an_edit_is_run_and_undone() {
     let name = harness.state().document().unwrap().loaded.scenario.components.keys().next().unwrap().clone();
     let node =
         harness.get_all_by(|node| node.label().is_some_and(|label| label.starts_with(&format!("{name} ("))));
-    node.into_iter().next().unwrap().click();
+    node.into_iter().next().unwrap().click_accesskit();
     harness.run_steps(2);
     assert!(harness.query_by_label("Close").is_some(), "the inspector is open");
     let ctx = harness.ctx.clone();
@@ -145,10 +145,41 @@ fn unsaved_changes_are_not_lost() {
     assert!(harness.state().document().is_none());
 }
 
+/// A shop with one server too few for three times its load.
+const SHOP: &str = r#"
+name = "Shop"
+[run]
+duration = "60s"
+replications = 2
+[slo]
+latency = { p95 = "400ms" }
+[traffic.web]
+arrivals = { process = "poisson", rate = "8/s" }
+entry = "page"
+[components.page]
+kind = "flow"
+steps = ["db"]
+[components.db]
+kind = "service"
+servers = 2
+service_time = { exponential = { mean = "100ms" } }
+[links."page -> db"]
+timeout = "2s"
+[[variant]]
+name = "more"
+set = { "components.db.servers" = 30 }
+"#;
+
 /// Open, stress, apply what helps, see it hold, write the report.
 #[test]
 fn what_breaks_first_is_found_and_mended() {
-    let mut harness = open("feature-store");
+    let path = std::env::temp_dir().join(format!("tenfold-shop-{}.toml", std::process::id()));
+    std::fs::write(&path, SHOP).unwrap();
+    let mut harness = harness();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().open(&path, &ctx);
+    until(&mut harness, "the result", |app| app.result().is_some());
+    std::fs::remove_file(path).unwrap();
     press(&mut harness, Command::RunStress);
     until(&mut harness, "the stress test", App::is_stressed);
     let first = harness
@@ -197,7 +228,7 @@ fn pictures() {
     draw(&mut harness, "compare");
     press(&mut harness, Command::Show(Tab::System));
     let large = harness.get_all_by(|node| node.label().is_some_and(|label| label.starts_with("large (")));
-    large.into_iter().next().unwrap().click();
+    large.into_iter().next().unwrap().click_accesskit();
     draw(&mut harness, "inspector");
     harness.key_press_modifiers(Modifiers::COMMAND, Key::D);
     draw(&mut harness, "inspector-light");

@@ -1,7 +1,7 @@
 //! Lines and points over two axes.
 
 use eframe::egui::{Id, Ui};
-use egui_plot::{HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
+use egui_plot::{Corner, HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
 use scenarios::report::color::{BAD, MUTED};
 use scenarios::report::{Axis, Chart, Mark, Unit};
 
@@ -53,12 +53,14 @@ fn tick(axis: &Axis, place: f64) -> String {
 
 pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
     let over_time = chart.x.name == "time";
+    // Distributions rise to the upper right.
+    let is_share = chart.x.log && chart.y.unit == Unit::Share;
     let (x, y) = (chart.x.clone(), chart.y.clone());
     let (for_x, for_y) = (x.clone(), y.clone());
     let mut plot = Plot::new(name)
         .height(HEIGHT)
         .allow_scroll(false)
-        .legend(Legend::default())
+        .legend(Legend::default().position(if is_share { Corner::RightBottom } else { Corner::LeftTop }))
         .x_axis_label(title(&x))
         .y_axis_label(title(&y))
         .x_axis_formatter(move |mark, _| tick(&for_x, mark.value))

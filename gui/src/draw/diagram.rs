@@ -19,8 +19,8 @@ pub(crate) struct State {
     pub utilization: Option<f64>,
     /// Calls waiting.
     pub queue: Option<f64>,
-    /// Servers or replicas there are.
-    pub capacity: Option<f64>,
+    /// Servers busy, and how many there are.
+    pub busy: Option<(f64, f64)>,
     /// Share of the KV memory in use.
     pub kv: Option<f64>,
 }
@@ -163,9 +163,7 @@ fn boxed(ui: &mut Ui, rect: Rect, node: &Node, state: &State, selected: bool) ->
     }
     let mut said = Vec::new();
     said.extend(state.queue.filter(|queue| *queue >= 0.05).map(|queue| format!("{queue:.1} waiting")));
-    said.extend(
-        state.capacity.filter(|capacity| *capacity > 0.0).map(|capacity| format!("of {capacity:.0}")),
-    );
+    said.extend(state.busy.map(|(busy, capacity)| format!("{busy:.1} of {capacity:.0} busy")));
     said.extend(state.kv.map(|kv| format!("KV {:.0}%", kv * 100.0)));
     painter.text(
         pos2(left, rect.bottom() - 10.0),

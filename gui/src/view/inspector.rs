@@ -47,7 +47,7 @@ fn one(ui: &mut Ui, document: &Document, thing: &Thing, drafts: &mut Drafts, act
 
 fn row(ui: &mut Ui, document: &Document, field: &Field, drafts: &mut Drafts, actions: &mut Actions) {
     let edited = document.edit_of(&field.path).is_some();
-    let name = if edited { format!("\u{25CF} {}", field.name) } else { field.name.clone() };
+    let name = if edited { format!("* {}", field.name) } else { field.name.clone() };
     let name = if field.value.is_some() { RichText::new(name).strong() } else { RichText::new(name) };
     ui.add_space(4.0);
     let label = ui.label(name).on_hover_text(format!("{}\n{}", field.what, field.path));

@@ -59,7 +59,8 @@ fn card(ui: &mut Ui, id: &'static str, text: &str, actions: &mut Actions) {
     let response = ui
         .scope_builder(UiBuilder::new().id_salt(id).sense(Sense::click()), |ui| {
             let hovered = ui.response().hovered();
-            let visuals = if hovered { ui.visuals().widgets.hovered } else { ui.visuals().widgets.inactive };
+            let visuals =
+                if hovered { ui.visuals().widgets.hovered } else { ui.visuals().widgets.noninteractive };
             eframe::egui::Frame::group(ui.style()).stroke(visuals.bg_stroke).show(ui, |ui| {
                 ui.set_min_size(vec2(ui.available_width(), 74.0));
                 ui.vertical(|ui| {

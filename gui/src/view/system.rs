@@ -44,7 +44,7 @@ fn averages(run: &RunResult, diagram: &Diagram) -> Vec<NodeState> {
         NodeState {
             utilization: node.utilization,
             queue: mean("queue_mean"),
-            capacity: None,
+            busy: None,
             kv: mean("kv_mean"),
         }
     };
@@ -61,10 +61,13 @@ fn at(run: &RunResult, diagram: &Diagram, time: f64) -> Vec<NodeState> {
         let number = output.components.iter().position(|component| component.name == node.name);
         let Some(window) = number.and_then(|number| row.get(number)) else { return NodeState::default() };
         let kv = window.signals.kv_total > 0;
+        let used = (window.capacity > 0.0).then(|| window.busy / window.capacity);
+        // To be busy all the time is what works by a schedule is for.
+        let answers = node.utilization.is_some();
         NodeState {
-            utilization: (window.capacity > 0.0).then(|| window.busy / window.capacity),
+            utilization: used.filter(|_| answers),
             queue: Some(window.queue),
-            capacity: (window.capacity > 0.0).then_some(window.capacity),
+            busy: (window.capacity > 0.0).then_some((window.busy, window.capacity)),
             kv: kv.then(|| window.signals.kv_used as f64 / window.signals.kv_total as f64),
         }
     };
