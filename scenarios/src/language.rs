@@ -27,7 +27,8 @@ use toml::de::{DeTable, DeValue};
 
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
-pub(crate) use overrides::{path_keys, path_text, split_override};
+pub use overrides::path_text;
+pub(crate) use overrides::{path_keys, split_override};
 pub use reference::reference;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;

@@ -36,6 +36,7 @@
 
 pub mod admission;
 pub mod autoscaler;
+mod by_number;
 pub mod call;
 pub mod cascade;
 pub mod component;

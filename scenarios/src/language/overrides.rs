@@ -27,7 +27,7 @@ struct Segment {
 pub(super) struct Path(Vec<Segment>);
 
 /// A path as `--set` takes it, for messages.
-pub(crate) fn path_text(path: &[String]) -> String {
+pub fn path_text(path: &[String]) -> String {
     let quoted = |key: &String| match key.contains(['.', '=', '"', '\'', ' ']) || key.is_empty() {
         true => format!("{key:?}"),
         false => key.clone(),

@@ -52,15 +52,17 @@ impl Axis {
     }
 }
 
-/// A value as people read it.
-pub(super) fn value(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::Seconds => show::seconds(value),
-        Unit::Share => show::percent(value),
-        Unit::Usd => show::usd(value),
-        Unit::Times => times(value),
-        Unit::Number("") => show::rate(value),
-        Unit::Number(unit) => format!("{} {unit}", show::rate(value)),
+impl Unit {
+    /// A value as people read it.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Seconds => show::seconds(value),
+            Self::Share => show::percent(value),
+            Self::Usd => show::usd(value),
+            Self::Times => times(value),
+            Self::Number("") => show::rate(value),
+            Self::Number(unit) => format!("{} {unit}", show::rate(value)),
+        }
     }
 }
 

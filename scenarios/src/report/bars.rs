@@ -1,6 +1,6 @@
 //! Bars from left to right: stacks, and spans around a base.
 
-use super::axis::{Axis, Ruler, value};
+use super::axis::{Axis, Ruler};
 use super::canvas::{Canvas, letters};
 use super::chart::{DASH, SMALL, marker};
 use super::color::{BAD, GOOD, GRID, INK, MUTED, SERIES};
@@ -88,7 +88,7 @@ impl Stack {
                 }
             }
             let end = frame.x(&ruler, *total);
-            canvas.text(&value(*total, self.axis.unit), (end + 8.0, y), letters(SMALL, INK));
+            canvas.text(&self.axis.unit.show(*total), (end + 8.0, y), letters(SMALL, INK));
         }
     }
 }
@@ -202,8 +202,7 @@ impl Spans {
 
     fn legend(&self) -> Vec<(String, bool)> {
         let ends = self.ends.iter().flat_map(|ends| ends.iter().map(|end| (end.clone(), false)));
-        let base =
-            self.base.iter().map(|(name, at)| (format!("{name}: {}", value(*at, self.axis.unit)), true));
+        let base = self.base.iter().map(|(name, at)| (format!("{name}: {}", self.axis.unit.show(*at)), true));
         ends.chain(base).collect()
     }
 
@@ -236,11 +235,8 @@ impl Spans {
                     self.bar(canvas, (base, low), y, 0);
                     self.bar(canvas, (base, high), y, 1);
                     let end = low.max(high).max(base) + 8.0;
-                    let text = format!(
-                        "{} to {}",
-                        value(span.low, self.axis.unit),
-                        value(span.high, self.axis.unit)
-                    );
+                    let text =
+                        format!("{} to {}", self.axis.unit.show(span.low), self.axis.unit.show(span.high));
                     // Beyond the bars where there is room, else before them.
                     if end + canvas.width_of(&text, SMALL) < WIDTH {
                         canvas.text(&text, (end, y), letters(SMALL, INK));
@@ -256,7 +252,7 @@ impl Spans {
                     }
                     if let Some(mark) = mark {
                         marker(canvas, (frame.x(&ruler, mark), y), 0, GOOD, 5.0);
-                        let text = value(mark, self.axis.unit);
+                        let text = self.axis.unit.show(mark);
                         canvas.text(&text, (high + 12.0, y), letters(SMALL, INK));
                     }
                 }

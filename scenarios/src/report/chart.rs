@@ -1,6 +1,6 @@
 //! Lines and points over two axes.
 
-use super::axis::{Axis, Ruler, value};
+use super::axis::{Axis, Ruler};
 use super::canvas::{Canvas, Point, letters};
 use super::color::{BAD, Color, GRID, INK, MUTED, SERIES};
 
@@ -121,7 +121,7 @@ impl Chart {
         });
         let references = self.references.iter().enumerate().map(|(number, reference)| {
             let (ruler, axis) = if reference.vertical { (x, &self.x) } else { (y, &self.y) };
-            let text = format!("{}: {}", reference.name, value(reference.at, axis.unit));
+            let text = format!("{}: {}", reference.name, axis.unit.show(reference.at));
             let ink = if reference.vertical { INK } else { BAD };
             if axis.shows(reference.at) && (0.0..=1.0).contains(&ruler.place(reference.at)) {
                 Entry { text, ink, kind: Kind::Dashed(reference.vertical, self.dash(number)) }

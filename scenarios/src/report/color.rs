@@ -7,9 +7,11 @@ use plotters::style::RGBColor;
 
 /// A colour, and what it becomes on a dark ground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Color {
-    light: u32,
-    dark: u32,
+pub struct Color {
+    /// Its red, green and blue byte on a light ground.
+    pub light: u32,
+    /// The same on a dark one.
+    pub dark: u32,
 }
 
 const fn color(light: u32, dark: u32) -> Color {
@@ -17,24 +19,24 @@ const fn color(light: u32, dark: u32) -> Color {
 }
 
 /// Text and strong lines.
-pub(super) const INK: Color = color(0x1B1F24, 0xE6EDF3);
+pub const INK: Color = color(0x1B1F24, 0xE6EDF3);
 /// Secondary text and axes.
-pub(super) const MUTED: Color = color(0x57606A, 0xA5AFBA);
+pub const MUTED: Color = color(0x57606A, 0xA5AFBA);
 /// Lines behind the data.
-pub(super) const GRID: Color = color(0xDDE2E8, 0x343B43);
+pub const GRID: Color = color(0xDDE2E8, 0x343B43);
 /// The ground.
-pub(super) const PAPER: Color = color(0xFEFEFE, 0x12161B);
+pub const PAPER: Color = color(0xFEFEFE, 0x12161B);
 /// A quiet ground behind parts of a plot.
-pub(super) const SHADE: Color = color(0xF0F3F6, 0x1E242B);
+pub const SHADE: Color = color(0xF0F3F6, 0x1E242B);
 
 /// What holds.
-pub(super) const GOOD: Color = color(0x0072B2, 0x5DB3E8);
+pub const GOOD: Color = color(0x0072B2, 0x5DB3E8);
 /// What does not.
-pub(super) const BAD: Color = color(0xD55E00, 0xFF8A3D);
+pub const BAD: Color = color(0xD55E00, 0xFF8A3D);
 
 /// For things that are told apart (Okabe and Ito, Color Universal Design, 2008; without its yellow, which is too
 /// light on white).
-pub(super) const SERIES: [Color; 7] = [
+pub const SERIES: [Color; 7] = [
     GOOD,
     BAD,
     color(0x009E73, 0x2FC79A),
@@ -45,9 +47,9 @@ pub(super) const SERIES: [Color; 7] = [
 ];
 
 /// The outline of small bars.
-pub(super) const OUTLINE: Color = color(0x8B949E, 0x6E7781);
+pub const OUTLINE: Color = color(0x8B949E, 0x6E7781);
 /// From idle to full (ColorBrewer's YlOrBr, by five).
-pub(super) const HEAT: [Color; 5] = [
+pub const HEAT: [Color; 5] = [
     color(0xFFE9A8, 0x5A4A1E),
     color(0xFED98E, 0x7C5A1B),
     color(0xFE9929, 0xB8690F),

@@ -6,7 +6,7 @@ use super::canvas::{Canvas, Point, letters};
 use super::chart::{DASH, SMALL};
 use super::color::{BAD, Color, GRID, HEAT, INK, MUTED, OUTLINE, PAPER, SHADE};
 use crate::results::show::percent;
-use layout::Layout;
+pub use layout::Layout;
 
 /// A component.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,8 @@ fn heat(share: f64) -> Color {
 }
 
 impl Diagram {
-    fn layout(&self) -> Layout {
+    /// Where its boxes and links go.
+    pub fn layout(&self) -> Layout {
         let links: Vec<(usize, usize)> = self.links.iter().map(|(from, to, _)| (*from, *to)).collect();
         Layout::new(self.nodes.len(), &links)
     }

@@ -225,6 +225,38 @@ fn links(scenario: &Scenario, place: impl Fn(&str) -> Option<usize>) -> Vec<(usi
     links
 }
 
+impl Diagram {
+    /// The architecture of a scenario that has not been run.
+    pub fn of(scenario: &Scenario) -> Self {
+        Self::with(scenario, |_| (None, false, false))
+    }
+
+    /// The architecture; of each component how busy it is, whether it is short of something, and whether it is the
+    /// busiest.
+    fn with(scenario: &Scenario, state: impl Fn(&str) -> (Option<f64>, bool, bool)) -> Self {
+        let sources = scenario.traffic.keys().map(|name| Node {
+            name: name.clone(),
+            kind: "traffic".to_owned(),
+            utilization: None,
+            bottleneck: false,
+        });
+        let components = scenario.components.iter().map(|(name, config)| {
+            let (utilization, bottleneck, is_busiest) = state(name);
+            let kind = config.kind().replace('_', " ");
+            // To be busy all the time is what works by a schedule is for.
+            if !config.answers_calls() {
+                let kind = format!("{kind}, by schedule");
+                return Node { name: name.clone(), kind, utilization: None, bottleneck };
+            }
+            let kind = if is_busiest { format!("{kind}: busiest") } else { kind };
+            Node { name: name.clone(), kind, utilization, bottleneck }
+        });
+        let nodes: Vec<Node> = sources.chain(components).collect();
+        let links = links(scenario, |name| nodes.iter().position(|node| node.name == name));
+        Self { nodes, links }
+    }
+}
+
 /// The architecture, with what a run says of it.
 pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Option<Picture> {
     let scenario = &result.scenario;
@@ -236,36 +268,16 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
         pressure.or_else(|| averages.iter().find(|row| row.keys[0] == name)?.mean("utilization"))
     };
     let busiest = pressures.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|_| short.is_empty());
+    let busiest = busiest.map(|(busiest, _)| busiest.as_str());
     let is_short =
         |name: &str| short.iter().any(|blamed| blamed.component == name && blamed.waits_for.is_empty());
-    let sources = scenario.traffic.keys().map(|name| Node {
-        name: name.clone(),
-        kind: "traffic".to_owned(),
-        utilization: None,
-        bottleneck: false,
-    });
-    let components = scenario.components.iter().map(|(name, config)| {
-        // To be busy all the time is what works by a schedule is for.
-        if !config.answers_calls() {
-            let kind = format!("{}, by schedule", config.kind().replace('_', " "));
-            return Node { name: name.clone(), kind, utilization: None, bottleneck: is_short(name) };
-        }
-        let kind = config.kind().replace('_', " ");
-        let kind = if busiest.is_some_and(|(busiest, _)| busiest == name) {
-            format!("{kind}: busiest")
-        } else {
-            kind
-        };
-        Node { name: name.clone(), kind, utilization: used(name), bottleneck: is_short(name) }
-    });
-    let nodes: Vec<Node> = sources.chain(components).collect();
-    let links = links(scenario, |name| nodes.iter().position(|node| node.name == name));
+    let diagram = Diagram::with(scenario, |name| (used(name), is_short(name), busiest == Some(name)));
     let tight: Vec<String> =
         scenario.components.keys().filter(|name| is_short(name)).map(|name| format!("`{name}`")).collect();
     let calm = if behind(result).is_empty() { "Nothing" } else { "Nothing that answers calls" };
     let said = match (tight.as_slice(), busiest) {
         ([], None) => format!("{calm} is overloaded."),
-        ([], Some((busiest, _))) => format!("{calm} is overloaded; `{busiest}` is the busiest."),
+        ([], Some(busiest)) => format!("{calm} is overloaded; `{busiest}` is the busiest."),
         ([one], _) => format!("The bottleneck is {one}."),
         (several, _) => format!("The bottlenecks are {}.", several.join(", ")),
     };
@@ -273,7 +285,7 @@ pub(super) fn architecture(name: &str, title: &str, result: &RunResult) -> Optio
         "Calls go from left to right. A bar says how much of what the component is shortest of is in use (servers, \
          batch, KV memory), averaged over the measured part. {said}"
     );
-    Picture::new(name, title, caption, Drawing::Diagram(Diagram { nodes, links }))
+    Picture::new(name, title, caption, Drawing::Diagram(diagram))
 }
 
 /// The bill for a month by component: a bar for each of several results, by name.

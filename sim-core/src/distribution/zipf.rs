@@ -8,8 +8,8 @@ use super::{DistributionError, Law, check};
 const HEAD: usize = 1 << 16;
 /// The tail's integrals start half a rank past the head.
 const EDGE: f64 = HEAD as f64 + 0.5;
-/// Steps of the guide into the head's table.
-const GUIDE: usize = 1 << 12;
+/// Steps of the guide into the head's table: as many as it has entries, so that there are few to choose from.
+const GUIDE: usize = 1 << 16;
 /// Ranks are exact in f64 up to here (2^53).
 const MOST: u64 = 1 << 53;
 

@@ -1,6 +1,5 @@
 //! The local cache: least recently used out first, with a time to live.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::{SimDuration, SimTime};
 
 use super::values::Horizon;
+use crate::by_number::ByNumber;
 use crate::units::Time;
 
 /// A cache of whole feature vectors, in the process that reads them.
@@ -34,7 +34,7 @@ impl CacheConfig {
             capacity: self.capacity.get() as usize,
             ttl: self.ttl.map(Time::get),
             latency: self.latency.map_or(LATENCY, Time::get),
-            places: BTreeMap::new(),
+            places: ByNumber::default(),
             entries: Vec::new(),
             newest: NONE,
             oldest: NONE,
@@ -60,7 +60,7 @@ pub(super) struct Cache {
     capacity: usize,
     ttl: Option<SimDuration>,
     pub latency: SimDuration,
-    places: BTreeMap<u64, u32>,
+    places: ByNumber<u32>,
     /// A list by recency of use, through places.
     entries: Vec<Entry>,
     newest: u32,
@@ -100,7 +100,7 @@ impl Cache {
     /// What is known of an entity, which counts as a use of it. What is too old is no longer known; it
     /// keeps its place for the value that is then read.
     pub(super) fn get(&mut self, entity: u64, now: SimTime) -> Option<Horizon> {
-        let place = *self.places.get(&entity)?;
+        let place = *self.places.get(entity)?;
         self.unlink(place);
         self.link_newest(place);
         let entry = &self.entries[place as usize];
@@ -110,7 +110,7 @@ impl Cache {
 
     /// An entity's features were read at `now`.
     pub(super) fn put(&mut self, entity: u64, horizon: Horizon, now: SimTime) {
-        let place = match self.places.get(&entity) {
+        let place = match self.places.get(entity) {
             Some(place) => {
                 let place = *place;
                 self.unlink(place);
@@ -123,7 +123,7 @@ impl Cache {
             None => {
                 let place = self.oldest;
                 self.unlink(place);
-                self.places.remove(&self.entries[place as usize].entity);
+                self.places.remove(self.entries[place as usize].entity);
                 place
             }
         };

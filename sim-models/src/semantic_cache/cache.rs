@@ -5,7 +5,7 @@ use sim_core::event::{EventHandle, Phase};
 use sim_core::random::{KeyedStream, Purpose, unit};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::store::Store;
+use super::store::{EntryId, Store};
 use crate::call::{CallId, Progress, Reply};
 use crate::component::{Component, ComponentId, Fault, Signals, Timer};
 use crate::context::Ctx;
@@ -67,8 +67,8 @@ pub(super) struct Cache {
 #[derive(Debug, Clone, Copy)]
 enum Found {
     Nothing,
-    Same(u64),
-    Other(Option<u64>),
+    Same(EntryId),
+    Other(Option<EntryId>),
 }
 
 impl Cache {

@@ -1,21 +1,43 @@
 //! What is stored, and who leaves when it is full.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use sim_core::time::{SimDuration, SimTime};
 
 use super::EvictionPolicy;
+use crate::by_number::ByNumber;
 
-/// Names a stored answer: they are numbered as they are stored.
-pub(super) type EntryId = u64;
+/// Names a stored answer until it leaves: its slot.
+pub(super) type EntryId = u32;
 
-#[derive(Debug)]
+const NONE: EntryId = u32::MAX;
+
+/// No answer has this number.
+const VACANT: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    id: EntryId,
+    /// Answers are numbered as they are stored.
+    number: u64,
     topic: u32,
     right: Option<bool>,
-    /// Its place in the order of leaving.
-    rank: u64,
+    /// Where it is among all.
+    place: u32,
+    /// How often it was hit.
+    hits: u64,
+    /// Neighbours in the order of leaving, the sooner and the later.
+    sooner: EntryId,
+    later: EntryId,
+    /// Neighbours among the answers to the topic, the older and the younger.
+    older: EntryId,
+    younger: EntryId,
+}
+
+/// The answers to a topic.
+#[derive(Debug, Clone, Copy)]
+struct Topic {
+    youngest: EntryId,
+    count: usize,
 }
 
 /// Stored answers.
@@ -25,16 +47,19 @@ pub(super) struct Store {
     max_size: usize,
     clean_size: u32,
     ttl: Option<SimDuration>,
-    entries: Vec<Entry>,
-    /// Where each is in the list.
-    places: BTreeMap<EntryId, usize>,
-    by_topic: BTreeMap<u32, Vec<EntryId>>,
-    /// Who leaves first, by rank.
-    order: BTreeSet<(u64, EntryId)>,
-    /// When each was stored, with a time to live.
-    ages: VecDeque<(SimTime, EntryId)>,
-    next: EntryId,
-    uses: u64,
+    slots: Vec<Entry>,
+    vacant: Vec<EntryId>,
+    /// Those taken, without gaps: to choose from by chance.
+    stored: Vec<EntryId>,
+    topics: ByNumber<Topic>,
+    /// The ends of the order of leaving, where that is one of time.
+    first: EntryId,
+    last: EntryId,
+    /// The order of leaving where it is one of hits: (hits, number, slot).
+    by_hits: BTreeSet<(u64, u64, EntryId)>,
+    /// When each was stored, with a time to live: (time, number, slot).
+    ages: VecDeque<(SimTime, u64, EntryId)>,
+    next: u64,
     pub evicted: u64,
     pub expired: u64,
 }
@@ -46,58 +71,65 @@ impl Store {
             max_size,
             clean_size,
             ttl,
-            entries: Vec::new(),
-            places: BTreeMap::new(),
-            by_topic: BTreeMap::new(),
-            order: BTreeSet::new(),
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            stored: Vec::new(),
+            topics: ByNumber::default(),
+            first: NONE,
+            last: NONE,
+            by_hits: BTreeSet::new(),
             ages: VecDeque::new(),
             next: 0,
-            uses: 0,
             evicted: 0,
             expired: 0,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.stored.len()
     }
 
     /// Everything is lost.
     pub fn clear(&mut self) {
-        self.entries.clear();
-        self.places.clear();
-        self.by_topic.clear();
-        self.order.clear();
+        self.slots.clear();
+        self.vacant.clear();
+        self.stored.clear();
+        self.topics.clear();
+        (self.first, self.last) = (NONE, NONE);
+        self.by_hits.clear();
         self.ages.clear();
     }
 
     /// The last stored answer to a topic, and whether there is any to another.
     pub fn find(&mut self, topic: u32, now: SimTime) -> (Option<EntryId>, bool) {
         self.expire(now);
-        let own = self.by_topic.get(&topic);
-        (own.and_then(|own| own.last().copied()), self.len() > own.map_or(0, Vec::len))
+        let own = self.topics.get(topic.into());
+        (own.map(|own| own.youngest), self.len() > own.map_or(0, |own| own.count))
     }
 
     /// An answer to another topic, by chance. There must be one.
     pub fn another(&self, topic: u32, chance: f64) -> Option<EntryId> {
         let start = ((chance * self.len() as f64) as usize).min(self.len());
-        let (before, after) = self.entries.split_at(start);
-        after.iter().chain(before).find(|entry| entry.topic != topic).map(|entry| entry.id)
+        let (before, after) = self.stored.split_at(start);
+        after.iter().chain(before).copied().find(|id| self.slots[*id as usize].topic != topic)
     }
 
     /// A hit: whether the answer is right.
     pub fn hit(&mut self, id: EntryId) -> Option<bool> {
-        let entry = &mut self.entries[*self.places.get(&id)?];
-        self.uses += 1;
-        let rank = match self.policy {
-            EvictionPolicy::Lru => self.uses,
-            EvictionPolicy::Lfu => entry.rank + 1,
-            EvictionPolicy::Fifo | EvictionPolicy::Rr => return entry.right,
-        };
-        self.order.remove(&(entry.rank, id));
-        self.order.insert((rank, id));
-        entry.rank = rank;
-        entry.right
+        match self.policy {
+            EvictionPolicy::Lru => {
+                self.unlink(id);
+                self.link(id);
+            }
+            EvictionPolicy::Lfu => {
+                let entry = &mut self.slots[id as usize];
+                self.by_hits.remove(&(entry.hits, entry.number, id));
+                entry.hits += 1;
+                self.by_hits.insert((entry.hits, entry.number, id));
+            }
+            EvictionPolicy::Fifo | EvictionPolicy::Rr => {}
+        }
+        self.slots[id as usize].right
     }
 
     /// Stores an answer; `chance` chooses among equals who leave.
@@ -106,59 +138,172 @@ impl Store {
         if self.len() >= self.max_size {
             self.clean(chance);
         }
-        let id = self.next;
-        (self.next, self.uses) = (id + 1, self.uses + 1);
-        let rank = match self.policy {
-            EvictionPolicy::Lru => self.uses,
-            EvictionPolicy::Lfu | EvictionPolicy::Fifo | EvictionPolicy::Rr => 0,
+        let number = self.next;
+        self.next += 1;
+        let own = self.topics.get(topic.into()).copied().unwrap_or(Topic { youngest: NONE, count: 0 });
+        let place = self.stored.len() as u32;
+        let (older, younger) = (own.youngest, NONE);
+        let entry = Entry { number, topic, right, place, hits: 0, sooner: NONE, later: NONE, older, younger };
+        let id = match self.vacant.pop() {
+            Some(id) => {
+                self.slots[id as usize] = entry;
+                id
+            }
+            None => {
+                self.slots.push(entry);
+                self.slots.len() as u32 - 1
+            }
         };
-        self.places.insert(id, self.entries.len());
-        self.entries.push(Entry { id, topic, right, rank });
-        self.by_topic.entry(topic).or_default().push(id);
-        if self.policy != EvictionPolicy::Rr {
-            self.order.insert((rank, id));
+        self.stored.push(id);
+        if let Some(older) = self.slots.get_mut(older as usize) {
+            older.younger = id;
+        }
+        self.topics.insert(topic.into(), Topic { youngest: id, count: own.count + 1 });
+        match self.policy {
+            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.link(id),
+            EvictionPolicy::Lfu => _ = self.by_hits.insert((0, number, id)),
+            EvictionPolicy::Rr => {}
         }
         if self.ttl.is_some() {
-            self.ages.push_back((now, id));
+            self.ages.push_back((now, number, id));
         }
     }
 
     fn clean(&mut self, mut chance: impl FnMut() -> f64) {
         for _ in 0..self.clean_size {
             let victim = match self.policy {
-                EvictionPolicy::Rr => {
-                    let place = (chance() * self.len() as f64) as usize;
-                    self.entries.get(place).map(|entry| entry.id)
-                }
-                _ => self.order.first().map(|(_, id)| *id),
+                EvictionPolicy::Rr => self.stored.get((chance() * self.len() as f64) as usize).copied(),
+                EvictionPolicy::Lfu => self.by_hits.first().map(|(_, _, id)| *id),
+                EvictionPolicy::Lru | EvictionPolicy::Fifo => (self.first != NONE).then_some(self.first),
             };
-            self.evicted += u64::from(victim.is_some_and(|id| self.remove(id)));
+            let Some(victim) = victim else { return };
+            self.remove(victim);
+            self.evicted += 1;
         }
     }
 
     fn expire(&mut self, now: SimTime) {
         let Some(ttl) = self.ttl else { return };
-        while let Some((stored, id)) = self.ages.front().copied()
+        while let Some((stored, number, id)) = self.ages.front().copied()
             && now.since(stored) >= ttl
         {
             self.ages.pop_front();
-            self.expired += u64::from(self.remove(id));
+            if self.slots[id as usize].number == number {
+                self.remove(id);
+                self.expired += 1;
+            }
         }
     }
 
-    fn remove(&mut self, id: EntryId) -> bool {
-        let Some(place) = self.places.remove(&id) else { return false };
-        let entry = self.entries.swap_remove(place);
-        if let Some(moved) = self.entries.get(place) {
-            self.places.insert(moved.id, place);
+    fn remove(&mut self, id: EntryId) {
+        let Entry { number, topic, place, hits, older, younger, .. } = self.slots[id as usize];
+        self.stored.swap_remove(place as usize);
+        if let Some(moved) = self.stored.get(place as usize) {
+            self.slots[*moved as usize].place = place;
         }
-        self.order.remove(&(entry.rank, id));
-        if let Some(own) = self.by_topic.get_mut(&entry.topic) {
-            own.retain(|other| *other != id);
-            if own.is_empty() {
-                self.by_topic.remove(&entry.topic);
+        match self.policy {
+            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.unlink(id),
+            EvictionPolicy::Lfu => _ = self.by_hits.remove(&(hits, number, id)),
+            EvictionPolicy::Rr => {}
+        }
+        if let Some(entry) = self.slots.get_mut(older as usize) {
+            entry.younger = younger;
+        }
+        if let Some(entry) = self.slots.get_mut(younger as usize) {
+            entry.older = older;
+        }
+        if (older, younger) == (NONE, NONE) {
+            self.topics.remove(topic.into());
+        } else if let Some(own) = self.topics.get_mut(topic.into()) {
+            own.count -= 1;
+            if younger == NONE {
+                own.youngest = older;
             }
         }
-        true
+        self.slots[id as usize].number = VACANT;
+        self.vacant.push(id);
+    }
+
+    /// Puts an answer last in the order of leaving.
+    fn link(&mut self, id: EntryId) {
+        let sooner = std::mem::replace(&mut self.last, id);
+        let entry = &mut self.slots[id as usize];
+        (entry.sooner, entry.later) = (sooner, NONE);
+        match self.slots.get_mut(sooner as usize) {
+            Some(entry) => entry.later = id,
+            None => self.first = id,
+        }
+    }
+
+    fn unlink(&mut self, id: EntryId) {
+        let Entry { sooner, later, .. } = self.slots[id as usize];
+        match self.slots.get_mut(sooner as usize) {
+            Some(entry) => entry.later = later,
+            None => self.first = later,
+        }
+        match self.slots.get_mut(later as usize) {
+            Some(entry) => entry.sooner = sooner,
+            None => self.last = sooner,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by a plain list of (number, topic, hits, time stored), the next to leave first.
+    #[derive(Default)]
+    struct List(Vec<(u64, u32, u64, u64)>);
+
+    proptest! {
+        #[test]
+        fn it_is_a_plain_list(
+            policy in prop::sample::select(vec![EvictionPolicy::Lru, EvictionPolicy::Lfu, EvictionPolicy::Fifo]),
+            max_size in 1usize..6, clean_size in 1u32..3, ttl in 0u64..12,
+            uses in prop::collection::vec((0u32..5, 0u64..3), 1..120),
+        ) {
+            let mut store = Store::new(policy, max_size, clean_size, (ttl > 0).then(|| SimDuration::from_secs(ttl)));
+            let (mut list, mut now) = (List::default(), 0);
+            for (number, (topic, pause)) in uses.into_iter().enumerate() {
+                now += pause;
+                let at = SimTime::from_nanos(now * 1_000_000_000);
+                if ttl > 0 {
+                    list.0.retain(|(.., stored)| now - stored < ttl);
+                }
+                let newest = list.0.iter().filter(|entry| entry.1 == topic).map(|entry| entry.0).max();
+                let (found, others) = store.find(topic, at);
+                prop_assert_eq!(found.map(|id| store.slots[id as usize].number), newest);
+                prop_assert_eq!(others, list.0.iter().any(|entry| entry.1 != topic));
+                if others {
+                    let other = store.another(topic, 0.5).unwrap();
+                    prop_assert!(store.slots[other as usize].topic != topic);
+                }
+                // Some are hit, some stored once more.
+                if let Some(id) = found.filter(|_| pause > 0) {
+                    store.hit(id);
+                    let place = list.0.iter().position(|entry| Some(entry.0) == newest).unwrap();
+                    list.0[place].2 += 1;
+                    if policy == EvictionPolicy::Lru {
+                        let entry = list.0.remove(place);
+                        list.0.push(entry);
+                    }
+                    continue;
+                }
+                if list.0.len() >= max_size {
+                    if policy == EvictionPolicy::Lfu {
+                        list.0.sort_by_key(|entry| (entry.2, entry.0));
+                    }
+                    list.0.drain(..list.0.len().min(clean_size as usize));
+                }
+                store.insert(topic, Some(true), at, || unreachable!("nobody leaves by chance"));
+                let stored = store.next - 1;
+                prop_assert!(stored <= number as u64);
+                list.0.push((stored, topic, 0, now));
+                prop_assert_eq!(store.len(), list.0.len());
+            }
+        }
     }
 }

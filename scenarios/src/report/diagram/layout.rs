@@ -7,7 +7,7 @@ const ROUNDS: usize = 8;
 
 /// Places of nodes and links: layer, and row from above.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Layout {
+pub struct Layout {
     /// How many layers there are.
     pub layers: usize,
     /// How many rows high it is.

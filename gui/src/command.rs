@@ -1,0 +1,203 @@
+//! Everything that can be asked for: by menu, by key, by the palette, and in tests.
+
+use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+
+/// The views of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tab {
+    /// The architecture, live.
+    System,
+    /// What was found, in words and figures.
+    Findings,
+    /// Charts.
+    Charts,
+    /// Variants side by side.
+    Compare,
+    /// The 10x stress test.
+    Stress,
+    /// The scenario as text.
+    Text,
+}
+
+impl Tab {
+    /// All, from left to right.
+    pub const ALL: [Self; 6] =
+        [Self::System, Self::Findings, Self::Charts, Self::Compare, Self::Stress, Self::Text];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "System",
+            Self::Findings => "Findings",
+            Self::Charts => "Charts",
+            Self::Compare => "Compare",
+            Self::Stress => "Stress test",
+            Self::Text => "Text",
+        }
+    }
+}
+
+/// A thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Shows the library.
+    Start,
+    /// Asks for the path of a file.
+    Open,
+    /// Writes the scenario to its file.
+    Save,
+    /// Asks for the path of another file.
+    SaveAs,
+    /// Asks where to write the report.
+    ExportReport,
+    /// Closes the window.
+    Quit,
+    /// One step back.
+    Undo,
+    /// One step forward.
+    Redo,
+    /// Runs the scenario once more.
+    Run,
+    /// Runs all variants side by side.
+    RunComparison,
+    /// Runs the stress test.
+    RunStress,
+    /// Stops what is running.
+    Cancel,
+    /// Plays or pauses the run on the timeline.
+    Play,
+    /// Shows a view.
+    Show(Tab),
+    /// Dark or light.
+    Theme,
+    /// Larger.
+    ZoomIn,
+    /// Smaller.
+    ZoomOut,
+    /// The palette of all commands.
+    Palette,
+    /// The list of keys.
+    Keys,
+    /// What the simulation leaves out.
+    NotModelled,
+}
+
+/// The menus, from left to right.
+pub const MENUS: [(&str, &[Command]); 5] = [
+    (
+        "File",
+        &[
+            Command::Start,
+            Command::Open,
+            Command::Save,
+            Command::SaveAs,
+            Command::ExportReport,
+            Command::Quit,
+        ],
+    ),
+    ("Edit", &[Command::Undo, Command::Redo]),
+    ("Run", &[Command::Run, Command::RunComparison, Command::RunStress, Command::Cancel, Command::Play]),
+    (
+        "View",
+        &[
+            Command::Show(Tab::System),
+            Command::Show(Tab::Findings),
+            Command::Show(Tab::Charts),
+            Command::Show(Tab::Compare),
+            Command::Show(Tab::Stress),
+            Command::Show(Tab::Text),
+            Command::Theme,
+            Command::ZoomIn,
+            Command::ZoomOut,
+        ],
+    ),
+    ("Help", &[Command::Palette, Command::Keys, Command::NotModelled]),
+];
+
+impl Command {
+    /// All of them, in the order of the menus.
+    pub fn all() -> impl Iterator<Item = Self> {
+        MENUS.iter().flat_map(|(_, commands)| commands.iter().copied())
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "Library",
+            Self::Open => "Open\u{2026}",
+            Self::Save => "Save",
+            Self::SaveAs => "Save as\u{2026}",
+            Self::ExportReport => "Export report\u{2026}",
+            Self::Quit => "Quit",
+            Self::Undo => "Undo",
+            Self::Redo => "Redo",
+            Self::Run => "Run again",
+            Self::RunComparison => "Compare variants",
+            Self::RunStress => "Run the stress test",
+            Self::Cancel => "Stop",
+            Self::Play => "Play or pause",
+            Self::Show(Tab::System) => "Show the system",
+            Self::Show(Tab::Findings) => "Show the findings",
+            Self::Show(Tab::Charts) => "Show the charts",
+            Self::Show(Tab::Compare) => "Show the comparison",
+            Self::Show(Tab::Stress) => "Show the stress test",
+            Self::Show(Tab::Text) => "Show the text",
+            Self::Theme => "Light or dark",
+            Self::ZoomIn => "Larger",
+            Self::ZoomOut => "Smaller",
+            Self::Palette => "All commands\u{2026}",
+            Self::Keys => "Keys\u{2026}",
+            Self::NotModelled => "What is not modelled\u{2026}",
+        }
+    }
+
+    /// The keys for it.
+    pub fn shortcut(self) -> KeyboardShortcut {
+        let command = |key| KeyboardShortcut::new(Modifiers::COMMAND, key);
+        let shifted = |key| KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, key);
+        let plain = |key| KeyboardShortcut::new(Modifiers::NONE, key);
+        match self {
+            Self::Start => command(Key::N),
+            Self::Open => command(Key::O),
+            Self::Save => command(Key::S),
+            Self::SaveAs => shifted(Key::S),
+            Self::ExportReport => command(Key::E),
+            Self::Quit => command(Key::Q),
+            Self::Undo => command(Key::Z),
+            Self::Redo => shifted(Key::Z),
+            Self::Run => plain(Key::F5),
+            Self::RunComparison => plain(Key::F6),
+            Self::RunStress => plain(Key::F7),
+            Self::Cancel => plain(Key::F8),
+            Self::Play => plain(Key::F9),
+            Self::Show(Tab::System) => command(Key::Num1),
+            Self::Show(Tab::Findings) => command(Key::Num2),
+            Self::Show(Tab::Charts) => command(Key::Num3),
+            Self::Show(Tab::Compare) => command(Key::Num4),
+            Self::Show(Tab::Stress) => command(Key::Num5),
+            Self::Show(Tab::Text) => command(Key::Num6),
+            Self::Theme => command(Key::D),
+            Self::ZoomIn => command(Key::Plus),
+            Self::ZoomOut => command(Key::Minus),
+            Self::Palette => command(Key::P),
+            Self::Keys => plain(Key::F1),
+            Self::NotModelled => shifted(Key::F1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_name_and_keys_of_its_own() {
+        let all: Vec<Command> = Command::all().collect();
+        for (place, command) in all.iter().enumerate() {
+            for other in &all[..place] {
+                assert_ne!(command.shortcut(), other.shortcut(), "{command:?} and {other:?}");
+                assert_ne!(command.name(), other.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The scenario that is being edited: a text, and overrides on top of it that can be undone.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use scenarios::language::BASE;
+use scenarios::{Loaded, ScenarioError};
+
+/// Where a scenario comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The library, by name.
+    Library(&'static str),
+    /// A file.
+    File(PathBuf),
+}
+
+/// What can be undone: which variant is shown, and the values that differ from its text, by path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    variant: String,
+    edits: Vec<(String, String)>,
+}
+
+impl Version {
+    fn sets(&self) -> Vec<String> {
+        self.edits.iter().map(|(path, value)| format!("{path}={value}")).collect()
+    }
+}
+
+/// A scenario with its history.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The scenario as it is now.
+    pub loaded: Loaded,
+    base: Loaded,
+    present: Version,
+    past: Vec<Version>,
+    future: Vec<Version>,
+    /// The path that is being dragged: what comes next of it is the same edit.
+    open: Option<String>,
+    /// The version that was saved last.
+    saved: Version,
+}
+
+impl Document {
+    fn new(origin: Origin, base: Loaded) -> Self {
+        let present = Version { variant: BASE.to_owned(), edits: Vec::new() };
+        let saved = present.clone();
+        Self {
+            origin,
+            loaded: base.clone(),
+            base,
+            present,
+            past: Vec::new(),
+            future: Vec::new(),
+            open: None,
+            saved,
+        }
+    }
+
+    /// A scenario of the library.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn library(id: &str) -> Result<Self, ScenarioError> {
+        let found = scenarios::library().iter().find(|one| one.id == id);
+        let one = found.ok_or_else(|| ScenarioError::new(format!("the library has no scenario `{id}`")))?;
+        let base = scenarios::parse(one.text, one.id, Path::new("."), &[])?;
+        Ok(Self::new(Origin::Library(one.id), base))
+    }
+
+    /// A scenario file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn open(path: &Path) -> Result<Self, ScenarioError> {
+        Ok(Self::new(Origin::File(path.to_owned()), scenarios::load(path, &[])?))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.loaded.scenario.name
+    }
+
+    /// The variants that there are, the scenario as it is written first.
+    pub fn variants(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(BASE).chain(self.base.scenario.variant.iter().map(|variant| variant.name.as_str()))
+    }
+
+    /// The variant that is shown.
+    pub fn variant(&self) -> &str {
+        &self.present.variant
+    }
+
+    /// The value that was given to a path here.
+    pub fn edit_of(&self, path: &str) -> Option<&str> {
+        self.present.edits.iter().find(|(known, _)| known == path).map(|(_, value)| value.as_str())
+    }
+
+    /// All values that were changed here, by path.
+    pub fn edits(&self) -> &[(String, String)] {
+        &self.present.edits
+    }
+
+    /// Whether something would be lost with it.
+    pub fn is_unsaved(&self) -> bool {
+        self.present != self.saved
+    }
+
+    /// Gives a value to a path. Several in a row with `more` to come are undone together.
+    ///
+    /// # Errors
+    /// Why it cannot be; everything stays as it was.
+    pub fn set(&mut self, path: &str, value: &str, more: bool) -> Result<(), ScenarioError> {
+        let mut next = self.present.clone();
+        next.edits.retain(|(known, _)| known != path);
+        next.edits.push((path.to_owned(), value.to_owned()));
+        let goes_on = self.open.as_deref() == Some(path);
+        self.turn_to(next, !goes_on)?;
+        self.open = more.then(|| path.to_owned());
+        Ok(())
+    }
+
+    /// Takes several values on in one step: overrides, or `--variant` and its name.
+    ///
+    /// # Errors
+    /// As [`Document::set`].
+    pub fn apply(&mut self, change: &[String]) -> Result<(), ScenarioError> {
+        let mut next = self.present.clone();
+        for one in change {
+            if let Some(name) = one.strip_prefix("--variant ") {
+                next.variant = name.trim_matches('\'').to_owned();
+            } else if let Some((path, value)) = one.split_once('=') {
+                next.edits.retain(|(known, _)| known != path);
+                next.edits.push((path.to_owned(), value.to_owned()));
+            }
+        }
+        self.open = None;
+        self.turn_to(next, true)
+    }
+
+    /// Gives a path the value back that the text or its default says.
+    ///
+    /// # Errors
+    /// As [`Document::set`].
+    pub fn reset(&mut self, path: &str) -> Result<(), ScenarioError> {
+        let mut next = self.present.clone();
+        next.edits.retain(|(known, _)| known != path);
+        self.open = None;
+        self.turn_to(next, true)
+    }
+
+    /// Shows a variant, with the same edits on top.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the edits do not fit it.
+    pub fn show_variant(&mut self, name: &str) -> Result<(), ScenarioError> {
+        self.open = None;
+        self.turn_to(Version { variant: name.to_owned(), ..self.present.clone() }, true)
+    }
+
+    fn read(&self, version: &Version) -> Result<Loaded, ScenarioError> {
+        self.base.variant(&version.variant)?.with(&version.sets())
+    }
+
+    fn turn_to(&mut self, next: Version, is_step: bool) -> Result<(), ScenarioError> {
+        if next == self.present {
+            return Ok(());
+        }
+        let loaded = self.read(&next)?;
+        scenarios::check(&loaded, &scenarios::run::RunOptions::default())?;
+        self.loaded = loaded;
+        let before = std::mem::replace(&mut self.present, next);
+        if is_step {
+            self.past.push(before);
+        }
+        self.future.clear();
+        Ok(())
+    }
+
+    /// Whether there is something to undo.
+    pub fn can_undo(&self) -> bool {
+        !self.past.is_empty()
+    }
+
+    /// Whether there is something to redo.
+    pub fn can_redo(&self) -> bool {
+        !self.future.is_empty()
+    }
+
+    /// One step back.
+    pub fn undo(&mut self) {
+        if let Some(before) = self.past.pop() {
+            self.future.push(std::mem::replace(&mut self.present, before));
+            self.go();
+        }
+    }
+
+    /// One step forward again.
+    pub fn redo(&mut self) {
+        if let Some(next) = self.future.pop() {
+            self.past.push(std::mem::replace(&mut self.present, next));
+            self.go();
+        }
+    }
+
+    /// Reads a version that was read before.
+    fn go(&mut self) {
+        self.open = None;
+        if let Ok(loaded) = self.read(&self.present) {
+            self.loaded = loaded;
+        }
+    }
+
+    /// What is saved: the canonical text of the scenario as it is now. Of a variant, that of the variant.
+    pub fn text(&self) -> String {
+        self.loaded.scenario.to_toml()
+    }
+
+    /// Writes it to a file, complete before it takes its name, and goes on from there.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    pub fn save(&mut self, path: &Path) -> std::io::Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let staged = dir.join(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
+        let written = std::fs::File::create(&staged)
+            .and_then(|mut file| file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&staged, path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&staged);
+        }
+        written?;
+        self.origin = Origin::File(path.to_owned());
+        self.saved = self.present.clone();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> Document {
+        Document::library("queueing-basics").unwrap()
+    }
+
+    #[test]
+    fn edits_are_undone_one_by_one_and_drags_at_once() {
+        let mut document = document();
+        let before = document.loaded.hash();
+        document.set("run.seed", "2", false).unwrap();
+        for seed in 3..9 {
+            document.set("run.seed", &seed.to_string(), seed < 8).unwrap();
+        }
+        assert_eq!(document.loaded.scenario.run.seed, 8);
+        assert!(document.is_unsaved());
+        document.undo();
+        assert_eq!(document.loaded.scenario.run.seed, 2);
+        document.redo();
+        assert_eq!(document.loaded.scenario.run.seed, 8);
+        document.undo();
+        document.undo();
+        assert!(!document.can_undo() && document.can_redo());
+        assert_eq!(document.loaded.hash(), before);
+        assert!(!document.is_unsaved());
+    }
+
+    #[test]
+    fn a_wrong_value_changes_nothing() {
+        let mut document = document();
+        let before = document.loaded.hash();
+        let error = document.set("run.seed", "\"many\"", false).unwrap_err();
+        assert!(error.to_string().contains("seed") || format!("{error:?}").contains("many"), "{error:?}");
+        assert!(document.set("components.nobody.servers", "3", false).is_err());
+        assert_eq!((document.loaded.hash(), document.can_undo()), (before, false));
+    }
+
+    #[test]
+    fn what_is_saved_is_read_again() {
+        let dir = std::env::temp_dir().join(format!("tenfold-gui-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("saved.toml");
+        let mut document = document();
+        document.set("run.seed", "7", false).unwrap();
+        document.save(&path).unwrap();
+        assert!(!document.is_unsaved());
+        let again = Document::open(&path).unwrap();
+        assert_eq!(again.loaded.hash(), document.loaded.hash());
+        assert_eq!(again.text(), document.text());
+        assert!(document.save(&dir.join("no/such/place.toml")).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

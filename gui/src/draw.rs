@@ -1,0 +1,63 @@
+//! Parts of reports as widgets.
+
+mod bars;
+mod chart;
+mod diagram;
+mod matrix;
+mod table;
+
+use eframe::egui::{RichText, Ui};
+use scenarios::report::{Block, Drawing, Picture};
+
+pub(crate) use diagram::{State as NodeState, diagram, room};
+
+use crate::theme;
+
+/// A time that charts over time share.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Cursor {
+    /// In seconds since the start of the run.
+    pub at: Option<f64>,
+}
+
+/// A part of a report. Pictures of architectures have a view of their own, and are left out.
+pub(crate) fn block(ui: &mut Ui, block: &Block, cursor: Cursor) {
+    match block {
+        Block::Heading(text) => {
+            ui.add_space(8.0);
+            ui.heading(text);
+        }
+        Block::Text(text) => _ = ui.label(text),
+        Block::Items(items) => {
+            for item in items {
+                ui.label(format!("\u{2022} {item}"));
+            }
+        }
+        Block::Verdict { pass, text } => match pass {
+            Some(pass) => _ = ui.label(RichText::new(text).strong().color(theme::verdict(ui, *pass))),
+            None => _ = ui.label(text),
+        },
+        Block::Table(one) => table::table(ui, one),
+        Block::Picture(one) => picture(ui, one, cursor),
+    }
+}
+
+/// A picture with its title and what it shows.
+pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
+    let Picture { name, title, caption, drawing } = picture;
+    if matches!(drawing, Drawing::Diagram(_)) {
+        return;
+    }
+    ui.group(|ui| {
+        ui.set_width(ui.available_width());
+        ui.strong(title);
+        match drawing {
+            Drawing::Chart(one) => chart::chart(ui, name, one, cursor),
+            Drawing::Stack(one) => bars::stack(ui, one),
+            Drawing::Spans(one) => bars::spans(ui, one),
+            Drawing::Matrix(one) => matrix::matrix(ui, name, one),
+            Drawing::Diagram(_) => {}
+        }
+        ui.small(caption);
+    });
+}

@@ -1,0 +1,64 @@
+//! The views: what is shown of the app's state, and the actions that they ask for.
+
+mod dialog;
+mod inspector;
+mod pages;
+mod start;
+mod system;
+
+use eframe::egui::{RichText, ScrollArea, Ui};
+
+pub(crate) use dialog::{Dialog, dialog};
+pub(crate) use inspector::inspector;
+pub(crate) use pages::{charts, compare, findings, stress, text};
+pub(crate) use start::start;
+pub(crate) use system::{System, system};
+
+use crate::command::Command;
+
+/// What a view asks for; done once all of a frame is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    Do(Command),
+    /// Opens a scenario of the library.
+    Library(&'static str),
+    /// What was typed into the dialog is meant.
+    Answer(String),
+    CloseDialog,
+    /// Gives a path a value; with `more` to come while it is dragged.
+    Set {
+        path: String,
+        value: String,
+        more: bool,
+    },
+    Reset(String),
+    /// Takes on what a recommendation says.
+    Apply(Vec<String>),
+    Variant(String),
+    Select(Option<String>),
+    /// The run is shown at this time; on average for none.
+    Time(Option<f64>),
+}
+
+pub(crate) type Actions = Vec<Action>;
+
+/// A page that scrolls.
+fn page(ui: &mut Ui, name: &str, contents: impl FnOnce(&mut Ui)) {
+    ScrollArea::vertical().id_salt(name).auto_shrink(false).show(ui, |ui| {
+        ui.set_max_width(ui.available_width().min(1180.0));
+        contents(ui);
+        ui.add_space(24.0);
+    });
+}
+
+/// Nothing is here yet: what to do about it.
+fn empty(ui: &mut Ui, said: &str, command: Command, actions: &mut Actions) {
+    ui.add_space(48.0);
+    ui.vertical_centered(|ui| {
+        ui.label(RichText::new(said).size(16.0));
+        ui.add_space(8.0);
+        if ui.button(command.name()).clicked() {
+            actions.push(Action::Do(command));
+        }
+    });
+}

@@ -1,0 +1,132 @@
+//! Small windows above the rest.
+
+use eframe::egui::{Context, Grid, Id, Key, Modal, RichText, ScrollArea, TextEdit, Ui};
+
+use super::{Action, Actions};
+use crate::command::{Command, MENUS};
+
+/// What is asked or told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Dialog {
+    /// A path: what for, and what was typed so far.
+    Path {
+        for_what: Command,
+        typed: String,
+    },
+    /// Commands that fit what was typed.
+    Palette {
+        typed: String,
+    },
+    Keys,
+    NotModelled,
+    /// Changes would be lost by a command.
+    Unsaved(Command),
+    Error(String),
+}
+
+/// The part of the book that says so.
+fn not_modelled() -> &'static str {
+    let book = include_str!("../../../docs/src/accuracy.md");
+    let behind = book.split_once("## What is not modelled").map_or("", |(_, behind)| behind);
+    behind.split("\n## ").next().unwrap_or_default().trim()
+}
+
+pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) {
+    let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
+        ui.set_width(480.0);
+        match dialog {
+            Dialog::Path { for_what, typed } => path(ui, *for_what, typed, actions),
+            Dialog::Palette { typed } => palette(ui, typed, actions),
+            Dialog::Keys => keys(ui),
+            Dialog::NotModelled => {
+                ui.heading("What is not modelled");
+                ScrollArea::vertical().max_height(420.0).show(ui, |ui| ui.label(not_modelled()));
+            }
+            Dialog::Unsaved(command) => {
+                ui.heading("There are unsaved changes");
+                ui.label("They would be lost.");
+                ui.horizontal(|ui| {
+                    if ui.button("Keep on editing").clicked() {
+                        actions.push(Action::CloseDialog);
+                    }
+                    if ui
+                        .button(format!("{} all the same", command.name().trim_end_matches('\u{2026}')))
+                        .clicked()
+                    {
+                        actions.push(Action::Answer(String::new()));
+                    }
+                });
+            }
+            Dialog::Error(text) => {
+                ui.heading("That cannot be");
+                ui.label(RichText::new(text.as_str()).monospace());
+                ui.label("Everything stays as it was.");
+            }
+        }
+        if !matches!(dialog, Dialog::Unsaved(_)) {
+            ui.add_space(8.0);
+            if ui.button("Close").clicked() {
+                actions.push(Action::CloseDialog);
+            }
+        }
+    });
+    if modal.should_close() {
+        actions.push(Action::CloseDialog);
+    }
+}
+
+fn path(ui: &mut Ui, for_what: Command, typed: &mut String, actions: &mut Actions) {
+    let (title, button) = match for_what {
+        Command::Open => ("Open a scenario file", "Open"),
+        Command::ExportReport => ("Write the report (HTML)", "Write"),
+        _ => ("Save the scenario", "Save"),
+    };
+    let title = ui.heading(title);
+    let edit = TextEdit::singleline(typed).hint_text("path of the file").desired_width(f32::INFINITY);
+    let response = ui.add(edit).labelled_by(title.id);
+    response.request_focus();
+    let entered = ui.input(|input| input.key_pressed(Key::Enter));
+    if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
+        actions.push(Action::Answer(typed.trim().to_owned()));
+    }
+}
+
+fn palette(ui: &mut Ui, typed: &mut String, actions: &mut Actions) {
+    let title = ui.heading("All commands");
+    let edit = TextEdit::singleline(typed).hint_text("type a part of its name").desired_width(f32::INFINITY);
+    let response = ui.add(edit).labelled_by(title.id);
+    response.request_focus();
+    let wanted = typed.to_lowercase();
+    let fitting: Vec<Command> =
+        Command::all().filter(|command| command.name().to_lowercase().contains(&wanted)).collect();
+    if ui.input(|input| input.key_pressed(Key::Enter))
+        && let Some(first) = fitting.first()
+    {
+        actions.extend([Action::CloseDialog, Action::Do(*first)]);
+    }
+    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+        for command in fitting {
+            let shortcut = ui.ctx().format_shortcut(&command.shortcut());
+            if ui.button(format!("{}    {shortcut}", command.name())).clicked() {
+                actions.extend([Action::CloseDialog, Action::Do(command)]);
+            }
+        }
+    });
+}
+
+fn keys(ui: &mut Ui) {
+    ui.heading("Keys");
+    ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
+        Grid::new("keys").striped(true).spacing([24.0, 4.0]).show(ui, |ui| {
+            for (menu, commands) in MENUS {
+                ui.strong(menu);
+                ui.end_row();
+                for command in commands {
+                    ui.label(command.name());
+                    ui.label(ui.ctx().format_shortcut(&command.shortcut()));
+                    ui.end_row();
+                }
+            }
+        });
+    });
+}
