@@ -265,8 +265,9 @@ impl App {
             Action::Reset(path) => self.edit(ctx, |document| document.reset(&path)),
             Action::Apply(change) => {
                 self.edit(ctx, |document| document.apply(&change));
+                // To be seen to hold.
                 if self.dialog.is_none() {
-                    self.said = "applied; run the stress test again to see it hold".to_owned();
+                    self.start(Kind::Stress, ctx);
                 }
             }
             Action::Variant(name) => self.edit(ctx, |document| document.show_variant(&name)),

@@ -35,7 +35,7 @@ pub(crate) struct ByNumber<T>(HashMap<u64, T, BuildHasherDefault<OneNumber>>);
 
 impl<T> Default for ByNumber<T> {
     fn default() -> Self {
-        Self(HashMap::default())
+        Self(Default::default())
     }
 }
 

@@ -385,7 +385,7 @@ impl Architecture {
                 let _ = writeln!(text, "c{index} = [\"a\", \"b\", \"c\"]");
             }
             // Callers have instances in zones, too, but not all of them.
-            for index in (0..self.sources.len()).filter(|index| (self.doors[0] + index) % 2 == 0) {
+            for index in (0..self.sources.len()).filter(|index| (self.doors[0] + index).is_multiple_of(2)) {
                 let _ = writeln!(text, "t{index} = {{ a = 2, b = 1 }}");
             }
             let spreads = |kind: &Kind| {
