@@ -190,7 +190,7 @@ fn what_breaks_first_is_found_and_mended() {
     harness.run_steps(2);
     assert!(harness.state().document().unwrap().can_undo());
     until(&mut harness, "the stress test of the new system", App::is_stressed);
-    assert!(harness.query_by_label_contains("It holds").is_some(), "with thirty servers it holds");
+    assert!(harness.query_by_label_contains("It passes at").is_some(), "with thirty servers it holds");
     press(&mut harness, Command::RunComparison);
     until(&mut harness, "the comparison", |app| !app.is_busy());
     assert_eq!(harness.state().tab(), Tab::Compare);

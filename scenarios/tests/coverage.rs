@@ -51,12 +51,13 @@ fn systems() -> [Known; 3] {
 }
 
 /// The part of so many runs of ten replications, with the warm-up that a run finds by itself, whose interval of the
-/// mean latency holds the exact value.
+/// mean latency holds the exact value. In runs of one minute MSER-5 leaves so little that 91.1% (M/M/1) and 89.6%
+/// (M/M/4) of 2,000 do; with a warm-up of 5 s given, 93.8% and 93.0%.
 fn covered(known: &Known, runs: u64) -> f64 {
     let run = |seed: u64| {
         let text = format!(
             "name = \"coverage\"\n\
-             run = {{ duration = \"1m\", replications = 10, seed = {seed}, windows = 1 }}\n\
+             run = {{ duration = \"2m\", replications = 10, seed = {seed}, windows = 1 }}\n\
              [traffic.web]\narrivals = {{ process = \"poisson\", rate = \"{}/s\" }}\nentry = \"{}\"\n{}",
             known.rate, known.entry, known.components
         );

@@ -171,7 +171,9 @@ fn mistakes_are_told() {
         assert!(error.help.is_some(), "{kind} {target} {settings}: {error}");
     }
     for placement in ["db = [\"a\", \"b\"]", "dbs = \"a\"", "db = []"] {
-        let error = refusal(&chain("1ms", "", &format!("[placement]\n{placement}")));
+        // A service without replicas is in one zone.
+        let alone = chain("1ms", "", &format!("[placement]\n{placement}"));
+        let error = refusal(&alone.replace("replicas = 1\n", "").replace("health = \"none\"\n", ""));
         assert_eq!(error.path[0], "placement");
         assert!(error.help.is_some(), "{placement}");
     }

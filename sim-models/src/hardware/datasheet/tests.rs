@@ -437,10 +437,10 @@ proptest! {
             }
             let bytes = model.streamed_weight_bytes(precision) as f64 / tensor_parallel as f64;
             let floor = bytes / (gpu.memory_bandwidth * 1e9) * 1e3;
-            // As many as it takes to need all experts.
-            let sequences = sequences.max(model.experts.div_ceil(model.active_experts));
+            // As many as it takes to need all experts but for e^-20 of them.
+            let sequences = sequences.max(20 * model.experts.div_ceil(model.active_experts));
             let time = millis(&built.unwrap(), &decode(sequences, context));
-            prop_assert!(time >= floor, "{} ms, floor {} ms", time, floor);
+            prop_assert!(time >= floor * (1.0 - 1e-6), "{} ms, floor {} ms", time, floor);
         }
     }
 }
