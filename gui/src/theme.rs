@@ -1,7 +1,10 @@
 //! Colours: those of reports, on a light and on a dark ground.
 
 use eframe::egui::{Color32, Context, Theme, Ui};
-use scenarios::report::color::{self, Color};
+use scenarios::report::{
+    self,
+    color::{self, Color},
+};
 
 /// The colour on the ground that the app has.
 pub(crate) fn on(ui: &Ui, color: Color) -> Color32 {
@@ -32,6 +35,5 @@ pub(crate) fn verdict(ui: &Ui, pass: bool) -> Color32 {
 
 /// From idle to full.
 pub(crate) fn heat(ui: &Ui, share: f64) -> Color32 {
-    let step = [0.25, 0.5, 0.8, 0.95].iter().filter(|from| share >= **from).count();
-    on(ui, color::HEAT[step])
+    on(ui, report::heat(share))
 }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use axis::{Axis, Unit};
 pub use bars::{Span, Spans, Stack};
 pub use chart::{Chart, Mark, Reference, Series};
-pub use diagram::{Diagram, Layout, Node};
+pub use diagram::{Diagram, Layout, Node, heat};
 pub use matrix::{Cell, Matrix};
 pub use picture::{Drawing, Picture};
 pub use pictures::{Choice, pareto, tornado};
@@ -36,7 +36,8 @@ pub use run::heading;
 pub use table::Table;
 pub use tables::{dashboard, of_run};
 
-use crate::results::write::{Staged, at};
+use crate::language::BASE;
+use crate::results::write::{Staged, at, write_text};
 use crate::results::{Provenance, ResultsError, check_writable};
 
 /// A part of a report.
@@ -104,9 +105,7 @@ impl Report {
     /// # Errors
     /// [`ResultsError::Io`] when it cannot be written.
     pub fn write_html(&self, file: &Path) -> Result<(), ResultsError> {
-        let mut staged = Staged::default();
-        staged.write(file.to_owned(), |out| Ok(out.write_all(self.html().as_bytes())?))?;
-        staged.publish().map(|_| ())
+        write_text(file, &self.html())
     }
 
     /// Writes every picture as SVG and PNG to a directory, which is made if it is not there. Gives their paths.
@@ -136,6 +135,14 @@ pub fn check_file(file: &Path) -> Result<(), ResultsError> {
     }
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     check_writable(dir.unwrap_or(Path::new(".")))
+}
+
+/// A scenario, and the variant of it.
+fn named(scenario: &str, variant: &str) -> String {
+    match variant {
+        BASE => scenario.to_owned(),
+        name => format!("{scenario}, variant `{name}`"),
+    }
 }
 
 /// Where results come from, by name.

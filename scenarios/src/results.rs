@@ -25,7 +25,7 @@ use crate::language::BASE;
 use crate::scenario::Scenario;
 pub use averages::{Average, AverageRow};
 pub use verdicts::{CONFIDENCE, Verdict};
-pub use write::{Format, ResultsError, UnknownFormat, check_writable};
+pub use write::{Format, ResultsError, UnknownFormat, check_writable, write_text};
 
 /// A run and everything that is said about it.
 #[derive(Debug, Clone)]

@@ -41,8 +41,8 @@ pub enum Purpose {
     Jitter = 7,
 }
 
-/// Spreads the bits of a number over all 64: SplitMix64's finalizer (Stafford's variant 13; Steele, Lea, Flood: "Fast Splittable Pseudorandom
-/// Number Generators", OOPSLA 2014).
+/// Spreads the bits of a number over all 64: SplitMix64's finalizer (Stafford's variant 13; Steele, Lea, Flood:
+/// "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
 pub const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -188,6 +188,14 @@ fn variants_are_compared_in_words() {
     let json = scratch.tenfold(&["compare", "ok.toml", "--baseline", "more", "--format", "json"]);
     let parsed: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(parsed["provenance"][0]["variant"], "more");
+    // What is too slow for its SLO is a matter of the others than the baseline, where it is asked for.
+    let gate = |slo: &str, more: &[&str]| {
+        let slo = format!("slo={{ latency = {{ mean = \"{slo}\" }} }}");
+        scratch.tenfold(&[&["compare", "ok.toml", "--set", &slo], more].concat()).status.code()
+    };
+    assert_eq!(gate("1us", &[]), Some(0));
+    assert_eq!(gate("1us", &["--gate"]), Some(1));
+    assert_eq!(gate("1h", &["--gate"]), Some(0));
 }
 
 #[test]

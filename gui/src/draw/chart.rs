@@ -27,10 +27,6 @@ fn meaning(axis: &Axis, place: f64) -> f64 {
     if axis.log { libm::pow(10.0, place) } else { place }
 }
 
-fn has_place(axis: &Axis, value: f64) -> bool {
-    value.is_finite() && (!axis.log || value > 0.0)
-}
-
 /// Its name, and its unit where the ticks do not say it.
 fn title(axis: &Axis) -> String {
     let mut name = axis.name.clone();
@@ -68,7 +64,7 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
     if !y.log {
         plot = plot.include_y(0.0);
     }
-    if let Some(reach) = x.reach.filter(|reach| has_place(&x, *reach)) {
+    if let Some(reach) = x.reach.filter(|reach| x.shows(*reach)) {
         plot = plot.include_x(place(&x, reach));
     }
     if over_time {
@@ -82,7 +78,7 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
             let points: Vec<[f64; 2]> = series
                 .points
                 .iter()
-                .filter(|point| has_place(&x, point.0) && has_place(&y, point.1))
+                .filter(|point| x.shows(point.0) && y.shows(point.1))
                 .map(|point| [place(&x, point.0), place(&y, point.1)])
                 .collect();
             let style = STYLES[number / 2 % STYLES.len()];
@@ -98,7 +94,7 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
         }
         for reference in &chart.references {
             let (axis, style) = (if reference.vertical { &x } else { &y }, LineStyle::Dashed { length: 6.0 });
-            if !has_place(axis, reference.at) {
+            if !axis.shows(reference.at) {
                 continue;
             }
             let (name, at) =

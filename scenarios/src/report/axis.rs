@@ -47,7 +47,7 @@ impl Axis {
     }
 
     /// Whether a value has a place on it.
-    pub(super) fn shows(&self, value: f64) -> bool {
+    pub fn shows(&self, value: f64) -> bool {
         value.is_finite() && (!self.log || value > 0.0)
     }
 }

@@ -47,7 +47,8 @@ const STEPS: [(f64, &str); 5] = [
     (0.95, "95% and more"),
 ];
 
-fn heat(share: f64) -> Color {
+/// The colour of so much in use.
+pub fn heat(share: f64) -> Color {
     let step = STEPS.iter().rposition(|(from, _)| share >= *from).unwrap_or(0);
     HEAT[step]
 }

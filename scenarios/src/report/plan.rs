@@ -6,8 +6,8 @@ use super::picture::Picture;
 use super::pictures::{Choice, pareto, tornado};
 use super::stress::times;
 use super::table::Table;
-use super::{Block, Report};
-use crate::language::{BASE, Loaded};
+use super::{Block, Report, named};
+use crate::language::Loaded;
 use crate::plan::{Effect, Evaluated, Fleet, Found, FrontPoint, Plan, Target};
 use crate::results::show::{count, optional, percent, plural, rate, seconds, usd};
 
@@ -16,10 +16,7 @@ const ROWS: usize = 12;
 
 /// What a plan is of.
 pub fn title(loaded: &Loaded) -> String {
-    match loaded.variant.as_str() {
-        BASE => loaded.scenario.name.clone(),
-        name => format!("{}, variant `{name}`", loaded.scenario.name),
-    }
+    named(&loaded.scenario.name, &loaded.variant)
 }
 
 /// A plan that was made, to be told.

@@ -7,8 +7,7 @@ use super::bars::Stack;
 use super::chart::{Chart, Mark, Reference, Series};
 use super::picture::{Drawing, Picture};
 use super::pictures::{MOST, architecture, bounds, distribution, merged};
-use super::{Block, Report, provenance_rows, tables};
-use crate::language::BASE;
+use super::{Block, Report, named, provenance_rows, tables};
 use crate::results::show::{percent, plural, seconds, usd};
 use crate::results::{RunResult, Verdict};
 use crate::run::ALL;
@@ -20,11 +19,7 @@ pub fn heading(result: &RunResult) -> (String, String) {
         1.0 => String::new(),
         scale => format!(" at {scale}x"),
     };
-    let variant = match provenance.variant.as_str() {
-        BASE => String::new(),
-        name => format!(", variant `{name}`"),
-    };
-    let title = format!("{}{variant}{load}", provenance.scenario);
+    let title = format!("{}{load}", named(&provenance.scenario, &provenance.variant));
     let lead = format!(
         "{} of {}, the first {} left out as warm-up; seed {}",
         plural(result.outputs.len() as f64, "replication"),

@@ -6,8 +6,8 @@ use super::matrix::{Cell, Matrix};
 use super::picture::{Drawing, Picture};
 use super::pictures::{Choice, MOST, architecture, bill, bounds, pareto};
 use super::table::Table;
-use super::{Block, Report, provenance_rows};
-use crate::language::{BASE, Loaded};
+use super::{Block, Report, named, provenance_rows};
+use crate::language::Loaded;
 use crate::results::AverageRow;
 use crate::results::findings::pressures;
 use crate::results::show::{digits, optional, percent, rate, seconds, usd};
@@ -32,11 +32,7 @@ fn whole(level: &Level) -> Option<AverageRow> {
 
 /// What the test is of.
 fn title(loaded: &Loaded) -> String {
-    let variant = match loaded.variant.as_str() {
-        BASE => String::new(),
-        name => format!(", variant `{name}`"),
-    };
-    format!("{}{variant}: the 10x stress test", loaded.scenario.name)
+    format!("{}: the 10x stress test", named(&loaded.scenario.name, &loaded.variant))
 }
 
 /// Pass or fail at each multiple.

@@ -164,6 +164,16 @@ impl Staged {
     }
 }
 
+/// Writes a text, complete before it takes its name, in the place of an older file.
+///
+/// # Errors
+/// [`ResultsError::Io`] when it cannot be written.
+pub fn write_text(file: &Path, text: &str) -> Result<(), ResultsError> {
+    let mut staged = Staged::default();
+    staged.write(file.to_owned(), |out| Ok(out.write_all(text.as_bytes())?))?;
+    staged.publish().map(|_| ())
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         for (staged, _) in &self.files {

@@ -98,8 +98,8 @@ impl Swept {
             }));
             Ok(())
         };
-        in_order(parts, columns, each)
-            .map_err(|source| ResultsError::Frame { path: manifest.scenario.clone().into(), source })?;
+        let first = parts.first().map(|part| part.path.clone()).unwrap_or_default();
+        in_order(parts, columns, each).map_err(|source| ResultsError::Frame { path: first, source })?;
         let row = |name: &str, value: String| (name.to_owned(), value);
         let mut provenance = vec![
             row("scenario", manifest.scenario.clone()),

@@ -125,7 +125,7 @@ fn parts_dir(dir: &Path) -> PathBuf {
 /// A part that is complete: some points, in order.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
-    path: PathBuf,
+    pub path: PathBuf,
     pub points: Vec<u64>,
 }
 

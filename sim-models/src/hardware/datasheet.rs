@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{Gpu, Model, ModelKind};
 use super::experts;
 use super::precision::Precision;
-use super::timing::{Calibration, Coefficients, Curve, Hinge, StepFunction, TICKS_PER_NANO, Windowed};
+use super::timing::{Calibration, Coefficients, Curve, Hinge, StepFunction, TICKS_PER_NANO};
 use super::{HardwareError, Placement, check_placement};
 
 /// How far below the datasheet a server runs. A field left out takes the figure measured on the GPU by
@@ -346,23 +346,15 @@ impl StepFunction {
         let attention_flops = layers * pairs_per_unit * model.prefill_pair_flops() as f64 / gpus;
         let (per_context, per_prefill_work) =
             (read_context.max(compute_context), attention_flops / rates.prefill_attention);
-        let (whole, windowed) = model.layer_shares();
         let coefficients = Coefficients {
             base: [read_head, at_least(floors), inline.0].into_iter().fold(read_always, u64::saturating_add),
             per_sequence: nearest(sampling).saturating_add(inline.1),
             per_token: nearest(elementwise + all_reduces * reduced + exchanging * exchanged),
             gemm: Hinge { free: read_all / compute_token.max(1), slope: compute_token },
             head: Hinge { free: read_head / compute_head.max(1), slope: compute_head },
-            per_context: nearest(whole * per_context),
-            per_prefill_work: nearest(whole * per_prefill_work),
-            windowed: Windowed {
-                tokens: model.sliding.map_or(0, |sliding| sliding.window),
-                per_context: nearest(windowed * per_context),
-                per_prefill_work: nearest(windowed * per_prefill_work),
-            },
             host_base: overlapped.0,
             host_per_sequence: overlapped.1,
-            per_adapter: 0,
+            ..Coefficients::of_attention(model, per_context, per_prefill_work, nearest)
         };
         let step = Self::new(coefficients, Calibration::Datasheet)?;
         if model.experts == 1 {

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::time::SimDuration;
 
 use super::HardwareError;
+use super::catalogue::Model;
 pub use curve::Curve;
 pub use drafter::Drafter;
 
@@ -201,6 +202,29 @@ pub struct StepFunction {
     wake: u64,
     calibration: Calibration,
     detail: Arc<str>,
+}
+
+impl Coefficients {
+    /// Those of a model's attention, nothing else: times of a token of context and of a unit of prefill work if all
+    /// layers saw all of the context, shared out over those that do and those with a window. `ticks` rounds a time.
+    pub(super) fn of_attention(
+        model: &Model,
+        per_context: f64,
+        per_prefill_work: f64,
+        ticks: impl Fn(f64) -> u64,
+    ) -> Self {
+        let (whole, windowed) = model.layer_shares();
+        Self {
+            per_context: ticks(whole * per_context),
+            per_prefill_work: ticks(whole * per_prefill_work),
+            windowed: Windowed {
+                tokens: model.sliding.map_or(0, |sliding| sliding.window),
+                per_context: ticks(windowed * per_context),
+                per_prefill_work: ticks(windowed * per_prefill_work),
+            },
+            ..Self::default()
+        }
+    }
 }
 
 impl StepFunction {

@@ -4,7 +4,7 @@ use super::super::catalogue::{Gpu, Model, ModelKind};
 use super::super::experts;
 use super::super::fitted::Fitted;
 use super::super::precision::Precision;
-use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO, Windowed};
+use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO};
 use super::super::{HardwareError, Placement, check_placement};
 use super::attention::nearest;
 use super::series::{interpolate, make_monotone};
@@ -173,20 +173,12 @@ impl StepFunction {
         let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
         let context_us = kv_bytes as f64 / decode.gb_s * 1e-3 * memory;
         let work_us = 2.0 * layers * (shape[0] * shape[2]) as f64 / prefill.tflops * 1e-6 * compute;
-        let (whole, windowed) = model.layer_shares();
         let coefficients = Coefficients {
             base: ticks(floors_us + inline * host_us),
             per_sequence: ticks(inline * host_sequence_us),
-            per_context: ticks(whole * context_us),
-            per_prefill_work: ticks(whole * work_us),
-            windowed: Windowed {
-                tokens: model.sliding.map_or(0, |sliding| sliding.window),
-                per_context: ticks(windowed * context_us),
-                per_prefill_work: ticks(windowed * work_us),
-            },
             host_base: ticks(hidden_host * host_us),
             host_per_sequence: ticks(hidden_host * host_sequence_us),
-            ..Coefficients::default()
+            ..Coefficients::of_attention(model, context_us, work_us, ticks)
         };
         let (calibration, detail) = match fitted {
             None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
