@@ -61,6 +61,7 @@ pub mod pipeline;
 pub mod pool;
 pub mod quality;
 pub mod queue;
+mod recency;
 pub mod request;
 pub mod router;
 pub mod semantic_cache;

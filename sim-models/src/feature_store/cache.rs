@@ -8,6 +8,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::values::Horizon;
 use crate::by_number::ByNumber;
+use crate::recency::Recency;
 use crate::units::Time;
 
 /// A cache of whole feature vectors, in the process that reads them.
@@ -36,23 +37,16 @@ impl CacheConfig {
             latency: self.latency.map_or(LATENCY, Time::get),
             places: ByNumber::default(),
             entries: Vec::new(),
-            newest: NONE,
-            oldest: NONE,
+            by_use: Recency::default(),
         }
     }
 }
-
-const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Entry {
     entity: u64,
     horizon: Horizon,
     read_at: SimTime,
-    /// Towards the most recently used.
-    newer: u32,
-    /// Towards the least recently used.
-    older: u32,
 }
 
 #[derive(Debug)]
@@ -61,10 +55,8 @@ pub(super) struct Cache {
     ttl: Option<SimDuration>,
     pub latency: SimDuration,
     places: ByNumber<u32>,
-    /// A list by recency of use, through places.
     entries: Vec<Entry>,
-    newest: u32,
-    oldest: u32,
+    by_use: Recency,
 }
 
 impl Cache {
@@ -72,37 +64,14 @@ impl Cache {
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.entries.clear();
-        (self.newest, self.oldest) = (NONE, NONE);
-    }
-
-    fn unlink(&mut self, place: u32) {
-        let Entry { newer, older, .. } = self.entries[place as usize];
-        match newer {
-            NONE => self.newest = older,
-            newer => self.entries[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => self.entries[older as usize].newer = newer,
-        }
-    }
-
-    fn link_newest(&mut self, place: u32) {
-        let before = std::mem::replace(&mut self.newest, place);
-        let entry = &mut self.entries[place as usize];
-        (entry.newer, entry.older) = (NONE, before);
-        match before {
-            NONE => self.oldest = place,
-            before => self.entries[before as usize].newer = place,
-        }
+        self.by_use.clear();
     }
 
     /// What is known of an entity, which counts as a use of it. What is too old is no longer known; it
     /// keeps its place for the value that is then read.
     pub(super) fn get(&mut self, entity: u64, now: SimTime) -> Option<Horizon> {
         let place = *self.places.get(entity)?;
-        self.unlink(place);
-        self.link_newest(place);
+        self.by_use.touch(place);
         let entry = &self.entries[place as usize];
         let is_live = self.ttl.is_none_or(|ttl| now.since(entry.read_at) <= ttl);
         is_live.then_some(entry.horizon)
@@ -113,16 +82,16 @@ impl Cache {
         let place = match self.places.get(entity) {
             Some(place) => {
                 let place = *place;
-                self.unlink(place);
+                self.by_use.remove(place);
                 place
             }
             None if self.entries.len() < self.capacity => {
-                self.entries.push(Entry { entity, horizon, read_at: now, newer: NONE, older: NONE });
+                self.entries.push(Entry { entity, horizon, read_at: now });
                 self.entries.len() as u32 - 1
             }
             None => {
-                let place = self.oldest;
-                self.unlink(place);
+                let place = self.by_use.oldest().expect("a full cache has entries");
+                self.by_use.remove(place);
                 self.places.remove(self.entries[place as usize].entity);
                 place
             }
@@ -130,7 +99,7 @@ impl Cache {
         let entry = &mut self.entries[place as usize];
         (entry.entity, entry.horizon, entry.read_at) = (entity, horizon, now);
         self.places.insert(entity, place);
-        self.link_newest(place);
+        self.by_use.push(place);
     }
 }
 

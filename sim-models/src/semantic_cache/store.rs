@@ -6,6 +6,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::EvictionPolicy;
 use crate::by_number::ByNumber;
+use crate::recency::Recency;
 
 /// Names a stored answer until it leaves: its slot.
 pub(super) type EntryId = u32;
@@ -25,9 +26,6 @@ struct Entry {
     place: u32,
     /// How often it was hit.
     hits: u64,
-    /// Neighbours in the order of leaving, the sooner and the later.
-    sooner: EntryId,
-    later: EntryId,
     /// Neighbours among the answers to the topic, the older and the younger.
     older: EntryId,
     younger: EntryId,
@@ -52,9 +50,8 @@ pub(super) struct Store {
     /// Those taken, without gaps: to choose from by chance.
     stored: Vec<EntryId>,
     topics: ByNumber<Topic>,
-    /// The ends of the order of leaving, where that is one of time.
-    first: EntryId,
-    last: EntryId,
+    /// The order of leaving where it is one of time.
+    by_time: Recency,
     /// The order of leaving where it is one of hits: (hits, number, slot).
     by_hits: BTreeSet<(u64, u64, EntryId)>,
     /// When each was stored, with a time to live: (time, number, slot).
@@ -75,8 +72,7 @@ impl Store {
             vacant: Vec::new(),
             stored: Vec::new(),
             topics: ByNumber::default(),
-            first: NONE,
-            last: NONE,
+            by_time: Recency::default(),
             by_hits: BTreeSet::new(),
             ages: VecDeque::new(),
             next: 0,
@@ -95,7 +91,7 @@ impl Store {
         self.vacant.clear();
         self.stored.clear();
         self.topics.clear();
-        (self.first, self.last) = (NONE, NONE);
+        self.by_time.clear();
         self.by_hits.clear();
         self.ages.clear();
     }
@@ -117,10 +113,7 @@ impl Store {
     /// A hit: whether the answer is right.
     pub fn hit(&mut self, id: EntryId) -> Option<bool> {
         match self.policy {
-            EvictionPolicy::Lru => {
-                self.unlink(id);
-                self.link(id);
-            }
+            EvictionPolicy::Lru => self.by_time.touch(id),
             EvictionPolicy::Lfu => {
                 let entry = &mut self.slots[id as usize];
                 self.by_hits.remove(&(entry.hits, entry.number, id));
@@ -143,7 +136,7 @@ impl Store {
         let own = self.topics.get(topic.into()).copied().unwrap_or(Topic { youngest: NONE, count: 0 });
         let place = self.stored.len() as u32;
         let (older, younger) = (own.youngest, NONE);
-        let entry = Entry { number, topic, right, place, hits: 0, sooner: NONE, later: NONE, older, younger };
+        let entry = Entry { number, topic, right, place, hits: 0, older, younger };
         let id = match self.vacant.pop() {
             Some(id) => {
                 self.slots[id as usize] = entry;
@@ -160,7 +153,7 @@ impl Store {
         }
         self.topics.insert(topic.into(), Topic { youngest: id, count: own.count + 1 });
         match self.policy {
-            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.link(id),
+            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.by_time.push(id),
             EvictionPolicy::Lfu => _ = self.by_hits.insert((0, number, id)),
             EvictionPolicy::Rr => {}
         }
@@ -174,7 +167,7 @@ impl Store {
             let victim = match self.policy {
                 EvictionPolicy::Rr => self.stored.get((chance() * self.len() as f64) as usize).copied(),
                 EvictionPolicy::Lfu => self.by_hits.first().map(|(_, _, id)| *id),
-                EvictionPolicy::Lru | EvictionPolicy::Fifo => (self.first != NONE).then_some(self.first),
+                EvictionPolicy::Lru | EvictionPolicy::Fifo => self.by_time.oldest(),
             };
             let Some(victim) = victim else { return };
             self.remove(victim);
@@ -202,7 +195,7 @@ impl Store {
             self.slots[*moved as usize].place = place;
         }
         match self.policy {
-            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.unlink(id),
+            EvictionPolicy::Lru | EvictionPolicy::Fifo => self.by_time.remove(id),
             EvictionPolicy::Lfu => _ = self.by_hits.remove(&(hits, number, id)),
             EvictionPolicy::Rr => {}
         }
@@ -222,29 +215,6 @@ impl Store {
         }
         self.slots[id as usize].number = VACANT;
         self.vacant.push(id);
-    }
-
-    /// Puts an answer last in the order of leaving.
-    fn link(&mut self, id: EntryId) {
-        let sooner = std::mem::replace(&mut self.last, id);
-        let entry = &mut self.slots[id as usize];
-        (entry.sooner, entry.later) = (sooner, NONE);
-        match self.slots.get_mut(sooner as usize) {
-            Some(entry) => entry.later = id,
-            None => self.first = id,
-        }
-    }
-
-    fn unlink(&mut self, id: EntryId) {
-        let Entry { sooner, later, .. } = self.slots[id as usize];
-        match self.slots.get_mut(sooner as usize) {
-            Some(entry) => entry.later = later,
-            None => self.first = later,
-        }
-        match self.slots.get_mut(later as usize) {
-            Some(entry) => entry.sooner = sooner,
-            None => self.last = sooner,
-        }
     }
 }
 

@@ -14,25 +14,17 @@
 
 use std::collections::BTreeMap;
 
-const NONE: u32 = u32::MAX;
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    content: u64,
-    /// Neighbours in the order of use.
-    older: u32,
-    younger: u32,
-}
+use crate::recency::Recency;
 
 /// What the host's memory holds, by content, in the order of use.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
     capacity: u32,
-    slots: Vec<Slot>,
+    /// The content of each slot.
+    slots: Vec<u64>,
     vacant: Vec<u32>,
     places: BTreeMap<u64, u32>,
-    oldest: u32,
-    youngest: u32,
+    by_use: Recency,
 }
 
 impl Host {
@@ -43,13 +35,12 @@ impl Host {
             slots: Vec::new(),
             vacant: Vec::new(),
             places: BTreeMap::new(),
-            oldest: NONE,
-            youngest: NONE,
+            by_use: Recency::default(),
         })
     }
 
     pub(super) fn reset(&mut self) {
-        (self.oldest, self.youngest) = (NONE, NONE);
+        self.by_use.clear();
         self.slots.clear();
         self.vacant.clear();
         self.places.clear();
@@ -65,58 +56,35 @@ impl Host {
             return;
         }
         if self.places.len() as u32 == self.capacity {
-            self.remove(self.slots[self.oldest as usize].content);
+            let oldest = self.by_use.oldest().expect("there is room for one at least");
+            self.remove(self.slots[oldest as usize]);
         }
-        let slot = Slot { content, older: NONE, younger: NONE };
         let place = match self.vacant.pop() {
             Some(place) => {
-                self.slots[place as usize] = slot;
+                self.slots[place as usize] = content;
                 place
             }
             None => {
-                self.slots.push(slot);
+                self.slots.push(content);
                 self.slots.len() as u32 - 1
             }
         };
         self.places.insert(content, place);
-        self.push(place);
+        self.by_use.push(place);
     }
 
     /// A block is used.
     pub(super) fn touch(&mut self, content: u64) {
         if let Some(place) = self.places.get(&content).copied() {
-            self.unlink(place);
-            self.push(place);
+            self.by_use.touch(place);
         }
     }
 
     /// A block was never computed after all.
     pub(super) fn remove(&mut self, content: u64) {
         if let Some(place) = self.places.remove(&content) {
-            self.unlink(place);
+            self.by_use.remove(place);
             self.vacant.push(place);
-        }
-    }
-
-    fn push(&mut self, place: u32) {
-        let older = std::mem::replace(&mut self.youngest, place);
-        let slot = &mut self.slots[place as usize];
-        (slot.older, slot.younger) = (older, NONE);
-        match self.slots.get_mut(older as usize) {
-            Some(older) => older.younger = place,
-            None => self.oldest = place,
-        }
-    }
-
-    fn unlink(&mut self, place: u32) {
-        let Slot { older, younger, .. } = self.slots[place as usize];
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.younger = younger,
-            None => self.oldest = younger,
-        }
-        match self.slots.get_mut(younger as usize) {
-            Some(slot) => slot.older = older,
-            None => self.youngest = older,
         }
     }
 }
