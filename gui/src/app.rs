@@ -12,7 +12,9 @@ use scenarios::results::show::seconds;
 use crate::command::{Command, MENUS, Tab};
 use crate::document::{Document, Origin};
 use crate::draw::Cursor;
-use crate::jobs::{Jobs, Kind, News, Shown, Stressed, words};
+use crate::inspector::things;
+use crate::jobs::{Jobs, Kind, News, Stressed, words};
+use crate::shown::Shown;
 use crate::theme;
 use crate::view::{self, Action, Actions, Dialog, System};
 
@@ -20,7 +22,7 @@ use crate::view::{self, Action, Actions, Dialog, System};
 const PLAYS_FOR: f64 = 20.0;
 
 /// The desktop app.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct App {
     document: Option<Document>,
     jobs: Jobs,
@@ -31,7 +33,7 @@ pub struct App {
     stressed: Option<Arc<Stressed>>,
     tab: Tab,
     system: System,
-    drafts: std::collections::BTreeMap<String, String>,
+    drafts: view::Drafts,
     dialog: Option<Dialog>,
     /// What was done last, in words.
     said: String,
@@ -39,26 +41,6 @@ pub struct App {
     leaves: bool,
     /// Whether the colours are set.
     is_set_up: bool,
-}
-
-impl Default for App {
-    fn default() -> Self {
-        Self {
-            document: None,
-            jobs: Jobs::default(),
-            run: None,
-            run_of: 0,
-            comparison: None,
-            stressed: None,
-            tab: Tab::System,
-            system: System::default(),
-            drafts: std::collections::BTreeMap::new(),
-            dialog: None,
-            said: String::new(),
-            leaves: false,
-            is_set_up: false,
-        }
-    }
 }
 
 impl App {
@@ -79,7 +61,7 @@ impl App {
 
     /// The results of the scenario as it is now; none while there are none yet, or only a coarse answer.
     pub fn result(&self) -> Option<&scenarios::results::RunResult> {
-        let hash = self.document.as_ref()?.loaded.hash();
+        let hash = self.document.as_ref()?.hash();
         let run = self.run.as_ref().filter(|run| !run.coarse && self.run_of == hash)?;
         Some(&run.result)
     }
@@ -129,7 +111,7 @@ impl App {
 
     fn start(&mut self, kind: Kind, ctx: &egui::Context) {
         if let Some(document) = &self.document {
-            self.jobs.start(kind, &document.loaded, ctx);
+            self.jobs.start(kind, document, ctx);
         }
     }
 
@@ -230,7 +212,7 @@ impl App {
         let Some(document) = &mut self.document else { return };
         match document.save(path) {
             Ok(()) => self.said = format!("saved {}", path.display()),
-            Err(error) => self.dialog = Some(Dialog::Error(format!("{}: {error}", path.display()))),
+            Err(error) => self.dialog = Some(Dialog::Error(error.to_string())),
         }
     }
 
@@ -301,7 +283,7 @@ impl App {
         for (kind, news) in self.jobs.news() {
             match news {
                 News::Run(shown) => {
-                    self.run_of = self.document.as_ref().map_or(0, |document| document.loaded.hash());
+                    self.run_of = self.document.as_ref().map_or(0, Document::hash);
                     self.run = Some(shown);
                 }
                 News::Compare(report) => self.comparison = Some(report),
@@ -409,8 +391,7 @@ impl App {
     fn status(&self, ui: &mut Ui) {
         ui.horizontal(|ui| {
             if let Some(run) = &self.run {
-                let is_old =
-                    self.document.as_ref().is_some_and(|document| document.loaded.hash() != self.run_of);
+                let is_old = self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
                 let (words, ink) = match run.result.passed() {
                     _ if is_old => ("out of date", ui.visuals().weak_text_color()),
                     Some(true) => ("SLO met", theme::verdict(ui, true)),
@@ -425,8 +406,6 @@ impl App {
                     ui.separator();
                     ui.add(egui::Label::new(finding).truncate());
                 }
-            } else {
-                ui.weak(&self.said);
             }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
@@ -435,6 +414,7 @@ impl App {
                         ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
                     }
                 }
+                ui.weak(&self.said);
                 if let Some(run) = &self.run {
                     let provenance = &run.result.provenance;
                     ui.weak(seconds(provenance.duration_s))
@@ -452,13 +432,18 @@ impl App {
             CentralPanel::default().show(ui, |ui| view::start(ui, actions));
             return;
         };
-        let hash = document.loaded.hash();
+        let hash = document.hash();
         let run = self.run.as_deref();
         if self.tab == Tab::System
             && let Some(name) = self.system.selected.clone()
         {
             Panel::right("inspector").default_size(330.0).show(ui, |ui| {
-                view::inspector(ui, document, &name, &mut self.drafts, actions);
+                let things = match self.system.things.take() {
+                    Some((of, whose, things)) if of == hash && whose == name => things,
+                    _ => things(&document.loaded.scenario, &name),
+                };
+                view::inspector(ui, document, &name, &things, &mut self.drafts, actions);
+                self.system.things = Some((hash, name, things));
             });
         }
         CentralPanel::default().show(ui, |ui| match self.tab {

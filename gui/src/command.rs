@@ -3,9 +3,10 @@
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
 /// The views of a scenario.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tab {
     /// The architecture, live.
+    #[default]
     System,
     /// What was found, in words and figures.
     Findings,

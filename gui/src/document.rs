@@ -1,9 +1,9 @@
 //! The scenario that is being edited: a text, and overrides on top of it that can be undone.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use scenarios::language::BASE;
+use scenarios::results::{ResultsError, write_text};
 use scenarios::{Loaded, ScenarioError};
 
 /// Where a scenario comes from.
@@ -35,6 +35,8 @@ pub struct Document {
     pub origin: Origin,
     /// The scenario as it is now.
     pub loaded: Loaded,
+    /// Its hash: it is asked for in every frame.
+    hash: u64,
     base: Loaded,
     present: Version,
     past: Vec<Version>,
@@ -51,6 +53,7 @@ impl Document {
         let saved = present.clone();
         Self {
             origin,
+            hash: base.hash(),
             loaded: base.clone(),
             base,
             present,
@@ -83,6 +86,11 @@ impl Document {
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.loaded.scenario.name
+    }
+
+    /// Hash of the scenario as it is now.
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// The variants that there are, the scenario as it is written first.
@@ -172,7 +180,7 @@ impl Document {
         }
         let loaded = self.read(&next)?;
         scenarios::check(&loaded, &scenarios::run::RunOptions::default())?;
-        self.loaded = loaded;
+        self.show(loaded);
         let before = std::mem::replace(&mut self.present, next);
         if is_step {
             self.past.push(before);
@@ -211,8 +219,12 @@ impl Document {
     fn go(&mut self) {
         self.open = None;
         if let Ok(loaded) = self.read(&self.present) {
-            self.loaded = loaded;
+            self.show(loaded);
         }
+    }
+
+    fn show(&mut self, loaded: Loaded) {
+        (self.hash, self.loaded) = (loaded.hash(), loaded);
     }
 
     /// What is saved: the canonical text of the scenario as it is now. Of a variant, that of the variant.
@@ -224,16 +236,8 @@ impl Document {
     ///
     /// # Errors
     /// Why it cannot be written.
-    pub fn save(&mut self, path: &Path) -> std::io::Result<()> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let staged = dir.join(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
-        let written = std::fs::File::create(&staged)
-            .and_then(|mut file| file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&staged, path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&staged);
-        }
-        written?;
+    pub fn save(&mut self, path: &Path) -> Result<(), ResultsError> {
+        write_text(path, &self.text())?;
         self.origin = Origin::File(path.to_owned());
         self.saved = self.present.clone();
         Ok(())
@@ -281,9 +285,8 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_read_again() {
-        let dir = std::env::temp_dir().join(format!("tenfold-gui-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("saved.toml");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("saved.toml");
         let mut document = document();
         document.set("run.seed", "7", false).unwrap();
         document.save(&path).unwrap();
@@ -291,7 +294,6 @@ mod tests {
         let again = Document::open(&path).unwrap();
         assert_eq!(again.loaded.hash(), document.loaded.hash());
         assert_eq!(again.text(), document.text());
-        assert!(document.save(&dir.join("no/such/place.toml")).is_err());
-        std::fs::remove_dir_all(dir).unwrap();
+        assert!(document.save(&dir.path().join("no/such/place.toml")).is_err());
     }
 }

@@ -9,7 +9,7 @@ mod table;
 use eframe::egui::{RichText, Ui};
 use scenarios::report::{Block, Drawing, Picture};
 
-pub(crate) use diagram::{State as NodeState, diagram, room};
+pub(crate) use diagram::{Architecture, State as NodeState};
 
 use crate::theme;
 

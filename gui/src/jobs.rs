@@ -10,10 +10,13 @@ use eframe::egui;
 use scenarios::compare::{candidates, compare};
 use scenarios::report::Report;
 use scenarios::results::RunResult;
-use scenarios::run::{RunOptions, RunProgress};
+use scenarios::run::{DEFAULT_DURATION, RunOptions, RunProgress};
 use scenarios::stress::{Recommendation, StressOptions, StressReport, StressTest};
 use scenarios::units::Time;
 use scenarios::{Loaded, ScenarioError};
+
+use crate::document::Document;
+use crate::shown::Shown;
 
 /// What is worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,15 +33,6 @@ pub(crate) enum News {
     Compare(Arc<Report>),
     Stress(Arc<Stressed>),
     Failed(String),
-}
-
-/// A run as it is shown.
-#[derive(Debug)]
-pub(crate) struct Shown {
-    pub result: RunResult,
-    pub report: Report,
-    /// Only a part of the run that was asked for: there is more to come.
-    pub coarse: bool,
 }
 
 /// What is known of a stress test.
@@ -105,13 +99,13 @@ impl Drop for Tell {
 
 impl Jobs {
     /// Begins a job; an older one of its kind is stopped.
-    pub fn start(&mut self, kind: Kind, loaded: &Loaded, ctx: &egui::Context) {
+    pub fn start(&mut self, kind: Kind, document: &Document, ctx: &egui::Context) {
         self.cancel(kind);
         self.next += 1;
         let (number, progress) = (self.next, Arc::new(RunProgress::new()));
-        self.running.insert(kind, Job { number, progress: Arc::clone(&progress), of: loaded.hash() });
+        self.running.insert(kind, Job { number, progress: Arc::clone(&progress), of: document.hash() });
         let tell = Tell { kind, number, sender: self.sender.clone(), ctx: ctx.clone() };
-        let loaded = loaded.clone();
+        let loaded = document.loaded.clone();
         std::thread::spawn(move || {
             let work = || match kind {
                 Kind::Run => run(&loaded, &progress, &tell),
@@ -185,28 +179,26 @@ fn bug(panic: &(dyn Any + Send)) -> String {
 }
 
 fn show(result: RunResult, coarse: bool, tell: &Tell) {
-    let report = result.report();
-    tell.news(News::Run(Arc::new(Shown { result, report, coarse })));
+    tell.news(News::Run(Arc::new(Shown::new(result, coarse))));
 }
 
 /// A coarse answer first, then the whole.
 fn run(loaded: &Loaded, progress: &RunProgress, tell: &Tell) -> Result<(), ScenarioError> {
-    let whole = loaded.scenario.run.duration.map_or(std::time::Duration::from_secs(600), |time| {
-        std::time::Duration::from_secs_f64(time.as_secs_f64())
-    });
-    let is_stationary = loaded.scenario.fault.is_empty();
-    if is_stationary && loaded.scenario.run.replications.get() > 1 {
+    let options = RunOptions::default();
+    let scenario = &loaded.scenario;
+    if scenario.fault.is_empty() && scenario.run.replications.get() > 1 {
+        let whole = scenario.run.duration.map_or(DEFAULT_DURATION, Time::get);
         let mut part = loaded.clone();
         part.scenario.run.replications = std::num::NonZeroU32::new(2).expect("not zero");
-        let text = format!("{}ms", (whole.as_millis() as u64 / COARSE).max(1));
+        let text = format!("{}ms", (whole.as_nanos() / 1_000_000 / COARSE).max(1));
         part.scenario.run.duration = text.parse::<Time>().ok();
-        if let Ok(result) = scenarios::run(&part, &RunOptions::default(), &RunProgress::new())
+        if let Ok(result) = scenarios::run(&part, &options, progress)
             && !progress.is_cancelled()
         {
             show(result, true, tell);
         }
     }
-    let result = scenarios::run(loaded, &RunOptions::default(), progress)?;
+    let result = scenarios::run(loaded, &options, progress)?;
     if !progress.is_cancelled() {
         show(result, false, tell);
     }

@@ -10,6 +10,7 @@ mod document;
 mod draw;
 mod inspector;
 mod jobs;
+mod shown;
 mod theme;
 mod view;
 

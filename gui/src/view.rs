@@ -9,7 +9,7 @@ mod system;
 use eframe::egui::{RichText, ScrollArea, Ui};
 
 pub(crate) use dialog::{Dialog, dialog};
-pub(crate) use inspector::inspector;
+pub(crate) use inspector::{Drafts, inspector};
 pub(crate) use pages::{charts, compare, findings, stress, text};
 pub(crate) use start::start;
 pub(crate) use system::{System, system};

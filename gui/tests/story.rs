@@ -59,7 +59,7 @@ fn a_scenario_of_the_library_is_one_click_away() {
 fn an_edit_is_run_and_undone() {
     let mut harness = open("queueing-basics");
     let before = harness.state().result().unwrap().provenance.fingerprints.clone();
-    let hash = harness.state().document().unwrap().loaded.hash();
+    let hash = harness.state().document().unwrap().hash();
     let name = harness.state().document().unwrap().loaded.scenario.components.keys().next().unwrap().clone();
     let node =
         harness.get_all_by(|node| node.label().is_some_and(|label| label.starts_with(&format!("{name} ("))));
@@ -73,12 +73,12 @@ fn an_edit_is_run_and_undone() {
     press(&mut harness, Command::Undo);
     until(&mut harness, "the first result", |app| app.result().is_some());
     assert_eq!(harness.state().result().unwrap().provenance.fingerprints, before);
-    assert_eq!(harness.state().document().unwrap().loaded.hash(), hash);
+    assert_eq!(harness.state().document().unwrap().hash(), hash);
     // What cannot be is said, and changes nothing.
     harness.state_mut().set("run.replications", "0", &ctx);
     harness.run_steps(2);
     assert!(harness.query_by_label("That cannot be").is_some());
-    assert_eq!(harness.state().document().unwrap().loaded.hash(), hash);
+    assert_eq!(harness.state().document().unwrap().hash(), hash);
 }
 
 #[test]
@@ -118,15 +118,15 @@ fn every_command_is_in_a_menu_in_the_palette_and_on_a_key() {
 #[test]
 fn a_broken_file_is_told_of_and_what_was_open_stays() {
     let mut harness = open("queueing-basics");
-    let path = std::env::temp_dir().join(format!("tenfold-broken-{}.toml", std::process::id()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broken.toml");
     std::fs::write(&path, "name = \"broken\"\n[traffic.web]\nrate = 3\n").unwrap();
-    let (ctx, hash) = (harness.ctx.clone(), harness.state().document().unwrap().loaded.hash());
+    let (ctx, hash) = (harness.ctx.clone(), harness.state().document().unwrap().hash());
     harness.state_mut().open(&path, &ctx);
     harness.run_steps(2);
     let said = harness.state().dialog().unwrap();
     assert!(said.contains(&path.display().to_string()) && said.contains(":3:"), "{said}");
-    assert_eq!(harness.state().document().unwrap().loaded.hash(), hash);
-    std::fs::remove_file(path).unwrap();
+    assert_eq!(harness.state().document().unwrap().hash(), hash);
 }
 
 #[test]
@@ -173,13 +173,13 @@ set = { "components.db.servers" = 30 }
 /// Open, stress, apply what helps, see it hold, write the report.
 #[test]
 fn what_breaks_first_is_found_and_mended() {
-    let path = std::env::temp_dir().join(format!("tenfold-shop-{}.toml", std::process::id()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.toml");
     std::fs::write(&path, SHOP).unwrap();
     let mut harness = harness();
     let ctx = harness.ctx.clone();
     harness.state_mut().open(&path, &ctx);
     until(&mut harness, "the result", |app| app.result().is_some());
-    std::fs::remove_file(path).unwrap();
     press(&mut harness, Command::RunStress);
     until(&mut harness, "the stress test", App::is_stressed);
     let first = harness
@@ -194,10 +194,9 @@ fn what_breaks_first_is_found_and_mended() {
     press(&mut harness, Command::RunComparison);
     until(&mut harness, "the comparison", |app| !app.is_busy());
     assert_eq!(harness.state().tab(), Tab::Compare);
-    let path = std::env::temp_dir().join(format!("tenfold-report-{}.html", std::process::id()));
+    let path = dir.path().join("report.html");
     harness.state_mut().export(&path);
     assert!(std::fs::read_to_string(&path).unwrap().contains("<svg"));
-    std::fs::remove_file(path).unwrap();
 }
 
 /// Pictures of every view, light and dark, in the directory that `TENFOLD_PICTURES` names: to be looked at.

@@ -9,7 +9,7 @@ use scenarios::report::{Diagram, Node};
 
 use crate::theme;
 
-const BOX: Vec2 = vec2(176.0, 74.0);
+const BOX: Vec2 = vec2(196.0, 74.0);
 const GAP: Vec2 = vec2(64.0, 26.0);
 
 /// What is shown in a box besides its name.
@@ -25,47 +25,64 @@ pub(crate) struct State {
     pub kv: Option<f64>,
 }
 
-/// The box of every node, and the room of all.
-fn places(diagram: &Diagram) -> (Vec<Rect>, Vec<Vec<Pos2>>, Rect) {
-    let layout = diagram.layout();
-    let corner =
-        |(layer, row): (usize, f64)| pos2(layer as f32 * (BOX.x + GAP.x), row as f32 * (BOX.y + GAP.y));
-    let boxes: Vec<Rect> =
-        layout.places.iter().map(|place| Rect::from_min_size(corner(*place), BOX)).collect();
-    let routes = layout.routes.iter().map(|route| route.iter().map(|place| corner(*place)).collect());
-    let all = boxes.iter().fold(Rect::NOTHING, |all, one| all.union(*one)).expand(16.0);
-    (boxes, routes.collect(), all)
+/// An architecture with its boxes and links in their places.
+#[derive(Debug)]
+pub(crate) struct Architecture {
+    diagram: Diagram,
+    boxes: Vec<Rect>,
+    routes: Vec<Vec<Pos2>>,
+    room: Rect,
 }
 
-/// Draws it; the node that was clicked.
-pub(crate) fn diagram(
-    ui: &mut Ui,
-    diagram: &Diagram,
-    states: &[State],
-    selected: Option<&str>,
-    flow: Option<f32>,
-) -> Option<usize> {
-    let (boxes, routes, all) = places(diagram);
-    ui.set_min_size(all.max.to_vec2());
-    let origin = ui.min_rect().min.to_vec2();
-    for ((_, to, fallback), route) in diagram.links.iter().zip(&routes) {
-        let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
-        link(ui, &route, diagram.nodes[*to].bottleneck, *fallback, flow);
+impl Architecture {
+    pub fn new(diagram: Diagram) -> Self {
+        let layout = diagram.layout();
+        let corner =
+            |(layer, row): (usize, f64)| pos2(layer as f32 * (BOX.x + GAP.x), row as f32 * (BOX.y + GAP.y));
+        let boxes: Vec<Rect> =
+            layout.places.iter().map(|place| Rect::from_min_size(corner(*place), BOX)).collect();
+        let routes = layout.routes.iter().map(|route| route.iter().map(|place| corner(*place)).collect());
+        let room = boxes.iter().fold(Rect::NOTHING, |all, one| all.union(*one)).expand(16.0);
+        Self { routes: routes.collect(), boxes, room, diagram }
     }
-    let mut clicked = None;
-    for (number, node) in diagram.nodes.iter().enumerate() {
-        let rect = boxes[number].translate(origin);
-        let state = states.get(number).cloned().unwrap_or_default();
-        if boxed(ui, rect, node, &state, selected == Some(node.name.as_str())).clicked() {
-            clicked = Some(number);
+
+    /// The room that it takes.
+    pub fn room(&self) -> Rect {
+        self.room
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.diagram.nodes
+    }
+
+    pub fn name(&self, node: usize) -> &str {
+        &self.diagram.nodes[node].name
+    }
+
+    /// Draws it; the node that was clicked.
+    pub fn draw(
+        &self,
+        ui: &mut Ui,
+        states: &[State],
+        selected: Option<&str>,
+        flow: Option<f32>,
+    ) -> Option<usize> {
+        ui.set_min_size(self.room.max.to_vec2());
+        let origin = ui.min_rect().min.to_vec2();
+        for ((_, to, fallback), route) in self.diagram.links.iter().zip(&self.routes) {
+            let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
+            link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow);
         }
+        let mut clicked = None;
+        for (number, node) in self.diagram.nodes.iter().enumerate() {
+            let rect = self.boxes[number].translate(origin);
+            let state = states.get(number).cloned().unwrap_or_default();
+            if boxed(ui, rect, node, &state, selected == Some(node.name.as_str())).clicked() {
+                clicked = Some(number);
+            }
+        }
+        clicked
     }
-    clicked
-}
-
-/// The room that it takes.
-pub(crate) fn room(of: &Diagram) -> Rect {
-    places(of).2
 }
 
 fn link(ui: &Ui, route: &[Pos2], is_tight: bool, fallback: bool, flow: Option<f32>) {

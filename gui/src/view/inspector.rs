@@ -8,7 +8,7 @@ use eframe::egui::{
 
 use super::{Action, Actions};
 use crate::document::Document;
-use crate::inspector::{Field, Quantity, Thing, things};
+use crate::inspector::{Field, Quantity, Thing};
 
 /// Texts that are being typed, by path.
 pub(crate) type Drafts = BTreeMap<String, String>;
@@ -17,6 +17,7 @@ pub(crate) fn inspector(
     ui: &mut Ui,
     document: &Document,
     name: &str,
+    things: &[Thing],
     drafts: &mut Drafts,
     actions: &mut Actions,
 ) {
@@ -29,7 +30,7 @@ pub(crate) fn inspector(
         });
     });
     ScrollArea::vertical().id_salt("inspector").auto_shrink(false).show(ui, |ui| {
-        for (number, thing) in things(&document.loaded.scenario, name).iter().enumerate() {
+        for (number, thing) in things.iter().enumerate() {
             CollapsingHeader::new(RichText::new(&thing.title).strong())
                 .id_salt((name, number))
                 .default_open(number == 0)

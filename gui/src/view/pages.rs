@@ -7,7 +7,8 @@ use super::{Action, Actions, empty, page};
 use crate::command::Command;
 use crate::document::Document;
 use crate::draw::{self, Cursor};
-use crate::jobs::{Shown, Stressed};
+use crate::jobs::Stressed;
+use crate::shown::Shown;
 
 fn is_chart(block: &Block) -> bool {
     matches!(block, Block::Picture(picture) if !matches!(picture.drawing, Drawing::Diagram(_)))

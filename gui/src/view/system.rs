@@ -1,77 +1,30 @@
 //! The architecture, with its state on average or at a time.
 
+use std::borrow::Cow;
+
 use eframe::egui::{Button, Panel, Rect, Scene, Slider, Ui};
-use scenarios::report::{Block, Diagram, Drawing};
-use scenarios::results::RunResult;
+use scenarios::report::Diagram;
 use scenarios::results::show::seconds;
 
 use super::{Action, Actions};
 use crate::command::Command;
 use crate::document::Document;
-use crate::draw::{NodeState, diagram, room};
-use crate::jobs::Shown;
+use crate::draw::Architecture;
+use crate::inspector::Thing;
+use crate::shown::Shown;
 
 /// What of the view is not in the scenario.
 #[derive(Debug, Default)]
 pub(crate) struct System {
     /// The component that is inspected.
     pub selected: Option<String>,
+    /// What can be set of it, of the scenario with that hash.
+    pub things: Option<(u64, String, Vec<Thing>)>,
     /// The time that is shown; on average for none.
     pub time: Option<f64>,
     pub playing: bool,
     /// The part of the diagram that is seen; all of it at first.
     pub seen: Option<Rect>,
-}
-
-/// The diagram of a run, or of what has not run yet.
-fn picture(document: &Document, run: Option<&Shown>) -> Diagram {
-    let drawn = run.into_iter().flat_map(|run| &run.report.blocks).find_map(|block| match block {
-        Block::Picture(picture) => match &picture.drawing {
-            Drawing::Diagram(diagram) => Some(diagram.clone()),
-            _ => None,
-        },
-        _ => None,
-    });
-    drawn.unwrap_or_else(|| Diagram::of(&document.loaded.scenario))
-}
-
-/// On average, over the measured part.
-fn averages(run: &RunResult, diagram: &Diagram) -> Vec<NodeState> {
-    let rows = run.component_averages();
-    let of = |node: &scenarios::report::Node| {
-        let row = rows.iter().find(|row| row.keys[0] == node.name);
-        let mean = |column: &str| row.and_then(|row| row.mean(column));
-        NodeState {
-            utilization: node.utilization,
-            queue: mean("queue_mean"),
-            busy: None,
-            kv: mean("kv_mean"),
-        }
-    };
-    diagram.nodes.iter().map(of).collect()
-}
-
-/// In the window of the first replication that a time falls into.
-fn at(run: &RunResult, diagram: &Diagram, time: f64) -> Vec<NodeState> {
-    let Some(output) = run.outputs.first() else { return Vec::new() };
-    let place = output.windows.partition_point(|window| window.start.as_secs_f64() <= time).saturating_sub(1);
-    let count = output.components.len();
-    let row = output.component_windows.get(place * count..(place + 1) * count).unwrap_or_default();
-    let of = |node: &scenarios::report::Node| {
-        let number = output.components.iter().position(|component| component.name == node.name);
-        let Some(window) = number.and_then(|number| row.get(number)) else { return NodeState::default() };
-        let kv = window.signals.kv_total > 0;
-        let used = (window.capacity > 0.0).then(|| window.busy / window.capacity);
-        // To be busy all the time is what works by a schedule is for.
-        let answers = node.utilization.is_some();
-        NodeState {
-            utilization: used.filter(|_| answers),
-            queue: Some(window.queue),
-            busy: (window.capacity > 0.0).then_some((window.busy, window.capacity)),
-            kv: kv.then(|| window.signals.kv_used as f64 / window.signals.kv_total as f64),
-        }
-    };
-    diagram.nodes.iter().map(of).collect()
 }
 
 pub(crate) fn system(
@@ -81,19 +34,20 @@ pub(crate) fn system(
     view: &mut System,
     actions: &mut Actions,
 ) {
-    let drawn = picture(document, run);
-    let states = match (run, view.time) {
-        (None, _) => Vec::new(),
-        (Some(run), None) => averages(&run.result, &drawn),
-        (Some(run), Some(time)) => at(&run.result, &drawn, time),
+    let not_run;
+    let (architecture, states) = match run {
+        None => {
+            not_run = Architecture::new(Diagram::of(&document.loaded.scenario));
+            (&not_run, Cow::default())
+        }
+        Some(run) => (&run.architecture, run.states(view.time)),
     };
     Panel::bottom("timeline").show(ui, |ui| timeline(ui, run, view, actions));
-    let all = room(&drawn);
-    let mut seen = view.seen.unwrap_or(all);
+    let mut seen = view.seen.unwrap_or(architecture.room());
     let flow = view.playing.then(|| ui.input(|input| input.time as f32));
     let clicked = Scene::new()
         .zoom_range(0.2..=1.6)
-        .show(ui, &mut seen, |ui| diagram(ui, &drawn, &states, view.selected.as_deref(), flow));
+        .show(ui, &mut seen, |ui| architecture.draw(ui, &states, view.selected.as_deref(), flow));
     if view.seen.is_some() || clicked.response.changed() {
         view.seen = Some(seen);
     }
@@ -101,7 +55,7 @@ pub(crate) fn system(
         view.seen = None;
     }
     if let Some(number) = clicked.inner {
-        actions.push(Action::Select(Some(drawn.nodes[number].name.clone())));
+        actions.push(Action::Select(Some(architecture.name(number).to_owned())));
     }
 }
 

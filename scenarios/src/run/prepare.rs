@@ -17,7 +17,7 @@ use crate::scenario::{Quantiles, Scenario, Warmup};
 
 /// Default duration of traffic that is not traces: 10 minutes (assumption: long enough for thousands
 /// of requests at a few a second).
-pub(crate) const DEFAULT_DURATION: SimDuration = SimDuration::from_secs(600);
+pub const DEFAULT_DURATION: SimDuration = SimDuration::from_secs(600);
 
 /// Most rows of time series that are kept: windows times components times replications (assumption:
 /// about 300 MB).
