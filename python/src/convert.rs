@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PySequence, PyString};
@@ -140,4 +141,26 @@ impl Options<'_> {
 /// JSON as objects of Python.
 pub fn python<'py>(py: Python<'py>, value: &serde_json::Value) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (value.to_string(),))
+}
+
+/// A value of TOML as Python has it, tables in their order.
+pub fn of_toml<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    match value {
+        Value::Boolean(flag) => flag.into_bound_py_any(py),
+        Value::Integer(number) => number.into_bound_py_any(py),
+        Value::Float(number) => number.into_bound_py_any(py),
+        Value::String(text) => text.into_bound_py_any(py),
+        Value::Datetime(time) => time.to_string().into_bound_py_any(py),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| of_toml(py, item)).collect::<PyResult<Vec<_>>>()?;
+            items.into_bound_py_any(py)
+        }
+        Value::Table(table) => {
+            let entries = PyDict::new(py);
+            for (key, value) in table {
+                entries.set_item(key, of_toml(py, value)?)?;
+            }
+            entries.into_bound_py_any(py)
+        }
+    }
 }

@@ -228,7 +228,10 @@ impl Comparison {
         let mut frames = py.detach(|| self.comparison.frames());
         let names: Vec<&str> = frames.iter().map(|(name, _)| *name).collect();
         let Some(place) = names.iter().position(|known| *known == name) else {
-            return Err(of_value("name", format!("there is no `{name}`: expected one of {}", names.join(", "))));
+            return Err(of_value(
+                "name",
+                format!("there is no `{name}`: expected one of {}", names.join(", ")),
+            ));
         };
         Ok(Frame::new(name, frames.swap_remove(place).1))
     }

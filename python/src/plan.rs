@@ -75,7 +75,8 @@ impl PlanResult {
         let best = self.best.as_ref().map_or_else(
             || "no configuration holds".to_owned(),
             |(settings, _)| {
-                let sets: Vec<String> = settings.iter().map(|(path, value)| format!("{path}={value}")).collect();
+                let sets: Vec<String> =
+                    settings.iter().map(|(path, value)| format!("{path}={value}")).collect();
                 sets.join(" ")
             },
         );
@@ -142,9 +143,10 @@ pub fn plan(
             _ => Vec::new(),
         };
         let front = pareto.map(|more| plan.front(more)).transpose()?.unwrap_or_default();
-        let best = found.best.as_ref().map(|best| {
-            plan.scenario(best).map(|scenario| (best.settings.clone(), scenario.to_toml()))
-        });
+        let best = found
+            .best
+            .as_ref()
+            .map(|best| plan.scenario(best).map(|scenario| (best.settings.clone(), scenario.to_toml())));
         let planned = Planned {
             loaded,
             target,

@@ -8,7 +8,7 @@ use scenarios::language::BASE;
 use scenarios::report::{Diagram, Drawing, Picture};
 use scenarios::{Loaded, ScenarioError};
 
-use crate::convert::{python, sets, toml_value};
+use crate::convert::{of_toml, python, sets, toml_value};
 use crate::error::{of_scenario, of_value};
 
 /// A system, the load on it, how it is run and what is expected of it. It does not change: ``set`` and ``variant``
@@ -112,9 +112,8 @@ impl Scenario {
 
     /// The scenario as a dict, as ``from_dict`` takes it.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let text = self.to_toml();
-        let table: toml::Table = text.parse().map_err(|error| of_value("scenario", error))?;
-        python(py, &serde_json::json!(table))
+        let table: toml::Table = self.to_toml().parse().map_err(|error| of_value("scenario", error))?;
+        of_toml(py, &toml::Value::Table(table))
     }
 
     /// The text that it was read from, without what ``set`` has changed.
@@ -169,7 +168,8 @@ impl Scenario {
         sets: Vec<String>,
         variant: &str,
     ) -> PyResult<Self> {
-        let loaded = scenarios::parse(text, name, &base_dir, &sets).and_then(|loaded| loaded.variant(variant));
+        let loaded =
+            scenarios::parse(text, name, &base_dir, &sets).and_then(|loaded| loaded.variant(variant));
         Ok(Self { loaded: loaded.map_err(|error| of_scenario(py, &error))? })
     }
 }

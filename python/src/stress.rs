@@ -81,7 +81,8 @@ impl StressResult {
     }
 
     fn __repr__(&self) -> String {
-        let levels: Vec<String> = self.report.levels.iter().map(|level| format!("{}x", level.multiple)).collect();
+        let levels: Vec<String> =
+            self.report.levels.iter().map(|level| format!("{}x", level.multiple)).collect();
         format!("<StressResult {:?} at {}>", self.loaded.scenario.name, levels.join(", "))
     }
 

@@ -52,9 +52,9 @@ impl Sweep {
         let design = space.design.map(|name| {
             let names: Vec<&str> = Design::ALL.iter().map(|(name, _)| *name).collect();
             let known = Design::ALL.into_iter().find(|(known, _)| *known == name);
-            known.map(|(_, design)| design).ok_or_else(|| {
-                of_value("design", format!("{name}: expected one of {}", names.join(", ")))
-            })
+            known
+                .map(|(_, design)| design)
+                .ok_or_else(|| of_value("design", format!("{name}: expected one of {}", names.join(", "))))
         });
         let shard: Shard = space.shard.parse().map_err(|error| of_value("shard", error))?;
         let options = SweepOptions {
@@ -103,11 +103,7 @@ impl Sweep {
 /// Joins the shards of a sweep in their directories into one file, to the bytes of one run. The ending of the file
 /// says its format.
 #[pyfunction]
-pub fn merge<'py>(
-    py: Python<'py>,
-    directories: Vec<PathBuf>,
-    file: PathBuf,
-) -> PyResult<Bound<'py, PyDict>> {
+pub fn merge<'py>(py: Python<'py>, directories: Vec<PathBuf>, file: PathBuf) -> PyResult<Bound<'py, PyDict>> {
     let format = format(&file.extension().unwrap_or_default().to_string_lossy())?;
     let joined = py.detach(|| Shards::read(&directories).and_then(|shards| shards.join(&file, format)));
     told(py, &joined.map_err(|error| of_sweep(py, &error))?, Some(file))
