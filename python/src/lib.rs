@@ -1,6 +1,7 @@
 //! The native part of the Python package `tenfold`: arguments in, calls to `scenarios`, results out. What needs
 //! no Rust is Python, in `tenfold/`.
 
+mod calibrate;
 mod convert;
 mod error;
 mod experiments;
@@ -19,6 +20,8 @@ use pyo3::prelude::pymodule;
 mod _tenfold {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::calibrate::{Calibration, calibrate};
     #[pymodule_export]
     use crate::experiments::{Comparison, RunResult, compare, run, validate};
     #[pymodule_export]

@@ -7,7 +7,7 @@ Tenfold simulates a whole AI system from a scenario: a file (TOML), a dict, or o
     result.summary          # a frame for polars, pandas, pyarrow, DuckDB
 
 The experiments are :func:`run`, :func:`compare`, :func:`stress`, :func:`plan` and :func:`sweep`; :func:`validate` looks at
-a scenario without running it. They do not hold the GIL, and Ctrl-C stops them.
+a scenario without running it, and :func:`calibrate` fits step times to a benchmark of your own. They do not hold the GIL, and Ctrl-C stops them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from . import _tenfold
 from ._errors import ScenarioError
 from ._progress import telling
 from ._tenfold import (
+    Calibration,
     Comparison,
     Frame,
     PlanResult,
@@ -30,6 +31,7 @@ from ._tenfold import (
     Scenario,
     StressResult,
     __version__,
+    calibrate,
     library,
     merge,
     schema,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Frame",
     "PlanResult",
@@ -49,6 +52,7 @@ __all__ = [
     "StressResult",
     "SweepResult",
     "__version__",
+    "calibrate",
     "compare",
     "library",
     "merge",

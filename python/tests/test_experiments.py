@@ -83,6 +83,21 @@ def test_the_plan_is_the_cheapest_that_holds(one_server: tenfold.Scenario) -> No
     assert nothing.best is None and nothing.scenario() is None
 
 
+def test_a_benchmark_calibrates_a_pool(tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    bench.write_text(
+        '{"completed": 1000, "request_throughput": 2.0, "total_input_tokens": 985000, '
+        '"total_output_tokens": 128000, "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33}'
+    )
+    scenario = tenfold.Scenario.library("llm-capacity").set({"components.llm.model": "qwen3-14b"})
+    calibrated = tenfold.calibrate(scenario, bench)
+    assert calibrated.component == "llm" and "bench.json" in calibrated.badge and calibrated.errors is None
+    assert calibrated.scenario().hash != scenario.hash
+    assert tenfold.run(calibrated.scenario(), replications=1).provenance["calibration"] == calibrated.badge
+    with pytest.raises(ValueError, match="hold_back: 2"):
+        tenfold.calibrate(scenario, bench, hold_back=2)
+
+
 def test_threads_of_python_go_on_while_a_run_is_under_way(one_server: tenfold.Scenario) -> None:
     counted, stop = [0], threading.Event()
 

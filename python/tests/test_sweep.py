@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import tenfold
 
+from conftest import ONE_SERVER
 from test_experiments import COMMAND, command
 
 AXES = {"components.db.servers": [1, 2, 3], "scale": "0.5..1.5/0.1"}
@@ -65,45 +67,56 @@ def cluster():
         yield client
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_no_point_is_lost_or_doubled_when_a_worker_is_killed(cluster, tmp_path: Path, shared: bool) -> None:
-    from conftest import ONE_SERVER
+#: Two axes of which 2,000 points are drawn.
+DRAWN = {"components.db.servers": "1..4/1", "scale": "0.5..1.5"}
 
+
+def _two_thousand(**options: object) -> tenfold.SweepResult:
     scenario = tenfold.Scenario.from_dict(ONE_SERVER)
-    axes = {"components.db.servers": "1..4/1", "scale": "0.5..1.5"}
-    whole = tenfold.sweep(scenario, axes, samples=2_000, out=tmp_path / "whole", duration="30s")
-    assert whole.points == 2_000
+    return tenfold.sweep(scenario, DRAWN, samples=2_000, **({"duration": "30s", "replications": 1} | options))
+
+
+@pytest.fixture(scope="module")
+def on_one_machine() -> bytes:
+    """The sweep on one machine."""
+    whole = _two_thousand()
+    assert whole.points == 2_000 and whole.failed == 0
+    return whole.path.read_bytes()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_point_is_lost_or_doubled_when_a_worker_is_killed(
+    cluster, on_one_machine: bytes, tmp_path: Path, shared: bool
+) -> None:
     cluster.wait_for_workers(2)
-    workers = cluster.run(os.getpid)
-    victim = next(iter(workers.values()))
+    victim = next(iter(cluster.run(os.getpid).values()))
     out, killed = tmp_path / "cluster", []
+
+    def finished() -> int:
+        return len(list((out / "shards").glob("shard-*")))
 
     def kill() -> None:
         # In the middle: once some shards are there.
-        while len(list((out / "shards").glob("shard-*"))) < 6:
+        while finished() < 6:
             time.sleep(0.01)
-        killed.append(len(list((out / "shards").glob("shard-*"))))
-        os.kill(victim, 9)
+        killed.append(finished())
+        os.kill(victim, signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    result = tenfold.sweep(
-        scenario, axes, samples=2_000, out=out, duration="30s", client=cluster, chunks=40, shared=shared
-    )
+    result = _two_thousand(out=out, client=cluster, chunks=40, shared=shared)
     killer.join(timeout=10)
     assert killed and killed[0] < 40
-    assert result.path.read_bytes() == whole.path.read_bytes()
+    assert result.path.read_bytes() == on_one_machine
     assert result.frame["point"] == list(range(2_000))
-    assert not list((out / "shards").glob(".*"))
-    # What is there is taken up, and is not taken for another sweep.
-    again = tenfold.sweep(
-        scenario, axes, samples=2_000, out=out, duration="30s", client=cluster, shared=shared, resume=True
-    )
-    assert again.path.read_bytes() == whole.path.read_bytes()
+    assert not list((out / "shards").glob(".*")) and result.report().pictures
+    with pytest.raises(tenfold.ScenarioError, match="resume=True"):
+        _two_thousand(out=out, client=cluster)
+    # What is there is taken up, but is not taken for another sweep.
+    again = _two_thousand(out=out, client=cluster, shared=shared, resume=True)
+    assert again.path.read_bytes() == on_one_machine
     with pytest.raises(tenfold.ScenarioError, match="another sweep"):
-        tenfold.sweep(
-            scenario, axes, samples=2_000, out=out, duration="20s", client=cluster, shared=shared, resume=True
-        )
+        _two_thousand(out=out, client=cluster, shared=shared, resume=True, duration="20s")
 
 
 def test_the_runner_gives_the_same_bytes(cluster, one_server: tenfold.Scenario, tmp_path: Path) -> None:
