@@ -138,3 +138,32 @@ def test_the_runner_gives_the_same_bytes(cluster, one_server: tenfold.Scenario, 
         check=False,
     )
     assert wrong.returncode == 2 and "no such file" in wrong.stderr
+
+
+@command
+def test_the_recipes_for_batch_schedulers_give_the_same_bytes(one_server: tenfold.Scenario, tmp_path: Path) -> None:
+    """What Slurm and Kubernetes would start, started by hand; of a task that was killed, the rest is run."""
+    recipes = Path(__file__).parents[1] / "clusters"
+    file = tmp_path / "scenario.toml"
+    file.write_text(one_server.set({"run.duration": "30s", "sweep": {"axes": AXES}}).to_toml())
+    whole = tenfold.sweep(file, out=tmp_path / "whole")
+
+    slurm = tmp_path / "slurm"
+    slurm.mkdir()
+    for index in (3, 1, 2, 2):
+        told = {"SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_TASK_COUNT": "3", "TENFOLD": str(COMMAND)}
+        subprocess.run([recipes / "slurm.sh", file, slurm], env=os.environ | told, check=True)
+    tenfold.merge(sorted(slurm.iterdir()), tmp_path / "slurm.parquet")
+    assert (tmp_path / "slurm.parquet").read_bytes() == whole.path.read_bytes()
+
+    lines = (recipes / "kubernetes.yaml").read_text().splitlines()
+    start = next(row for row, line in enumerate(lines) if "exec tenfold sweep" in line)
+    script = " ".join(line.strip() for line in lines[start : start + 3])
+    script = script.replace("/sweep", str(tmp_path / "pods")).replace("tenfold sweep", f"{COMMAND} sweep")
+    (tmp_path / "pods").mkdir()
+    (tmp_path / "pods/scenario.toml").write_text(file.read_text())
+    for index in range(2):
+        told = {"JOB_COMPLETION_INDEX": str(index), "SHARDS": "2"}
+        subprocess.run(["/bin/sh", "-euc", script], env=os.environ | told, check=True)
+    tenfold.merge(sorted((tmp_path / "pods").glob("shard-*")), tmp_path / "pods.parquet")
+    assert (tmp_path / "pods.parquet").read_bytes() == whole.path.read_bytes()
