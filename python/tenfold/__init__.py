@@ -242,7 +242,7 @@ def plan(
 class SweepResult:
     """A sweep that is done: one file with a row a point."""
 
-    def __init__(self, told: Mapping[str, Any], directory: Path, keep: Any = None, sweep: Any = None) -> None:
+    def __init__(self, told: Mapping[str, Any], directory: Path, keep: Any = None, sweep: _tenfold.Sweep | None = None) -> None:
         #: How many points there are.
         self.points: int = told["points"]
         #: Points that keep to the SLO.

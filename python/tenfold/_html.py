@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def scenario(shown: Scenario) -> str:
 def _key_figures(result: RunResult) -> str:
     means, widths = result.figures, result.half_widths
 
-    def cell(column: str, show: Any) -> str:
+    def cell(column: str, show: Callable[[float], str]) -> str:
         width = widths.get(column)
         return show(means[column]) + (f" ± {show(width)}" if width else "")
 
