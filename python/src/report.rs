@@ -14,6 +14,9 @@ pub struct Report {
     pub page: Page,
 }
 
+/// A table: its title, its header and its rows.
+type Rows<'a> = (&'a str, &'a [String], &'a [Vec<String>]);
+
 impl Report {
     fn picture(&self, name: &str) -> PyResult<&Picture> {
         self.page.pictures().find(|picture| picture.name == name).ok_or_else(|| {
@@ -54,12 +57,14 @@ impl Report {
 
     /// Tables: title, header and rows.
     #[getter]
-    fn tables(&self) -> Vec<(&str, &[String], &[Vec<String>])> {
-        let table = |block| match block {
-            &Block::Table(ref table) => Some((table.title.as_str(), &*table.header, &*table.rows)),
-            _ => None,
-        };
-        self.page.blocks.iter().filter_map(table).collect()
+    fn tables(&self) -> Vec<Rows<'_>> {
+        let mut tables = Vec::new();
+        for block in &self.page.blocks {
+            if let Block::Table(table) = block {
+                tables.push((table.title.as_str(), &*table.header, &*table.rows));
+            }
+        }
+        tables
     }
 
     /// Names of the pictures.

@@ -91,18 +91,26 @@ impl StressResult {
     }
 }
 
+/// How far it goes.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Extent {
+    multipliers: Vec<f64>,
+    grow: String,
+    levels_only: bool,
+    fallbacks: bool,
+}
+
 /// Runs the stress test.
 #[pyfunction]
 pub fn stress(
     py: Python<'_>,
     scenario: &Scenario,
-    multipliers: Vec<f64>,
-    grow: &str,
-    levels_only: bool,
-    fallbacks: bool,
+    extent: Extent,
     options: Options<'_>,
     tell: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<StressResult> {
+    let Extent { multipliers, grow, levels_only, fallbacks } = extent;
     let found = Grow::ALL.iter().find(|(name, _)| *name == grow);
     let names: Vec<&str> = Grow::ALL.iter().map(|(name, _)| *name).collect();
     let (_, grow) =

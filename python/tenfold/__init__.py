@@ -183,8 +183,13 @@ def stress(
     loaded = _scenario(scenario, set, variant, seed, replications)
     with telling(progress, loaded.name) as tell:
         options = _options(scale, trace, duration, threads)
-        multiples = [float(multiple) for multiple in multipliers]
-        return _tenfold.stress(loaded, multiples, grow, levels_only, fallbacks, options, tell)
+        extent = {
+            "multipliers": [float(multiple) for multiple in multipliers],
+            "grow": grow,
+            "levels_only": levels_only,
+            "fallbacks": fallbacks,
+        }
+        return _tenfold.stress(loaded, extent, options, tell)
 
 
 def plan(

@@ -196,13 +196,7 @@ def compare(
     tell: _Tell,
 ) -> Comparison: ...
 def stress(
-    scenario: Scenario,
-    multipliers: Sequence[float],
-    grow: str,
-    levels_only: bool,
-    fallbacks: bool,
-    options: Mapping[str, Any],
-    tell: _Tell,
+    scenario: Scenario, extent: Mapping[str, Any], options: Mapping[str, Any], tell: _Tell
 ) -> StressResult: ...
 def plan(scenario: Scenario, question: Mapping[str, Any], options: Mapping[str, Any], tell: _Tell) -> PlanResult: ...
 def validate(scenario: Scenario, options: Mapping[str, Any]) -> list[str]: ...
