@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-if ! command -v cc >/dev/null; then
+if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends gcc libc6-dev
+    apt-get install -y -qq --no-install-recommends gcc g++ libc6-dev
 fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-nextest

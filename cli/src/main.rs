@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         Command::Bless { dir } => run::bless(&dir),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Profile(ProfileCommand::Import(args)) => calibrate::import(&args),
+        Command::Profile(ProfileCommand::Fit(args)) => calibrate::fit(&args),
+        Command::Profile(ProfileCommand::Derive(args)) => calibrate::derive(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Validate(args) => validate::validate(&args),
         Command::Gui => gui(),
