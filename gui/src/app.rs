@@ -7,13 +7,16 @@ use eframe::egui::{
     self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Theme, Ui,
 };
 use scenarios::report::Report;
+use scenarios::results::ResultsError;
 use scenarios::results::show::seconds;
 
 use crate::command::{Command, MENUS, Tab};
 use crate::document::{Document, Origin};
-use crate::draw::Cursor;
+use crate::draw::{Cursor, Part};
+use crate::files::{FileNews, Files};
 use crate::inspector::things;
 use crate::jobs::{Jobs, Kind, News, Stressed, words};
+use crate::keep::{Keeper, Seen};
 use crate::shown::Shown;
 use crate::theme;
 use crate::view::{self, Action, Actions, Dialog, System};
@@ -34,6 +37,8 @@ pub struct App {
     tab: Tab,
     system: System,
     drafts: view::Drafts,
+    files: Files,
+    keeper: Keeper,
     dialog: Option<Dialog>,
     /// What was done last, in words.
     said: String,
@@ -44,6 +49,13 @@ pub struct App {
 }
 
 impl App {
+    /// Keeps the layout, and unsaved changes, in a directory; asks what becomes of changes that a crash has left there.
+    pub fn kept_in(dir: &Path) -> Self {
+        let keeper = Keeper::new(dir);
+        let dialog = keeper.left.last().map(|(_, kept)| Dialog::Recover(kept.clone()));
+        Self { keeper, dialog, ..Self::default() }
+    }
+
     /// The scenario that is open.
     pub fn document(&self) -> Option<&Document> {
         self.document.as_ref()
@@ -64,6 +76,12 @@ impl App {
         let hash = self.document.as_ref()?.hash();
         let run = self.run.as_ref().filter(|run| !run.coarse && self.run_of == hash)?;
         Some(&run.result)
+    }
+
+    /// What is known of the scenario as it is now: the results, or those of a part of the run until they are there.
+    pub fn answer(&self) -> Option<&scenarios::results::RunResult> {
+        let hash = self.document.as_ref()?.hash();
+        self.run.as_ref().filter(|_| self.run_of == hash).map(|run| &run.result)
     }
 
     /// Whether all of a stress test is there.
@@ -92,11 +110,43 @@ impl App {
                 self.jobs.cancel_all();
                 self.said = format!("opened {}", document.name());
                 (self.document, self.run) = (Some(document), None);
-                self.system = System::default();
-                self.tab = Tab::System;
+                self.as_it_was_seen();
                 self.changed(ctx);
             }
             Err(error) => self.dialog = Some(Dialog::Error(error)),
+        }
+    }
+
+    /// Shows a scenario as it was looked at last.
+    fn as_it_was_seen(&mut self) {
+        let what = self.document.as_ref().map_or(String::new(), |document| document.origin.name());
+        let seen = self.keeper.layout.of(&what).cloned().unwrap_or_default();
+        let part = seen.part.map(|[left, top, right, bottom]| {
+            egui::Rect::from_min_max(egui::pos2(left, top), egui::pos2(right, bottom))
+        });
+        self.system = System { time: seen.time, seen: part, ..System::default() };
+        self.tab = seen.tab;
+    }
+
+    /// Keeps what is to outlive the window.
+    fn keep(&mut self, ctx: &egui::Context) {
+        self.keeper.layout.observe(ctx);
+        if let Some(document) = &self.document {
+            let part = self.system.seen.map(|part| [part.min.x, part.min.y, part.max.x, part.max.y]);
+            let (what, tab) = (document.origin.name(), self.tab);
+            // A run that plays is not looked at from another time in every frame.
+            let time = self.system.time.filter(|_| !self.system.playing);
+            self.keeper.layout.remember(Seen { what, tab, part, time });
+        }
+        let unsaved = self.document.as_ref().filter(|document| document.is_unsaved());
+        let hash = unsaved.map(Document::hash);
+        let now = ctx.input(|input| input.time);
+        match unsaved {
+            Some(document) => self.keeper.keep(now, Some((document.hash(), &|| document.kept()))),
+            None => self.keeper.keep(now, None),
+        }
+        if self.keeper.is_behind(hash) {
+            ctx.request_repaint_after(std::time::Duration::from_secs(1));
         }
     }
 
@@ -119,7 +169,7 @@ impl App {
     pub fn can(&self, command: Command) -> bool {
         let document = self.document.as_ref();
         match command {
-            Command::Start | Command::Open | Command::Quit => true,
+            Command::Start | Command::Open | Command::Screenshot | Command::Quit => true,
             Command::Theme | Command::ZoomIn | Command::ZoomOut => true,
             Command::Palette | Command::Keys | Command::NotModelled => true,
             Command::Save | Command::SaveAs | Command::Run | Command::RunStress | Command::Show(_) => {
@@ -167,6 +217,7 @@ impl App {
                 self.dialog = ask(name);
             }
             Command::ExportReport => self.dialog = ask("report.html".to_owned()),
+            Command::Screenshot => self.dialog = ask("tenfold.png".to_owned()),
             Command::Quit => {
                 self.leaves = true;
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -218,13 +269,30 @@ impl App {
 
     /// Writes the whole report of the shown page: of the stress test, the comparison or the run. An error is shown.
     pub fn export(&mut self, path: &Path) {
+        let written = self.report().map(|report| report.write_html(path));
+        self.wrote(path, written);
+    }
+
+    /// The report that the shown page is of.
+    fn report(&self) -> Option<&Report> {
         let run = self.run.as_ref().map(|run| &run.report);
-        let report = match self.tab {
+        match self.tab {
             Tab::Stress => self.stressed.as_ref().map(|stressed| &stressed.report).or(run),
             Tab::Compare => self.comparison.as_deref().or(run),
             _ => run,
-        };
-        match report.map(|report| report.write_html(path)) {
+        }
+    }
+
+    fn export_part(&mut self, part: &Part, path: &Path) {
+        let written = self.report().map(|report| match part {
+            Part::Picture(picture) => report.write_picture(picture, path),
+            Part::Table(table) => report.write_table(table, path),
+        });
+        self.wrote(path, written);
+    }
+
+    fn wrote(&mut self, path: &Path, written: Option<Result<(), ResultsError>>) {
+        match written {
             Some(Ok(())) => self.said = format!("wrote {}", path.display()),
             Some(Err(error)) => self.dialog = Some(Dialog::Error(error.to_string())),
             None => {}
@@ -235,10 +303,29 @@ impl App {
         match action {
             Action::Do(command) => self.command(command, ctx),
             Action::Library(id) => self.open_library(id, ctx),
-            Action::CloseDialog => self.dialog = None,
+            Action::CloseDialog => {
+                self.files.close();
+                self.dialog = None;
+            }
+            Action::Browse => self.files.browse(self.dialog.as_ref(), ctx),
+            Action::Recover(restore) => {
+                if let (Some(Dialog::Recover(kept)), true) = (self.dialog.take(), restore) {
+                    self.take(Document::restore(kept).map_err(|error| words(&error)), ctx);
+                }
+                self.keeper.forget();
+                // One after the other, and not over what is unsaved now.
+                if self.dialog.is_none() && !restore {
+                    self.dialog = self.keeper.left.last().map(|(_, kept)| Dialog::Recover(kept.clone()));
+                }
+            }
+            Action::Recent(path) => self.open(&path, ctx),
             Action::Answer(text) => match self.dialog.take() {
                 Some(Dialog::Path { for_what: Command::Open, .. }) => self.open(Path::new(&text), ctx),
                 Some(Dialog::Path { for_what: Command::ExportReport, .. }) => self.export(Path::new(&text)),
+                Some(Dialog::Path { for_what: Command::Screenshot, .. }) => {
+                    self.files.screenshot(PathBuf::from(text), ctx);
+                }
+                Some(Dialog::Part { part, .. }) => self.export_part(&part, Path::new(&text)),
                 Some(Dialog::Path { .. }) => self.save(Path::new(&text)),
                 Some(Dialog::Unsaved(command)) => self.go(command, ctx),
                 _ => {}
@@ -296,6 +383,21 @@ impl App {
         }
     }
 
+    /// Takes in what has come of dialogs of the system, pictures of the window and wishes of charts and tables.
+    fn files(&mut self, ctx: &egui::Context) {
+        match self.files.news() {
+            Some(FileNews::Chosen(path)) if self.dialog.is_some() => {
+                self.act(Action::Answer(path.display().to_string()), ctx);
+            }
+            Some(FileNews::Wrote(path)) => self.said = format!("wrote {}", path.display()),
+            Some(FileNews::Failed(text)) => self.dialog = Some(Dialog::Error(text)),
+            _ => {}
+        }
+        if let Some(part) = Part::asked(ctx) {
+            self.dialog = Some(Dialog::Part { typed: part.file_name(), part });
+        }
+    }
+
     fn keys(&mut self, ctx: &egui::Context) {
         for command in Command::all() {
             if ctx.input_mut(|input| input.consume_shortcut(&command.shortcut())) {
@@ -305,8 +407,26 @@ impl App {
         let dropped: Option<PathBuf> =
             ctx.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
         if let Some(path) = dropped {
-            self.open(&path, ctx);
+            self.drop(&path, ctx);
         }
+    }
+
+    /// A scenario is opened; anything else is taken for a trace that replaces the arrivals.
+    fn drop(&mut self, path: &Path, ctx: &egui::Context) {
+        let is_scenario = path.extension().is_some_and(|ending| ending == "toml");
+        let sources = self.document.as_ref().map_or(0, |document| document.loaded.scenario.traffic.len());
+        if is_scenario || sources == 0 {
+            self.command(Command::Open, ctx);
+            match &self.dialog {
+                Some(Dialog::Path { .. }) => {
+                    self.dialog = None;
+                    self.open(path, ctx);
+                }
+                _ => self.said = format!("not opened: {}", path.display()),
+            }
+            return;
+        }
+        self.edit(ctx, |document| document.replay(path));
     }
 
     fn play(&mut self, ctx: &egui::Context) {
@@ -324,8 +444,10 @@ impl App {
         let ctx = ui.ctx().clone();
         if !std::mem::replace(&mut self.is_set_up, true) {
             theme::set_up(&ctx);
+            self.keeper.layout.restore(&ctx);
         }
         self.listen();
+        self.files(&ctx);
         if self.dialog.is_none() {
             self.keys(&ctx);
         }
@@ -347,6 +469,7 @@ impl App {
         for action in actions {
             self.act(action, &ctx);
         }
+        self.keep(&ctx);
     }
 
     fn menus(&self, ui: &mut Ui, actions: &mut Actions) {
@@ -429,7 +552,8 @@ impl App {
 
     fn contents(&mut self, ui: &mut Ui, actions: &mut Actions) {
         let Some(document) = &self.document else {
-            CentralPanel::default().show(ui, |ui| view::start(ui, actions));
+            let recent = self.keeper.layout.files();
+            CentralPanel::default().show(ui, |ui| view::start(ui, &recent, actions));
             return;
         };
         let hash = document.hash();

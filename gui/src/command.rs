@@ -1,9 +1,10 @@
 //! Everything that can be asked for: by menu, by key, by the palette, and in tests.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+use serde::{Deserialize, Serialize};
 
 /// The views of a scenario.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tab {
     /// The architecture, live.
     #[default]
@@ -51,6 +52,8 @@ pub enum Command {
     SaveAs,
     /// Asks where to write the report.
     ExportReport,
+    /// Asks where to write a picture of the window.
+    Screenshot,
     /// Closes the window.
     Quit,
     /// One step back.
@@ -93,6 +96,7 @@ pub const MENUS: [(&str, &[Command]); 5] = [
             Command::Save,
             Command::SaveAs,
             Command::ExportReport,
+            Command::Screenshot,
             Command::Quit,
         ],
     ),
@@ -129,6 +133,7 @@ impl Command {
             Self::Save => "Save",
             Self::SaveAs => "Save as\u{2026}",
             Self::ExportReport => "Export report\u{2026}",
+            Self::Screenshot => "Screenshot\u{2026}",
             Self::Quit => "Quit",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
@@ -163,6 +168,7 @@ impl Command {
             Self::Save => command(Key::S),
             Self::SaveAs => shifted(Key::S),
             Self::ExportReport => command(Key::E),
+            Self::Screenshot => plain(Key::F12),
             Self::Quit => command(Key::Q),
             Self::Undo => command(Key::Z),
             Self::Redo => shifted(Key::Z),

@@ -4,12 +4,14 @@ mod bars;
 mod chart;
 mod diagram;
 mod matrix;
+mod part;
 mod table;
 
-use eframe::egui::{RichText, Ui};
+use eframe::egui::{RichText, Sense, Ui};
 use scenarios::report::{Block, Drawing, Picture};
 
 pub(crate) use diagram::{Architecture, State as NodeState};
+pub(crate) use part::Part;
 
 use crate::theme;
 
@@ -48,7 +50,7 @@ pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
     if matches!(drawing, Drawing::Diagram(_)) {
         return;
     }
-    ui.group(|ui| {
+    let group = ui.group(|ui| {
         ui.set_width(ui.available_width());
         ui.strong(title);
         match drawing {
@@ -60,4 +62,5 @@ pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
         }
         ui.small(caption);
     });
+    Part::offer(&group.response.interact(Sense::click()), || Part::Picture(Box::new(picture.clone())), true);
 }

@@ -6,6 +6,8 @@ mod pages;
 mod start;
 mod system;
 
+use std::path::PathBuf;
+
 use eframe::egui::{RichText, ScrollArea, Ui};
 
 pub(crate) use dialog::{Dialog, dialog};
@@ -25,6 +27,12 @@ pub(crate) enum Action {
     /// What was typed into the dialog is meant.
     Answer(String),
     CloseDialog,
+    /// Asks for the path by the dialog of the system.
+    Browse,
+    /// Takes changes on that a crash has left, or gives them up.
+    Recover(bool),
+    /// Opens a file that was open before.
+    Recent(PathBuf),
     /// Gives a path a value; with `more` to come while it is dragged.
     Set {
         path: String,
