@@ -44,6 +44,8 @@ pub struct App {
     said: String,
     /// Whether the window may close though something is unsaved.
     leaves: bool,
+    /// What stands above the window.
+    title: String,
     /// Whether the colours are set.
     is_set_up: bool,
 }
@@ -178,6 +180,7 @@ impl App {
             Command::RunComparison => document.is_some_and(|document| document.variants().count() > 1),
             Command::Undo => document.is_some_and(Document::can_undo),
             Command::Redo => document.is_some_and(Document::can_redo),
+            Command::ApplyRecommended => self.recommended().is_some(),
             Command::Cancel => self.is_busy(),
             Command::ExportReport | Command::Play => self.run.is_some(),
         }
@@ -239,6 +242,11 @@ impl App {
                 self.stressed = None;
                 self.start(Kind::Stress, ctx);
             }
+            Command::ApplyRecommended => {
+                if let Some(change) = self.recommended() {
+                    self.act(Action::Apply(change), ctx);
+                }
+            }
             Command::Cancel => {
                 self.jobs.cancel_all();
                 self.said = "stopped".to_owned();
@@ -257,6 +265,12 @@ impl App {
             Command::Keys => self.dialog = Some(Dialog::Keys),
             Command::NotModelled => self.dialog = Some(Dialog::NotModelled),
         }
+    }
+
+    /// The change that the stress test recommends first.
+    fn recommended(&self) -> Option<Vec<String>> {
+        let first = self.stressed.as_ref()?.recommendations.first()?;
+        Some(first.change.clone())
     }
 
     fn save(&mut self, path: &Path) {
@@ -470,6 +484,22 @@ impl App {
             self.act(action, &ctx);
         }
         self.keep(&ctx);
+        self.title(&ctx);
+    }
+
+    /// Says above the window, and where windows are listed, what is open and how far the work on it is.
+    fn title(&mut self, ctx: &egui::Context) {
+        let document = self.document.as_ref();
+        let star = if document.is_some_and(Document::is_unsaved) { "* " } else { "" };
+        let name = document.map_or(String::new(), |document| format!("{star}{} - ", document.name()));
+        let work = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
+        let work = work.iter().find_map(|(kind, what)| Some((self.jobs.fraction(*kind)?, what)));
+        let work = work.map_or(String::new(), |(share, what)| format!("{what} {:.0}% - ", share * 100.0));
+        let title = format!("{name}{work}Tenfold");
+        if title != self.title {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
     }
 
     fn menus(&self, ui: &mut Ui, actions: &mut Actions) {

@@ -66,6 +66,8 @@ pub enum Command {
     RunComparison,
     /// Runs the stress test.
     RunStress,
+    /// Takes on the first pattern that the stress test recommends.
+    ApplyRecommended,
     /// Stops what is running.
     Cancel,
     /// Plays or pauses the run on the timeline.
@@ -101,7 +103,17 @@ pub const MENUS: [(&str, &[Command]); 5] = [
         ],
     ),
     ("Edit", &[Command::Undo, Command::Redo]),
-    ("Run", &[Command::Run, Command::RunComparison, Command::RunStress, Command::Cancel, Command::Play]),
+    (
+        "Run",
+        &[
+            Command::Run,
+            Command::RunComparison,
+            Command::RunStress,
+            Command::ApplyRecommended,
+            Command::Cancel,
+            Command::Play,
+        ],
+    ),
     (
         "View",
         &[
@@ -140,6 +152,7 @@ impl Command {
             Self::Run => "Run again",
             Self::RunComparison => "Compare variants",
             Self::RunStress => "Run the stress test",
+            Self::ApplyRecommended => "Apply the recommended pattern",
             Self::Cancel => "Stop",
             Self::Play => "Play or pause",
             Self::Show(Tab::System) => "Show the system",
@@ -175,6 +188,7 @@ impl Command {
             Self::Run => plain(Key::F5),
             Self::RunComparison => plain(Key::F6),
             Self::RunStress => plain(Key::F7),
+            Self::ApplyRecommended => shifted(Key::R),
             Self::Cancel => plain(Key::F8),
             Self::Play => plain(Key::F9),
             Self::Show(Tab::System) => command(Key::Num1),

@@ -7,7 +7,7 @@ mod matrix;
 mod part;
 mod table;
 
-use eframe::egui::{RichText, Sense, Ui};
+use eframe::egui::{RichText, Ui};
 use scenarios::report::{Block, Drawing, Picture};
 
 pub(crate) use diagram::{Architecture, State as NodeState};
@@ -50,9 +50,9 @@ pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
     if matches!(drawing, Drawing::Diagram(_)) {
         return;
     }
-    let group = ui.group(|ui| {
+    ui.group(|ui| {
         ui.set_width(ui.available_width());
-        ui.strong(title);
+        Part::titled(ui, title, "", || Part::Picture(Box::new(picture.clone())));
         match drawing {
             Drawing::Chart(one) => chart::chart(ui, name, one, cursor),
             Drawing::Stack(one) => bars::stack(ui, one),
@@ -62,5 +62,4 @@ pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
         }
         ui.small(caption);
     });
-    Part::offer(&group.response.interact(Sense::click()), || Part::Picture(Box::new(picture.clone())), true);
 }

@@ -5,6 +5,7 @@ mod inspector;
 mod pages;
 mod start;
 mod system;
+mod text;
 
 use std::path::PathBuf;
 
@@ -12,9 +13,10 @@ use eframe::egui::{RichText, ScrollArea, Ui};
 
 pub(crate) use dialog::{Dialog, dialog};
 pub(crate) use inspector::{Drafts, inspector};
-pub(crate) use pages::{charts, compare, findings, stress, text};
+pub(crate) use pages::{charts, compare, findings, stress};
 pub(crate) use start::start;
 pub(crate) use system::{System, system};
+pub(crate) use text::text;
 
 use crate::command::Command;
 

@@ -1,6 +1,6 @@
 //! A picture or a table of a report, to be written to a file.
 
-use eframe::egui::{Context, Id, Response};
+use eframe::egui::{Button, Context, Id, Label, RichText, Role, Sense, Ui, WidgetInfo};
 use scenarios::report::{Picture, Table};
 
 /// What is to be written. Parts of reports are drawn deep within pages: what is wished of them is left with the window
@@ -16,18 +16,22 @@ fn key() -> Id {
 }
 
 impl Part {
-    /// Offers to write it, in the menu of what was drawn.
-    pub fn offer(response: &Response, part: impl FnOnce() -> Self, is_picture: bool) {
-        response.context_menu(|ui| {
-            let (name, endings) = if is_picture {
-                ("Export the chart\u{2026}", "PNG or SVG")
-            } else {
-                ("Export the table\u{2026}", "CSV or Parquet")
-            };
-            if ui.button(name).on_hover_text(endings).clicked() {
-                let part = part();
-                ui.data_mut(|data| data.insert_temp(key(), Some(part)));
-                ui.close();
+    /// A title, and the offer to write what is below it: in its menu, and as a button.
+    pub fn titled(ui: &mut Ui, title: &str, note: &str, part: impl Fn() -> Self) {
+        ui.horizontal(|ui| {
+            let label = ui.add(Label::new(RichText::new(title).strong()).sense(Sense::click()));
+            ui.weak(note);
+            let ask = |ui: &mut Ui| ui.data_mut(|data| data.insert_temp(key(), Some(part())));
+            label.context_menu(|ui| {
+                if ui.button("Export\u{2026}").clicked() {
+                    ask(ui);
+                    ui.close();
+                }
+            });
+            let button = ui.add(Button::new(RichText::new("Export").weak()).small().frame(false));
+            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Export: {title}")));
+            if button.on_hover_text("As a file, without what is around it").clicked() {
+                ask(ui);
             }
         });
     }

@@ -1,17 +1,13 @@
 //! Tables.
 
-use eframe::egui::{Align, Grid, Layout, RichText, ScrollArea, Sense, Ui};
+use eframe::egui::{Align, Grid, Layout, RichText, ScrollArea, Ui};
 use scenarios::report::Table;
 
 use super::Part;
 use crate::theme;
 
 pub(super) fn table(ui: &mut Ui, table: &Table) {
-    let title = ui.horizontal(|ui| {
-        ui.strong(&table.title);
-        ui.weak(&table.note);
-    });
-    Part::offer(&title.response.interact(Sense::click()), || Part::Table(Box::new(table.clone())), false);
+    Part::titled(ui, &table.title, &table.note, || Part::Table(Box::new(table.clone())));
     ScrollArea::horizontal().id_salt((&table.title, "room")).show(ui, |ui| {
         Grid::new((&table.title, "table")).striped(true).spacing([16.0, 4.0]).show(ui, |ui| {
             for (column, name) in table.header.iter().enumerate() {

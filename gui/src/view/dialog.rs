@@ -109,11 +109,11 @@ fn path(ui: &mut Ui, title: &str, button: &str, typed: &mut String, actions: &mu
     let title = ui.heading(title);
     let edit = TextEdit::singleline(typed).hint_text("path of the file").desired_width(f32::INFINITY);
     let response = ui.add(edit).labelled_by(title.id);
+    let entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     // The first time it is drawn; then Tab leads on.
     if ui.memory(|memory| memory.focused().is_none()) {
         response.request_focus();
     }
-    let entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     ui.horizontal(|ui| {
         if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
             actions.push(Action::Answer(typed.trim().to_owned()));

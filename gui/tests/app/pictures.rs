@@ -1,18 +1,23 @@
 //! Every view as a picture, light and dark: not a pixel differs. `UPDATE_SNAPSHOTS=1 cargo nextest run -p tenfold-gui
 //! pictures` draws them anew, to be looked at.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, OsThreshold, SnapshotOptions};
 use tenfold_gui::{App, Command, Tab};
 
 use crate::story::{SHOP, press, until};
 
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
+
 /// A window that does not depend on the machine: results, fonts and the software renderer are the same everywhere.
 fn window() -> Harness<'static, App> {
-    let output = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
-    let options = SnapshotOptions::new().output_path(output).max_failed_pixels(OsThreshold::new(0));
+    let options = SnapshotOptions::new().output_path(DIR).max_failed_pixels(OsThreshold::new(0));
     let mut harness = Harness::builder()
-        .with_size([1100.0, 700.0])
+        .with_size([1000.0, 640.0])
         .with_max_steps(64)
         .with_theme(eframe::egui::Theme::Dark)
         .with_options(options)
@@ -28,11 +33,28 @@ fn drawn(harness: &mut Harness<App>, name: &str) {
     for theme in ["dark", "light"] {
         harness.remove_cursor();
         harness.run_steps(4);
-        harness.snapshot(format!("{name}-{theme}"));
+        let name = format!("{name}-{theme}");
+        harness.snapshot(&name);
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            made_small(&Path::new(DIR).join(name).with_extension("png"));
+        }
         let ctx = harness.ctx.clone();
         harness.state_mut().command(Command::Theme, &ctx);
         harness.run_steps(2);
     }
+}
+
+/// Half the size: pages of letters are best left unfiltered.
+fn made_small(path: &Path) {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let frame = reader.next_frame(&mut pixels).unwrap();
+    let mut encoder = png::Encoder::new(File::create(path).unwrap(), frame.width, frame.height);
+    encoder.set_color(frame.color_type);
+    encoder.set_depth(frame.bit_depth);
+    encoder.set_compression(png::Compression::High);
+    encoder.set_filter(png::Filter::NoFilter);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
 }
 
 fn shop() -> Harness<'static, App> {
@@ -84,7 +106,7 @@ fn pages() {
 
 #[test]
 fn dialogs() {
-    let mut harness = window();
+    let mut harness = shop();
     for (command, name) in [(Command::Palette, "palette"), (Command::Keys, "keys"), (Command::Open, "open")] {
         press(&mut harness, command);
         drawn(&mut harness, name);
