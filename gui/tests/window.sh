@@ -51,7 +51,7 @@ fail() {
 
 # A display of its own, on the first number that is free.
 mkfifo "$dir/display"
-Xvfb -displayfd 3 -screen 0 1280x800x24 -nolisten tcp 3>"$dir/display" 2>/dev/null &
+Xvfb -displayfd 3 -screen 0 1100x700x24 -nolisten tcp 3>"$dir/display" 2>/dev/null &
 server=$!
 window=
 end() {
@@ -81,7 +81,7 @@ until_title() {
 picture() {
     if [ "$pictures" != "$dir" ]; then
         sleep 1
-        import -window root -resize 1100x -colors 128 -define png:compression-level=9 "$pictures/$1.png"
+        import -window root +dither -colors 128 -define png:compression-level=9 -define png:compression-filter=0 "$pictures/$1.png"
     fi
 }
 
@@ -94,7 +94,7 @@ settled() {
 
 until_title "$idle"
 id=$(xdotool search --onlyvisible --name Tenfold | tail -1)
-xdotool windowmove "$id" 0 0 windowsize "$id" 1280 800 windowfocus --sync "$id"
+xdotool windowmove "$id" 0 0 windowsize "$id" 1100 700 windowfocus --sync "$id"
 settled
 picture app-system
 xdotool key F7
@@ -115,5 +115,5 @@ for _ in $(seq 40); do
     sleep 0.25
 done
 [ -e "$dir/report.html" ] || fail "no report was written"
-grep -q "It passes at 10x" "$dir/report.html" || fail "what was recommended does not hold: $(grep -o 'It [a-z ]* at[^.<]*' "$dir/report.html" | head -3)"
+grep -Eq "It passes at [^.<]*10x|Answers keep to the SLO up to 1[0-9]" "$dir/report.html" || fail "what was recommended does not hold: $(grep -o 'It [a-z ]* at[^.<]*' "$dir/report.html" | head -3)"
 echo "a window was opened, the stress test run, what it recommends applied and seen to hold, and the report written"

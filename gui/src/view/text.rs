@@ -127,7 +127,10 @@ mod tests {
     fn places_are_found_in_either_case() {
         assert_eq!(places("Rate = \"8/s\"\n# rate \u{e9}", "rate"), [0..4, 15..19]);
         assert!(places("rate", "").is_empty());
-        let job = marked("a rate b", &places("a rate b", "rate"), |_| TextFormat::default());
+        let job = marked("a rate b", &places("a rate b", "rate"), |place| TextFormat {
+            line_height: place.map(|_| 20.0),
+            ..TextFormat::default()
+        });
         assert_eq!((job.text.as_str(), job.sections.len()), ("a rate b", 3));
     }
 }
