@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Ui};
+use eframe::egui::{
+    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Ui, vec2,
+};
 use scenarios::results::show::seconds;
 
 use super::App;
@@ -115,38 +117,42 @@ impl App {
 
     /// What holds, what is going on, and what the figures rest on.
     fn status(&self, ui: &mut Ui) {
-        ui.horizontal(|ui| {
-            if let Some(run) = &self.run {
-                let is_old = self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
-                let (words, ink) = match run.result.passed() {
-                    _ if is_old => ("out of date", ui.visuals().weak_text_color()),
-                    Some(true) => ("SLO met", theme::verdict(ui, true)),
-                    Some(false) => ("SLO missed", theme::verdict(ui, false)),
-                    None => ("no SLO", ui.visuals().weak_text_color()),
-                };
-                ui.label(RichText::new(words).strong().color(ink));
-                if run.coarse {
-                    ui.weak("coarse answer, the whole run is coming");
-                }
-                if let Some(finding) = run.result.findings.first() {
-                    ui.separator();
-                    ui.add(egui::Label::new(finding).truncate());
+        // What stands at the right first: the rest is cut to what is left.
+        let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
+            let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
+            for (kind, name) in all {
+                if let Some(fraction) = self.jobs.fraction(kind) {
+                    ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
                 }
             }
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
-                for (kind, name) in all {
-                    if let Some(fraction) = self.jobs.fraction(kind) {
-                        ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
-                    }
+            ui.weak(&self.said);
+            if let Some(run) = &self.run {
+                let provenance = &run.result.provenance;
+                ui.weak(seconds(provenance.duration_s)).on_hover_text("simulated time of each replication");
+                if provenance.calibration != "none" {
+                    ui.weak(format!("GPU times: {}", provenance.calibration));
                 }
-                ui.weak(&self.said);
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 if let Some(run) = &self.run {
-                    let provenance = &run.result.provenance;
-                    ui.weak(seconds(provenance.duration_s))
-                        .on_hover_text("simulated time of each replication");
-                    if provenance.calibration != "none" {
-                        ui.weak(format!("GPU times: {}", provenance.calibration));
+                    let is_old =
+                        self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
+                    let (words, ink) = match run.result.passed() {
+                        _ if is_old => ("out of date", ui.visuals().weak_text_color()),
+                        Some(true) => ("SLO met", theme::verdict(ui, true)),
+                        Some(false) => ("SLO missed", theme::verdict(ui, false)),
+                        None => ("no SLO", ui.visuals().weak_text_color()),
+                    };
+                    ui.label(RichText::new(words).strong().color(ink));
+                    if run.coarse {
+                        let length = seconds(run.result.provenance.duration_s);
+                        let count = run.result.outputs.len();
+                        ui.weak(format!("coarse, from {count} runs of {length}: the whole run is coming"));
+                    }
+                    if let Some(finding) = run.result.findings.first() {
+                        ui.separator();
+                        ui.add(egui::Label::new(finding).truncate());
                     }
                 }
             });
