@@ -45,6 +45,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a new scenario from one of the library
     New(NewArgs),
+    /// Write what a scenario asks of its system, request by request: a trace for a load generator or for --trace
+    Workload(WorkloadArgs),
     /// Print the JSON Schema of scenario files
     Schema,
     /// Renew the golden fingerprints of the library, after a change of results that is meant
@@ -119,6 +121,24 @@ pub struct RunArgs {
     /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
     #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub shuffle_ties: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkloadArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Which traffic, where there are several
+    #[arg(long, value_name = "TRAFFIC")]
+    pub source: Option<String>,
+    /// Seed of all randomness
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// The file to write, a CSV with a header [default: printed]
+    #[arg(long, short, value_name = "FILE.csv")]
+    pub out: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod stress;
 mod sweep;
 mod tables;
 mod validate;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => sweep::merge(&args),
         Command::Check(args) => run::check(&args),
         Command::New(args) => new::new(&args),
+        Command::Workload(args) => workload::workload(&args),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&scenarios::schema()).expect("a JSON value");
             print(&text).map(|()| ExitCode::SUCCESS)
