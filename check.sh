@@ -8,6 +8,13 @@ if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends gcc g++ libc6-dev
 fi
+# A screen without a screen, for the desktop app: renderers in software, a display in memory, and hands.
+if ! command -v Xvfb >/dev/null || ! command -v xdotool >/dev/null ||
+    ! ls /usr/share/vulkan/icd.d/lvp_icd* >/dev/null 2>&1; then
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends \
+        libgl1-mesa-dri libxkbcommon-x11-0 mesa-vulkan-drivers xdotool xvfb
+fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-nextest
 fi
@@ -16,6 +23,8 @@ fi
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo nextest run --workspace --locked --no-fail-fast
+cargo build -p tenfold-gui --locked --quiet
+gui/tests/window.sh
 cargo test --workspace --locked --doc --quiet
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps --quiet
 

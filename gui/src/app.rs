@@ -1,25 +1,22 @@
-//! The app: its state, and what is done with what the views ask for.
+//! The app: its state, what is open in it, and what the background has found.
 
-use std::path::{Path, PathBuf};
+mod actions;
+mod files;
+mod frame;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use eframe::egui::{
-    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Theme, Ui,
-};
+use eframe::egui::{self, Ui};
 use scenarios::report::Report;
-use scenarios::results::show::seconds;
 
-use crate::command::{Command, MENUS, Tab};
-use crate::document::{Document, Origin};
-use crate::draw::Cursor;
-use crate::inspector::things;
+use crate::command::Tab;
+use crate::document::Document;
+use crate::files::Files;
 use crate::jobs::{Jobs, Kind, News, Stressed, words};
+use crate::keep::Keeper;
 use crate::shown::Shown;
-use crate::theme;
-use crate::view::{self, Action, Actions, Dialog, System};
-
-/// How long a run takes to play.
-const PLAYS_FOR: f64 = 20.0;
+use crate::view::{Dialog, Drafts, System};
 
 /// The desktop app.
 #[derive(Debug, Default)]
@@ -33,12 +30,16 @@ pub struct App {
     stressed: Option<Arc<Stressed>>,
     tab: Tab,
     system: System,
-    drafts: view::Drafts,
+    drafts: Drafts,
+    files: Files,
+    keeper: Keeper,
     dialog: Option<Dialog>,
     /// What was done last, in words.
     said: String,
     /// Whether the window may close though something is unsaved.
     leaves: bool,
+    /// What stands above the window.
+    title: String,
     /// Whether the colours are set.
     is_set_up: bool,
 }
@@ -64,6 +65,12 @@ impl App {
         let hash = self.document.as_ref()?.hash();
         let run = self.run.as_ref().filter(|run| !run.coarse && self.run_of == hash)?;
         Some(&run.result)
+    }
+
+    /// What is known of the scenario as it is now: the results, or those of a part of the run until they are there.
+    pub fn answer(&self) -> Option<&scenarios::results::RunResult> {
+        let hash = self.document.as_ref()?.hash();
+        self.run.as_ref().filter(|_| self.run_of == hash).map(|run| &run.result)
     }
 
     /// Whether all of a stress test is there.
@@ -92,8 +99,7 @@ impl App {
                 self.jobs.cancel_all();
                 self.said = format!("opened {}", document.name());
                 (self.document, self.run) = (Some(document), None);
-                self.system = System::default();
-                self.tab = Tab::System;
+                self.as_it_was_seen();
                 self.changed(ctx);
             }
             Err(error) => self.dialog = Some(Dialog::Error(error)),
@@ -112,152 +118,6 @@ impl App {
     fn start(&mut self, kind: Kind, ctx: &egui::Context) {
         if let Some(document) = &self.document {
             self.jobs.start(kind, document, ctx);
-        }
-    }
-
-    /// Whether a command can be done now.
-    pub fn can(&self, command: Command) -> bool {
-        let document = self.document.as_ref();
-        match command {
-            Command::Start | Command::Open | Command::Quit => true,
-            Command::Theme | Command::ZoomIn | Command::ZoomOut => true,
-            Command::Palette | Command::Keys | Command::NotModelled => true,
-            Command::Save | Command::SaveAs | Command::Run | Command::RunStress | Command::Show(_) => {
-                document.is_some()
-            }
-            Command::RunComparison => document.is_some_and(|document| document.variants().count() > 1),
-            Command::Undo => document.is_some_and(Document::can_undo),
-            Command::Redo => document.is_some_and(Document::can_redo),
-            Command::Cancel => self.is_busy(),
-            Command::ExportReport | Command::Play => self.run.is_some(),
-        }
-    }
-
-    /// Does a command, if it can be done now.
-    pub fn command(&mut self, command: Command, ctx: &egui::Context) {
-        if !self.can(command) {
-            return;
-        }
-        let loses = matches!(command, Command::Start | Command::Open | Command::Quit);
-        if loses && self.document.as_ref().is_some_and(Document::is_unsaved) {
-            self.dialog = Some(Dialog::Unsaved(command));
-            return;
-        }
-        self.go(command, ctx);
-    }
-
-    fn go(&mut self, command: Command, ctx: &egui::Context) {
-        let ask = |typed: String| Some(Dialog::Path { for_what: command, typed });
-        match command {
-            Command::Start => {
-                self.jobs.cancel_all();
-                (self.document, self.run) = (None, None);
-            }
-            Command::Open => self.dialog = ask(String::new()),
-            Command::Save => match self.document.as_ref().map(|document| document.origin.clone()) {
-                Some(Origin::File(path)) => self.save(&path),
-                _ => self.go(Command::SaveAs, ctx),
-            },
-            Command::SaveAs => {
-                let name = match self.document.as_ref().map(|document| &document.origin) {
-                    Some(Origin::File(path)) => path.display().to_string(),
-                    Some(Origin::Library(id)) => format!("{id}.toml"),
-                    None => String::new(),
-                };
-                self.dialog = ask(name);
-            }
-            Command::ExportReport => self.dialog = ask("report.html".to_owned()),
-            Command::Quit => {
-                self.leaves = true;
-                ctx.send_viewport_cmd(egui::ViewportCommand::Close);
-            }
-            Command::Undo | Command::Redo => {
-                if let Some(document) = &mut self.document {
-                    if command == Command::Undo { document.undo() } else { document.redo() }
-                }
-                self.changed(ctx);
-            }
-            Command::Run => self.start(Kind::Run, ctx),
-            Command::RunComparison => {
-                self.tab = Tab::Compare;
-                self.comparison = None;
-                self.start(Kind::Compare, ctx);
-            }
-            Command::RunStress => {
-                self.tab = Tab::Stress;
-                self.stressed = None;
-                self.start(Kind::Stress, ctx);
-            }
-            Command::Cancel => {
-                self.jobs.cancel_all();
-                self.said = "stopped".to_owned();
-            }
-            Command::Play => {
-                self.system.playing = !self.system.playing;
-                self.system.time.get_or_insert(0.0);
-            }
-            Command::Show(tab) => self.tab = tab,
-            Command::Theme => {
-                ctx.set_theme(if ctx.theme() == Theme::Dark { Theme::Light } else { Theme::Dark })
-            }
-            Command::ZoomIn => ctx.set_zoom_factor((ctx.zoom_factor() * 1.1).min(3.0)),
-            Command::ZoomOut => ctx.set_zoom_factor((ctx.zoom_factor() / 1.1).max(0.5)),
-            Command::Palette => self.dialog = Some(Dialog::Palette { typed: String::new() }),
-            Command::Keys => self.dialog = Some(Dialog::Keys),
-            Command::NotModelled => self.dialog = Some(Dialog::NotModelled),
-        }
-    }
-
-    fn save(&mut self, path: &Path) {
-        let Some(document) = &mut self.document else { return };
-        match document.save(path) {
-            Ok(()) => self.said = format!("saved {}", path.display()),
-            Err(error) => self.dialog = Some(Dialog::Error(error.to_string())),
-        }
-    }
-
-    /// Writes the whole report of the shown page: of the stress test, the comparison or the run. An error is shown.
-    pub fn export(&mut self, path: &Path) {
-        let run = self.run.as_ref().map(|run| &run.report);
-        let report = match self.tab {
-            Tab::Stress => self.stressed.as_ref().map(|stressed| &stressed.report).or(run),
-            Tab::Compare => self.comparison.as_deref().or(run),
-            _ => run,
-        };
-        match report.map(|report| report.write_html(path)) {
-            Some(Ok(())) => self.said = format!("wrote {}", path.display()),
-            Some(Err(error)) => self.dialog = Some(Dialog::Error(error.to_string())),
-            None => {}
-        }
-    }
-
-    fn act(&mut self, action: Action, ctx: &egui::Context) {
-        match action {
-            Action::Do(command) => self.command(command, ctx),
-            Action::Library(id) => self.open_library(id, ctx),
-            Action::CloseDialog => self.dialog = None,
-            Action::Answer(text) => match self.dialog.take() {
-                Some(Dialog::Path { for_what: Command::Open, .. }) => self.open(Path::new(&text), ctx),
-                Some(Dialog::Path { for_what: Command::ExportReport, .. }) => self.export(Path::new(&text)),
-                Some(Dialog::Path { .. }) => self.save(Path::new(&text)),
-                Some(Dialog::Unsaved(command)) => self.go(command, ctx),
-                _ => {}
-            },
-            Action::Set { path, value, more } => self.edit(ctx, |document| document.set(&path, &value, more)),
-            Action::Reset(path) => self.edit(ctx, |document| document.reset(&path)),
-            Action::Apply(change) => {
-                self.edit(ctx, |document| document.apply(&change));
-                // To be seen to hold.
-                if self.dialog.is_none() {
-                    self.start(Kind::Stress, ctx);
-                }
-            }
-            Action::Variant(name) => self.edit(ctx, |document| document.show_variant(&name)),
-            Action::Select(name) => self.system.selected = name,
-            Action::Time(time) => {
-                self.system.time = time;
-                self.system.playing &= time.is_some();
-            }
         }
     }
 
@@ -294,172 +154,6 @@ impl App {
                 }
             }
         }
-    }
-
-    fn keys(&mut self, ctx: &egui::Context) {
-        for command in Command::all() {
-            if ctx.input_mut(|input| input.consume_shortcut(&command.shortcut())) {
-                self.command(command, ctx);
-            }
-        }
-        let dropped: Option<PathBuf> =
-            ctx.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
-        if let Some(path) = dropped {
-            self.open(&path, ctx);
-        }
-    }
-
-    fn play(&mut self, ctx: &egui::Context) {
-        let end = self.run.as_ref().and_then(|run| run.result.outputs.first());
-        let (Some(end), Some(time), true) = (end, self.system.time, self.system.playing) else { return };
-        let end = end.end.as_secs_f64();
-        let step = f64::from(ctx.input(|input| input.stable_dt.min(0.1))) * end / PLAYS_FOR;
-        self.system.time = Some(if time >= end { 0.0 } else { (time + step).min(end) });
-        self.system.playing = time + step < end;
-        ctx.request_repaint();
-    }
-
-    /// Draws all of it, and does what was asked for.
-    pub fn frame(&mut self, ui: &mut Ui) {
-        let ctx = ui.ctx().clone();
-        if !std::mem::replace(&mut self.is_set_up, true) {
-            theme::set_up(&ctx);
-        }
-        self.listen();
-        if self.dialog.is_none() {
-            self.keys(&ctx);
-        }
-        self.play(&ctx);
-        if ctx.input(|input| input.viewport().close_requested())
-            && !self.leaves
-            && self.document.as_ref().is_some_and(Document::is_unsaved)
-        {
-            ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
-            self.dialog = Some(Dialog::Unsaved(Command::Quit));
-        }
-        let mut actions = Actions::new();
-        Panel::top("menus").show(ui, |ui| self.menus(ui, &mut actions));
-        Panel::bottom("status").show(ui, |ui| self.status(ui));
-        self.contents(ui, &mut actions);
-        if let Some(dialog) = &mut self.dialog {
-            view::dialog(&ctx, dialog, &mut actions);
-        }
-        for action in actions {
-            self.act(action, &ctx);
-        }
-    }
-
-    fn menus(&self, ui: &mut Ui, actions: &mut Actions) {
-        MenuBar::new().ui(ui, |ui| {
-            for (name, commands) in MENUS {
-                ui.menu_button(name, |ui| {
-                    for command in commands {
-                        let keys = ui.ctx().format_shortcut(&command.shortcut());
-                        let button = Button::new(command.name()).shortcut_text(keys);
-                        if ui.add_enabled(self.can(*command), button).clicked() {
-                            actions.push(Action::Do(*command));
-                            ui.close();
-                        }
-                    }
-                });
-            }
-            let Some(document) = &self.document else { return };
-            ui.separator();
-            let star = if document.is_unsaved() { "* " } else { "" };
-            ui.strong(format!("{star}{}", document.name()));
-            if document.variants().count() > 1 {
-                ui.separator();
-                for name in document.variants() {
-                    if ui.selectable_label(name == document.variant(), name).clicked() {
-                        actions.push(Action::Variant(name.to_owned()));
-                    }
-                }
-            }
-        });
-        if self.document.is_some() {
-            ui.horizontal(|ui| {
-                for tab in Tab::ALL {
-                    if ui.selectable_label(tab == self.tab, tab.name()).clicked() {
-                        actions.push(Action::Do(Command::Show(tab)));
-                    }
-                }
-            });
-        }
-    }
-
-    /// What holds, what is going on, and what the figures rest on.
-    fn status(&self, ui: &mut Ui) {
-        ui.horizontal(|ui| {
-            if let Some(run) = &self.run {
-                let is_old = self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
-                let (words, ink) = match run.result.passed() {
-                    _ if is_old => ("out of date", ui.visuals().weak_text_color()),
-                    Some(true) => ("SLO met", theme::verdict(ui, true)),
-                    Some(false) => ("SLO missed", theme::verdict(ui, false)),
-                    None => ("no SLO", ui.visuals().weak_text_color()),
-                };
-                ui.label(RichText::new(words).strong().color(ink));
-                if run.coarse {
-                    ui.weak("coarse answer, the whole run is coming");
-                }
-                if let Some(finding) = run.result.findings.first() {
-                    ui.separator();
-                    ui.add(egui::Label::new(finding).truncate());
-                }
-            }
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
-                for (kind, name) in all {
-                    if let Some(fraction) = self.jobs.fraction(kind) {
-                        ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
-                    }
-                }
-                ui.weak(&self.said);
-                if let Some(run) = &self.run {
-                    let provenance = &run.result.provenance;
-                    ui.weak(seconds(provenance.duration_s))
-                        .on_hover_text("simulated time of each replication");
-                    if provenance.calibration != "none" {
-                        ui.weak(format!("GPU times: {}", provenance.calibration));
-                    }
-                }
-            });
-        });
-    }
-
-    fn contents(&mut self, ui: &mut Ui, actions: &mut Actions) {
-        let Some(document) = &self.document else {
-            CentralPanel::default().show(ui, |ui| view::start(ui, actions));
-            return;
-        };
-        let hash = document.hash();
-        let run = self.run.as_deref();
-        if self.tab == Tab::System
-            && let Some(name) = self.system.selected.clone()
-        {
-            Panel::right("inspector").default_size(330.0).show(ui, |ui| {
-                let things = match self.system.things.take() {
-                    Some((of, whose, things)) if of == hash && whose == name => things,
-                    _ => things(&document.loaded.scenario, &name),
-                };
-                view::inspector(ui, document, &name, &things, &mut self.drafts, actions);
-                self.system.things = Some((hash, name, things));
-            });
-        }
-        CentralPanel::default().show(ui, |ui| match self.tab {
-            Tab::System => view::system(ui, document, run, &mut self.system, actions),
-            Tab::Findings => view::findings(ui, run),
-            Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
-            Tab::Compare => {
-                let is_running = self.jobs.is_running_on(Kind::Compare, hash);
-                view::compare(ui, document, self.comparison.as_deref(), is_running, actions);
-            }
-            Tab::Stress => {
-                let is_running = self.jobs.is_running_on(Kind::Stress, hash);
-                view::stress(ui, self.stressed.as_deref(), is_running, actions);
-            }
-            Tab::Text => view::text(ui, document),
-        });
     }
 }
 

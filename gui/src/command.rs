@@ -1,9 +1,10 @@
 //! Everything that can be asked for: by menu, by key, by the palette, and in tests.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+use serde::{Deserialize, Serialize};
 
 /// The views of a scenario.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tab {
     /// The architecture, live.
     #[default]
@@ -51,6 +52,8 @@ pub enum Command {
     SaveAs,
     /// Asks where to write the report.
     ExportReport,
+    /// Asks where to write a picture of the window.
+    Screenshot,
     /// Closes the window.
     Quit,
     /// One step back.
@@ -63,6 +66,8 @@ pub enum Command {
     RunComparison,
     /// Runs the stress test.
     RunStress,
+    /// Takes on the first pattern that the stress test recommends.
+    ApplyRecommended,
     /// Stops what is running.
     Cancel,
     /// Plays or pauses the run on the timeline.
@@ -93,11 +98,22 @@ pub const MENUS: [(&str, &[Command]); 5] = [
             Command::Save,
             Command::SaveAs,
             Command::ExportReport,
+            Command::Screenshot,
             Command::Quit,
         ],
     ),
     ("Edit", &[Command::Undo, Command::Redo]),
-    ("Run", &[Command::Run, Command::RunComparison, Command::RunStress, Command::Cancel, Command::Play]),
+    (
+        "Run",
+        &[
+            Command::Run,
+            Command::RunComparison,
+            Command::RunStress,
+            Command::ApplyRecommended,
+            Command::Cancel,
+            Command::Play,
+        ],
+    ),
     (
         "View",
         &[
@@ -129,12 +145,14 @@ impl Command {
             Self::Save => "Save",
             Self::SaveAs => "Save as\u{2026}",
             Self::ExportReport => "Export report\u{2026}",
+            Self::Screenshot => "Screenshot\u{2026}",
             Self::Quit => "Quit",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
             Self::Run => "Run again",
             Self::RunComparison => "Compare variants",
             Self::RunStress => "Run the stress test",
+            Self::ApplyRecommended => "Apply the recommended pattern",
             Self::Cancel => "Stop",
             Self::Play => "Play or pause",
             Self::Show(Tab::System) => "Show the system",
@@ -163,12 +181,14 @@ impl Command {
             Self::Save => command(Key::S),
             Self::SaveAs => shifted(Key::S),
             Self::ExportReport => command(Key::E),
+            Self::Screenshot => plain(Key::F12),
             Self::Quit => command(Key::Q),
             Self::Undo => command(Key::Z),
             Self::Redo => shifted(Key::Z),
             Self::Run => plain(Key::F5),
             Self::RunComparison => plain(Key::F6),
             Self::RunStress => plain(Key::F7),
+            Self::ApplyRecommended => shifted(Key::R),
             Self::Cancel => plain(Key::F8),
             Self::Play => plain(Key::F9),
             Self::Show(Tab::System) => command(Key::Num1),

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use scenarios::language::BASE;
+use scenarios::language::{BASE, path_text};
 use scenarios::results::{ResultsError, write_text};
 use scenarios::{Loaded, ScenarioError};
+use serde::{Deserialize, Serialize};
 
 /// Where a scenario comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,18 @@ pub enum Origin {
     File(PathBuf),
 }
 
+impl Origin {
+    /// Its file, or its name in the library.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Library(id) => (*id).to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
 /// What can be undone: which variant is shown, and the values that differ from its text, by path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Version {
     variant: String,
     edits: Vec<(String, String)>,
@@ -25,6 +36,25 @@ struct Version {
 impl Version {
     fn sets(&self) -> Vec<String> {
         self.edits.iter().map(|(path, value)| format!("{path}={value}")).collect()
+    }
+}
+
+/// A scenario with unsaved changes, to be read again after a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Its file; none for one of the library.
+    file: Option<PathBuf>,
+    /// What [`Origin::name`] says.
+    name: String,
+    /// The scenario without the changes.
+    text: String,
+    changed: Version,
+}
+
+impl Kept {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -81,6 +111,38 @@ impl Document {
     /// What is wrong with it, and where.
     pub fn open(path: &Path) -> Result<Self, ScenarioError> {
         Ok(Self::new(Origin::File(path.to_owned()), scenarios::load(path, &[])?))
+    }
+
+    /// With its changes, to be restored after a crash.
+    pub(crate) fn kept(&self) -> Kept {
+        let file = match &self.origin {
+            Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+            Origin::Library(_) => None,
+        };
+        let (name, text) = (self.origin.name(), self.base.scenario.to_toml());
+        Kept { file, name, text, changed: self.present.clone() }
+    }
+
+    /// As it was kept: the changes are unsaved, and can be undone in one step.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    pub(crate) fn restore(kept: Kept) -> Result<Self, ScenarioError> {
+        let Kept { file, name, text, changed } = kept;
+        let known = scenarios::library().iter().find(|one| one.id == name);
+        let origin = match (file, known) {
+            (None, Some(one)) => Origin::Library(one.id),
+            (None, None) => Origin::File(name.into()),
+            (Some(path), _) => Origin::File(path),
+        };
+        let dir = match &origin {
+            Origin::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
+            Origin::Library(_) => PathBuf::from("."),
+        };
+        let base = scenarios::parse(&text, &origin.name(), &dir, &[])?;
+        let mut document = Self::new(origin, base);
+        document.turn_to(changed, true)?;
+        Ok(document)
     }
 
     /// What it is called.
@@ -148,6 +210,25 @@ impl Document {
         }
         self.open = None;
         self.turn_to(next, true)
+    }
+
+    /// Replaces the arrivals of the one traffic source by a trace.
+    ///
+    /// # Errors
+    /// When there are several sources, or the file is no trace.
+    pub fn replay(&mut self, path: &Path) -> Result<(), ScenarioError> {
+        let names: Vec<&String> = self.loaded.scenario.traffic.keys().collect();
+        let [name] = names[..] else {
+            let message = format!(
+                "a trace can replace the arrivals of one traffic source, and there are {}",
+                names.len()
+            );
+            return Err(ScenarioError::new(message).with_help("name it in the arrivals of one of them"));
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let trace = toml::Value::String(path.display().to_string());
+        let arrivals = path_text(&["traffic".to_owned(), name.clone(), "arrivals".to_owned()]);
+        self.set(&arrivals, &format!("{{ process = \"trace\", path = {trace} }}"), false)
     }
 
     /// Gives a path the value back that the text or its default says.

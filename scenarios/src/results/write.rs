@@ -105,7 +105,7 @@ fn temporary(dir: &Path, name: &str) -> PathBuf {
 /// Under what Parquet and Arrow files keep where they come from, as JSON.
 const ORIGIN: &str = "tenfold.provenance";
 
-fn encode(
+pub(crate) fn encode(
     frame: &mut DataFrame,
     format: Format,
     origin: Option<&str>,

@@ -1,0 +1,197 @@
+//! One frame: keys, menus, what is shown between them, and what was asked for meanwhile.
+
+use std::path::PathBuf;
+
+use eframe::egui::{
+    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Ui, vec2,
+};
+use scenarios::results::show::seconds;
+
+use super::App;
+use crate::command::{Command, MENUS, Tab};
+use crate::document::Document;
+use crate::draw::Cursor;
+use crate::inspector::things;
+use crate::jobs::Kind;
+use crate::theme;
+use crate::view::{self, Action, Actions, Dialog};
+
+/// How long a run takes to play.
+const PLAYS_FOR: f64 = 20.0;
+
+impl App {
+    fn keys(&mut self, ctx: &egui::Context) {
+        for command in Command::all() {
+            if ctx.input_mut(|input| input.consume_shortcut(&command.shortcut())) {
+                self.command(command, ctx);
+            }
+        }
+        let dropped: Option<PathBuf> =
+            ctx.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
+        if let Some(path) = dropped {
+            self.drop(&path, ctx);
+        }
+    }
+
+    fn play(&mut self, ctx: &egui::Context) {
+        let end = self.run.as_ref().and_then(|run| run.result.outputs.first());
+        let (Some(end), Some(time), true) = (end, self.system.time, self.system.playing) else { return };
+        let end = end.end.as_secs_f64();
+        let step = f64::from(ctx.input(|input| input.stable_dt.min(0.1))) * end / PLAYS_FOR;
+        self.system.time = Some(if time >= end { 0.0 } else { (time + step).min(end) });
+        self.system.playing = time + step < end;
+        ctx.request_repaint();
+    }
+
+    /// Draws all of it, and does what was asked for.
+    pub fn frame(&mut self, ui: &mut Ui) {
+        let ctx = ui.ctx().clone();
+        if !std::mem::replace(&mut self.is_set_up, true) {
+            theme::set_up(&ctx);
+            self.keeper.layout.restore(&ctx);
+        }
+        self.listen();
+        self.files(&ctx);
+        if self.dialog.is_none() {
+            self.keys(&ctx);
+        }
+        self.play(&ctx);
+        if ctx.input(|input| input.viewport().close_requested())
+            && !self.leaves
+            && self.document.as_ref().is_some_and(Document::is_unsaved)
+        {
+            ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.dialog = Some(Dialog::Unsaved(Command::Quit));
+        }
+        let mut actions = Actions::new();
+        Panel::top("menus").show(ui, |ui| self.menus(ui, &mut actions));
+        Panel::bottom("status").show(ui, |ui| self.status(ui));
+        self.contents(ui, &mut actions);
+        if let Some(dialog) = &mut self.dialog {
+            view::dialog(&ctx, dialog, &mut actions);
+        }
+        for action in actions {
+            self.act(action, &ctx);
+        }
+        self.keep(&ctx);
+        self.title(&ctx);
+    }
+
+    fn menus(&self, ui: &mut Ui, actions: &mut Actions) {
+        MenuBar::new().ui(ui, |ui| {
+            for (name, commands) in MENUS {
+                ui.menu_button(name, |ui| {
+                    for command in commands {
+                        let keys = ui.ctx().format_shortcut(&command.shortcut());
+                        let button = Button::new(command.name()).shortcut_text(keys);
+                        if ui.add_enabled(self.can(*command), button).clicked() {
+                            actions.push(Action::Do(*command));
+                            ui.close();
+                        }
+                    }
+                });
+            }
+            let Some(document) = &self.document else { return };
+            ui.separator();
+            let star = if document.is_unsaved() { "* " } else { "" };
+            ui.strong(format!("{star}{}", document.name()));
+            if document.variants().count() > 1 {
+                ui.separator();
+                for name in document.variants() {
+                    if ui.selectable_label(name == document.variant(), name).clicked() {
+                        actions.push(Action::Variant(name.to_owned()));
+                    }
+                }
+            }
+        });
+        if self.document.is_some() {
+            ui.horizontal(|ui| {
+                for tab in Tab::ALL {
+                    if ui.selectable_label(tab == self.tab, tab.name()).clicked() {
+                        actions.push(Action::Do(Command::Show(tab)));
+                    }
+                }
+            });
+        }
+    }
+
+    /// What holds, what is going on, and what the figures rest on.
+    fn status(&self, ui: &mut Ui) {
+        // What stands at the right first: the rest is cut to what is left.
+        let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
+            let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
+            for (kind, name) in all {
+                if let Some(fraction) = self.jobs.fraction(kind) {
+                    ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
+                }
+            }
+            ui.weak(&self.said);
+            if let Some(run) = &self.run {
+                let provenance = &run.result.provenance;
+                ui.weak(seconds(provenance.duration_s)).on_hover_text("simulated time of each replication");
+                if provenance.calibration != "none" {
+                    ui.weak(format!("GPU times: {}", provenance.calibration));
+                }
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                if let Some(run) = &self.run {
+                    let is_old =
+                        self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
+                    let (words, ink) = match run.result.passed() {
+                        _ if is_old => ("out of date", ui.visuals().weak_text_color()),
+                        Some(true) => ("SLO met", theme::verdict(ui, true)),
+                        Some(false) => ("SLO missed", theme::verdict(ui, false)),
+                        None => ("no SLO", ui.visuals().weak_text_color()),
+                    };
+                    ui.label(RichText::new(words).strong().color(ink));
+                    if run.coarse {
+                        let length = seconds(run.result.provenance.duration_s);
+                        let count = run.result.outputs.len();
+                        ui.weak(format!("coarse, from {count} runs of {length}: the whole run is coming"));
+                    }
+                    if let Some(finding) = run.result.findings.first() {
+                        ui.separator();
+                        ui.add(egui::Label::new(finding).truncate());
+                    }
+                }
+            });
+        });
+    }
+
+    fn contents(&mut self, ui: &mut Ui, actions: &mut Actions) {
+        let Some(document) = &self.document else {
+            let recent = self.keeper.layout.files();
+            CentralPanel::default().show(ui, |ui| view::start(ui, &recent, actions));
+            return;
+        };
+        let hash = document.hash();
+        let run = self.run.as_deref();
+        if self.tab == Tab::System
+            && let Some(name) = self.system.selected.clone()
+        {
+            Panel::right("inspector").default_size(330.0).show(ui, |ui| {
+                let things = match self.system.things.take() {
+                    Some((of, whose, things)) if of == hash && whose == name => things,
+                    _ => things(&document.loaded.scenario, &name),
+                };
+                view::inspector(ui, document, &name, &things, &mut self.drafts, actions);
+                self.system.things = Some((hash, name, things));
+            });
+        }
+        CentralPanel::default().show(ui, |ui| match self.tab {
+            Tab::System => view::system(ui, document, run, &mut self.system, actions),
+            Tab::Findings => view::findings(ui, run),
+            Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
+            Tab::Compare => {
+                let is_running = self.jobs.is_running_on(Kind::Compare, hash);
+                view::compare(ui, document, self.comparison.as_deref(), is_running, actions);
+            }
+            Tab::Stress => {
+                let is_running = self.jobs.is_running_on(Kind::Stress, hash);
+                view::stress(ui, self.stressed.as_deref(), is_running, actions);
+            }
+            Tab::Text => view::text(ui, document),
+        });
+    }
+}
