@@ -160,10 +160,13 @@ fn attention(
     Some(AttentionRecord { kv: precision(kv)?, batch, tokens, heads, kv_heads, head_dim, us })
 }
 
+/// Times in microseconds by (n, k), then by m.
+type Shapes = BTreeMap<(u64, u64), BTreeMap<u64, f64>>;
+
 /// The products of each format whose grid is whole: shapes with all token counts, and of these the columns that have
 /// all rows. What a cut left half done is left out.
 fn whole_grids(raw: &Raw) -> Vec<GemmRecord> {
-    let mut formats: BTreeMap<Precision, BTreeMap<(u64, u64), BTreeMap<u64, f64>>> = BTreeMap::new();
+    let mut formats: BTreeMap<Precision, Shapes> = BTreeMap::new();
     for line in raw.lines.iter().filter(|line| !is_held_back(line)) {
         if let Line::Gemm { format, m, n, k, time, .. } = line
             && let Some(precision) = precision(*format)
