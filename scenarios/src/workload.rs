@@ -12,7 +12,7 @@
 //!     arrivals = { process = "poisson", rate = "8/s" }
 //!     entry = "db"
 //!     prompt_tokens = 512
-//!     output_tokens = { uniform = { low = 1, high = 100 } }
+//!     output_tokens = { uniform = { min = 1, max = 100 } }
 //!     [components.db]
 //!     kind = "service"
 //!     service_time = "1ms"
@@ -158,8 +158,8 @@ mod tests {
         arrivals = { process = "poisson", rate = "4/s" }
         entry = "llm"
         priority = { chat = 0.75, batch = 0.25 }
-        prompt_tokens = { uniform = { low = 100, high = 900 } }
-        output_tokens = { uniform = { low = 2, high = 60 } }
+        prompt_tokens = { uniform = { min = 100, max = 900 } }
+        output_tokens = { uniform = { min = 2, max = 60 } }
         [components.llm]
         kind = "llm"
         model = "llama-3.1-8b"
