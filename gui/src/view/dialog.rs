@@ -17,6 +17,11 @@ pub(crate) enum Dialog {
     Palette {
         typed: String,
     },
+    /// One of several, by name: what for.
+    Choose {
+        for_what: Command,
+        choices: Vec<String>,
+    },
     Keys,
     NotModelled,
     /// Changes would be lost by a command.
@@ -37,6 +42,7 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
         match dialog {
             Dialog::Path { for_what, typed } => path(ui, *for_what, typed, actions),
             Dialog::Palette { typed } => palette(ui, typed, actions),
+            Dialog::Choose { for_what, choices } => choose(ui, *for_what, choices, actions),
             Dialog::Keys => keys(ui),
             Dialog::NotModelled => {
                 ui.heading("What is not modelled");
@@ -79,16 +85,35 @@ fn path(ui: &mut Ui, for_what: Command, typed: &mut String, actions: &mut Action
     let (title, button) = match for_what {
         Command::Open => ("Open a scenario file", "Open"),
         Command::ExportReport => ("Write the report (HTML)", "Write"),
+        Command::Keep => ("Keep what is shown as a variant", "Keep"),
         _ => ("Save the scenario", "Save"),
     };
     let title = ui.heading(title);
-    let edit = TextEdit::singleline(typed).hint_text("path of the file").desired_width(f32::INFINITY);
+    let hint = if for_what == Command::Keep { "name of the variant" } else { "path of the file" };
+    let edit = TextEdit::singleline(typed).hint_text(hint).desired_width(f32::INFINITY);
     let response = ui.add(edit).labelled_by(title.id);
     response.request_focus();
     let entered = ui.input(|input| input.key_pressed(Key::Enter));
     if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
         actions.push(Action::Answer(typed.trim().to_owned()));
     }
+}
+
+fn choose(ui: &mut Ui, for_what: Command, choices: &[String], actions: &mut Actions) {
+    ui.heading(match for_what {
+        Command::Add => "Add a component: of which kind?",
+        _ => "Connect to which component?",
+    });
+    if choices.is_empty() {
+        ui.label("There is none yet.");
+    }
+    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+        for choice in choices {
+            if ui.button(choice.replace('_', " ")).clicked() {
+                actions.push(Action::Answer(choice.clone()));
+            }
+        }
+    });
 }
 
 fn palette(ui: &mut Ui, typed: &mut String, actions: &mut Actions) {
