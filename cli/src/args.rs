@@ -45,6 +45,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a new scenario from one of the library
     New(NewArgs),
+    /// Write what a scenario asks of its system, request by request: a trace for a load generator or for --trace
+    Workload(WorkloadArgs),
     /// Print the JSON Schema of scenario files
     Schema,
     /// Renew the golden fingerprints of the library, after a change of results that is meant
@@ -119,6 +121,24 @@ pub struct RunArgs {
     /// Check for models that lean on the order of simultaneous events: shuffle it by this seed
     #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub shuffle_ties: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkloadArgs {
+    #[command(flatten)]
+    pub input: Input,
+    /// Which traffic, where there are several
+    #[arg(long, value_name = "TRAFFIC")]
+    pub source: Option<String>,
+    /// Seed of all randomness
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// The file to write, a CSV with a header [default: printed]
+    #[arg(long, short, value_name = "FILE.csv")]
+    pub out: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -386,6 +406,52 @@ pub struct CalibrateArgs {
 pub enum ProfileCommand {
     /// Read tables of kernel timings and write a profile
     Import(ImportArgs),
+    /// Fit a profile to what tenfold-microbench measured
+    Fit(FitArgs),
+    /// Estimate the profile of a GPU that nobody measured from that of another, by datasheet ratios
+    Derive(DeriveArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// What tenfold-microbench wrote (JSON lines, plain or .gz)
+    pub raw: PathBuf,
+    /// Name of the profile: small letters, digits, `-`, `.` and `_`
+    #[arg(long)]
+    pub id: String,
+    /// The GPU, by its id in the catalogue
+    #[arg(long)]
+    pub gpu: String,
+    /// The licence of the measurements
+    #[arg(long, default_value = "Apache-2.0")]
+    pub licence: String,
+    /// When they were made
+    #[arg(long, default_value = "unknown")]
+    pub measured: String,
+    /// Today, for the record
+    #[arg(long, default_value = "unknown")]
+    pub fitted: String,
+    /// Profile file to write; it must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DeriveArgs {
+    /// The measured profile: a built-in one by its name, or a file (.toml)
+    pub from: String,
+    /// Name of the estimate: small letters, digits, `-`, `.` and `_`
+    #[arg(long)]
+    pub id: String,
+    /// The GPU, by its id in the catalogue
+    #[arg(long)]
+    pub gpu: String,
+    /// Today, for the record
+    #[arg(long, default_value = "unknown")]
+    pub fitted: String,
+    /// Profile file to write; it must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -442,8 +508,17 @@ pub struct BenchArgs {
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
     /// Start a Redis on loopback, and predict reads of 50 and 100 features from those of 1 and 10
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "raw", conflicts_with = "raw")]
     pub redis: bool,
+    /// Hold a GPU's profile against what tenfold-microbench measured and the fit did not see
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    pub raw: Option<PathBuf>,
+    /// The profile: a built-in one by its name, or a file (.toml)
+    #[arg(long, value_name = "PROFILE", requires = "raw")]
+    pub profile: Option<String>,
+    /// Write the report of --raw (Markdown, HTML, pictures) to this directory
+    #[arg(long, value_name = "DIR", requires = "raw")]
+    pub out: Option<PathBuf>,
     /// The server program
     #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
     pub redis_server: String,

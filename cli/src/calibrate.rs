@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use scenarios::calibrate::{self, CalibrateOptions};
-use scenarios::profile::{ImportOptions, import_aiconfigurator};
+use scenarios::profile::{FitOptions, ImportOptions, derive_profile, fit_raw, import_aiconfigurator};
 
-use crate::args::{CalibrateArgs, ImportArgs, Tables};
+use crate::args::{CalibrateArgs, DeriveArgs, FitArgs, ImportArgs, Tables};
 use crate::new::write_new;
 use crate::output::{Failure, print};
 use crate::tables;
@@ -44,5 +44,34 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode, Failure> {
         imported.timings,
         imported.fits.len()
     ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn fit(args: &FitArgs) -> Result<ExitCode, Failure> {
+    let options = FitOptions {
+        id: args.id.clone(),
+        gpu: args.gpu.clone(),
+        licence: args.licence.clone(),
+        measured: args.measured.clone(),
+        fitted: args.fitted.clone(),
+    };
+    let fitted = fit_raw(&args.raw, &options).map_err(Failure::text)?;
+    write_new(&args.out, &fitted.profile.to_toml())?;
+    print(&format!(
+        "wrote {} from {} timings; {} lines are held back: tenfold validate --raw {} --profile {}",
+        args.out.display(),
+        fitted.timings,
+        fitted.held_back,
+        args.raw.display(),
+        args.out.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn derive(args: &DeriveArgs) -> Result<ExitCode, Failure> {
+    let profile = derive_profile(&args.from, &args.gpu, &args.id, &args.fitted).map_err(Failure::text)?;
+    write_new(&args.out, &profile.to_toml())?;
+    let estimate = profile.estimate.unwrap_or_default();
+    print(&format!("wrote {}: an estimate, {estimate}", args.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ mod stress;
 mod sweep;
 mod tables;
 mod validate;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => sweep::merge(&args),
         Command::Check(args) => run::check(&args),
         Command::New(args) => new::new(&args),
+        Command::Workload(args) => workload::workload(&args),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&scenarios::schema()).expect("a JSON value");
             print(&text).map(|()| ExitCode::SUCCESS)
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Bless { dir } => run::bless(&dir),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Profile(ProfileCommand::Import(args)) => calibrate::import(&args),
+        Command::Profile(ProfileCommand::Fit(args)) => calibrate::fit(&args),
+        Command::Profile(ProfileCommand::Derive(args)) => calibrate::derive(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Validate(args) => validate::validate(&args),
         Command::Gui => gui(),

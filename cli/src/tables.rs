@@ -12,6 +12,7 @@ use scenarios::report::{Table, compare, dashboard, heading, of_run, stress};
 use scenarios::results::RunResult;
 use scenarios::results::show::{count, optional, seconds};
 use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
+use validation::gpu::GpuReport;
 use validation::redis::{RedisReport, TOLERANCE};
 
 pub use plan::{break_even, plan};
@@ -80,6 +81,18 @@ pub fn redis(report: &RedisReport) -> String {
         ]);
     }
     section(&table)
+}
+
+/// A GPU's profile beside measurements.
+pub fn gpu(report: &GpuReport) -> String {
+    let mut sections: Vec<String> = report.tables().iter().map(section).collect();
+    if !report.complete {
+        sections.insert(0, "The measurements were cut off: this is what they hold.".to_owned());
+    }
+    if !report.left_out.is_empty() {
+        sections.push(format!("Not predicted\n{}", listed(&report.left_out)));
+    }
+    sections.join("\n\n")
 }
 
 /// A table under its title.

@@ -1,8 +1,12 @@
 //! `tenfold validate`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use scenarios::profile::{find_profile, open_raw};
+use scenarios::results::write_text;
+use validation::gpu::check_gpu;
 use validation::redis::{RedisCheckError, RedisOptions, check_redis};
 
 use crate::args::ValidateArgs;
@@ -13,6 +17,30 @@ use crate::tables;
 const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
+    match (&args.raw, &args.profile) {
+        (Some(raw), Some(profile)) => validate_gpu(args, raw, profile),
+        _ => validate_redis(args),
+    }
+}
+
+/// A profile beside measurements: exit code 1 when an error is out of its bounds.
+fn validate_gpu(args: &ValidateArgs, raw: &Path, profile: &str) -> Result<ExitCode, Failure> {
+    let measured = open_raw(raw).map_err(Failure::text)?;
+    let profile = find_profile(profile).map_err(Failure::text)?;
+    let name = raw.display().to_string();
+    let report = check_gpu(&measured, &profile, &name).map_err(Failure::text)?;
+    if let Some(dir) = &args.out {
+        let failed = |error: scenarios::results::ResultsError| Failure::text(error);
+        let page = report.report();
+        page.write_pictures(dir).map_err(failed)?;
+        page.write_html(&dir.join("report.html")).map_err(failed)?;
+        write_text(&dir.join("report.md"), &report.markdown()).map_err(failed)?;
+    }
+    print(&tables::gpu(&report))?;
+    Ok(ExitCode::from(u8::from(!report.passed())))
+}
+
+fn validate_redis(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     let style = "round {pos}/{len} {bar:40} {elapsed} gone, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));

@@ -1,6 +1,7 @@
 //! The app: its state, what is open in it, and what the background has found.
 
 mod actions;
+mod files;
 mod frame;
 mod handover;
 
@@ -12,7 +13,9 @@ use scenarios::report::Report;
 
 use crate::command::Tab;
 use crate::document::Document;
+use crate::files::Files;
 use crate::jobs::{Explored, Jobs, Kind, News, Of, Stressed, Task, words};
+use crate::keep::Keeper;
 use crate::shown::Shown;
 use crate::view::{Dialog, Drafts, Explore, System};
 
@@ -48,11 +51,15 @@ pub struct App {
     tab: Tab,
     system: System,
     drafts: Drafts,
+    files: Files,
+    keeper: Keeper,
     dialog: Option<Dialog>,
     /// What was done last, in words.
     said: String,
     /// Whether the window may close though something is unsaved.
     leaves: bool,
+    /// What stands above the window.
+    title: String,
     /// Whether the colours are set.
     is_set_up: bool,
 }
@@ -106,6 +113,12 @@ impl App {
         Of { hash: self.document.as_ref().map_or(0, Document::hash), load: self.load.0 }
     }
 
+    /// What is known of the scenario as it is now: the results, or those of a part of the run until they are there.
+    pub fn answer(&self) -> Option<&scenarios::results::RunResult> {
+        self.document.as_ref()?;
+        self.run.as_ref().filter(|_| self.run_of == self.now()).map(|run| &run.result)
+    }
+
     /// Whether all of a stress test is there.
     pub fn is_stressed(&self) -> bool {
         self.stressed.as_ref().is_some_and(|stressed| stressed.doing.is_none())
@@ -133,8 +146,8 @@ impl App {
                 self.said = format!("opened {}", document.name());
                 (self.document, self.run) = (Some(document), None);
                 (self.load, self.baseline) = (Load::default(), None);
-                (self.system, self.explore) = (System::default(), Explore::default());
-                self.tab = Tab::System;
+                self.explore = Explore::default();
+                self.as_it_was_seen();
                 self.changed(ctx);
             }
             Err(error) => self.dialog = Some(Dialog::Error(error)),

@@ -1,9 +1,10 @@
 //! Everything that can be asked for: by menu, by key, by the palette, and in tests.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+use serde::{Deserialize, Serialize};
 
 /// The views of a scenario.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tab {
     /// The architecture, live.
     #[default]
@@ -65,6 +66,8 @@ pub enum Command {
     SaveAs,
     /// Asks where to write the report.
     ExportReport,
+    /// Asks where to write a picture of the window.
+    Screenshot,
     /// Closes the window.
     Quit,
     /// One step back.
@@ -81,6 +84,8 @@ pub enum Command {
     RunSweep,
     /// Looks for the cheapest configuration.
     RunPlan,
+    /// Takes on the first pattern that the stress test recommends.
+    ApplyRecommended,
     /// Stops what is running.
     Cancel,
     /// More load.
@@ -137,6 +142,7 @@ pub const MENUS: [(&str, &[Command]); 6] = [
             Command::Save,
             Command::SaveAs,
             Command::ExportReport,
+            Command::Screenshot,
             Command::Copy,
             Command::Quit,
         ],
@@ -150,6 +156,7 @@ pub const MENUS: [(&str, &[Command]); 6] = [
             Command::RunStress,
             Command::RunSweep,
             Command::RunPlan,
+            Command::ApplyRecommended,
             Command::Cancel,
             Command::MoreLoad,
             Command::LessLoad,
@@ -191,6 +198,7 @@ impl Command {
             Self::Save => "Save",
             Self::SaveAs => "Save as\u{2026}",
             Self::ExportReport => "Export report\u{2026}",
+            Self::Screenshot => "Screenshot\u{2026}",
             Self::Quit => "Quit",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
@@ -199,6 +207,7 @@ impl Command {
             Self::RunStress => "Run the stress test",
             Self::RunSweep => "Run the sweep",
             Self::RunPlan => "Find the cheapest",
+            Self::ApplyRecommended => "Apply the recommended pattern",
             Self::Cancel => "Stop",
             Self::MoreLoad => "More load",
             Self::LessLoad => "Less load",
@@ -242,12 +251,14 @@ impl Command {
             Self::Save => command(Key::S),
             Self::SaveAs => shifted(Key::S),
             Self::ExportReport => command(Key::E),
+            Self::Screenshot => plain(Key::F12),
             Self::Quit => command(Key::Q),
             Self::Undo => command(Key::Z),
             Self::Redo => shifted(Key::Z),
             Self::Run => plain(Key::F5),
             Self::RunComparison => plain(Key::F6),
             Self::RunStress => plain(Key::F7),
+            Self::ApplyRecommended => shifted(Key::R),
             Self::Cancel => plain(Key::F8),
             Self::RunSweep => plain(Key::F10),
             Self::RunPlan => plain(Key::F11),

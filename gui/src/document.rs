@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use scenarios::language::BASE;
+use scenarios::language::{BASE, path_text};
 use scenarios::results::{ResultsError, write_text};
 use scenarios::{Loaded, Scenario, ScenarioError};
+use serde::{Deserialize, Serialize};
 
 pub use structure::KINDS;
 
@@ -22,8 +23,21 @@ pub enum Origin {
     File(PathBuf),
 }
 
+impl Origin {
+    /// Its file, or its name in the library.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Library(id) => (*id).to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
 /// Values by path, in the order in which they were given.
 type Edits = Vec<(String, String)>;
+
+/// Edits of the scenario as it is written, and of its variants, by their names.
+type AllEdits = BTreeMap<String, Edits>;
 
 /// What can be undone: the text, which variant is shown, and the values that differ from the text.
 #[derive(Debug, Clone)]
@@ -31,9 +45,8 @@ struct Version {
     /// The text under the edits: as it was opened, or as it was built anew when components or variants came or went.
     base: Arc<Loaded>,
     variant: String,
-    /// Of the scenario as it is written, and of its variants by their names. What the former say holds in all variants
-    /// that do not say otherwise.
-    edits: BTreeMap<String, Edits>,
+    /// What those of the scenario as it is written say holds in all variants that do not say otherwise.
+    edits: AllEdits,
 }
 
 impl Version {
@@ -87,6 +100,28 @@ impl Version {
 /// A scenario, read from its canonical text, in the place of another.
 fn again(place: &Loaded, scenario: &Scenario) -> Result<Loaded, ScenarioError> {
     scenarios::parse(&scenario.to_toml(), &scenario.name, place.base_dir(), &[])
+}
+
+/// A scenario with unsaved changes, to be read again after a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Its file; none for one of the library.
+    file: Option<PathBuf>,
+    /// What [`Origin::name`] says.
+    name: String,
+    /// The scenario without the changes.
+    text: String,
+    /// The text under the edits, where it is another: components or variants came or went.
+    rebuilt: Option<String>,
+    variant: String,
+    edits: AllEdits,
+}
+
+impl Kept {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// A scenario with its history.
@@ -144,6 +179,47 @@ impl Document {
     /// What is wrong with it, and where.
     pub fn open(path: &Path) -> Result<Self, ScenarioError> {
         Ok(Self::new(Origin::File(path.to_owned()), scenarios::load(path, &[])?))
+    }
+
+    /// With its changes, to be restored after a crash.
+    pub(crate) fn kept(&self) -> Kept {
+        let file = match &self.origin {
+            Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+            Origin::Library(_) => None,
+        };
+        let text = |base: &Loaded| base.scenario.to_toml();
+        Kept {
+            file,
+            name: self.origin.name(),
+            text: text(&self.saved.base),
+            rebuilt: self.is_rebuilt().then(|| text(&self.present.base)),
+            variant: self.present.variant.clone(),
+            edits: self.present.edits.clone(),
+        }
+    }
+
+    /// As it was kept: the changes are unsaved, and can be undone in one step.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    pub(crate) fn restore(kept: Kept) -> Result<Self, ScenarioError> {
+        let Kept { file, name, text, rebuilt, variant, edits } = kept;
+        let known = scenarios::library().iter().find(|one| one.id == name);
+        let origin = match (file, known) {
+            (None, Some(one)) => Origin::Library(one.id),
+            (None, None) => Origin::File(name.into()),
+            (Some(path), _) => Origin::File(path),
+        };
+        let dir = match &origin {
+            Origin::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
+            Origin::Library(_) => PathBuf::from("."),
+        };
+        let read = |text: &str| scenarios::parse(text, &origin.name(), &dir, &[]);
+        let (base, rebuilt) = (read(&text)?, rebuilt.as_deref().map(read).transpose()?);
+        let mut document = Self::new(origin, base);
+        let base = rebuilt.map_or_else(|| Arc::clone(&document.present.base), Arc::new);
+        document.turn_to(Version { base, variant, edits }, true)?;
+        Ok(document)
     }
 
     /// What it is called.
@@ -234,6 +310,25 @@ impl Document {
         }
         self.open = None;
         self.turn_to(next, true)
+    }
+
+    /// Replaces the arrivals of the one traffic source by a trace.
+    ///
+    /// # Errors
+    /// When there are several sources, or the file is no trace.
+    pub fn replay(&mut self, path: &Path) -> Result<(), ScenarioError> {
+        let names: Vec<&String> = self.loaded.scenario.traffic.keys().collect();
+        let [name] = names[..] else {
+            let message = format!(
+                "a trace can replace the arrivals of one traffic source, and there are {}",
+                names.len()
+            );
+            return Err(ScenarioError::new(message).with_help("name it in the arrivals of one of them"));
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let trace = toml::Value::String(path.display().to_string());
+        let arrivals = path_text(&["traffic".to_owned(), name.clone(), "arrivals".to_owned()]);
+        self.set(&arrivals, &format!("{{ process = \"trace\", path = {trace} }}"), false)
     }
 
     /// Gives a path the value back that the text or its default says.

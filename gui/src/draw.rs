@@ -4,12 +4,14 @@ mod bars;
 mod chart;
 mod diagram;
 mod matrix;
+mod part;
 mod table;
 
 use eframe::egui::{RichText, Ui};
 use scenarios::report::{Block, Drawing, Picture};
 
 pub(crate) use diagram::{Architecture, State as NodeState};
+pub(crate) use part::Part;
 
 use crate::theme;
 
@@ -50,7 +52,7 @@ pub(crate) fn picture(ui: &mut Ui, picture: &Picture, cursor: Cursor) {
     }
     ui.group(|ui| {
         ui.set_width(ui.available_width());
-        ui.strong(title);
+        Part::titled(ui, title, "", || Part::Picture(Box::new(picture.clone())));
         match drawing {
             Drawing::Chart(one) => chart::chart(ui, name, one, cursor),
             Drawing::Stack(one) => bars::stack(ui, one),

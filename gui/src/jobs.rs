@@ -1,6 +1,7 @@
 //! Work in the background: one job of a kind at a time, the newest wins.
 
 mod explore;
+mod steps;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -11,11 +12,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use eframe::egui;
 use scenarios::compare::{candidates, compare};
 use scenarios::report::Report;
-use scenarios::results::RunResult;
-use scenarios::run::{DEFAULT_DURATION, RunOptions, RunProgress};
+use scenarios::run::{RunOptions, RunProgress};
 use scenarios::stress::{Recommendation, StressOptions, StressReport, StressTest};
 use scenarios::sweep::SweepProgress;
-use scenarios::units::Time;
 use scenarios::{Loaded, ScenarioError};
 
 use crate::document::Document;
@@ -96,9 +95,6 @@ pub(crate) struct Stressed {
     /// What is being looked at; none when all is known.
     pub doing: Option<&'static str>,
 }
-
-/// A part of a run is enough for a first answer: this share of its time, in two replications.
-const COARSE: u64 = 20;
 
 #[derive(Debug)]
 struct Job {
@@ -243,14 +239,14 @@ impl Jobs {
     }
 }
 
-/// An error as people read it: what, where, and what would be accepted.
+/// An error as people read it: what, the lines of the file that it is about, and what would be accepted.
 pub(crate) fn words(error: &ScenarioError) -> String {
-    use miette::Diagnostic as _;
-    let mut text = error.to_string();
-    if let Some(help) = error.help() {
-        text = format!("{text}\n{help}");
+    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none()).with_width(76);
+    let mut text = String::new();
+    match handler.render_report(&mut text, error) {
+        Ok(()) => text.trim_end().to_owned(),
+        Err(_) => error.to_string(),
     }
-    text
 }
 
 fn bug(panic: &(dyn Any + Send)) -> String {
@@ -259,35 +255,15 @@ fn bug(panic: &(dyn Any + Send)) -> String {
     format!("the simulator broke an invariant of its own, please report it: {said}")
 }
 
-fn show(result: RunResult, coarse: bool, tell: &Tell) {
-    tell.news(News::Run(Arc::new(Shown::new(result, coarse))));
-}
-
-/// A coarse answer first, then the whole.
 fn run(
     loaded: &Loaded,
     options: &RunOptions,
     progress: &RunProgress,
     tell: &Tell,
 ) -> Result<(), ScenarioError> {
-    let scenario = &loaded.scenario;
-    if scenario.fault.is_empty() && scenario.run.replications.get() > 1 {
-        let whole = scenario.run.duration.map_or(DEFAULT_DURATION, Time::get);
-        let mut part = loaded.clone();
-        part.scenario.run.replications = std::num::NonZeroU32::new(2).expect("not zero");
-        let text = format!("{}ms", (whole.as_nanos() / 1_000_000 / COARSE).max(1));
-        part.scenario.run.duration = text.parse::<Time>().ok();
-        if let Ok(result) = scenarios::run(&part, options, progress)
-            && !progress.is_cancelled()
-        {
-            show(result, true, tell);
-        }
-    }
-    let result = scenarios::run(loaded, options, progress)?;
-    if !progress.is_cancelled() {
-        show(result, false, tell);
-    }
-    Ok(())
+    steps::run(loaded, options, progress, |result, coarse| {
+        tell.news(News::Run(Arc::new(Shown::new(result, coarse))));
+    })
 }
 
 fn compared(

@@ -7,6 +7,9 @@ mod inspector;
 mod pages;
 mod start;
 mod system;
+mod text;
+
+use std::path::PathBuf;
 
 use eframe::egui::{RichText, ScrollArea, Ui};
 
@@ -14,9 +17,10 @@ pub(crate) use compare::compare;
 pub(crate) use dialog::{Dialog, dialog};
 pub(crate) use explore::{Explore, plan, sweep};
 pub(crate) use inspector::{Drafts, inspector};
-pub(crate) use pages::{charts, findings, stress, text};
+pub(crate) use pages::{charts, findings, stress};
 pub(crate) use start::start;
 pub(crate) use system::{System, system};
+pub(crate) use text::text;
 
 use crate::command::Command;
 use crate::jobs::Question;
@@ -30,6 +34,12 @@ pub(crate) enum Action {
     /// What was typed into the dialog is meant.
     Answer(String),
     CloseDialog,
+    /// Asks for the path by the dialog of the system.
+    Browse,
+    /// Takes changes on that a crash has left, or gives them up.
+    Recover(bool),
+    /// Opens a file that was open before.
+    Recent(PathBuf),
     /// Gives a path a value; with `more` to come while it is dragged.
     Set {
         path: String,

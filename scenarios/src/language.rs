@@ -116,6 +116,21 @@ impl Loaded {
         &self.base_dir
     }
 
+    /// What stands for the file in errors.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The text that it was read from, without the overrides.
+    pub fn text(&self) -> &str {
+        &self.source.text
+    }
+
+    /// The overrides, in order.
+    pub fn sets(&self) -> &[String] {
+        &self.source.sets
+    }
+
     /// Hash of the canonical form without its variants, sweep and plan, the same on every platform. How the file is written
     /// does not matter, but for the order of names: of components, traffic and classes.
     pub fn hash(&self) -> u64 {

@@ -36,6 +36,7 @@ pub mod run;
 pub mod scenario;
 pub mod stress;
 pub mod sweep;
+pub mod workload;
 
 pub use golden::bless;
 pub use language::{LibraryScenario, Loaded, ScenarioError, library, load, parse, schema};

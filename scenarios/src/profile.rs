@@ -12,11 +12,14 @@ mod tables;
 
 use std::path::Path;
 
+use sim_models::hardware::HardwareError;
+use sim_models::hardware::catalogue;
+use sim_models::hardware::microbench::Raw;
 use sim_models::hardware::precision::Precision;
 use sim_models::hardware::profile::{
-    AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, Overheads,
+    AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, Overheads, is_held_back,
 };
-pub use sim_models::hardware::profile::{Profile, ProfileError, ProfileHeader, SlopeFit};
+pub use sim_models::hardware::profile::{FitOptions, Profile, ProfileError, ProfileHeader, SlopeFit};
 use tables::Table;
 
 /// Token counts that an imported profile keeps: all of a decode batch's and both sides of the steps at which
@@ -118,6 +121,64 @@ pub fn import_aiconfigurator(folder: &Path, options: &ImportOptions) -> Result<I
     };
     let (profile, fits) = measurements.profile(header, &TOKENS)?;
     Ok(Imported { profile, fits, timings })
+}
+
+/// A profile fitted to measurements of `tenfold-microbench`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FromRaw {
+    /// The profile.
+    pub profile: Profile,
+    /// Attention, shape by shape.
+    pub fits: Vec<SlopeFit>,
+    /// Lines that it was fitted to, or could have been.
+    pub timings: usize,
+    /// Lines that it was not fitted to, to be predicted.
+    pub held_back: usize,
+}
+
+/// Fits a profile to a raw file.
+///
+/// # Errors
+/// A file that cannot be read, and as [`Profile::fit`].
+pub fn fit_raw(raw: &Path, options: &FitOptions) -> Result<FromRaw, ProfileError> {
+    let raw = open_raw(raw)?;
+    let (profile, fits) = Profile::fit(&raw, options)?;
+    let held_back = raw.lines.iter().filter(|line| is_held_back(line)).count();
+    Ok(FromRaw { profile, fits, timings: raw.lines.len() - held_back, held_back })
+}
+
+/// Reads a raw file.
+///
+/// # Errors
+/// As [`Raw::open`].
+pub fn open_raw(path: &Path) -> Result<Raw, ProfileError> {
+    let refused = |error: sim_models::hardware::microbench::RawError| ProfileError::Parse {
+        origin: error.line.map_or_else(|| error.path.clone(), |line| format!("{}:{line}", error.path)),
+        message: error.message,
+    };
+    Raw::open(path).map_err(refused)
+}
+
+/// A profile by the name of a built-in one, or from a file that ends in `.toml`.
+///
+/// # Errors
+/// As [`Profile::named`] and [`Profile::open`].
+pub fn find_profile(name: &str) -> Result<Profile, ProfileError> {
+    let path = Path::new(name);
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        Profile::open(path)
+    } else {
+        Profile::named(name).cloned()
+    }
+}
+
+/// The estimate for a GPU that nobody measured: see [`Profile::derived`].
+///
+/// # Errors
+/// An unknown profile or GPU, and as [`Profile::derived`].
+pub fn derive_profile(from: &str, gpu: &str, id: &str, fitted: &str) -> Result<Profile, HardwareError> {
+    let gpu = catalogue::gpu(gpu)?;
+    Ok(find_profile(from)?.derived(gpu, id, fitted)?)
 }
 
 /// The precisions that a profile can have.

@@ -21,6 +21,7 @@ pub mod stress;
 mod sweep;
 mod table;
 mod tables;
+mod write;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use pictures::{Choice, pareto, tornado};
 pub use run::heading;
 pub use table::Table;
 pub use tables::{dashboard, of_run};
+pub use write::write_png;
 
 use crate::language::BASE;
 use crate::results::write::{Staged, at, write_text};

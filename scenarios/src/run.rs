@@ -47,6 +47,8 @@ pub struct RunOptions {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself: 64 bytes each.
     pub journal: bool,
+    /// Whether what is asked for is kept one by one: 48 bytes a request.
+    pub births: bool,
     /// The part of the first replication that is kept call by call, for a viewer of traces.
     pub timeline: Option<Part>,
     /// Adds replications to the scenario's until an interval is that narrow, up to 1,000.
@@ -62,6 +64,7 @@ impl Default for RunOptions {
             duration: None,
             shuffle_ties: None,
             journal: false,
+            births: false,
             timeline: None,
             until: None,
         }

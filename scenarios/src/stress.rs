@@ -191,6 +191,33 @@ impl<'a> StressTest<'a> {
         pass
     }
 
+    /// All stages, one after another; without `whole`, only the levels. With `fallbacks` those are exercised, too, at
+    /// 1x and at the largest multiple. What a cancellation left out is empty.
+    ///
+    /// # Errors
+    /// As [`Self::levels`].
+    pub fn report(&self, whole: bool, fallbacks: bool) -> Result<StressReport, ScenarioError> {
+        let levels = self.levels()?;
+        let mut report = StressReport { levels, ..StressReport::default() };
+        if !whole || self.progress.is_cancelled() {
+            return Ok(report);
+        }
+        let limit = self.limit(&report.levels);
+        let today = report.levels[0].result.as_ref().ok();
+        report.first = today.and_then(|today| self.first_break(today, limit));
+        if let Some(first) = &report.first {
+            report.recommendations = self.recommendations(first, limit);
+        }
+        report.blast = self.blast_radius(1.0);
+        if fallbacks && !self.progress.is_cancelled() {
+            let most = self.multipliers().last().copied().filter(|most| *most > 1.0);
+            let multiples: Vec<f64> = std::iter::once(1.0).chain(most).collect();
+            report.fallbacks = self.fallbacks(&multiples);
+        }
+        (report.limit, report.tried) = (Some(limit), self.tried());
+        Ok(report)
+    }
+
     /// What was tried of the system so far to find its limit, by multiple.
     pub fn tried(&self) -> Vec<Tried> {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -21,7 +21,7 @@ use crate::component::{ComponentId, Load, ModelEvent, Signals};
 use crate::cost::{CostMeter, StorageConfig};
 use crate::device::{ClientId, Devices, Rate};
 use crate::energy::EnergyConfig;
-use crate::journal::RequestRecord;
+use crate::journal::{Birth, RequestRecord};
 use crate::link::attempts::Attempts;
 use crate::link::{Link, LinkId};
 use crate::measure::Measure;
@@ -89,6 +89,8 @@ pub struct Core {
     pub(crate) outcome_hash: u64,
     /// Requests one by one, if they are asked for.
     pub(crate) journal: Option<Vec<RequestRecord>>,
+    /// What was asked for, one by one, if it is asked for.
+    pub(crate) births: Option<Vec<Birth>>,
     /// A window call by call, if it is asked for.
     pub(crate) timeline: Option<Box<Timeline>>,
 }

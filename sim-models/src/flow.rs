@@ -3,6 +3,9 @@
 //! It takes no time of its own. A step that fails ends the flow with that outcome, and the calls still
 //! under way are cancelled; a degraded step makes the whole answer degraded. The first token of a
 //! step reaches the caller when it is the last step that runs for this request and not a parallel one.
+//!
+//! Faults: a `crash` fails the requests that are in the flow, and those that come until it is repaired. It
+//! takes no time, so it cannot be slow.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -14,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::admission::AdmissionConfig;
 use crate::call::{CallId, Progress, Reply};
-use crate::component::{Component, ComponentId};
+use crate::component::{Component, ComponentId, Fault};
 use crate::context::Ctx;
 use crate::error::ConfigError;
 use crate::request::Outcome;
@@ -123,7 +126,7 @@ impl FlowConfig {
         let steps = self.steps.iter().enumerate().map(|(index, step)| {
             step.build(scope).map_err(|error| error.within(index.to_string()).within("steps"))
         });
-        Ok(Box::new(Flow { steps: steps.collect::<Result<_, _>>()?, runs: Slab::default() }))
+        Ok(Box::new(Flow { steps: steps.collect::<Result<_, _>>()?, runs: Slab::default(), is_down: false }))
     }
 }
 
@@ -189,6 +192,7 @@ struct Run {
 struct Flow {
     steps: Vec<Step>,
     runs: Slab<Run>,
+    is_down: bool,
 }
 
 impl Flow {
@@ -230,6 +234,9 @@ impl Flow {
 
 impl Component for Flow {
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
+        if self.is_down {
+            return ctx.reply(call, Reply::FAILED);
+        }
         let class = ctx.request(call).class;
         let step = self.next_step(0, class).unwrap_or(self.steps.len());
         let run = Run { call, class, step, round: 0, degraded: false, children: Vec::new() };
@@ -274,5 +281,20 @@ impl Component for Flow {
     fn on_cancel(&mut self, call: CallId, ctx: &mut Ctx) {
         let key = Key::from_bits(ctx.call(call).scratch);
         self.give_up(key, Reply::FAILED, ctx);
+    }
+
+    fn on_fault(&mut self, fault: &Fault, ctx: &mut Ctx) {
+        match fault {
+            Fault::Crash { .. } => {
+                self.is_down = true;
+                let mut lost = Vec::with_capacity(self.runs.len());
+                self.runs.for_each(|run| lost.push(run.call));
+                for call in lost {
+                    self.on_cancel(call, ctx);
+                }
+            }
+            Fault::Repair { .. } => self.is_down = false,
+            _ => {}
+        }
     }
 }

@@ -7,6 +7,8 @@
 //!   source, and its closed form over a run of decode steps.
 //! - [`datasheet`]: a step function from datasheet peaks and efficiencies, *uncalibrated*.
 //! - [`profile`]: a step function from kernels timed on the GPU.
+//! - [`kernels`]: single kernels, by a profile or the datasheet.
+//! - [`microbench`]: the raw measurements that a profile can be fitted to.
 //! - [`fitted`]: what a user's own measurements of a server change in either.
 //!
 //! ```
@@ -28,7 +30,9 @@ pub mod catalogue;
 pub mod datasheet;
 mod experts;
 pub mod fitted;
+pub mod kernels;
 pub mod memory;
+pub mod microbench;
 pub mod precision;
 pub mod profile;
 pub mod timing;

@@ -1,10 +1,13 @@
 //! Every request by itself: when it was born, how it ended, and which components it reached.
 //!
-//! Kept only where a plan asks for it ([`RunPlan::journal`](crate::system::RunPlan::journal)): 64 bytes a request.
+//! Kept only where a plan asks for it ([`RunPlan::journal`](crate::system::RunPlan::journal)): 64 bytes a request. What
+//! was asked for, as a trace would say it, is kept where a plan asks for that
+//! ([`RunPlan::births`](crate::system::RunPlan::births)).
 
 use sim_core::time::SimTime;
 
 use crate::component::ComponentId;
+use crate::llm::engine::Prefix;
 use crate::request::{Outcome, Request};
 
 /// A set of components: the first 64 of a system, traffic sources before all others. Those beyond are left out.
@@ -58,6 +61,39 @@ impl RequestRecord {
             outcome,
             good,
             reached: request.reached,
+        }
+    }
+}
+
+/// A request when it was born.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Birth {
+    /// Its traffic source, as in [`RunOutput::components`](crate::system::RunOutput::components).
+    pub source: usize,
+    /// When it was born.
+    pub at: SimTime,
+    /// Its class: index into [`crate::context::Labels::classes`].
+    pub class: u8,
+    /// Its tenant: index into [`crate::context::Labels::tenants`].
+    pub tenant: u16,
+    /// Prompt length in tokens.
+    pub prompt_tokens: u32,
+    /// Answer length in tokens.
+    pub output_tokens: u32,
+    /// What its prompt shares with others.
+    pub prefix: Prefix,
+}
+
+impl Birth {
+    pub(crate) fn new(source: ComponentId, request: &Request) -> Self {
+        Self {
+            source: source.index(),
+            at: request.born,
+            class: request.class,
+            tenant: request.tenant,
+            prompt_tokens: request.prompt_tokens,
+            output_tokens: request.output_tokens,
+            prefix: request.prefix.clone(),
         }
     }
 }

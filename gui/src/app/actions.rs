@@ -1,6 +1,6 @@
 //! What is done with what was asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use eframe::egui::{self, Theme};
 use scenarios::language::BASE;
@@ -21,7 +21,7 @@ impl App {
     pub fn can(&self, command: Command) -> bool {
         let document = self.document.as_ref();
         match command {
-            Command::Start | Command::Open | Command::Quit => true,
+            Command::Start | Command::Open | Command::Screenshot | Command::Quit => true,
             Command::Theme | Command::ZoomIn | Command::ZoomOut => true,
             Command::Palette | Command::Keys | Command::NotModelled => true,
             Command::Save | Command::SaveAs | Command::Run | Command::RunStress | Command::Show(_) => {
@@ -39,6 +39,7 @@ impl App {
             Command::RunComparison => document.is_some_and(|document| document.variants().count() > 1),
             Command::Undo => document.is_some_and(Document::can_undo),
             Command::Redo => document.is_some_and(Document::can_redo),
+            Command::ApplyRecommended => self.recommended().is_some(),
             Command::Cancel => self.is_busy(),
             Command::ExportReport | Command::Play => self.run.is_some(),
         }
@@ -141,6 +142,7 @@ impl App {
                 self.dialog = ask(name);
             }
             Command::ExportReport => self.dialog = ask("report.html".to_owned()),
+            Command::Screenshot => self.dialog = ask("tenfold.png".to_owned()),
             Command::Quit => {
                 self.leaves = true;
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -165,6 +167,11 @@ impl App {
                 self.stressed = None;
                 self.start(Task::Stress, ctx);
             }
+            Command::ApplyRecommended => {
+                if let Some(apply) = self.recommended() {
+                    self.act(apply, ctx);
+                }
+            }
             Command::Cancel => {
                 self.jobs.cancel_all();
                 self.said = "stopped".to_owned();
@@ -185,6 +192,12 @@ impl App {
         }
     }
 
+    /// The change that the stress test recommends first.
+    fn recommended(&self) -> Option<Action> {
+        let first = self.stressed.as_ref()?.recommendations.first()?;
+        Some(Action::Apply { name: first.name.clone(), change: first.change.clone() })
+    }
+
     fn save(&mut self, path: &Path) {
         let Some(document) = &mut self.document else { return };
         match document.save(path) {
@@ -193,31 +206,20 @@ impl App {
         }
     }
 
-    /// Writes the whole report of the shown page: of the stress test, the comparison or the run. An error is shown.
-    pub fn export(&mut self, path: &Path) {
-        let run = self.run.as_ref().map(|run| &run.report);
-        let report = match self.tab {
-            Tab::Stress => self.stressed.as_ref().map(|stressed| &stressed.report).or(run),
-            Tab::Compare => self.comparison.as_deref().or(run),
-            Tab::Sweep => self.swept.as_ref().map(|swept| &swept.report).or(run),
-            Tab::Plan => self.planned.as_ref().map(|planned| &planned.report).or(run),
-            _ => run,
-        };
-        match report.map(|report| report.write_html(path)) {
-            Some(Ok(())) => self.said = format!("wrote {}", path.display()),
-            Some(Err(error)) => self.dialog = Some(Dialog::Error(error.to_string())),
-            None => {}
-        }
-    }
-
     pub(super) fn act(&mut self, action: Action, ctx: &egui::Context) {
         match action {
             Action::Do(command) => self.command(command, ctx),
             Action::Library(id) => self.open_library(id, ctx),
-            Action::CloseDialog => self.dialog = None,
+            Action::CloseDialog => {
+                self.files.close();
+                self.dialog = None;
+            }
+            Action::Browse => self.files.browse(self.dialog.as_ref(), ctx),
+            Action::Recover(restore) => self.recover(restore, ctx),
+            Action::Recent(path) => self.open(&path, ctx),
             Action::Answer(text) => match self.dialog.take() {
                 Some(Dialog::Path { for_what: Command::Open, .. }) => self.open(Path::new(&text), ctx),
-                Some(Dialog::Path { for_what: Command::Keep, .. }) => self.keep(&text, ctx),
+                Some(Dialog::Path { for_what: Command::Keep, .. }) => self.keep_variant(&text, ctx),
                 Some(Dialog::Choose { for_what: Command::Add, .. }) => self.add(&text, ctx),
                 Some(Dialog::Choose { .. }) => {
                     if let Some(from) = self.selected().map(str::to_owned) {
@@ -225,6 +227,10 @@ impl App {
                     }
                 }
                 Some(Dialog::Path { for_what: Command::ExportReport, .. }) => self.export(Path::new(&text)),
+                Some(Dialog::Path { for_what: Command::Screenshot, .. }) => {
+                    self.files.screenshot(PathBuf::from(text), ctx);
+                }
+                Some(Dialog::Part { part, .. }) => self.export_part(&part, Path::new(&text)),
                 Some(Dialog::Path { .. }) => self.save(Path::new(&text)),
                 Some(Dialog::Unsaved(command)) => self.go(command, ctx),
                 _ => {}
@@ -266,7 +272,7 @@ impl App {
     }
 
     /// Keeps what is shown as a variant.
-    fn keep(&mut self, name: &str, ctx: &egui::Context) {
+    fn keep_variant(&mut self, name: &str, ctx: &egui::Context) {
         let mut kept = String::new();
         self.edit(ctx, |document| document.keep(name).map(|name| kept = name));
         if self.dialog.is_none() {

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Ui};
+use eframe::egui::{
+    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Slider, SliderClamping,
+    Ui, vec2,
+};
 use scenarios::results::show::seconds;
 
 use super::App;
@@ -27,7 +30,7 @@ impl App {
         let dropped: Option<PathBuf> =
             ctx.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
         if let Some(path) = dropped {
-            self.open(&path, ctx);
+            self.drop(&path, ctx);
         }
     }
 
@@ -47,8 +50,10 @@ impl App {
         let ctx = ui.ctx().clone();
         if !std::mem::replace(&mut self.is_set_up, true) {
             theme::set_up(&ctx);
+            self.keeper.layout.restore(&ctx);
         }
         self.listen();
+        self.files(&ctx);
         if self.dialog.is_none() {
             self.keys(&ctx);
         }
@@ -70,6 +75,8 @@ impl App {
         for action in actions {
             self.act(action, &ctx);
         }
+        self.keep(&ctx);
+        self.title(&ctx);
     }
 
     fn menus(&self, ui: &mut Ui, actions: &mut Actions) {
@@ -113,40 +120,43 @@ impl App {
 
     /// What holds, what is going on, and what the figures rest on.
     fn status(&self, ui: &mut Ui) {
-        ui.horizontal(|ui| {
-            if let Some(run) = &self.run {
-                let is_old = self.run_of != self.now();
-                let (words, ink) = match run.result.passed() {
-                    _ if is_old => ("out of date", ui.visuals().weak_text_color()),
-                    Some(true) => ("SLO met", theme::verdict(ui, true)),
-                    Some(false) => ("SLO missed", theme::verdict(ui, false)),
-                    None => ("no SLO", ui.visuals().weak_text_color()),
-                };
-                ui.label(RichText::new(words).strong().color(ink));
-                if run.result.provenance.multiplier != 1.0 {
-                    ui.strong(format!("at {}x", run.result.provenance.multiplier));
-                }
-                if run.coarse {
-                    ui.weak("coarse answer, the whole run is coming");
-                }
-                if let Some(finding) = run.result.findings.first() {
-                    ui.separator();
-                    ui.add(egui::Label::new(finding).truncate());
+        // What stands at the right first: the rest is cut to what is left.
+        let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
+            for kind in Kind::ALL {
+                if let Some(fraction) = self.jobs.fraction(kind) {
+                    ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(kind.name()));
                 }
             }
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                for kind in Kind::ALL {
-                    if let Some(fraction) = self.jobs.fraction(kind) {
-                        ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(kind.name()));
-                    }
+            ui.weak(&self.said);
+            if let Some(run) = &self.run {
+                let provenance = &run.result.provenance;
+                ui.weak(seconds(provenance.duration_s)).on_hover_text("simulated time of each replication");
+                if provenance.calibration != "none" {
+                    ui.weak(format!("GPU times: {}", provenance.calibration));
                 }
-                ui.weak(&self.said);
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 if let Some(run) = &self.run {
-                    let provenance = &run.result.provenance;
-                    ui.weak(seconds(provenance.duration_s))
-                        .on_hover_text("simulated time of each replication");
-                    if provenance.calibration != "none" {
-                        ui.weak(format!("GPU times: {}", provenance.calibration));
+                    let is_old = self.run_of != self.now();
+                    let (words, ink) = match run.result.passed() {
+                        _ if is_old => ("out of date", ui.visuals().weak_text_color()),
+                        Some(true) => ("SLO met", theme::verdict(ui, true)),
+                        Some(false) => ("SLO missed", theme::verdict(ui, false)),
+                        None => ("no SLO", ui.visuals().weak_text_color()),
+                    };
+                    ui.label(RichText::new(words).strong().color(ink));
+                    if run.result.provenance.multiplier != 1.0 {
+                        ui.strong(format!("at {}x", run.result.provenance.multiplier));
+                    }
+                    if run.coarse {
+                        let length = seconds(run.result.provenance.duration_s);
+                        let count = run.result.outputs.len();
+                        ui.weak(format!("coarse, from {count} runs of {length}: the whole run is coming"));
+                    }
+                    if let Some(finding) = run.result.findings.first() {
+                        ui.separator();
+                        ui.add(egui::Label::new(finding).truncate());
                     }
                 }
             });
@@ -155,7 +165,8 @@ impl App {
 
     fn contents(&mut self, ui: &mut Ui, actions: &mut Actions) {
         let Some(document) = &self.document else {
-            CentralPanel::default().show(ui, |ui| view::start(ui, actions));
+            let recent = self.keeper.layout.files();
+            CentralPanel::default().show(ui, |ui| view::start(ui, &recent, actions));
             return;
         };
         let hash = document.hash();

@@ -129,7 +129,7 @@ fn handle(ui: &mut Ui, line: &[Pos2], name: &str, marks: &str, words: &str, sele
     let length: f32 = line.windows(2).map(|pair| pair[0].distance(pair[1])).sum();
     let size = vec2(if marks.is_empty() { 12.0 } else { 10.0 + 7.5 * marks.len() as f32 }, 15.0);
     let rect = Rect::from_center_size(along(line, length / 2.0), size);
-    let response = ui.interact(rect.expand(3.0), ui.id().with(name), Sense::click());
+    let response = ui.interact(rect.expand(3.0), ui.scope_id().with(name), Sense::click());
     let said = if words.is_empty() { "no policies" } else { words };
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Calls {name}: {said}")));
     let (ink, quiet) = (theme::on(ui, INK), theme::on(ui, MUTED));

@@ -3,13 +3,11 @@
 use eframe::egui::{Align, Grid, Layout, RichText, ScrollArea, Ui};
 use scenarios::report::Table;
 
+use super::Part;
 use crate::theme;
 
 pub(super) fn table(ui: &mut Ui, table: &Table) {
-    ui.horizontal(|ui| {
-        ui.strong(&table.title);
-        ui.weak(&table.note);
-    });
+    Part::titled(ui, &table.title, &table.note, || Part::Table(Box::new(table.clone())));
     ScrollArea::horizontal().id_salt((&table.title, "room")).show(ui, |ui| {
         Grid::new((&table.title, "table")).striped(true).spacing([16.0, 4.0]).show(ui, |ui| {
             for (column, name) in table.header.iter().enumerate() {

@@ -4,6 +4,8 @@ use eframe::egui::{Context, Grid, Id, Key, Modal, RichText, ScrollArea, TextEdit
 
 use super::{Action, Actions};
 use crate::command::{Command, MENUS};
+use crate::document::Kept;
+use crate::draw::Part;
 
 /// What is asked or told.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,13 @@ pub(crate) enum Dialog {
         for_what: Command,
         choices: Vec<String>,
     },
+    /// Where to write a picture or a table.
+    Part {
+        part: Part,
+        typed: String,
+    },
+    /// A crash has left unsaved changes.
+    Recover(Kept),
     Keys,
     NotModelled,
     /// Changes would be lost by a command.
@@ -40,7 +49,28 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
     let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
         ui.set_width(480.0);
         match dialog {
-            Dialog::Path { for_what, typed } => path(ui, *for_what, typed, actions),
+            Dialog::Path { for_what, typed } => {
+                let (title, button) = match for_what {
+                    Command::Open => ("Open a scenario file", "Open"),
+                    Command::ExportReport => ("Write the report (HTML)", "Write"),
+                    Command::Screenshot => ("Write a picture of the window (PNG)", "Write"),
+                    Command::Keep => ("Keep what is shown as a variant", "Keep"),
+                    _ => ("Save the scenario", "Save"),
+                };
+                name(ui, (title, button), *for_what != Command::Keep, typed, actions);
+            }
+            Dialog::Part { part, typed } => name(ui, (part.title(), "Write"), true, typed, actions),
+            Dialog::Recover(kept) => {
+                ui.heading(format!("Recovered unsaved changes of {}", kept.name()));
+                ui.label("The app ended before they were saved.");
+                ui.horizontal(|ui| {
+                    for (name, restores) in [("Restore", true), ("Discard", false)] {
+                        if ui.button(name).clicked() {
+                            actions.push(Action::Recover(restores));
+                        }
+                    }
+                });
+            }
             Dialog::Palette { typed } => palette(ui, typed, actions),
             Dialog::Choose { for_what, choices } => choose(ui, *for_what, choices, actions),
             Dialog::Keys => keys(ui),
@@ -69,34 +99,44 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
                 ui.label("Everything stays as it was.");
             }
         }
-        if !matches!(dialog, Dialog::Unsaved(_)) {
+        if !matches!(dialog, Dialog::Unsaved(_) | Dialog::Recover(_)) {
             ui.add_space(8.0);
             if ui.button("Close").clicked() {
                 actions.push(Action::CloseDialog);
             }
         }
     });
-    if modal.should_close() {
+    // Changes are not given up by a click beside it.
+    if modal.should_close() && !matches!(dialog, Dialog::Recover(_)) {
         actions.push(Action::CloseDialog);
     }
 }
 
-fn path(ui: &mut Ui, for_what: Command, typed: &mut String, actions: &mut Actions) {
-    let (title, button) = match for_what {
-        Command::Open => ("Open a scenario file", "Open"),
-        Command::ExportReport => ("Write the report (HTML)", "Write"),
-        Command::Keep => ("Keep what is shown as a variant", "Keep"),
-        _ => ("Save the scenario", "Save"),
-    };
+/// A name that is typed; of a file, it may be looked for.
+fn name(
+    ui: &mut Ui,
+    (title, button): (&str, &str),
+    is_file: bool,
+    typed: &mut String,
+    actions: &mut Actions,
+) {
     let title = ui.heading(title);
-    let hint = if for_what == Command::Keep { "name of the variant" } else { "path of the file" };
+    let hint = if is_file { "path of the file" } else { "name of the variant" };
     let edit = TextEdit::singleline(typed).hint_text(hint).desired_width(f32::INFINITY);
     let response = ui.add(edit).labelled_by(title.id);
-    response.request_focus();
-    let entered = ui.input(|input| input.key_pressed(Key::Enter));
-    if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
-        actions.push(Action::Answer(typed.trim().to_owned()));
+    let entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    // The first time it is drawn; then Tab leads on.
+    if ui.memory(|memory| memory.focused().is_none()) {
+        response.request_focus();
     }
+    ui.horizontal(|ui| {
+        if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
+            actions.push(Action::Answer(typed.trim().to_owned()));
+        }
+        if is_file && ui.button("Browse\u{2026}").on_hover_text("The dialog of your desktop").clicked() {
+            actions.push(Action::Browse);
+        }
+    });
 }
 
 fn choose(ui: &mut Ui, for_what: Command, choices: &[String], actions: &mut Actions) {

@@ -1,11 +1,10 @@
 //! The pages of words, figures and charts.
 
-use eframe::egui::{RichText, TextEdit, Ui};
+use eframe::egui::{RichText, Ui};
 use scenarios::report::{Block, Drawing, Report};
 
 use super::{Action, Actions, empty, page};
 use crate::command::Command;
-use crate::document::Document;
 use crate::draw::{self, Cursor};
 use crate::jobs::Stressed;
 use crate::shown::Shown;
@@ -89,17 +88,6 @@ pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool,
             }
         }
         whole(ui, &stressed.report);
-    });
-}
-
-/// The scenario as a file would say it.
-pub(crate) fn text(ui: &mut Ui, document: &Document) {
-    page(ui, "text", |ui| {
-        let title =
-            ui.label("The scenario as it is saved. Values are changed in the system view, or in the file.");
-        let mut text = document.text();
-        ui.add(TextEdit::multiline(&mut text).code_editor().desired_width(f32::INFINITY))
-            .labelled_by(title.id);
     });
 }
 

@@ -1,5 +1,7 @@
 //! The library: where to begin.
 
+use std::path::PathBuf;
+
 use eframe::egui::{RichText, Sense, Ui, UiBuilder, vec2};
 
 use super::{Action, Actions, page};
@@ -15,7 +17,7 @@ const QUESTIONS: [(&str, &str); 6] = [
     ("Why do retries make it worse?", "retry-storm"),
 ];
 
-pub(crate) fn start(ui: &mut Ui, actions: &mut Actions) {
+pub(crate) fn start(ui: &mut Ui, recent: &[PathBuf], actions: &mut Actions) {
     page(ui, "start", |ui| {
         ui.add_space(12.0);
         ui.heading(RichText::new("Compare the architectures of an AI system before building one").size(24.0));
@@ -31,6 +33,16 @@ pub(crate) fn start(ui: &mut Ui, actions: &mut Actions) {
                 actions.push(Action::Do(Command::Open));
             }
         });
+        if !recent.is_empty() {
+            ui.add_space(12.0);
+            ui.heading("Recent files");
+            for path in recent {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if ui.link(name).on_hover_text(path.display().to_string()).clicked() {
+                    actions.push(Action::Recent(path.clone()));
+                }
+            }
+        }
         ui.add_space(12.0);
         ui.heading("Library");
         let columns = ((ui.available_width() / 340.0) as usize).clamp(1, 3);

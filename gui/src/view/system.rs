@@ -148,7 +148,7 @@ fn marks(ui: &mut Ui, room: Rect, end: f64, run: Option<&Shown>) {
         let ink = theme::on(ui, if *is_fault { BAD } else { MUTED });
         ui.painter().vline(x, room.y_range(), Stroke::new(if *is_fault { 2.5 } else { 1.5 }, ink));
         let spot = Rect::from_center_size(eframe::egui::pos2(x, room.center().y), vec2(6.0, room.height()));
-        let id = ui.id().with((what, at.to_bits()));
+        let id = ui.scope_id().with((what, at.to_bits()));
         ui.interact(spot, id, Sense::hover()).on_hover_text(format!("{what} at {}", seconds(*at)));
     }
 }

@@ -9,6 +9,7 @@ use super::color::dark_sheet;
 use super::diagram::Diagram;
 use super::html::escape;
 use super::matrix::Matrix;
+use super::write::png_of;
 
 /// What is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,15 +120,6 @@ impl Picture {
     /// When the encoder refuses what it is given: a bug.
     pub fn png(&self, provenance: &str) -> Vec<u8> {
         let (pixels, (width, height)) = bitmap(self.size(), |canvas| self.draw(canvas));
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let known = "as many pixels as the header says";
-        encoder.add_itxt_chunk("Description".to_owned(), provenance.to_owned()).expect(known);
-        let mut writer = encoder.write_header().expect(known);
-        writer.write_image_data(&pixels).expect(known);
-        writer.finish().expect(known);
-        file
+        png_of((width, height), &pixels, Some(provenance))
     }
 }

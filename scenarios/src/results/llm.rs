@@ -38,7 +38,8 @@ impl Figures {
 }
 
 /// From the least certain on.
-const BY_CERTAINTY: [Calibration; 3] = [Calibration::Datasheet, Calibration::Profile, Calibration::Fitted];
+const BY_CERTAINTY: [Calibration; 4] =
+    [Calibration::Datasheet, Calibration::Estimate, Calibration::Profile, Calibration::Fitted];
 
 /// Where the GPU times of a pool come from; none without any.
 pub(super) fn calibration(component: &ComponentOutput) -> Option<&str> {
@@ -53,13 +54,16 @@ fn calibrations(outputs: &[RunOutput]) -> impl Iterator<Item = (&str, &str)> {
 
 /// The least certain calibration of all pools; `none` without GPUs.
 pub(super) fn worst_calibration(outputs: &[RunOutput]) -> String {
-    let certainty = |text: &str| BY_CERTAINTY.iter().position(|calibration| calibration.to_string() == text);
+    // A calibration may go on with what exactly was measured.
+    let certainty =
+        |text: &str| BY_CERTAINTY.iter().position(|calibration| text.starts_with(&calibration.to_string()));
     let worst = calibrations(outputs).map(|(_, text)| text).min_by_key(|text| certainty(text));
     worst.unwrap_or("none").to_owned()
 }
 
 /// Names of pools whose GPU times were not measured.
 pub(super) fn uncalibrated(outputs: &[RunOutput]) -> Vec<&str> {
-    let datasheet = Calibration::Datasheet.to_string();
-    calibrations(outputs).filter(|(_, text)| *text == datasheet).map(|(name, _)| name).collect()
+    let guessed = [Calibration::Datasheet, Calibration::Estimate].map(|calibration| calibration.to_string());
+    let is_guessed = |text: &str| guessed.iter().any(|calibration| text.starts_with(calibration));
+    calibrations(outputs).filter(|(_, text)| is_guessed(text)).map(|(name, _)| name).collect()
 }

@@ -14,6 +14,9 @@ use super::columns::SUMMARY;
 use super::stamp::stamped;
 use super::{Provenance, RunResult, json};
 
+/// Rows of a row group in a Parquet file, as polars cuts them.
+const ROW_GROUP: usize = 512 * 512;
+
 /// How frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -102,7 +105,7 @@ fn temporary(dir: &Path, name: &str) -> PathBuf {
 /// Under what Parquet and Arrow files keep where they come from, as JSON.
 const ORIGIN: &str = "tenfold.provenance";
 
-fn encode(
+pub(crate) fn encode(
     frame: &mut DataFrame,
     format: Format,
     origin: Option<&str>,
@@ -113,7 +116,14 @@ fn encode(
         Format::Parquet => {
             let pairs = origin.map(|origin| vec![(ORIGIN.to_owned(), origin.to_owned())]);
             let metadata = pairs.map(KeyValueMetadata::from_static);
-            ParquetWriter::new(file).with_key_value_metadata(metadata).finish(frame).map(|_| ())
+            // Its `finish` alone touches 8 MiB of zeros to cut the frame into row groups.
+            frame.rechunk_mut();
+            let writer = ParquetWriter::new(file).with_key_value_metadata(metadata);
+            let mut writer = writer.batched(frame.schema())?;
+            for start in (0..frame.height()).step_by(ROW_GROUP) {
+                writer.write_batch(&frame.slice(start as i64, ROW_GROUP))?;
+            }
+            writer.finish().map(|_| ())
         }
         Format::Ipc => {
             let mut writer = IpcWriter::new(file);

@@ -115,6 +115,7 @@ pub(super) fn prepare(
         bounds: bounds(&scenario),
         shuffle_ties: options.shuffle_ties,
         journal: options.journal,
+        births: options.births,
         timeline: None,
     };
     let mut system = scenario.system();

@@ -151,7 +151,7 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
     let mut wider = scenario.clone();
     let component = wider.components.get_mut(name)?;
     match component {
-        ComponentConfig::Flow(_) | ComponentConfig::Router(_) | ComponentConfig::Cascade(_) => return None,
+        ComponentConfig::Router(_) | ComponentConfig::Cascade(_) => return None,
         ComponentConfig::ExternalApi(api) => {
             api.requests_per_minute = api.requests_per_minute.map(|limit| {
                 u32::try_from(more(limit.get().into()))
@@ -164,7 +164,9 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
         }
         _ => {}
     }
+    let is_flow = matches!(component, ComponentConfig::Flow(_));
     let admission = match component {
+        ComponentConfig::Flow(config) => config.admission.as_deref_mut(),
         ComponentConfig::Service(config) => config.admission.as_deref_mut(),
         ComponentConfig::Llm(config) => config.admission.as_deref_mut(),
         ComponentConfig::ModelServer(config) => config.admission.as_deref_mut(),
@@ -176,6 +178,11 @@ pub(super) fn widened(scenario: &Scenario, name: &str) -> Option<Scenario> {
         let faster = |rate: Rate| Rate::from_per_second(rate.per_second() * MORE).unwrap_or(rate);
         rate_limit.rate = faster(rate_limit.rate);
         rate_limit.rates.values_mut().for_each(|rate| *rate = faster(*rate));
+        if is_flow {
+            return Some(wider);
+        }
+    } else if is_flow {
+        return None;
     }
     let slow = FaultConfig::new(Time::ZERO, name, FaultKind::Slow);
     wider.fault.push(FaultConfig { factor: Some(1.0 / MORE), ..slow });

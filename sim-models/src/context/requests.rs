@@ -5,7 +5,7 @@ use sim_core::time::SimTime;
 
 use super::{Core, Ctx};
 use crate::call::Progress;
-use crate::journal::RequestRecord;
+use crate::journal::{Birth, RequestRecord};
 use crate::request::{Outcome, Request, RequestId};
 
 impl Ctx<'_> {
@@ -27,6 +27,9 @@ impl Ctx<'_> {
             self.core.request_meters[cell].born += 1;
         }
         self.core.recorder.born += 1;
+        if let Some(births) = &mut self.core.births {
+            births.push(Birth::new(self.me, &request));
+        }
         self.core.requests.insert(request)
     }
 

@@ -32,6 +32,8 @@
 //!
 //! Compute-bound terms are slower by `sustained_slowdown`: a GPU kept busy runs into its power limit.
 
+mod kernels;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,10 @@
 mod attention;
 mod check;
 mod compile;
+mod derive;
+mod fit;
 mod import;
+mod predict;
 mod series;
 mod table;
 #[cfg(test)]
@@ -28,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use attention::{DecodeAttention, PrefillAttention};
+pub use derive::ESTIMATE_ERROR;
+pub use fit::{FitOptions, is_held_back};
 pub use import::{
     AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, ProfileHeader, SlopeFit,
 };
@@ -140,6 +145,9 @@ pub struct Profile {
     pub measured: String,
     /// When this file was made from them.
     pub fitted: String,
+    /// Says of a profile that is not of this GPU's timings what it was derived from, and how far it may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<String>,
     /// What kernel timings do not show.
     pub overheads: Overheads,
     /// Matrix multiplications, a table a precision.

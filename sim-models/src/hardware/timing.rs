@@ -57,6 +57,8 @@ pub const fn nanos_ceil(ticks: u64) -> SimDuration {
 pub enum Calibration {
     /// Datasheet peaks and general efficiencies; nothing was measured for this model on this GPU.
     Datasheet,
+    /// Kernels measured on another GPU, scaled by the datasheets.
+    Estimate,
     /// Fitted to kernels measured on this GPU.
     Profile,
     /// Scaled to end-to-end measurements of the user's own server.
@@ -67,6 +69,7 @@ impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Datasheet => "uncalibrated (datasheet)",
+            Self::Estimate => "estimate",
             Self::Profile => "calibrated (kernel profile)",
             Self::Fitted => "calibrated (fitted to measurements)",
         })

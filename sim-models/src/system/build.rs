@@ -52,6 +52,8 @@ pub struct RunPlan {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself ([`RunOutput::journal`](super::RunOutput::journal)).
     pub journal: bool,
+    /// Whether what is asked for is kept one by one ([`RunOutput::births`](super::RunOutput::births)).
+    pub births: bool,
     /// The part of the run that is kept call by call ([`RunOutput::timeline`](super::RunOutput::timeline)).
     pub timeline: Option<Window>,
 }
@@ -69,6 +71,7 @@ impl Default for RunPlan {
             bounds: BTreeMap::new(),
             shuffle_ties: None,
             journal: false,
+            births: false,
             timeline: None,
         }
     }
@@ -490,6 +493,7 @@ pub fn build(
         source_count: config.traffic.len(),
         outcome_hash: 0,
         journal: plan.journal.then(Vec::new),
+        births: plan.births.then(Vec::new),
         timeline: plan.timeline.map(|window| Box::new(Timeline::new(window, count))),
     };
     let sources = std::iter::repeat_n(false, config.traffic.len());

@@ -12,7 +12,7 @@ use crate::context::{Core, Labels};
 use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
 use crate::energy::{ELECTRICITY, POWER, Power};
-use crate::journal::RequestRecord;
+use crate::journal::{Birth, RequestRecord};
 use crate::llm::LlmReport;
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
@@ -110,6 +110,8 @@ pub struct RunOutput {
     pub requests: Vec<RequestMeter>,
     /// Requests one by one in the order of their ends, where the plan asked for them.
     pub journal: Vec<RequestRecord>,
+    /// What was asked for in all of the run, in the order of birth, where the plan asked for it.
+    pub births: Vec<Birth>,
     /// A window call by call, where the plan asked for it.
     pub timeline: Option<Timeline>,
     /// Traffic sources, then components.
@@ -274,6 +276,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         labels: core.labels,
         requests: core.request_meters,
         journal: core.journal.unwrap_or_default(),
+        births: core.births.unwrap_or_default(),
         timeline,
         components: components.collect(),
         devices: core.devices.output(end),

@@ -57,6 +57,16 @@ fn a_partition_loses_answers_too() {
     assert_eq!((meter(&retried, "db").calls, outcomes(&retried)[0]), (11, 10));
 }
 
+/// Requests at 1, 2, ..., 10 s; the third is in the flow when it crashes.
+#[test]
+fn a_crash_fails_what_is_in_a_flow_and_what_comes_until_the_repair() {
+    let crash = fault("crash", "edge", "at = \"3500ms\"\nrepair = \"3s\"");
+    let output = simulate(&chain("800ms", "", &crash));
+    assert_eq!(outcomes(&output), [6, 0, 0, 0, 4]);
+    // Its call is cancelled half-way.
+    assert_eq!((meter(&output, "db").calls, busy(&output, "db")), (7, 6.0 * 800.0 + 500.0));
+}
+
 #[test]
 fn a_cold_cache_is_filled_again() {
     let store = "[components.edge]\nkind = \"feature_store\"\nfeatures = 1\nlookup = \"1ms\"\ncache = { capacity = 9 }\n";
@@ -141,10 +151,9 @@ fn variants_break_alike() {
     let alone = failed(&crash, "");
     assert!((100..250).contains(&alone), "{alone}");
     assert_eq!(failed(&format!("{}{crash}", random("slow", "factor = 2")), ""), alone);
-    assert_eq!(
-        failed(&format!("{crash}{}", fault("slow", "edge", "at = \"1s\"\nfactor = 2")), "timeout = \"1s\""),
-        alone
-    );
+    let other = service("other", "service_time = \"1ms\"");
+    let breaks = fault("crash", "other", "mtbf = \"2s\"\nrepair = { exponential = { mean = \"1s\" } }");
+    assert_eq!(failed(&format!("{other}{breaks}{crash}"), "timeout = \"1s\""), alone);
     // Another of the same kind on the same target has times of its own.
     assert!(failed(&format!("{crash}{crash}"), "") > alone);
 }
@@ -163,6 +172,7 @@ fn mistakes_are_told() {
         ("cold_cache", "db", "at = \"1s\"", "kind"),
         ("cold_cache", "db", "at = \"1s\"\nrepair = \"1s\"", "repair"),
         ("stock_out", "db", "at = \"1s\"", "kind"),
+        ("slow", "edge", "at = \"1s\"\nfactor = 2", "kind"),
         ("outage", "db", "at = \"1s\"\nshare = 0.5", "share"),
         ("crash", "db", "at = \"1s\"\nfail_fast = true", "fail_fast"),
     ] {

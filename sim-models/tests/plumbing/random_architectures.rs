@@ -415,7 +415,11 @@ impl Architecture {
             }
         }
         for (at, target, what, repair) in &self.faults {
-            let _ = writeln!(text, "[[fault]]\nat = \"{at}ms\"\ntarget = \"c{}\"\n{what}", target % count);
+            let target = target % count;
+            if what.contains("slow") && matches!(self.kinds[target], Kind::Flow(_)) {
+                continue;
+            }
+            let _ = writeln!(text, "[[fault]]\nat = \"{at}ms\"\ntarget = \"c{}\"\n{what}", target);
             if let Some(repair) = repair {
                 let _ = writeln!(text, "repair = \"{repair}ms\"");
             }
@@ -434,6 +438,7 @@ impl Architecture {
         let fits = |of: &Kind| match kind {
             "zone_loss" | "hang" | "drain" => matches!(of, Kind::Zoned(..)),
             "stock_out" => matches!(of, Kind::Zoned(_, pool) if pool.contains("autoscaler")),
+            "slow" => !matches!(of, Kind::Flow(_)),
             // The last of all calls nobody.
             "cold_cache" => matches!(of, Kind::Cache { .. } | Kind::Llm(_)),
             _ => true,

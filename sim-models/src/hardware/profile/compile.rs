@@ -181,7 +181,10 @@ impl StepFunction {
             ..Coefficients::of_attention(model, context_us, work_us, ticks)
         };
         let (calibration, detail) = match fitted {
-            None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
+            None => match &profile.estimate {
+                None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
+                Some(estimate) => (Calibration::Estimate, format!("{}, {estimate}", profile.id)),
+            },
             Some(fitted) => {
                 let detail =
                     format!("{} on {}, kernels of {}", fitted.source, profile.id, profile.kernel_set);
@@ -195,7 +198,7 @@ impl StepFunction {
 
 impl Profile {
     /// The table of matrix multiplications in `precision`; bf16 and fp16 take the same time.
-    fn gemm_in(&self, precision: Precision) -> Result<&GemmTable, ProfileError> {
+    pub(super) fn gemm_in(&self, precision: Precision) -> Result<&GemmTable, ProfileError> {
         let asked = sixteen_bits(precision);
         let found = self.gemm.iter().find(|table| sixteen_bits(table.precision) == asked);
         found.ok_or_else(|| {
@@ -281,7 +284,7 @@ fn floors(gpu: &Gpu, model: &Model, precision: Precision, tensor_parallel: u64) 
 }
 
 /// bf16 and fp16 are timed as one.
-fn sixteen_bits(precision: Precision) -> Precision {
+pub(super) fn sixteen_bits(precision: Precision) -> Precision {
     if precision == Precision::Fp16 { Precision::Bf16 } else { precision }
 }
 

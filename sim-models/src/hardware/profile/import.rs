@@ -170,6 +170,7 @@ impl Measurements {
             licence: header.licence,
             measured: header.measured,
             fitted: header.fitted,
+            estimate: None,
             overheads: header.overheads,
             gemm,
             decode_attention,

@@ -19,6 +19,7 @@ impl Profile {
             ("fitted", &self.fitted),
         ];
         lines.extend(texts.iter().map(|(key, value)| format!("{key} = {}", quoted(value))));
+        lines.extend(self.estimate.iter().map(|estimate| format!("estimate = {}", quoted(estimate))));
         rows(&mut lines, "decode_attention", &self.decode_attention, |row| {
             format!(
                 "kv = \"{}\", heads = {}, kv_heads = {}, head_dim = {}, floor_us = {:?}, sequence_us = {:?}, gb_s = {:?}",

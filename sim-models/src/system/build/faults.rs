@@ -165,6 +165,10 @@ fn troubles(
             return Err(wrong("kind", "a training job is not slowed down".into())
                 .help("expected crash or spot_interruption"));
         }
+        FaultKind::Slow if component.kind() == "flow" => {
+            return Err(wrong("kind", "a flow takes no time of its own, so it cannot be slow".into())
+                .help("expected crash, or one of the components that it calls as target"));
+        }
         FaultKind::Crash => within(Fault::Crash { replicas }, Fault::Repair { replicas }),
         FaultKind::Hang => within(Fault::Hang { replicas }, Fault::Restart { replicas }),
         FaultKind::Drain => within(Fault::Drain { replicas }, Fault::Undrain { replicas }),

@@ -1,14 +1,13 @@
 //! Whole stories, by menu, keys and mouse, without a window.
-#![allow(missing_docs)]
 
 use std::time::Duration;
 
-use eframe::egui::{Key, Modifiers};
+use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use tenfold_gui::{App, Command, MENUS, Tab};
 
-fn harness() -> Harness<'static, App> {
+pub fn harness() -> Harness<'static, App> {
     Harness::builder()
         .with_size([1280.0, 800.0])
         .with_max_steps(64)
@@ -16,7 +15,7 @@ fn harness() -> Harness<'static, App> {
 }
 
 /// Draws frames until something holds; a spinner never comes to rest.
-fn until(harness: &mut Harness<App>, what: &str, mut holds: impl FnMut(&App) -> bool) {
+pub fn until(harness: &mut Harness<App>, what: &str, mut holds: impl FnMut(&App) -> bool) {
     for _ in 0..3_000 {
         harness.step();
         if holds(harness.state()) {
@@ -29,13 +28,13 @@ fn until(harness: &mut Harness<App>, what: &str, mut holds: impl FnMut(&App) -> 
     panic!("not within a minute: {what}");
 }
 
-fn press(harness: &mut Harness<App>, command: Command) {
+pub fn press(harness: &mut Harness<App>, command: Command) {
     let keys = command.shortcut();
     harness.key_press_modifiers(keys.modifiers, keys.logical_key);
     harness.run_steps(2);
 }
 
-fn open(id: &str) -> Harness<'static, App> {
+pub fn open(id: &str) -> Harness<'static, App> {
     let mut harness = harness();
     harness.run_steps(2);
     let ctx = harness.ctx.clone();
@@ -146,7 +145,7 @@ fn unsaved_changes_are_not_lost() {
 }
 
 /// A shop with one server too few for three times its load.
-const SHOP: &str = r#"
+pub const SHOP: &str = r#"
 name = "Shop"
 [run]
 duration = "60s"
@@ -197,41 +196,4 @@ fn what_breaks_first_is_found_and_mended() {
     let path = dir.path().join("report.html");
     harness.state_mut().export(&path);
     assert!(std::fs::read_to_string(&path).unwrap().contains("<svg"));
-}
-
-/// Pictures of every view, light and dark, in the directory that `TENFOLD_PICTURES` names: to be looked at.
-#[test]
-#[ignore = "draws pictures for people"]
-fn pictures() {
-    let dir =
-        std::path::PathBuf::from(std::env::var("TENFOLD_PICTURES").expect("TENFOLD_PICTURES: a directory"));
-    let mut harness = harness();
-    let draw = |harness: &mut Harness<App>, name: &str| {
-        harness.run_steps(4);
-        harness.render().unwrap().save(dir.join(format!("{name}.png"))).unwrap();
-    };
-    draw(&mut harness, "start");
-    let ctx = harness.ctx.clone();
-    harness.state_mut().open_library("ten-times", &ctx);
-    until(&mut harness, "the result", |app| app.result().is_some());
-    for tab in [Tab::System, Tab::Findings, Tab::Charts, Tab::Text] {
-        press(&mut harness, Command::Show(tab));
-        draw(&mut harness, &format!("{tab:?}").to_lowercase());
-    }
-    press(&mut harness, Command::RunStress);
-    until(&mut harness, "the stress test", App::is_stressed);
-    draw(&mut harness, "stress");
-    press(&mut harness, Command::RunComparison);
-    until(&mut harness, "the comparison", |app| !app.is_busy());
-    draw(&mut harness, "compare");
-    press(&mut harness, Command::Show(Tab::System));
-    let large = harness.get_all_by(|node| node.label().is_some_and(|label| label.starts_with("large (")));
-    large.into_iter().next().unwrap().click_accesskit();
-    draw(&mut harness, "inspector");
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::D);
-    draw(&mut harness, "inspector-light");
-    press(&mut harness, Command::Play);
-    draw(&mut harness, "playing");
-    press(&mut harness, Command::Palette);
-    draw(&mut harness, "palette");
 }

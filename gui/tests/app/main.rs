@@ -1,0 +1,8 @@
+//! The app as a whole, without a window.
+#![allow(missing_docs)]
+
+mod access;
+mod keeping;
+mod pictures;
+mod soak;
+mod story;

@@ -1,0 +1,385 @@
+"""What breaks first when an AI system's load grows ten times, and what does that cost?
+
+Tenfold simulates a whole AI system from a scenario: a file (TOML), a dict, or one of the library::
+
+    import tenfold
+    result = tenfold.run("scenario.toml", set={"components.small.replicas": 4}, scale="10x")
+    result.summary          # a frame for polars, pandas, pyarrow, DuckDB
+
+The experiments are :func:`run`, :func:`compare`, :func:`stress`, :func:`plan` and :func:`sweep`; :func:`validate` looks at
+a scenario without running it, and :func:`calibrate` fits step times to a benchmark of your own. They do not hold the GIL, and Ctrl-C stops them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _tenfold
+from ._errors import ScenarioError
+from ._progress import telling
+from ._tenfold import (
+    Calibration,
+    Comparison,
+    Frame,
+    PlanResult,
+    Report,
+    RunResult,
+    Scenario,
+    StressResult,
+    __version__,
+    calibrate,
+    library,
+    merge,
+    schema,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = [
+    "Calibration",
+    "Comparison",
+    "Frame",
+    "PlanResult",
+    "Report",
+    "RunResult",
+    "Scenario",
+    "ScenarioError",
+    "StressResult",
+    "SweepResult",
+    "__version__",
+    "calibrate",
+    "compare",
+    "library",
+    "merge",
+    "plan",
+    "run",
+    "schema",
+    "stress",
+    "sweep",
+    "validate",
+]
+
+ScenarioLike = Scenario | str | os.PathLike[str] | Mapping[str, Any]
+
+
+def _scenario(
+    scenario: ScenarioLike,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+) -> Scenario:
+    """Whatever stands for a scenario, with overrides on top."""
+    if isinstance(scenario, Scenario):
+        loaded = scenario
+    elif isinstance(scenario, Mapping):
+        loaded = Scenario.from_dict(dict(scenario))
+    else:
+        loaded = Scenario.load(scenario)
+    if variant is not None:
+        loaded = loaded.variant(variant)
+    luck = {"run.seed": seed, "run.replications": replications}
+    values = dict(set or {}) | {path: value for path, value in luck.items() if value is not None}
+    return loaded.set(values) if values else loaded
+
+
+def _options(
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    threads: int | None = None,
+    until: str | None = None,
+) -> dict[str, Any]:
+    return {"scale": scale, "trace": trace, "duration": duration, "threads": threads, "until": until}
+
+
+def run(
+    scenario: ScenarioLike,
+    *,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+    until: str | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> RunResult:
+    """Simulates a scenario.
+
+    :param scenario: a :class:`Scenario`, the path of a file, or a dict with the keys of one.
+    :param set: values to change, by path: ``{"components.small.replicas": 4}``.
+    :param variant: the variant to run instead of what is written.
+    :param scale: multiple of the load, such as ``10`` or ``"10x"``.
+    :param trace: replay this trace as the traffic (Azure CSV, Mooncake JSONL or generic CSV).
+    :param duration: requests are born for this long: ``"30m"``, or seconds.
+    :param seed: seed of all randomness.
+    :param replications: how many runs with different luck.
+    :param until: adds replications until an interval is that narrow: ``"latency_p99 within 5%"``.
+    :param threads: threads for replications; by default one a core. Results do not depend on it.
+    :param progress: whether tqdm shows how far it is; by default where it is installed and somebody looks.
+    :raises ScenarioError: what is wrong with the scenario, where, and what would be accepted.
+    """
+    loaded = _scenario(scenario, set, variant, seed, replications)
+    with telling(progress, loaded.name) as tell:
+        return _tenfold.run(loaded, _options(scale, trace, duration, threads, until), tell)
+
+
+def compare(
+    *scenarios: ScenarioLike,
+    variants: Iterable[str] = (),
+    baseline: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Comparison:
+    """Runs the variants of a scenario, or several scenarios, under the same traffic and luck.
+
+    :param variants: names of the variants to compare; by default all.
+    :param baseline: what the others are compared with; by default the scenario as it is written, or the first.
+    """
+    loaded = [_scenario(scenario, set, None, seed, replications) for scenario in scenarios]
+    with telling(progress, "compare") as tell:
+        options = _options(scale, trace, duration, threads)
+        return _tenfold.compare(loaded, list(variants), baseline, options, tell)
+
+
+def stress(
+    scenario: ScenarioLike,
+    *,
+    multipliers: Iterable[float] = (1, 3, 5, 10),
+    grow: str = "usage",
+    levels_only: bool = False,
+    fallbacks: bool = False,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> StressResult:
+    """The 10x stress test: what passes at each multiple, where the limit is, what breaks first, what helps.
+
+    :param multipliers: multiples of the load to look at.
+    :param grow: what grows: ``usage`` (requests), ``data`` or ``complexity`` (steps of a request).
+    :param levels_only: no limit, no proof, no blast radius, no recommendations.
+    :param fallbacks: also exercises each fallback.
+    """
+    loaded = _scenario(scenario, set, variant, seed, replications)
+    with telling(progress, loaded.name) as tell:
+        options = _options(scale, trace, duration, threads)
+        extent = {
+            "multipliers": [float(multiple) for multiple in multipliers],
+            "grow": grow,
+            "levels_only": levels_only,
+            "fallbacks": fallbacks,
+        }
+        return _tenfold.stress(loaded, extent, options, tell)
+
+
+def plan(
+    scenario: ScenarioLike,
+    axes: Mapping[str, Any] | None = None,
+    *,
+    rate: str | None = None,
+    users: int | None = None,
+    requests_per_user: str | None = None,
+    max_replicas: int | None = None,
+    warm: str | None = None,
+    pareto: int | None = None,
+    tornado: Iterable[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> PlanResult:
+    """The cheapest configuration that keeps to the SLO.
+
+    :param axes: values to choose among, by path: ``{"components.llm.replicas": "1..16/1"}`` or a list; by default those of
+        the scenario, or the replicas of every pool.
+    :param rate: plan for so many requests a second (``"120/s"``) instead of a multiple.
+    :param users: plan for so many users, with ``requests_per_user`` (``"6/h"``) unless they are those of a closed loop.
+    :param max_replicas: the most replicas of a pool, where no axes are given.
+    :param warm: how many replicas this pool, which scales by itself, must keep warm.
+    :param pareto: runs up to so many more configurations and marks those that are better in nothing.
+    :param tornado: what the answer hangs on: each axis a step, the load and these numbers 20% down and up.
+    :param out: a directory that keeps what was run, taken up again with ``resume``.
+    """
+    loaded = _scenario(scenario, set, variant, seed, replications)
+    question = {
+        "axes": None if axes is None else dict(axes),
+        "rate": rate,
+        "users": users,
+        "requests_per_user": requests_per_user,
+        "max_replicas": max_replicas,
+        "warm": warm,
+        "pareto": pareto,
+        "tornado": None if tornado is None else list(tornado),
+        "out": out,
+        "resume": resume,
+    }
+    with telling(progress, loaded.name) as tell:
+        return _tenfold.plan(loaded, question, _options(scale, trace, duration, threads), tell)
+
+
+class SweepResult:
+    """A sweep that is done: one file with a row a point."""
+
+    def __init__(self, told: Mapping[str, Any], directory: Path, keep: Any = None, sweep: _tenfold.Sweep | None = None) -> None:
+        #: How many points there are.
+        self.points: int = told["points"]
+        #: Points that keep to the SLO.
+        self.passed: int = told["passed"]
+        #: Points that do not.
+        self.missed: int = told["missed"]
+        #: Points that could not be run.
+        self.failed: int = told["failed"]
+        #: Why the first of them could not.
+        self.first_error: str | None = told["first_error"]
+        #: The file; ``None`` for a shard, which is to be merged.
+        self.path: Path | None = None if told["path"] is None else Path(told["path"])
+        #: The directory of the sweep.
+        self.directory = directory
+        self._keep = keep
+        self._sweep = sweep
+
+    @property
+    def frame(self) -> Frame:
+        """All points, in order: a Parquet file is read into memory."""
+        if self.path is None or self.path.suffix != ".parquet":
+            raise ValueError(f"{self.path} is no Parquet file: expected a whole sweep with format='parquet'")
+        return Frame.read_parquet(self.path)
+
+    def report(self) -> Report:
+        """The report with its pictures."""
+        if self._sweep is None:
+            return _tenfold.merged_report(sorted((self.directory / "shards").iterdir()))
+        return self._sweep.report(self.directory)
+
+    def plot(self, x: str, y: str = "latency_p99_s", by: str | None = None) -> Any:
+        """Draws a column against an axis with matplotlib, a line for each value of ``by``. Gives the figure."""
+        from . import _plot
+
+        return _plot.sweep(self, x, y, by)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        verdict = f", {self.passed} pass, {self.missed} miss the SLO" if self.passed + self.missed else ""
+        failed = f", {self.failed} could not be run ({self.first_error})" if self.failed else ""
+        return f"<SweepResult of {self.points} points{verdict}{failed}: {self.path}>"
+
+
+def _space(
+    axes: Mapping[str, Any] | None,
+    design: str | None,
+    samples: int | None,
+    format: str = "parquet",
+    shard: str = "1/1",
+    resume: bool = False,
+) -> dict[str, Any]:
+    return {
+        "axes": None if axes is None else dict(axes),
+        "design": design,
+        "samples": samples,
+        "shard": shard,
+        "format": format,
+        "resume": resume,
+    }
+
+
+def sweep(
+    scenario: ScenarioLike,
+    axes: Mapping[str, Any] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    design: str | None = None,
+    samples: int | None = None,
+    format: str = "parquet",
+    shard: str = "1/1",
+    resume: bool = False,
+    client: Client | None = None,
+    chunks: int | None = None,
+    shared: bool = False,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    scale: float | str = 1.0,
+    trace: str | os.PathLike[str] | None = None,
+    duration: float | str | None = None,
+    seed: int | None = None,
+    replications: int | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> SweepResult:
+    """Runs a scenario at many points, on all cores or on a Dask cluster, into one file with a row a point.
+
+    :param axes: values by path, as a list, or as the text of a list or range: ``{"components.db.servers": [1, 2, 4],
+        "scale": "1..10 log 5"}``; by default those of the scenario.
+    :param out: the directory of the sweep; by default a temporary one that goes with the result.
+    :param design: ``grid``, ``random`` or ``lhs`` (Latin hypercube); by default a grid, or lhs with ``samples``.
+    :param samples: how many points are drawn.
+    :param format: of the one file: ``parquet``, ``csv``, ``arrow`` or ``json``.
+    :param shard: runs only every N-th point from the I-th on: ``"I/N"``. :func:`merge` joins the shards.
+    :param resume: takes up a sweep that was stopped or killed.
+    :param client: a client of a Dask cluster that runs the points; the file has the same bytes.
+    :param chunks: so many tasks for the cluster; by default eight for each of its threads.
+    :param shared: whether workers write to ``out`` themselves, which all machines see under that name.
+    :param threads: points that run at a time on this machine; by default one a core.
+    """
+    loaded = _scenario(scenario, set, variant, seed, replications)
+    options = _options(scale, trace, duration, threads)
+    keep = None
+    if out is None:
+        keep = tempfile.TemporaryDirectory(prefix="tenfold-sweep-")
+        directory = Path(keep.name)
+    else:
+        directory = Path(out)
+    if client is not None:
+        from . import dask
+
+        if shard != "1/1":
+            raise ValueError(f"shard: {shard} of a sweep that a cluster runs: expected all of it")
+        space = _space(axes, design, samples, format)
+        told = dask.run_sweep(client, loaded, space, options, directory, chunks, shared, resume, progress)
+        return SweepResult(told, directory, keep)
+    one = _tenfold.Sweep(loaded, _space(axes, design, samples, format, shard, resume), options)
+    with telling(progress, loaded.name) as tell:
+        told = one.run(directory, tell)
+    return SweepResult(told, directory, keep, one)
+
+
+def validate(
+    scenario: ScenarioLike,
+    *,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    trace: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Reads a scenario, its variants and its traces and builds the system, but runs nothing. Gives warnings.
+
+    :raises ScenarioError: the first thing that cannot be simulated.
+    """
+    return _tenfold.validate(_scenario(scenario, set, variant), _options(trace=trace))

@@ -1,0 +1,267 @@
+//! Attention of one layer: decode (paged and contiguous) and prefill.
+
+use sim_models::hardware::microbench::{Format, Line};
+
+use super::{Attention, Section, Suite, fill};
+use crate::cuda::{Arg, Buffer, Error, Gpu, Result};
+
+/// Tokens of a page.
+pub(super) const PAGE: u64 = 16;
+/// Query heads, key-value heads, width: Llama 3 8B, Llama 3 70B, Qwen3 14B, Qwen2.5 7B, Llama 2 7B, Llama 3.2 1B.
+const SHAPES: [(u64, u64, u64); 6] =
+    [(32, 8, 128), (64, 8, 128), (40, 8, 128), (28, 4, 128), (32, 32, 128), (32, 8, 64)];
+const BATCHES: [u64; 6] = [1, 4, 16, 64, 128, 256];
+const CONTEXTS: [u64; 9] = [32, 256, 512, 1024, 2048, 4096, 8192, 32_768, 131_072];
+
+/// A random order of the pages, without two places for one.
+pub(super) fn shuffled(pages: u64, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..pages as u32).collect();
+    let mut state = seed;
+    for last in (1..order.len()).rev() {
+        // Knuth's MMIX generator: any order will do.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(last, ((state >> 33) % (last as u64 + 1)) as usize);
+    }
+    order
+}
+
+/// Queries, results and the parts in between, for so many sequences.
+pub(super) struct Scratch {
+    partial: Buffer,
+    sums: Buffer,
+    parts: u64,
+}
+
+impl Scratch {
+    /// As many parts as keep all multiprocessors busy: 16 warps each, four to a block.
+    pub(super) fn new(
+        gpu: &Gpu,
+        batch: u64,
+        pages: u64,
+        heads: u64,
+        kv_heads: u64,
+        dim: u64,
+    ) -> Result<Self> {
+        let wanted = (16 * u64::from(gpu.multiprocessors())).div_ceil(batch * kv_heads);
+        let parts = wanted.min(pages).next_multiple_of(4);
+        let rows = batch * heads * parts;
+        Ok(Self { partial: gpu.alloc(rows * dim * 4)?, sums: gpu.alloc(rows * 8)?, parts })
+    }
+}
+
+/// Where a batch's queries, caches and results lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub q: u64,
+    pub keys: u64,
+    pub values: u64,
+    /// Null for contiguous caches.
+    pub table: u64,
+    /// Pages from one sequence's row of the table to the next.
+    pub stride: u64,
+    pub out: u64,
+}
+
+/// Puts decode attention on the stream.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn decode_on(
+    gpu: &Gpu,
+    kernels: &Attention,
+    scratch: &Scratch,
+    at: Places,
+    contexts: u64,
+    batch: u64,
+    heads: u64,
+    kv_heads: u64,
+    dim: u64,
+) -> Result<()> {
+    let (parts, partial, sums) = (scratch.parts, scratch.partial.at, scratch.sums.at);
+    let grid = [(parts / 4) as u32, kv_heads as u32, batch as u32];
+    let args = [
+        Arg::Wide(at.q),
+        Arg::Wide(at.keys),
+        Arg::Wide(at.values),
+        Arg::Wide(at.table),
+        Arg::Wide(contexts),
+        Arg::Narrow(at.stride as u32),
+        Arg::Narrow(heads as u32),
+        Arg::Narrow(kv_heads as u32),
+        Arg::Narrow(parts as u32),
+        Arg::Wide(partial),
+        Arg::Wide(sums),
+    ];
+    gpu.launch(kernels.decode, grid, 128, &args)?;
+    let args = [
+        Arg::Wide(partial),
+        Arg::Wide(sums),
+        Arg::Wide(at.out),
+        Arg::Narrow(heads as u32),
+        Arg::Narrow(parts as u32),
+    ];
+    gpu.launch(kernels.combine, [heads as u32, batch as u32, 1], dim as u32, &args)
+}
+
+/// Puts prefill attention on the stream; `longest` is the longest chunk.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn prefill_on(
+    gpu: &Gpu,
+    kernels: &Attention,
+    at: Places,
+    starts: u64,
+    befores: u64,
+    (batch, longest): (u64, u64),
+    heads: u64,
+    kv_heads: u64,
+) -> Result<()> {
+    let args = [
+        Arg::Wide(at.q),
+        Arg::Wide(at.keys),
+        Arg::Wide(at.values),
+        Arg::Wide(at.table),
+        Arg::Wide(starts),
+        Arg::Wide(befores),
+        Arg::Narrow(at.stride as u32),
+        Arg::Narrow(heads as u32),
+        Arg::Narrow(kv_heads as u32),
+        Arg::Wide(at.out),
+    ];
+    gpu.launch(kernels.prefill, [longest.div_ceil(64) as u32, heads as u32, batch as u32], 128, &args)
+}
+
+/// Decode attention over batches and contexts.
+pub(super) fn decode(suite: &mut Suite, section: &mut Section) -> Result<()> {
+    let shapes = if suite.is_full() { &SHAPES[..] } else { &SHAPES[..2] };
+    suite.fill_pool(Format::Bf16)?;
+    for kv in [Format::Bf16, Format::Fp8] {
+        fill(&suite.gpu, &suite.kernels, &suite.cache, kv)?;
+        for shape in shapes {
+            for batch in BATCHES {
+                for context in CONTEXTS {
+                    decode_point(suite, section, kv, *shape, batch, context, true)?;
+                }
+            }
+        }
+        for batch in [1, 16, 64, 256] {
+            for context in [512, 2048, 8192] {
+                decode_point(suite, section, kv, SHAPES[0], batch, context, false)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn decode_point(
+    suite: &mut Suite,
+    section: &mut Section,
+    kv: Format,
+    (heads, kv_heads, head_dim): (u64, u64, u64),
+    batch: u64,
+    context: u64,
+    paged: bool,
+) -> Result<()> {
+    let element = if kv == Format::Fp8 { 1 } else { 2 };
+    let page_bytes = PAGE * kv_heads * head_dim * element;
+    let pages = context.div_ceil(PAGE);
+    let half = suite.cache.bytes / 2;
+    if batch * pages * page_bytes > half || (kv == Format::Fp8 && head_dim == 64) || !suite.goes_on(section) {
+        return Ok(());
+    }
+    let gpu = &suite.gpu;
+    let kernels = suite.attention(head_dim, kv == Format::Fp8)?;
+    let all = half / page_bytes;
+    let order = gpu.buffer_of(&shuffled(all, 1))?;
+    let contexts = gpu.buffer_of(&vec![context as u32; batch as usize])?;
+    let scratch = Scratch::new(gpu, batch, pages, heads, kv_heads, head_dim)?;
+    let row = heads * head_dim * 2 * batch;
+    let (q, out) = (suite.pool.at, gpu.alloc(row)?);
+    // Each turn takes the next pages, until there are none.
+    let turns = (all / (batch * pages)).max(1);
+    let time = suite.time(2 * batch * pages * page_bytes, |turn| {
+        let first = turn % turns * batch * pages;
+        let shift = if paged { 0 } else { first * page_bytes };
+        let at = Places {
+            q,
+            keys: suite.cache.at + shift,
+            values: suite.cache.at + half / 256 * 256 + shift,
+            table: if paged { order.at + 4 * first } else { 0 },
+            stride: pages,
+            out: out.at,
+        };
+        decode_on(gpu, &kernels, &scratch, at, contexts.at, batch, heads, kv_heads, head_dim)
+    })?;
+    suite.out.write(&Line::DecodeAttention { paged, kv, batch, context, heads, kv_heads, head_dim, time })
+}
+
+/// Prefill attention over lengths and chunks.
+pub(super) fn prefill(suite: &mut Suite, section: &mut Section) -> Result<()> {
+    let shapes = if suite.is_full() { &SHAPES[..] } else { &SHAPES[..2] };
+    suite.fill_pool(Format::Bf16)?;
+    for kv in [Format::Bf16, Format::Fp8] {
+        fill(&suite.gpu, &suite.kernels, &suite.cache, kv)?;
+        for shape in shapes {
+            for tokens in [16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384] {
+                prefill_point(suite, section, kv, *shape, (1, tokens, 0))?;
+            }
+            let more =
+                [(4, 512, 0), (4, 2048, 0), (16, 256, 0), (1, 512, 2048), (1, 2048, 8192), (4, 256, 4096)];
+            for point in more {
+                prefill_point(suite, section, kv, *shape, point)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn prefill_point(
+    suite: &mut Suite,
+    section: &mut Section,
+    kv: Format,
+    (heads, kv_heads, head_dim): (u64, u64, u64),
+    (batch, tokens, before): (u64, u64, u64),
+) -> Result<()> {
+    let element = if kv == Format::Fp8 { 1 } else { 2 };
+    let page_bytes = PAGE * kv_heads * head_dim * element;
+    let pages = (before + tokens).div_ceil(PAGE);
+    let half = suite.cache.bytes / 2;
+    if batch * pages * page_bytes > half || (kv == Format::Fp8 && head_dim == 64) || !suite.goes_on(section) {
+        return Ok(());
+    }
+    let gpu = &suite.gpu;
+    let kernels = suite.attention(head_dim, kv == Format::Fp8)?;
+    let all = half / page_bytes;
+    let order = gpu.buffer_of(&shuffled(all, 2))?;
+    let starts: Vec<u32> = (0..=batch).map(|sequence| (sequence * tokens) as u32).collect();
+    let starts = gpu.buffer_of(&starts)?;
+    let befores = gpu.buffer_of(&vec![before as u32; batch as usize])?;
+    let row = batch * tokens * heads * head_dim * 2;
+    if row > suite.pool.bytes {
+        return Err(Error::Other("no room for the queries".into()));
+    }
+    let out = gpu.alloc(row)?;
+    let turns = (all / (batch * pages)).max(1);
+    let time = suite.time(2 * batch * pages * page_bytes + row, |turn| {
+        let at = Places {
+            q: suite.window(turn, row),
+            keys: suite.cache.at,
+            values: suite.cache.at + half / 256 * 256,
+            table: order.at + 4 * (turn % turns * batch * pages),
+            stride: pages,
+            out: out.at,
+        };
+        prefill_on(gpu, &kernels, at, starts.at, befores.at, (batch, tokens), heads, kv_heads)
+    })?;
+    suite.out.write(&Line::PrefillAttention { kv, batch, tokens, before, heads, kv_heads, head_dim, time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_one_place() {
+        let mut order = shuffled(1000, 1);
+        assert_ne!(order[..20], shuffled(1000, 2)[..20]);
+        order.sort_unstable();
+        assert!(order.iter().enumerate().all(|(place, page)| place == *page as usize));
+    }
+}

@@ -1,0 +1,153 @@
+//! Norms, rotations, activations, sampling, lookups.
+
+use sim_models::hardware::microbench::{Format, Line};
+
+use super::attention::shuffled;
+use super::{Section, Suite};
+use crate::cuda::{Arg, Result};
+
+const TOKENS: [u64; 7] = [1, 16, 128, 512, 1024, 4096, 8192];
+/// Width of the residual stream, query heads, key-value heads (of 128), width of the feed-forward part.
+const SHAPES: [(u64, u64, u64, u64); 3] =
+    [(4096, 32, 8, 14_336), (8192, 64, 8, 28_672), (5120, 40, 8, 17_408)];
+
+pub(super) fn elementwise(suite: &mut Suite, section: &mut Section) -> Result<()> {
+    suite.fill_pool(Format::Bf16)?;
+    let shapes = if suite.is_full() { &SHAPES[..] } else { &SHAPES[..1] };
+    for (hidden, heads, kv_heads, ffn) in shapes.iter().copied() {
+        for tokens in TOKENS {
+            if suite.goes_on(section) {
+                norm(suite, tokens, hidden)?;
+                rope(suite, tokens, heads, kv_heads)?;
+                silu(suite, tokens, ffn)?;
+            }
+        }
+    }
+    for vocabulary in [32_000, 128_256, 151_936] {
+        for sequences in [1, 16, 64, 256] {
+            if suite.goes_on(section) {
+                sampling(suite, sequences, vocabulary)?;
+            }
+        }
+    }
+    suite.fill_pool(Format::Bf16)?;
+    for row_bytes in [128, 512, 8192] {
+        for (bags, pooling) in [(1024, 1), (16_384, 1), (65_536, 1), (4096, 32)] {
+            if suite.goes_on(section) {
+                lookup(suite, row_bytes, bags, pooling)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn norm(suite: &mut Suite, tokens: u64, hidden: u64) -> Result<()> {
+    let (row, gpu) = (tokens * hidden * 2, &suite.gpu);
+    let (residual, out) = (gpu.alloc(row)?, gpu.alloc(row)?);
+    gpu.copy(residual.at, suite.pool.at, row)?;
+    let time = suite.time(row, |turn| {
+        let args = [
+            Arg::Wide(suite.window(turn, row)),
+            Arg::Wide(residual.at),
+            Arg::Wide(suite.pool.at),
+            Arg::Wide(out.at),
+            Arg::Narrow(hidden as u32),
+            Arg::Narrow(0),
+        ];
+        gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], 256, &args)
+    })?;
+    // Reads x and the residual, writes both.
+    let line = Line::Elementwise { what: "add_rms_norm".into(), tokens, width: hidden, bytes: 4 * row, time };
+    suite.out.write(&line)
+}
+
+fn rope(suite: &mut Suite, tokens: u64, heads: u64, kv_heads: u64) -> Result<()> {
+    let (dim, gpu) = (128, &suite.gpu);
+    let width = (heads + 2 * kv_heads) * dim;
+    let row = tokens * width * 2;
+    let positions: Vec<u32> = (0..tokens as u32).collect();
+    let slots = shuffled(suite.cache.bytes / 2 / (kv_heads * dim * 2), 3);
+    let (positions, slots) = (gpu.buffer_of(&positions)?, gpu.buffer_of(&slots[..tokens as usize])?);
+    let q = gpu.alloc(tokens * heads * dim * 2)?;
+    let time = suite.time(row, |turn| {
+        let args = [
+            Arg::Wide(suite.window(turn, row)),
+            Arg::Wide(q.at),
+            Arg::Wide(suite.cache.at),
+            Arg::Wide(suite.cache.at + suite.cache.bytes / 512 * 256),
+            Arg::Wide(positions.at),
+            Arg::Wide(slots.at),
+            Arg::Narrow(heads as u32),
+            Arg::Narrow(kv_heads as u32),
+            Arg::Narrow(dim as u32),
+            Arg::Narrow(0),
+        ];
+        gpu.launch(suite.kernels.rope_cache, [tokens as u32, 1, 1], 256, &args)
+    })?;
+    suite.out.write(&Line::Elementwise { what: "rope_cache".into(), tokens, width, bytes: 2 * row, time })
+}
+
+fn silu(suite: &mut Suite, tokens: u64, ffn: u64) -> Result<()> {
+    let (row, gpu) = (tokens * ffn * 2, &suite.gpu);
+    let out = gpu.alloc(row)?;
+    let time = suite.time(2 * row, |turn| {
+        let args = [
+            Arg::Wide(suite.window(turn, 2 * row)),
+            Arg::Wide(out.at),
+            Arg::Narrow(ffn as u32),
+            Arg::Narrow(0),
+        ];
+        gpu.launch(suite.kernels.silu_mul, silu_grid(ffn, tokens), 256, &args)
+    })?;
+    suite.out.write(&Line::Elementwise { what: "silu_mul".into(), tokens, width: ffn, bytes: 3 * row, time })
+}
+
+/// A thread for each pair of values.
+pub(super) fn silu_grid(ffn: u64, tokens: u64) -> [u32; 3] {
+    [(ffn / 2).div_ceil(256) as u32, tokens as u32, 1]
+}
+
+fn sampling(suite: &mut Suite, sequences: u64, vocabulary: u64) -> Result<()> {
+    suite.fill_pool(Format::Fp32)?;
+    let (row, gpu) = (sequences * vocabulary * 4, &suite.gpu);
+    let (chosen, best) = (gpu.alloc(sequences * 4)?, gpu.alloc(sequences * 4)?);
+    let time = suite.time(row, |turn| {
+        let args = [
+            Arg::Wide(suite.window(turn, row)),
+            Arg::Wide(chosen.at),
+            Arg::Wide(best.at),
+            Arg::Narrow(vocabulary as u32),
+            Arg::Narrow(turn as u32),
+        ];
+        gpu.launch(suite.kernels.sample, [sequences as u32, 1, 1], 1024, &args)
+    })?;
+    suite.out.write(&Line::Sampling { sequences, vocabulary, time })
+}
+
+fn lookup(suite: &mut Suite, row_bytes: u64, bags: u64, pooling: u64) -> Result<()> {
+    let gpu = &suite.gpu;
+    let rows = (suite.pool.bytes / row_bytes).min(u64::from(u32::MAX));
+    let count = bags * pooling;
+    // Several lists of random rows, so that none is in the cache.
+    let lists = (3 * gpu.l2_bytes()).div_ceil(count * row_bytes).clamp(1, 64);
+    let mut state = 9_u64;
+    let ids: Vec<u32> = (0..lists * count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 32) % rows) as u32
+        })
+        .collect();
+    let (ids, out) = (gpu.buffer_of(&ids)?, gpu.alloc(bags * row_bytes)?);
+    let threads = (row_bytes / 4).clamp(32, 256) as u32;
+    let time = suite.time(count * row_bytes, |turn| {
+        let args = [
+            Arg::Wide(suite.pool.at),
+            Arg::Wide(ids.at + turn % lists * count * 4),
+            Arg::Wide(out.at),
+            Arg::Narrow((row_bytes / 2) as u32),
+            Arg::Narrow(pooling as u32),
+        ];
+        gpu.launch(suite.kernels.embedding_bag, [bags as u32, 1, 1], threads, &args)
+    })?;
+    suite.out.write(&Line::Lookup { table_bytes: rows * row_bytes, row_bytes, bags, pooling, time })
+}
