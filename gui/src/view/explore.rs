@@ -1,6 +1,6 @@
 //! Many configurations: sweeps along axes, and the cheapest that keeps to the SLO.
 
-use eframe::egui::{Align, Button, DragValue, Grid, Layout, RichText, TextEdit, Ui};
+use eframe::egui::{Align, Button, DragValue, Grid, Layout, RichText, TextEdit, Ui, vec2};
 
 use super::pages::{waiting, whole};
 use super::{Action, Actions, page};
@@ -80,7 +80,7 @@ pub(crate) fn sweep(
                 let mut typed = values.clone();
                 let edit = TextEdit::singleline(&mut typed)
                     .hint_text("1,2,4 or 1..8/1 or 1..100 log 7")
-                    .desired_width(300.0);
+                    .min_size(vec2(300.0, 0.0));
                 if ui.add(edit).labelled_by(label.id).changed() {
                     actions.push(Action::Axis { number, values: Some(typed) });
                 }
@@ -117,9 +117,10 @@ pub(crate) fn plan(
         let mut asked = question.clone();
         ui.horizontal(|ui| {
             ui.radio_value(&mut asked.for_users, false, format!("For the load that is shown ({load}x)"));
-            ui.radio_value(&mut asked.for_users, true, "For so many users:");
+            let users = ui.radio_value(&mut asked.for_users, true, "For so many users:");
             ui.add_enabled_ui(asked.for_users, |ui| {
-                ui.add(DragValue::new(&mut asked.users).range(1..=100_000_000).speed(10.0));
+                ui.add(DragValue::new(&mut asked.users).range(1..=100_000_000).speed(10.0))
+                    .labelled_by(users.id);
                 let label = ui.label("each sends");
                 ui.add(TextEdit::singleline(&mut asked.each).hint_text("6/h").desired_width(60.0))
                     .labelled_by(label.id)

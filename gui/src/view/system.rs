@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use eframe::egui::{Button, ComboBox, Panel, Rect, Scene, Sense, Slider, Stroke, Ui, vec2};
+use eframe::egui::{Button, ComboBox, Label, Panel, Rect, RichText, Scene, Sense, Slider, Stroke, Ui, vec2};
 use scenarios::report::Diagram;
 use scenarios::report::color::{BAD, MUTED};
 use scenarios::results::show::seconds;
@@ -132,7 +132,8 @@ fn timeline(ui: &mut Ui, run: Option<&Shown>, view: &System, actions: &mut Actio
             );
             marks(ui, room, end, run);
         } else {
-            ui.weak("Double-click to see all. Click a box or a link to change it; a right click has more.");
+            let hint = "Double-click to see all. Click a box or a link to change it; a right click has more.";
+            ui.add(Label::new(RichText::new(hint).weak()).truncate());
         }
     });
 }
