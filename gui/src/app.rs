@@ -3,6 +3,7 @@
 mod actions;
 mod files;
 mod frame;
+mod handover;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +14,23 @@ use scenarios::report::Report;
 use crate::command::Tab;
 use crate::document::Document;
 use crate::files::Files;
-use crate::jobs::{Jobs, Kind, News, Stressed, words};
+use crate::jobs::{Explored, Jobs, Kind, News, Of, Stressed, Task, words};
 use crate::keep::Keeper;
 use crate::shown::Shown;
-use crate::view::{Dialog, Drafts, System};
+use crate::view::{Dialog, Drafts, Explore, System};
+
+/// Loads that can be asked for, relative to the scenario's.
+const LOADS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
+
+/// The load relative to the scenario's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Load(f64);
+
+impl Default for Load {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
 
 /// The desktop app.
 #[derive(Debug, Default)]
@@ -24,10 +38,16 @@ pub struct App {
     document: Option<Document>,
     jobs: Jobs,
     run: Option<Arc<Shown>>,
-    /// Hash of the scenario that the run is of.
-    run_of: u64,
+    /// What the run is of.
+    run_of: Of,
+    load: Load,
     comparison: Option<Arc<Report>>,
+    /// The variant that others are compared with; the scenario as it is written for none.
+    baseline: Option<String>,
     stressed: Option<Arc<Stressed>>,
+    swept: Option<Arc<Explored>>,
+    planned: Option<Arc<Explored>>,
+    explore: Explore,
     tab: Tab,
     system: System,
     drafts: Drafts,
@@ -62,15 +82,41 @@ impl App {
 
     /// The results of the scenario as it is now; none while there are none yet, or only a coarse answer.
     pub fn result(&self) -> Option<&scenarios::results::RunResult> {
-        let hash = self.document.as_ref()?.hash();
-        let run = self.run.as_ref().filter(|run| !run.coarse && self.run_of == hash)?;
+        let now = self.now();
+        let run = self.run.as_ref().filter(|run| !run.coarse && self.run_of == now)?;
         Some(&run.result)
+    }
+
+    /// The load relative to the scenario's.
+    pub fn load(&self) -> f64 {
+        self.load.0
+    }
+
+    /// Whether there is a comparison of the variants as they are now.
+    pub fn is_compared(&self) -> bool {
+        self.comparison.is_some()
+    }
+
+    /// How many configurations a sweep or a plan found to take on; none before it has ended.
+    pub fn choices(&self, tab: Tab) -> Option<usize> {
+        let explored = if tab == Tab::Plan { &self.planned } else { &self.swept };
+        explored.as_ref().map(|explored| explored.choices.len())
+    }
+
+    /// The time of the run that is shown, in seconds; none for what is on average.
+    pub fn time(&self) -> Option<f64> {
+        self.system.time
+    }
+
+    /// What results are of that hold now.
+    fn now(&self) -> Of {
+        Of { hash: self.document.as_ref().map_or(0, Document::hash), load: self.load.0 }
     }
 
     /// What is known of the scenario as it is now: the results, or those of a part of the run until they are there.
     pub fn answer(&self) -> Option<&scenarios::results::RunResult> {
-        let hash = self.document.as_ref()?.hash();
-        self.run.as_ref().filter(|_| self.run_of == hash).map(|run| &run.result)
+        self.document.as_ref()?;
+        self.run.as_ref().filter(|_| self.run_of == self.now()).map(|run| &run.result)
     }
 
     /// Whether all of a stress test is there.
@@ -99,6 +145,8 @@ impl App {
                 self.jobs.cancel_all();
                 self.said = format!("opened {}", document.name());
                 (self.document, self.run) = (Some(document), None);
+                (self.load, self.baseline) = (Load::default(), None);
+                self.explore = Explore::default();
                 self.as_it_was_seen();
                 self.changed(ctx);
             }
@@ -108,16 +156,31 @@ impl App {
 
     /// The scenario is another one: what was found of the last no longer holds, and it is run.
     fn changed(&mut self, ctx: &egui::Context) {
-        self.jobs.cancel(Kind::Compare);
-        self.jobs.cancel(Kind::Stress);
-        (self.comparison, self.stressed) = (None, None);
+        for kind in [Kind::Compare, Kind::Stress, Kind::Sweep, Kind::Plan] {
+            self.jobs.cancel(kind);
+        }
+        (self.comparison, self.stressed, self.swept, self.planned) = (None, None, None, None);
         self.drafts.clear();
-        self.start(Kind::Run, ctx);
+        self.start(Task::Run, ctx);
     }
 
-    fn start(&mut self, kind: Kind, ctx: &egui::Context) {
+    /// Another load: what was found at the last no longer holds. The stress test has loads of its own.
+    fn set_load(&mut self, load: f64, ctx: &egui::Context) {
+        let load = load.clamp(*LOADS.start(), *LOADS.end());
+        if load == self.load.0 {
+            return;
+        }
+        self.load = Load(load);
+        for kind in [Kind::Compare, Kind::Sweep, Kind::Plan] {
+            self.jobs.cancel(kind);
+        }
+        (self.comparison, self.swept, self.planned) = (None, None, None);
+        self.start(Task::Run, ctx);
+    }
+
+    fn start(&mut self, task: Task, ctx: &egui::Context) {
         if let Some(document) = &self.document {
-            self.jobs.start(kind, document, ctx);
+            self.jobs.start(task, document, self.load.0, ctx);
         }
     }
 
@@ -143,11 +206,13 @@ impl App {
         for (kind, news) in self.jobs.news() {
             match news {
                 News::Run(shown) => {
-                    self.run_of = self.document.as_ref().map_or(0, Document::hash);
+                    self.run_of = self.now();
                     self.run = Some(shown);
                 }
                 News::Compare(report) => self.comparison = Some(report),
                 News::Stress(stressed) => self.stressed = Some(stressed),
+                News::Explored(explored) if explored.is_plan => self.planned = Some(explored),
+                News::Explored(explored) => self.swept = Some(explored),
                 News::Failed(text) => {
                     self.jobs.cancel(kind);
                     self.dialog = Some(Dialog::Error(text));

@@ -17,14 +17,26 @@ pub enum Tab {
     Compare,
     /// The 10x stress test.
     Stress,
+    /// Many points along axes.
+    Sweep,
+    /// The cheapest configuration that keeps to the SLO.
+    Plan,
     /// The scenario as text.
     Text,
 }
 
 impl Tab {
     /// All, from left to right.
-    pub const ALL: [Self; 6] =
-        [Self::System, Self::Findings, Self::Charts, Self::Compare, Self::Stress, Self::Text];
+    pub const ALL: [Self; 8] = [
+        Self::System,
+        Self::Findings,
+        Self::Charts,
+        Self::Compare,
+        Self::Stress,
+        Self::Sweep,
+        Self::Plan,
+        Self::Text,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -34,6 +46,8 @@ impl Tab {
             Self::Charts => "Charts",
             Self::Compare => "Compare",
             Self::Stress => "Stress test",
+            Self::Sweep => "Sweep",
+            Self::Plan => "Plan",
             Self::Text => "Text",
         }
     }
@@ -66,12 +80,42 @@ pub enum Command {
     RunComparison,
     /// Runs the stress test.
     RunStress,
+    /// Runs the scenario along the axes of the sweep.
+    RunSweep,
+    /// Looks for the cheapest configuration.
+    RunPlan,
     /// Takes on the first pattern that the stress test recommends.
     ApplyRecommended,
     /// Stops what is running.
     Cancel,
+    /// More load.
+    MoreLoad,
+    /// Less load.
+    LessLoad,
+    /// The scenario's own load.
+    OwnLoad,
+    /// Asks what to add.
+    Add,
+    /// Asks what the selected component is to call.
+    Connect,
+    /// Takes the selected component away.
+    Remove,
+    /// Asks for the name of a variant to keep what is shown as.
+    Keep,
+    /// The line that does on a terminal what the view shows.
+    Copy,
     /// Plays or pauses the run on the timeline.
     Play,
+    /// One window of the run on.
+    StepOn,
+    /// One window of the run back.
+    StepBack,
+    /// Plays twice as fast.
+    Faster,
+    /// Plays half as fast.
+    Slower,
+    /// The whole architecture is seen.
+    Fit,
     /// Shows a view.
     Show(Tab),
     /// Dark or light.
@@ -89,7 +133,7 @@ pub enum Command {
 }
 
 /// The menus, from left to right.
-pub const MENUS: [(&str, &[Command]); 5] = [
+pub const MENUS: [(&str, &[Command]); 6] = [
     (
         "File",
         &[
@@ -99,21 +143,27 @@ pub const MENUS: [(&str, &[Command]); 5] = [
             Command::SaveAs,
             Command::ExportReport,
             Command::Screenshot,
+            Command::Copy,
             Command::Quit,
         ],
     ),
-    ("Edit", &[Command::Undo, Command::Redo]),
+    ("Edit", &[Command::Undo, Command::Redo, Command::Add, Command::Connect, Command::Remove, Command::Keep]),
     (
         "Run",
         &[
             Command::Run,
             Command::RunComparison,
             Command::RunStress,
+            Command::RunSweep,
+            Command::RunPlan,
             Command::ApplyRecommended,
             Command::Cancel,
-            Command::Play,
+            Command::MoreLoad,
+            Command::LessLoad,
+            Command::OwnLoad,
         ],
     ),
+    ("Time", &[Command::Play, Command::StepOn, Command::StepBack, Command::Faster, Command::Slower]),
     (
         "View",
         &[
@@ -122,7 +172,10 @@ pub const MENUS: [(&str, &[Command]); 5] = [
             Command::Show(Tab::Charts),
             Command::Show(Tab::Compare),
             Command::Show(Tab::Stress),
+            Command::Show(Tab::Sweep),
+            Command::Show(Tab::Plan),
             Command::Show(Tab::Text),
+            Command::Fit,
             Command::Theme,
             Command::ZoomIn,
             Command::ZoomOut,
@@ -152,14 +205,31 @@ impl Command {
             Self::Run => "Run again",
             Self::RunComparison => "Compare variants",
             Self::RunStress => "Run the stress test",
+            Self::RunSweep => "Run the sweep",
+            Self::RunPlan => "Find the cheapest",
             Self::ApplyRecommended => "Apply the recommended pattern",
             Self::Cancel => "Stop",
+            Self::MoreLoad => "More load",
+            Self::LessLoad => "Less load",
+            Self::OwnLoad => "Load as written",
+            Self::Add => "Add a component\u{2026}",
+            Self::Connect => "Connect to\u{2026}",
+            Self::Remove => "Remove",
+            Self::Keep => "Keep as a variant\u{2026}",
+            Self::Copy => "Copy the command",
             Self::Play => "Play or pause",
+            Self::StepOn => "Step forward",
+            Self::StepBack => "Step back",
+            Self::Faster => "Play faster",
+            Self::Slower => "Play slower",
+            Self::Fit => "See all of the system",
             Self::Show(Tab::System) => "Show the system",
             Self::Show(Tab::Findings) => "Show the findings",
             Self::Show(Tab::Charts) => "Show the charts",
             Self::Show(Tab::Compare) => "Show the comparison",
             Self::Show(Tab::Stress) => "Show the stress test",
+            Self::Show(Tab::Sweep) => "Show the sweep",
+            Self::Show(Tab::Plan) => "Show the plan",
             Self::Show(Tab::Text) => "Show the text",
             Self::Theme => "Light or dark",
             Self::ZoomIn => "Larger",
@@ -190,13 +260,30 @@ impl Command {
             Self::RunStress => plain(Key::F7),
             Self::ApplyRecommended => shifted(Key::R),
             Self::Cancel => plain(Key::F8),
+            Self::RunSweep => plain(Key::F10),
+            Self::RunPlan => plain(Key::F11),
+            Self::MoreLoad => command(Key::ArrowUp),
+            Self::LessLoad => command(Key::ArrowDown),
+            Self::OwnLoad => command(Key::Num0),
+            Self::Add => command(Key::I),
+            Self::Connect => command(Key::L),
+            Self::Remove => command(Key::Delete),
+            Self::Keep => command(Key::K),
+            Self::Copy => shifted(Key::C),
             Self::Play => plain(Key::F9),
+            Self::StepOn => command(Key::ArrowRight),
+            Self::StepBack => command(Key::ArrowLeft),
+            Self::Faster => shifted(Key::ArrowUp),
+            Self::Slower => shifted(Key::ArrowDown),
+            Self::Fit => command(Key::F),
             Self::Show(Tab::System) => command(Key::Num1),
             Self::Show(Tab::Findings) => command(Key::Num2),
             Self::Show(Tab::Charts) => command(Key::Num3),
             Self::Show(Tab::Compare) => command(Key::Num4),
             Self::Show(Tab::Stress) => command(Key::Num5),
-            Self::Show(Tab::Text) => command(Key::Num6),
+            Self::Show(Tab::Sweep) => command(Key::Num6),
+            Self::Show(Tab::Plan) => command(Key::Num7),
+            Self::Show(Tab::Text) => command(Key::Num8),
             Self::Theme => command(Key::D),
             Self::ZoomIn => command(Key::Plus),
             Self::ZoomOut => command(Key::Minus),

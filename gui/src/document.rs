@@ -1,11 +1,18 @@
 //! The scenario that is being edited: a text, and overrides on top of it that can be undone.
 
+mod structure;
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use scenarios::language::{BASE, path_text};
 use scenarios::results::{ResultsError, write_text};
-use scenarios::{Loaded, ScenarioError};
+use scenarios::{Loaded, Scenario, ScenarioError};
 use serde::{Deserialize, Serialize};
+
+pub use structure::KINDS;
 
 /// Where a scenario comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +33,73 @@ impl Origin {
     }
 }
 
-/// What can be undone: which variant is shown, and the values that differ from its text, by path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Values by path, in the order in which they were given.
+type Edits = Vec<(String, String)>;
+
+/// Edits of the scenario as it is written, and of its variants, by their names.
+type AllEdits = BTreeMap<String, Edits>;
+
+/// What can be undone: the text, which variant is shown, and the values that differ from the text.
+#[derive(Debug, Clone)]
 struct Version {
+    /// The text under the edits: as it was opened, or as it was built anew when components or variants came or went.
+    base: Arc<Loaded>,
     variant: String,
-    edits: Vec<(String, String)>,
+    /// What those of the scenario as it is written say holds in all variants that do not say otherwise.
+    edits: AllEdits,
 }
 
 impl Version {
-    fn sets(&self) -> Vec<String> {
-        self.edits.iter().map(|(path, value)| format!("{path}={value}")).collect()
+    fn edits_of(&self, variant: &str) -> &[(String, String)] {
+        self.edits.get(variant).map_or(&[], Vec::as_slice)
     }
+
+    fn sets_of(&self, variant: &str) -> Vec<String> {
+        self.edits_of(variant).iter().map(|(path, value)| format!("{path}={value}")).collect()
+    }
+
+    /// Gives a path a value in the variant that is shown; none to take it back.
+    fn put(&mut self, path: &str, value: Option<&str>) {
+        let edits = self.edits.entry(self.variant.clone()).or_default();
+        edits.retain(|(known, _)| known != path);
+        edits.extend(value.map(|value| (path.to_owned(), value.to_owned())));
+        self.edits.retain(|_, edits| !edits.is_empty());
+    }
+
+    /// Whether a file would be the same.
+    fn is_saved_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base) && self.edits == other.edits
+    }
+
+    /// The scenario that it is.
+    fn read(&self) -> Result<Loaded, ScenarioError> {
+        let written = self.base.with(&self.sets_of(BASE))?;
+        if self.variant == BASE {
+            return Ok(written);
+        }
+        // What is said of all variants holds below what they say themselves.
+        let written = match self.edits_of(BASE) {
+            [] => written,
+            _ => again(&written, &written.scenario)?,
+        };
+        written.variant(&self.variant)?.with(&self.sets_of(&self.variant))
+    }
+
+    /// All of it, as a file says it: what was changed in a variant is a part of the variant.
+    fn whole(&self) -> Result<Scenario, ScenarioError> {
+        let mut scenario = self.base.with(&self.sets_of(BASE))?.scenario;
+        for variant in &mut scenario.variant {
+            for (path, value) in self.edits_of(&variant.name) {
+                variant.set.insert(path.clone(), structure::json_of(value));
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+/// A scenario, read from its canonical text, in the place of another.
+fn again(place: &Loaded, scenario: &Scenario) -> Result<Loaded, ScenarioError> {
+    scenarios::parse(&scenario.to_toml(), &scenario.name, place.base_dir(), &[])
 }
 
 /// A scenario with unsaved changes, to be read again after a crash.
@@ -48,7 +111,10 @@ pub(crate) struct Kept {
     name: String,
     /// The scenario without the changes.
     text: String,
-    changed: Version,
+    /// The text under the edits, where it is another: components or variants came or went.
+    rebuilt: Option<String>,
+    variant: String,
+    edits: AllEdits,
 }
 
 impl Kept {
@@ -67,7 +133,8 @@ pub struct Document {
     pub loaded: Loaded,
     /// Its hash: it is asked for in every frame.
     hash: u64,
-    base: Loaded,
+    /// What would be saved, once it was asked for.
+    text: OnceCell<String>,
     present: Version,
     past: Vec<Version>,
     future: Vec<Version>,
@@ -79,13 +146,14 @@ pub struct Document {
 
 impl Document {
     fn new(origin: Origin, base: Loaded) -> Self {
-        let present = Version { variant: BASE.to_owned(), edits: Vec::new() };
+        let present =
+            Version { base: Arc::new(base.clone()), variant: BASE.to_owned(), edits: BTreeMap::new() };
         let saved = present.clone();
         Self {
             origin,
             hash: base.hash(),
-            loaded: base.clone(),
-            base,
+            text: OnceCell::new(),
+            loaded: base,
             present,
             past: Vec::new(),
             future: Vec::new(),
@@ -119,8 +187,15 @@ impl Document {
             Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
             Origin::Library(_) => None,
         };
-        let (name, text) = (self.origin.name(), self.base.scenario.to_toml());
-        Kept { file, name, text, changed: self.present.clone() }
+        let text = |base: &Loaded| base.scenario.to_toml();
+        Kept {
+            file,
+            name: self.origin.name(),
+            text: text(&self.saved.base),
+            rebuilt: self.is_rebuilt().then(|| text(&self.present.base)),
+            variant: self.present.variant.clone(),
+            edits: self.present.edits.clone(),
+        }
     }
 
     /// As it was kept: the changes are unsaved, and can be undone in one step.
@@ -128,7 +203,7 @@ impl Document {
     /// # Errors
     /// When it can no longer be read.
     pub(crate) fn restore(kept: Kept) -> Result<Self, ScenarioError> {
-        let Kept { file, name, text, changed } = kept;
+        let Kept { file, name, text, rebuilt, variant, edits } = kept;
         let known = scenarios::library().iter().find(|one| one.id == name);
         let origin = match (file, known) {
             (None, Some(one)) => Origin::Library(one.id),
@@ -139,9 +214,11 @@ impl Document {
             Origin::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
             Origin::Library(_) => PathBuf::from("."),
         };
-        let base = scenarios::parse(&text, &origin.name(), &dir, &[])?;
+        let read = |text: &str| scenarios::parse(text, &origin.name(), &dir, &[]);
+        let (base, rebuilt) = (read(&text)?, rebuilt.as_deref().map(read).transpose()?);
         let mut document = Self::new(origin, base);
-        document.turn_to(changed, true)?;
+        let base = rebuilt.map_or_else(|| Arc::clone(&document.present.base), Arc::new);
+        document.turn_to(Version { base, variant, edits }, true)?;
         Ok(document)
     }
 
@@ -157,7 +234,8 @@ impl Document {
 
     /// The variants that there are, the scenario as it is written first.
     pub fn variants(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(BASE).chain(self.base.scenario.variant.iter().map(|variant| variant.name.as_str()))
+        std::iter::once(BASE)
+            .chain(self.present.base.scenario.variant.iter().map(|variant| variant.name.as_str()))
     }
 
     /// The variant that is shown.
@@ -167,17 +245,41 @@ impl Document {
 
     /// The value that was given to a path here.
     pub fn edit_of(&self, path: &str) -> Option<&str> {
-        self.present.edits.iter().find(|(known, _)| known == path).map(|(_, value)| value.as_str())
+        self.edits().iter().find(|(known, _)| known == path).map(|(_, value)| value.as_str())
     }
 
-    /// All values that were changed here, by path.
+    /// All values that were changed here in the variant that is shown, by path.
     pub fn edits(&self) -> &[(String, String)] {
-        &self.present.edits
+        self.present.edits_of(&self.present.variant)
+    }
+
+    /// Overrides that make the file the variant that is shown.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let own = self.edits();
+        let variant = self.loaded_variant();
+        let is_open = |path: &str| {
+            !own.iter().any(|(known, _)| known == path)
+                && !variant.is_some_and(|variant| variant.set.contains_key(path))
+        };
+        let below = match self.present.variant.as_str() {
+            BASE => &[],
+            _ => self.present.edits_of(BASE),
+        };
+        below.iter().filter(|(path, _)| is_open(path)).chain(own).cloned().collect()
+    }
+
+    fn loaded_variant(&self) -> Option<&scenarios::scenario::VariantConfig> {
+        self.present.base.scenario.variant.iter().find(|variant| variant.name == self.present.variant)
+    }
+
+    /// Whether components or variants came or went since the file was read or written.
+    pub fn is_rebuilt(&self) -> bool {
+        !Arc::ptr_eq(&self.present.base, &self.saved.base)
     }
 
     /// Whether something would be lost with it.
     pub fn is_unsaved(&self) -> bool {
-        self.present != self.saved
+        !self.present.is_saved_as(&self.saved)
     }
 
     /// Gives a value to a path. Several in a row with `more` to come are undone together.
@@ -186,8 +288,7 @@ impl Document {
     /// Why it cannot be; everything stays as it was.
     pub fn set(&mut self, path: &str, value: &str, more: bool) -> Result<(), ScenarioError> {
         let mut next = self.present.clone();
-        next.edits.retain(|(known, _)| known != path);
-        next.edits.push((path.to_owned(), value.to_owned()));
+        next.put(path, Some(value));
         let goes_on = self.open.as_deref() == Some(path);
         self.turn_to(next, !goes_on)?;
         self.open = more.then(|| path.to_owned());
@@ -204,8 +305,7 @@ impl Document {
             if let Some(name) = one.strip_prefix("--variant ") {
                 next.variant = name.trim_matches('\'').to_owned();
             } else if let Some((path, value)) = one.split_once('=') {
-                next.edits.retain(|(known, _)| known != path);
-                next.edits.push((path.to_owned(), value.to_owned()));
+                next.put(path, Some(value));
             }
         }
         self.open = None;
@@ -237,29 +337,25 @@ impl Document {
     /// As [`Document::set`].
     pub fn reset(&mut self, path: &str) -> Result<(), ScenarioError> {
         let mut next = self.present.clone();
-        next.edits.retain(|(known, _)| known != path);
+        next.put(path, None);
         self.open = None;
         self.turn_to(next, true)
     }
 
-    /// Shows a variant, with the same edits on top.
+    /// Shows a variant.
     ///
     /// # Errors
-    /// When there is none of that name, or the edits do not fit it.
+    /// When there is none of that name.
     pub fn show_variant(&mut self, name: &str) -> Result<(), ScenarioError> {
         self.open = None;
         self.turn_to(Version { variant: name.to_owned(), ..self.present.clone() }, true)
     }
 
-    fn read(&self, version: &Version) -> Result<Loaded, ScenarioError> {
-        self.base.variant(&version.variant)?.with(&version.sets())
-    }
-
     fn turn_to(&mut self, next: Version, is_step: bool) -> Result<(), ScenarioError> {
-        if next == self.present {
+        if next.variant == self.present.variant && next.is_saved_as(&self.present) {
             return Ok(());
         }
-        let loaded = self.read(&next)?;
+        let loaded = next.read()?;
         scenarios::check(&loaded, &scenarios::run::RunOptions::default())?;
         self.show(loaded);
         let before = std::mem::replace(&mut self.present, next);
@@ -299,18 +395,29 @@ impl Document {
     /// Reads a version that was read before.
     fn go(&mut self) {
         self.open = None;
-        if let Ok(loaded) = self.read(&self.present) {
+        if let Ok(loaded) = self.present.read() {
             self.show(loaded);
         }
     }
 
     fn show(&mut self, loaded: Loaded) {
         (self.hash, self.loaded) = (loaded.hash(), loaded);
+        self.text = OnceCell::new();
     }
 
-    /// What is saved: the canonical text of the scenario as it is now. Of a variant, that of the variant.
-    pub fn text(&self) -> String {
-        self.loaded.scenario.to_toml()
+    /// What is saved: the canonical text of the scenario as it is now, with all its variants.
+    pub fn text(&self) -> &str {
+        let whole =
+            || self.present.whole().map_or_else(|_| self.loaded.scenario.to_toml(), |all| all.to_toml());
+        self.text.get_or_init(whole)
+    }
+
+    /// The scenario as it is now with all its variants, to be compared.
+    ///
+    /// # Errors
+    /// When a variant no longer fits what was changed in the scenario.
+    pub fn whole(&self) -> Result<Loaded, ScenarioError> {
+        again(&self.present.base, &self.present.whole()?)
     }
 
     /// Writes it to a file, complete before it takes its name, and goes on from there.
@@ -318,7 +425,7 @@ impl Document {
     /// # Errors
     /// Why it cannot be written.
     pub fn save(&mut self, path: &Path) -> Result<(), ResultsError> {
-        write_text(path, &self.text())?;
+        write_text(path, self.text())?;
         self.origin = Origin::File(path.to_owned());
         self.saved = self.present.clone();
         Ok(())

@@ -35,11 +35,15 @@ pub(crate) struct Thing {
     pub fields: Vec<Field>,
 }
 
-/// All that can be set of what has a name in the system: itself, and the calls that it makes.
+/// All that can be set of what has a name in the system: itself, and the calls that it makes. Of `a -> b`, the calls.
 pub(crate) fn things(scenario: &Scenario, name: &str) -> Vec<Thing> {
     let Ok(all) = serde_json::to_value(scenario) else { return Vec::new() };
     let definition = |name: &str| &SCHEMA["$defs"][name];
     let mut things = Vec::new();
+    if name.contains(" -> ") {
+        let value = all["links"].get(name).cloned().unwrap_or_else(|| Value::Object(Default::default()));
+        return vec![thing("calls", &["links", name], definition("LinkConfig"), &value)];
+    }
     if let Some(traffic) = all["traffic"].get(name) {
         things.push(thing("traffic", &["traffic", name], definition("TrafficConfig"), traffic));
     }

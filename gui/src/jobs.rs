@@ -1,5 +1,6 @@
 //! Work in the background: one job of a kind at a time, the newest wins.
 
+mod explore;
 mod steps;
 
 use std::any::Any;
@@ -13,10 +14,12 @@ use scenarios::compare::{candidates, compare};
 use scenarios::report::Report;
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::stress::{Recommendation, StressOptions, StressReport, StressTest};
+use scenarios::sweep::SweepProgress;
 use scenarios::{Loaded, ScenarioError};
 
 use crate::document::Document;
 use crate::shown::Shown;
+pub(crate) use explore::{Explored, Question};
 
 /// What is worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,54 @@ pub(crate) enum Kind {
     Run,
     Compare,
     Stress,
+    Sweep,
+    Plan,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Run, Self::Compare, Self::Stress, Self::Sweep, Self::Plan];
+
+    /// What is shown beside its progress.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Compare => "comparison",
+            Self::Stress => "stress test",
+            Self::Sweep => "sweep",
+            Self::Plan => "plan",
+        }
+    }
+}
+
+/// What is asked for, with what goes with it.
+#[derive(Debug, Clone)]
+pub(crate) enum Task {
+    Run,
+    /// Against the variant of that name.
+    Compare(String),
+    Stress,
+    /// Along axes, as `tenfold sweep` takes them.
+    Sweep(Vec<String>),
+    Plan(Question),
+}
+
+impl Task {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Run => Kind::Run,
+            Self::Compare(_) => Kind::Compare,
+            Self::Stress => Kind::Stress,
+            Self::Sweep(_) => Kind::Sweep,
+            Self::Plan(_) => Kind::Plan,
+        }
+    }
+}
+
+/// What a result is of: the hash of the scenario, and the load.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Of {
+    pub hash: u64,
+    pub load: f64,
 }
 
 /// What has come of it.
@@ -32,6 +83,7 @@ pub(crate) enum News {
     Run(Arc<Shown>),
     Compare(Arc<Report>),
     Stress(Arc<Stressed>),
+    Explored(Arc<Explored>),
     Failed(String),
 }
 
@@ -48,8 +100,23 @@ pub(crate) struct Stressed {
 struct Job {
     number: u64,
     progress: Arc<RunProgress>,
-    /// Hash of what it is of.
-    of: u64,
+    /// Of a sweep, which counts points.
+    points: Arc<SweepProgress>,
+    of: Of,
+}
+
+impl Job {
+    fn cancel(&self) {
+        self.progress.cancel();
+        self.points.stop();
+    }
+
+    fn fraction(&self) -> f64 {
+        match self.points.total() {
+            0 => self.progress.fraction(),
+            total => self.points.done() as f64 / total as f64,
+        }
+    }
 }
 
 /// What a job tells: its kind and number, what has come, and whether that was all.
@@ -95,19 +162,32 @@ impl Drop for Tell {
 }
 
 impl Jobs {
-    /// Begins a job; an older one of its kind is stopped.
-    pub fn start(&mut self, kind: Kind, document: &Document, ctx: &egui::Context) {
+    /// Begins a job at a load; an older one of its kind is stopped.
+    pub fn start(&mut self, task: Task, document: &Document, load: f64, ctx: &egui::Context) {
+        let kind = task.kind();
         self.cancel(kind);
         self.next += 1;
         let (number, progress) = (self.next, Arc::new(RunProgress::new()));
-        self.running.insert(kind, Job { number, progress: Arc::clone(&progress), of: document.hash() });
+        let points = Arc::new(SweepProgress::new());
+        let of = Of { hash: document.hash(), load };
+        let job = Job { number, progress: Arc::clone(&progress), points: Arc::clone(&points), of };
+        self.running.insert(kind, job);
         let tell = Tell { kind, number, sender: self.sender.clone(), ctx: ctx.clone() };
-        let loaded = document.loaded.clone();
+        let loaded = match &task {
+            Task::Compare(_) => document.whole(),
+            _ => Ok(document.loaded.clone()),
+        };
         std::thread::spawn(move || {
-            let work = || match kind {
-                Kind::Run => run(&loaded, &progress, &tell),
-                Kind::Compare => compared(&loaded, &progress, &tell),
-                Kind::Stress => stress(&loaded, &progress, &tell),
+            let options = RunOptions { scale: load, ..RunOptions::default() };
+            let work = || {
+                let loaded = loaded?;
+                match task {
+                    Task::Run => run(&loaded, &options, &progress, &tell),
+                    Task::Compare(baseline) => compared(&loaded, &baseline, &options, &progress, &tell),
+                    Task::Stress => stress(&loaded, &progress, &tell),
+                    Task::Sweep(axes) => explore::sweep(&loaded, axes, options, &points, &tell),
+                    Task::Plan(question) => explore::plan(&loaded, &question, options, &progress, &tell),
+                }
             };
             match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(Ok(())) => {}
@@ -119,28 +199,28 @@ impl Jobs {
 
     pub fn cancel(&mut self, kind: Kind) {
         if let Some(job) = self.running.remove(&kind) {
-            job.progress.cancel();
+            job.cancel();
         }
     }
 
     pub fn cancel_all(&mut self) {
-        for kind in [Kind::Run, Kind::Compare, Kind::Stress] {
+        for kind in Kind::ALL {
             self.cancel(kind);
         }
     }
 
     /// How far a job is, from 0 to 1; none where none is running.
     pub fn fraction(&self, kind: Kind) -> Option<f64> {
-        self.running.get(&kind).map(|job| job.progress.fraction())
+        self.running.get(&kind).map(Job::fraction)
     }
 
     pub fn is_running(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// Whether a job of a kind is at work on the scenario with this hash.
-    pub fn is_running_on(&self, kind: Kind, hash: u64) -> bool {
-        self.running.get(&kind).is_some_and(|job| job.of == hash)
+    /// Whether a job of a kind is at work on the scenario with this hash, at this load.
+    pub fn is_running_on(&self, kind: Kind, of: Of) -> bool {
+        self.running.get(&kind).is_some_and(|job| job.of == of)
     }
 
     /// What has come since the last time; what is out of date is left out.
@@ -175,15 +255,26 @@ fn bug(panic: &(dyn Any + Send)) -> String {
     format!("the simulator broke an invariant of its own, please report it: {said}")
 }
 
-fn run(loaded: &Loaded, progress: &RunProgress, tell: &Tell) -> Result<(), ScenarioError> {
-    steps::run(loaded, progress, |result, coarse| {
+fn run(
+    loaded: &Loaded,
+    options: &RunOptions,
+    progress: &RunProgress,
+    tell: &Tell,
+) -> Result<(), ScenarioError> {
+    steps::run(loaded, options, progress, |result, coarse| {
         tell.news(News::Run(Arc::new(Shown::new(result, coarse))));
     })
 }
 
-fn compared(loaded: &Loaded, progress: &RunProgress, tell: &Tell) -> Result<(), ScenarioError> {
-    let all = candidates(std::slice::from_ref(loaded), &[], None)?;
-    let comparison = compare(&all, &RunOptions::default(), progress)?;
+fn compared(
+    loaded: &Loaded,
+    baseline: &str,
+    options: &RunOptions,
+    progress: &RunProgress,
+    tell: &Tell,
+) -> Result<(), ScenarioError> {
+    let all = candidates(std::slice::from_ref(loaded), &[], Some(baseline))?;
+    let comparison = compare(&all, options, progress)?;
     if !progress.is_cancelled() {
         tell.news(News::Compare(Arc::new(comparison.report())));
     }

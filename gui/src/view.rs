@@ -1,6 +1,8 @@
 //! The views: what is shown of the app's state, and the actions that they ask for.
 
+mod compare;
 mod dialog;
+mod explore;
 mod inspector;
 mod pages;
 mod start;
@@ -11,14 +13,17 @@ use std::path::PathBuf;
 
 use eframe::egui::{RichText, ScrollArea, Ui};
 
+pub(crate) use compare::compare;
 pub(crate) use dialog::{Dialog, dialog};
+pub(crate) use explore::{Explore, plan, sweep};
 pub(crate) use inspector::{Drafts, inspector};
-pub(crate) use pages::{charts, compare, findings, stress};
+pub(crate) use pages::{charts, findings, stress};
 pub(crate) use start::start;
 pub(crate) use system::{System, system};
 pub(crate) use text::text;
 
 use crate::command::Command;
+use crate::jobs::Question;
 
 /// What a view asks for; done once all of a frame is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +47,28 @@ pub(crate) enum Action {
         more: bool,
     },
     Reset(String),
-    /// Takes on what a recommendation says.
-    Apply(Vec<String>),
+    /// Takes on what a recommendation or a configuration says, as a variant of that name.
+    Apply {
+        name: String,
+        change: Vec<String>,
+    },
+    /// Shows the system at a load relative to the scenario's.
+    Load(f64),
+    /// Compares with the variant of that name.
+    Baseline(String),
+    /// Makes a value an axis of the sweep.
+    Sweep {
+        path: String,
+        value: Option<String>,
+    },
+    /// Gives an axis of that number other values; none to take it away.
+    Axis {
+        number: usize,
+        values: Option<String>,
+    },
+    Question(Question),
+    /// Plays at this speed.
+    Speed(f64),
     Variant(String),
     Select(Option<String>),
     /// The run is shown at this time; on average for none.

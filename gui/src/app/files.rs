@@ -30,7 +30,8 @@ impl App {
         let part = seen.part.map(|[left, top, right, bottom]| {
             egui::Rect::from_min_max(egui::pos2(left, top), egui::pos2(right, bottom))
         });
-        self.system = System { time: seen.time, seen: part, ..System::default() };
+        self.system = System::default();
+        (self.system.time, self.system.seen) = (seen.time, part);
         self.tab = seen.tab;
     }
 
@@ -70,7 +71,7 @@ impl App {
         self.dialog = self.keeper.left.last().map(|(_, kept)| Dialog::Recover(kept.clone()));
     }
 
-    /// Writes the whole report of the shown page: of the stress test, the comparison or the run. An error is shown.
+    /// Writes the whole report of the shown page: of an experiment or of the run. An error is shown.
     pub fn export(&mut self, path: &Path) {
         let written = self.report().map(|report| report.write_html(path));
         self.wrote(path, written);
@@ -82,6 +83,8 @@ impl App {
         match self.tab {
             Tab::Stress => self.stressed.as_ref().map(|stressed| &stressed.report).or(run),
             Tab::Compare => self.comparison.as_deref().or(run),
+            Tab::Sweep => self.swept.as_ref().map(|swept| &swept.report).or(run),
+            Tab::Plan => self.planned.as_ref().map(|planned| &planned.report).or(run),
             _ => run,
         }
     }

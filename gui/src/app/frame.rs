@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use eframe::egui::{
-    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Ui, vec2,
+    self, Align, Button, CentralPanel, Layout, MenuBar, Panel, ProgressBar, RichText, Slider, SliderClamping,
+    Ui, vec2,
 };
 use scenarios::results::show::seconds;
 
@@ -37,7 +38,8 @@ impl App {
         let end = self.run.as_ref().and_then(|run| run.result.outputs.first());
         let (Some(end), Some(time), true) = (end, self.system.time, self.system.playing) else { return };
         let end = end.end.as_secs_f64();
-        let step = f64::from(ctx.input(|input| input.stable_dt.min(0.1))) * end / PLAYS_FOR;
+        let pace = end / PLAYS_FOR * self.system.speed();
+        let step = f64::from(ctx.input(|input| input.stable_dt.min(0.1))) * pace;
         self.system.time = Some(if time >= end { 0.0 } else { (time + step).min(end) });
         self.system.playing = time + step < end;
         ctx.request_repaint();
@@ -111,6 +113,7 @@ impl App {
                         actions.push(Action::Do(Command::Show(tab)));
                     }
                 }
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| load(ui, self.load(), actions));
             });
         }
     }
@@ -120,10 +123,9 @@ impl App {
         // What stands at the right first: the rest is cut to what is left.
         let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
-            let all = [(Kind::Stress, "stress test"), (Kind::Compare, "comparison"), (Kind::Run, "run")];
-            for (kind, name) in all {
+            for kind in Kind::ALL {
                 if let Some(fraction) = self.jobs.fraction(kind) {
-                    ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(name));
+                    ui.add(ProgressBar::new(fraction as f32).desired_width(120.0).text(kind.name()));
                 }
             }
             ui.weak(&self.said);
@@ -136,8 +138,7 @@ impl App {
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 if let Some(run) = &self.run {
-                    let is_old =
-                        self.document.as_ref().is_some_and(|document| document.hash() != self.run_of);
+                    let is_old = self.run_of != self.now();
                     let (words, ink) = match run.result.passed() {
                         _ if is_old => ("out of date", ui.visuals().weak_text_color()),
                         Some(true) => ("SLO met", theme::verdict(ui, true)),
@@ -145,6 +146,9 @@ impl App {
                         None => ("no SLO", ui.visuals().weak_text_color()),
                     };
                     ui.label(RichText::new(words).strong().color(ink));
+                    if run.result.provenance.multiplier != 1.0 {
+                        ui.strong(format!("at {}x", run.result.provenance.multiplier));
+                    }
                     if run.coarse {
                         let length = seconds(run.result.provenance.duration_s);
                         let count = run.result.outputs.len();
@@ -179,19 +183,54 @@ impl App {
                 self.system.things = Some((hash, name, things));
             });
         }
-        CentralPanel::default().show(ui, |ui| match self.tab {
-            Tab::System => view::system(ui, document, run, &mut self.system, actions),
-            Tab::Findings => view::findings(ui, run),
-            Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
-            Tab::Compare => {
-                let is_running = self.jobs.is_running_on(Kind::Compare, hash);
-                view::compare(ui, document, self.comparison.as_deref(), is_running, actions);
+        let now = self.now();
+        let is_old = run.is_some() && self.run_of != now;
+        let is_running = |kind: Kind| self.jobs.is_running_on(kind, now);
+        CentralPanel::default().show(ui, |ui| {
+            if is_old && matches!(self.tab, Tab::System | Tab::Findings | Tab::Charts) {
+                // Of what was there before the last change.
+                ui.set_opacity(0.5);
             }
-            Tab::Stress => {
-                let is_running = self.jobs.is_running_on(Kind::Stress, hash);
-                view::stress(ui, self.stressed.as_deref(), is_running, actions);
+            match self.tab {
+                Tab::System => view::system(ui, document, run, &mut self.system, actions),
+                Tab::Findings => view::findings(ui, run),
+                Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
+                Tab::Compare => {
+                    let baseline = self.baseline.as_deref();
+                    let report = self.comparison.as_deref();
+                    view::compare(ui, document, report, baseline, is_running(Kind::Compare), actions);
+                }
+                Tab::Stress => {
+                    view::stress(
+                        ui,
+                        self.stressed.as_deref(),
+                        self.jobs.fraction(Kind::Stress).is_some(),
+                        actions,
+                    );
+                }
+                Tab::Sweep => {
+                    view::sweep(ui, &self.explore, self.swept.as_deref(), is_running(Kind::Sweep), actions);
+                }
+                Tab::Plan => {
+                    let planned = self.planned.as_deref();
+                    let question = &self.explore.question;
+                    view::plan(ui, question, self.load.0, planned, is_running(Kind::Plan), actions);
+                }
+                Tab::Text => view::text(ui, document),
             }
-            Tab::Text => view::text(ui, document),
         });
     }
+}
+
+/// The load relative to the scenario's: dragged up to ten times, typed up to a hundred times.
+fn load(ui: &mut Ui, now: f64, actions: &mut Actions) {
+    let mut load = now;
+    let slider = Slider::new(&mut load, 1.0..=10.0).logarithmic(true).clamping(SliderClamping::Never);
+    let response = ui.add(slider.suffix("x").max_decimals(2));
+    let label = ui.label("Load");
+    let response = response.labelled_by(label.id);
+    if response.changed() {
+        actions.push(Action::Load(load));
+    }
+    response.on_hover_text("How many times the traffic of the scenario; up to 100x can be typed");
 }

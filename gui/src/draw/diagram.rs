@@ -4,6 +4,7 @@ use eframe::egui::{
     Align2, Color32, CornerRadius, FontId, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui,
     Vec2, WidgetInfo, pos2, vec2,
 };
+use scenarios::Scenario;
 use scenarios::report::color::{BAD, GRID, INK, MUTED, OUTLINE, PAPER};
 use scenarios::report::{Diagram, Node};
 
@@ -31,11 +32,40 @@ pub(crate) struct Architecture {
     diagram: Diagram,
     boxes: Vec<Rect>,
     routes: Vec<Vec<Pos2>>,
+    /// Of each link: its name, its policies in short, and in words.
+    links: Vec<(String, String, String)>,
     room: Rect,
 }
 
+/// The policies of a link: the letters that mark them, and what they say.
+fn policies(scenario: &Scenario, link: &str) -> (String, String) {
+    let Some(link) = scenario.links.get(link) else { return Default::default() };
+    let mut marks = String::new();
+    let mut words = Vec::new();
+    let mut add = |mark: char, said: String| {
+        marks.push(mark);
+        words.push(said);
+    };
+    if let Some(time) = link.timeout.or(link.per_try_timeout) {
+        add('T', format!("timeout {time}"));
+    }
+    if link.retry.is_some() {
+        add('R', "retries".to_owned());
+    }
+    if link.circuit_breaker.is_some() {
+        add('B', "circuit breaker".to_owned());
+    }
+    if link.hedge.is_some() {
+        add('H', "hedging".to_owned());
+    }
+    if !link.fallback.is_empty() {
+        add('F', "fallback".to_owned());
+    }
+    (marks, words.join(", "))
+}
+
 impl Architecture {
-    pub fn new(diagram: Diagram) -> Self {
+    pub fn new(diagram: Diagram, scenario: &Scenario) -> Self {
         let layout = diagram.layout();
         let corner =
             |(layer, row): (usize, f64)| pos2(layer as f32 * (BOX.x + GAP.x), row as f32 * (BOX.y + GAP.y));
@@ -43,7 +73,13 @@ impl Architecture {
             layout.places.iter().map(|place| Rect::from_min_size(corner(*place), BOX)).collect();
         let routes = layout.routes.iter().map(|route| route.iter().map(|place| corner(*place)).collect());
         let room = boxes.iter().fold(Rect::NOTHING, |all, one| all.union(*one)).expand(16.0);
-        Self { routes: routes.collect(), boxes, room, diagram }
+        let link = |(from, to, _): &(usize, usize, bool)| {
+            let name = format!("{} -> {}", diagram.nodes[*from].name, diagram.nodes[*to].name);
+            let (marks, words) = policies(scenario, &name);
+            (name, marks, words)
+        };
+        let links = diagram.links.iter().map(link).collect();
+        Self { routes: routes.collect(), boxes, links, room, diagram }
     }
 
     /// The room that it takes.
@@ -55,40 +91,67 @@ impl Architecture {
         &self.diagram.nodes
     }
 
-    pub fn name(&self, node: usize) -> &str {
-        &self.diagram.nodes[node].name
-    }
-
-    /// Draws it; the node that was clicked.
+    /// Draws it; the name of the node or link that was clicked. A right click on a node opens the menu.
     pub fn draw(
         &self,
         ui: &mut Ui,
         states: &[State],
         selected: Option<&str>,
         flow: Option<f32>,
-    ) -> Option<usize> {
+        mut menu: impl FnMut(&mut Ui, &str),
+    ) -> Option<String> {
         ui.set_min_size(self.room.max.to_vec2());
         let origin = ui.min_rect().min.to_vec2();
-        for ((_, to, fallback), route) in self.diagram.links.iter().zip(&self.routes) {
-            let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
-            link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow);
-        }
         let mut clicked = None;
+        let all = self.diagram.links.iter().zip(&self.routes).zip(&self.links);
+        for (((_, to, fallback), route), (name, marks, words)) in all {
+            let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
+            let line = link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow);
+            if handle(ui, &line, name, marks, words, selected == Some(name.as_str())).clicked() {
+                clicked = Some(name.clone());
+            }
+        }
         for (number, node) in self.diagram.nodes.iter().enumerate() {
             let rect = self.boxes[number].translate(origin);
             let state = states.get(number).cloned().unwrap_or_default();
-            if boxed(ui, rect, node, &state, selected == Some(node.name.as_str())).clicked() {
-                clicked = Some(number);
+            let response = boxed(ui, rect, node, &state, selected == Some(node.name.as_str()));
+            if response.clicked() {
+                clicked = Some(node.name.clone());
             }
+            response.context_menu(|ui| menu(ui, &node.name));
         }
         clicked
     }
 }
 
-fn link(ui: &Ui, route: &[Pos2], is_tight: bool, fallback: bool, flow: Option<f32>) {
+/// A dot in the middle of a link, with the letters of its policies: what is clicked to see them.
+fn handle(ui: &mut Ui, line: &[Pos2], name: &str, marks: &str, words: &str, selected: bool) -> Response {
+    let length: f32 = line.windows(2).map(|pair| pair[0].distance(pair[1])).sum();
+    let size = vec2(if marks.is_empty() { 12.0 } else { 10.0 + 7.5 * marks.len() as f32 }, 15.0);
+    let rect = Rect::from_center_size(along(line, length / 2.0), size);
+    let response = ui.interact(rect.expand(3.0), ui.scope_id().with(name), Sense::click());
+    let said = if words.is_empty() { "no policies" } else { words };
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Calls {name}: {said}")));
+    let (ink, quiet) = (theme::on(ui, INK), theme::on(ui, MUTED));
+    let is_lit = selected || response.hovered() || response.has_focus();
+    let edge = match selected {
+        true => Stroke::new(2.0, ui.visuals().selection.bg_fill),
+        false => Stroke::new(if is_lit { 2.0 } else { 1.0 }, quiet),
+    };
+    let painter = ui.painter();
+    if marks.is_empty() {
+        painter.circle(rect.center(), if is_lit { 4.5 } else { 3.0 }, theme::on(ui, PAPER), edge);
+    } else {
+        painter.rect(rect, CornerRadius::same(7), theme::on(ui, PAPER), edge, StrokeKind::Inside);
+        painter.text(rect.center(), Align2::CENTER_CENTER, marks, FontId::proportional(10.5), ink);
+    }
+    response.on_hover_text(format!("{name}\n{said}"))
+}
+
+fn link(ui: &Ui, route: &[Pos2], is_tight: bool, fallback: bool, flow: Option<f32>) -> Vec<Pos2> {
     let ink = theme::on(ui, if is_tight { BAD } else { MUTED });
     let stroke = Stroke::new(if is_tight { 2.4 } else { 1.5 }, ink);
-    let [Some(first), Some(last)] = [route.first(), route.last()] else { return };
+    let [Some(first), Some(last)] = [route.first(), route.last()] else { return Vec::new() };
     let middle = BOX.y / 2.0;
     let mut line: Vec<Pos2> = Vec::new();
     if route.len() == 1 || last.x <= first.x {
@@ -130,6 +193,7 @@ fn link(ui: &Ui, route: &[Pos2], is_tight: bool, fallback: bool, flow: Option<f3
             at += 42.0;
         }
     }
+    line
 }
 
 /// The point of a line so far from its start.

@@ -61,17 +61,17 @@ struct Done {
 
 /// Runs a part. None where it cannot be run in part: the whole will say why.
 #[expect(clippy::disallowed_methods, reason = "how long people wait, not simulated time")]
-fn done(loaded: &Loaded, share: f64, progress: &RunProgress) -> Option<Done> {
+fn done(loaded: &Loaded, share: f64, options: &RunOptions, progress: &RunProgress) -> Option<Done> {
     let begun = Instant::now();
-    let result = scenarios::run(&part(loaded, share), &RunOptions::default(), progress).ok()?;
+    let result = scenarios::run(&part(loaded, share), options, progress).ok()?;
     let seconds = begun.elapsed().as_secs_f64();
     (!progress.is_cancelled()).then_some(Done { result, share, seconds })
 }
 
 /// The longest part that is run within the time, found from a tiny one on.
-fn first(loaded: &Loaded, progress: &RunProgress) -> Option<Done> {
+fn first(loaded: &Loaded, options: &RunOptions, progress: &RunProgress) -> Option<Done> {
     let mut left = FIRST.as_secs_f64();
-    let mut last = done(loaded, TINY, progress)?;
+    let mut last = done(loaded, TINY, options, progress)?;
     loop {
         left -= last.seconds;
         // Not more than sixteen times as much at once: what begins empty is quicker at first.
@@ -79,7 +79,7 @@ fn first(loaded: &Loaded, progress: &RunProgress) -> Option<Done> {
         if growth < 2.0 || last.share >= LARGEST {
             return Some(last);
         }
-        last = done(loaded, (last.share * growth).min(LARGEST), progress)?;
+        last = done(loaded, (last.share * growth).min(LARGEST), options, progress)?;
     }
 }
 
@@ -89,21 +89,22 @@ fn first(loaded: &Loaded, progress: &RunProgress) -> Option<Done> {
 /// Why it cannot be run.
 pub(super) fn run(
     loaded: &Loaded,
+    options: &RunOptions,
     progress: &RunProgress,
     mut show: impl FnMut(RunResult, bool),
 ) -> Result<(), ScenarioError> {
-    if let Some(Done { result, share, seconds }) = first(loaded, progress) {
+    if let Some(Done { result, share, seconds }) = first(loaded, options, progress) {
         show(result, true);
         let times = f64::from(loaded.scenario.run.replications.get().div_ceil(REPLICATIONS));
         let finer = (share * MARGIN * FINER.as_secs_f64() / seconds).min(LARGEST);
         if seconds / share * times > FINER.as_secs_f64()
             && finer > 2.0 * share
-            && let Some(finer) = done(loaded, finer, progress)
+            && let Some(finer) = done(loaded, finer, options, progress)
         {
             show(finer.result, true);
         }
     }
-    let result = scenarios::run(loaded, &RunOptions::default(), progress)?;
+    let result = scenarios::run(loaded, options, progress)?;
     if !progress.is_cancelled() {
         show(result, false);
     }
@@ -120,7 +121,7 @@ mod tests {
     fn every_scenario_of_the_library_can_be_run_in_part() {
         for one in scenarios::library() {
             let loaded = scenarios::parse(one.text, one.id, Path::new("."), &[]).unwrap();
-            let done = done(&loaded, TINY, &RunProgress::new());
+            let done = done(&loaded, TINY, &RunOptions::default(), &RunProgress::new());
             let done = done.unwrap_or_else(|| panic!("{}", one.id));
             assert_eq!(done.result.outputs.len(), 2, "{}", one.id);
         }
@@ -131,7 +132,7 @@ mod tests {
         let one = scenarios::library().iter().find(|one| one.id == "queueing-basics").unwrap();
         let loaded = scenarios::parse(one.text, one.id, Path::new("."), &[]).unwrap();
         let mut shown = Vec::new();
-        run(&loaded, &RunProgress::new(), |result, coarse| {
+        run(&loaded, &RunOptions::default(), &RunProgress::new(), |result, coarse| {
             shown.push((result.provenance.duration_s, coarse))
         })
         .unwrap();
@@ -139,6 +140,6 @@ mod tests {
         assert_eq!(shown.iter().filter(|(_, coarse)| !coarse).count(), 1);
         let progress = RunProgress::new();
         progress.cancel();
-        run(&loaded, &progress, |_, _| panic!("it was cancelled")).unwrap();
+        run(&loaded, &RunOptions::default(), &progress, |_, _| panic!("it was cancelled")).unwrap();
     }
 }

@@ -19,6 +19,11 @@ pub(crate) enum Dialog {
     Palette {
         typed: String,
     },
+    /// One of several, by name: what for.
+    Choose {
+        for_what: Command,
+        choices: Vec<String>,
+    },
     /// Where to write a picture or a table.
     Part {
         part: Part,
@@ -49,11 +54,12 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
                     Command::Open => ("Open a scenario file", "Open"),
                     Command::ExportReport => ("Write the report (HTML)", "Write"),
                     Command::Screenshot => ("Write a picture of the window (PNG)", "Write"),
+                    Command::Keep => ("Keep what is shown as a variant", "Keep"),
                     _ => ("Save the scenario", "Save"),
                 };
-                path(ui, title, button, typed, actions);
+                name(ui, (title, button), *for_what != Command::Keep, typed, actions);
             }
-            Dialog::Part { part, typed } => path(ui, part.title(), "Write", typed, actions),
+            Dialog::Part { part, typed } => name(ui, (part.title(), "Write"), true, typed, actions),
             Dialog::Recover(kept) => {
                 ui.heading(format!("Recovered unsaved changes of {}", kept.name()));
                 ui.label("The app ended before they were saved.");
@@ -66,6 +72,7 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
                 });
             }
             Dialog::Palette { typed } => palette(ui, typed, actions),
+            Dialog::Choose { for_what, choices } => choose(ui, *for_what, choices, actions),
             Dialog::Keys => keys(ui),
             Dialog::NotModelled => {
                 ui.heading("What is not modelled");
@@ -105,9 +112,17 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
     }
 }
 
-fn path(ui: &mut Ui, title: &str, button: &str, typed: &mut String, actions: &mut Actions) {
+/// A name that is typed; of a file, it may be looked for.
+fn name(
+    ui: &mut Ui,
+    (title, button): (&str, &str),
+    is_file: bool,
+    typed: &mut String,
+    actions: &mut Actions,
+) {
     let title = ui.heading(title);
-    let edit = TextEdit::singleline(typed).hint_text("path of the file").desired_width(f32::INFINITY);
+    let hint = if is_file { "path of the file" } else { "name of the variant" };
+    let edit = TextEdit::singleline(typed).hint_text(hint).desired_width(f32::INFINITY);
     let response = ui.add(edit).labelled_by(title.id);
     let entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     // The first time it is drawn; then Tab leads on.
@@ -118,8 +133,25 @@ fn path(ui: &mut Ui, title: &str, button: &str, typed: &mut String, actions: &mu
         if (ui.button(button).clicked() || entered) && !typed.trim().is_empty() {
             actions.push(Action::Answer(typed.trim().to_owned()));
         }
-        if ui.button("Browse\u{2026}").on_hover_text("The dialog of your desktop").clicked() {
+        if is_file && ui.button("Browse\u{2026}").on_hover_text("The dialog of your desktop").clicked() {
             actions.push(Action::Browse);
+        }
+    });
+}
+
+fn choose(ui: &mut Ui, for_what: Command, choices: &[String], actions: &mut Actions) {
+    ui.heading(match for_what {
+        Command::Add => "Add a component: of which kind?",
+        _ => "Connect to which component?",
+    });
+    if choices.is_empty() {
+        ui.label("There is none yet.");
+    }
+    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+        for choice in choices {
+            if ui.button(choice.replace('_', " ")).clicked() {
+                actions.push(Action::Answer(choice.clone()));
+            }
         }
     });
 }

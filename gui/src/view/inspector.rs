@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use eframe::egui::{
-    Align, CollapsingHeader, ComboBox, DragValue, Key, Layout, RichText, ScrollArea, TextEdit, Ui,
+    Align, CollapsingHeader, ComboBox, DragValue, Key, Label, Layout, RichText, ScrollArea, Sense, TextEdit,
+    Ui,
 };
 
 use super::{Action, Actions};
+use crate::command::Command;
 use crate::document::Document;
 use crate::inspector::{Field, Quantity, Thing};
 
@@ -29,6 +31,15 @@ pub(crate) fn inspector(
             }
         });
     });
+    if !name.contains(" -> ") {
+        ui.horizontal_wrapped(|ui| {
+            for command in [Command::Connect, Command::Remove] {
+                if ui.small_button(command.name()).clicked() {
+                    actions.push(Action::Do(command));
+                }
+            }
+        });
+    }
     ScrollArea::vertical().id_salt("inspector").auto_shrink(false).show(ui, |ui| {
         for (number, thing) in things.iter().enumerate() {
             CollapsingHeader::new(RichText::new(&thing.title).strong())
@@ -51,7 +62,16 @@ fn row(ui: &mut Ui, document: &Document, field: &Field, drafts: &mut Drafts, act
     let name = if edited { format!("* {}", field.name) } else { field.name.clone() };
     let name = if field.value.is_some() { RichText::new(name).strong() } else { RichText::new(name) };
     ui.add_space(4.0);
-    let label = ui.label(name).on_hover_text(format!("{}\n{}", field.what, field.path));
+    let label = ui.add(Label::new(name).sense(Sense::click()));
+    let label = label.on_hover_text(format!("{}\n{}\nRight click: sweep this", field.what, field.path));
+    label.context_menu(|ui| {
+        if ui.button("Sweep this").clicked() {
+            let value =
+                field.value.clone().or_else(|| Quantity::of(&field.default).map(|_| field.default.clone()));
+            actions.push(Action::Sweep { path: field.path.clone(), value });
+            ui.close();
+        }
+    });
     let set = |value: String, more: bool| Action::Set { path: field.path.clone(), value, more };
     ui.horizontal(|ui| {
         let quantity = field.value.as_deref().and_then(Quantity::of);

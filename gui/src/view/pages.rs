@@ -5,7 +5,6 @@ use scenarios::report::{Block, Drawing, Report};
 
 use super::{Action, Actions, empty, page};
 use crate::command::Command;
-use crate::document::Document;
 use crate::draw::{self, Cursor};
 use crate::jobs::Stressed;
 use crate::shown::Shown;
@@ -51,30 +50,6 @@ pub(crate) fn charts(ui: &mut Ui, run: Option<&Shown>, cursor: Cursor) {
     });
 }
 
-/// Variants side by side.
-pub(crate) fn compare(
-    ui: &mut Ui,
-    document: &Document,
-    report: Option<&Report>,
-    is_running: bool,
-    actions: &mut Actions,
-) {
-    match report {
-        Some(report) => page(ui, "compare", |ui| whole(ui, report)),
-        None if is_running => waiting(ui),
-        None if document.variants().count() < 2 => {
-            ui.add_space(48.0);
-            ui.vertical_centered(|ui| {
-                ui.label(RichText::new("This scenario has no variants to compare.").size(16.0));
-                ui.label("Add a [[variant]] with `name` and `set` to its file.");
-            });
-        }
-        None => {
-            empty(ui, "See how the variants differ, under the same traffic.", Command::RunComparison, actions)
-        }
-    }
-}
-
 /// The 10x stress test.
 pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool, actions: &mut Actions) {
     let Some(stressed) = stressed else {
@@ -98,7 +73,10 @@ pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool,
                 ui.horizontal(|ui| {
                     let name = format!("Apply: {}", recommendation.name);
                     if ui.button(name).on_hover_text(recommendation.change.join("\n")).clicked() {
-                        actions.push(Action::Apply(recommendation.change.clone()));
+                        actions.push(Action::Apply {
+                            name: recommendation.name.clone(),
+                            change: recommendation.change.clone(),
+                        });
                     }
                     let verdict = if recommendation.holds {
                         "holds at the largest multiple"
@@ -113,7 +91,7 @@ pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool,
     });
 }
 
-fn whole(ui: &mut Ui, report: &Report) {
+pub(super) fn whole(ui: &mut Ui, report: &Report) {
     ui.heading(&report.title);
     ui.label(&report.lead);
     for block in &report.blocks {
@@ -121,7 +99,7 @@ fn whole(ui: &mut Ui, report: &Report) {
     }
 }
 
-fn waiting(ui: &mut Ui) {
+pub(super) fn waiting(ui: &mut Ui) {
     ui.add_space(48.0);
     ui.vertical_centered(|ui| {
         ui.spinner();

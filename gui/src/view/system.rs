@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use eframe::egui::{Button, Panel, Rect, Scene, Slider, Ui};
+use eframe::egui::{Button, ComboBox, Label, Panel, Rect, RichText, Scene, Sense, Slider, Stroke, Ui, vec2};
 use scenarios::report::Diagram;
+use scenarios::report::color::{BAD, MUTED};
 use scenarios::results::show::seconds;
 
 use super::{Action, Actions};
@@ -12,6 +13,7 @@ use crate::document::Document;
 use crate::draw::Architecture;
 use crate::inspector::Thing;
 use crate::shown::Shown;
+use crate::theme;
 
 /// What of the view is not in the scenario.
 #[derive(Debug, Default)]
@@ -23,8 +25,22 @@ pub(crate) struct System {
     /// The time that is shown; on average for none.
     pub time: Option<f64>,
     pub playing: bool,
+    /// Twice for twice as fast; 0 for the usual.
+    speed: i32,
     /// The part of the diagram that is seen; all of it at first.
     pub seen: Option<Rect>,
+}
+
+impl System {
+    /// How fast it plays, relative to the usual.
+    pub fn speed(&self) -> f64 {
+        libm::exp2(f64::from(self.speed))
+    }
+
+    /// To the closest power of two.
+    pub fn set_speed(&mut self, speed: f64) {
+        self.speed = libm::round(libm::log2(speed.clamp(0.5, 8.0))) as i32;
+    }
 }
 
 pub(crate) fn system(
@@ -37,7 +53,7 @@ pub(crate) fn system(
     let not_run;
     let (architecture, states) = match run {
         None => {
-            not_run = Architecture::new(Diagram::of(&document.loaded.scenario));
+            not_run = Architecture::new(Diagram::of(&document.loaded.scenario), &document.loaded.scenario);
             (&not_run, Cow::default())
         }
         Some(run) => (&run.architecture, run.states(view.time)),
@@ -45,17 +61,35 @@ pub(crate) fn system(
     Panel::bottom("timeline").show(ui, |ui| timeline(ui, run, view, actions));
     let mut seen = view.seen.unwrap_or(architecture.room());
     let flow = view.playing.then(|| ui.input(|input| input.time as f32));
-    let clicked = Scene::new()
-        .zoom_range(0.2..=1.6)
-        .show(ui, &mut seen, |ui| architecture.draw(ui, &states, view.selected.as_deref(), flow));
+    let clicked = Scene::new().zoom_range(0.2..=1.6).show(ui, &mut seen, |ui| {
+        architecture.draw(ui, &states, view.selected.as_deref(), flow, |ui, name| menu(ui, name, actions))
+    });
     if view.seen.is_some() || clicked.response.changed() {
         view.seen = Some(seen);
     }
     if clicked.response.double_clicked() {
         view.seen = None;
     }
-    if let Some(number) = clicked.inner {
-        actions.push(Action::Select(Some(architecture.name(number).to_owned())));
+    if let Some(name) = clicked.inner {
+        actions.push(Action::Select(Some(name)));
+    }
+}
+
+/// What can be done with a component.
+fn menu(ui: &mut Ui, name: &str, actions: &mut Actions) {
+    let mut chosen = false;
+    if ui.button("Inspect").clicked() {
+        actions.push(Action::Select(Some(name.to_owned())));
+        chosen = true;
+    }
+    for command in [Command::Connect, Command::Remove, Command::Add] {
+        if ui.button(command.name()).clicked() {
+            actions.extend([Action::Select(Some(name.to_owned())), Action::Do(command)]);
+            chosen = true;
+        }
+    }
+    if chosen {
+        ui.close();
     }
 }
 
@@ -63,9 +97,23 @@ fn timeline(ui: &mut Ui, run: Option<&Shown>, view: &System, actions: &mut Actio
     let end = run.and_then(|run| run.result.outputs.first()).map_or(0.0, |output| output.end.as_secs_f64());
     ui.horizontal(|ui| {
         let label = if view.playing { "Pause" } else { "Play" };
-        if ui.add_enabled(end > 0.0, Button::new(label)).clicked() {
-            actions.push(Action::Do(Command::Play));
+        let steps = [(Command::StepBack, "<"), (Command::Play, label), (Command::StepOn, ">")];
+        for (command, label) in steps {
+            let button = ui.add_enabled(end > 0.0, Button::new(label)).on_hover_text(command.name());
+            if button.clicked() {
+                actions.push(Action::Do(command));
+            }
         }
+        let speed = view.speed();
+        let combo = ComboBox::from_id_salt("speed").width(56.0).selected_text(format!("{speed}x"));
+        let combo = combo.show_ui(ui, |ui| {
+            for choice in [0.5, 1.0, 2.0, 4.0, 8.0] {
+                if ui.selectable_label(choice == speed, format!("{choice}x")).clicked() {
+                    actions.push(Action::Speed(choice));
+                }
+            }
+        });
+        combo.response.on_hover_text("How fast it plays");
         let mut on_average = view.time.is_none();
         if ui.checkbox(&mut on_average, "on average").changed() {
             actions.push(Action::Time((!on_average).then_some(0.0)));
@@ -74,11 +122,34 @@ fn timeline(ui: &mut Ui, run: Option<&Shown>, view: &System, actions: &mut Actio
             ui.spacing_mut().slider_width = (ui.available_width() - 120.0).max(100.0);
             let said = seconds(time);
             let slider = Slider::new(&mut time, 0.0..=end).show_value(false).text(said);
-            if ui.add(slider).changed() {
+            let response = ui.add(slider);
+            if response.changed() {
                 actions.push(Action::Time(Some(time)));
             }
+            let room = Rect::from_min_size(
+                response.rect.min,
+                vec2(ui.spacing().slider_width, response.rect.height()),
+            );
+            marks(ui, room, end, run);
         } else {
-            ui.weak("Double-click to see all. Click a box to change it.");
+            let hint = "Double-click to see all. Click a box or a link to change it; a right click has more.";
+            ui.add(Label::new(RichText::new(hint).weak()).truncate());
         }
     });
+}
+
+/// Faults and changes in the number of servers, where they are on the timeline.
+fn marks(ui: &mut Ui, room: Rect, end: f64, run: Option<&Shown>) {
+    let Some(run) = run else { return };
+    for (at, what, is_fault) in &run.moments {
+        // A handle stops half its width before the ends.
+        let half = room.height() / 2.5;
+        let share = if end > 0.0 { (at / end).clamp(0.0, 1.0) as f32 } else { 0.0 };
+        let x = room.left() + half + share * (room.width() - 2.0 * half);
+        let ink = theme::on(ui, if *is_fault { BAD } else { MUTED });
+        ui.painter().vline(x, room.y_range(), Stroke::new(if *is_fault { 2.5 } else { 1.5 }, ink));
+        let spot = Rect::from_center_size(eframe::egui::pos2(x, room.center().y), vec2(6.0, room.height()));
+        let id = ui.scope_id().with((what, at.to_bits()));
+        ui.interact(spot, id, Sense::hover()).on_hover_text(format!("{what} at {}", seconds(*at)));
+    }
 }

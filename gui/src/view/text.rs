@@ -37,7 +37,7 @@ pub(crate) fn text(ui: &mut Ui, document: &Document) {
     let key = ui.scope_id().with("text");
     let (mut find, mut made): (Find, Made) = ui.data_mut(|data| data.get_temp(key)).unwrap_or_default();
     if made.of != document.hash() || made.text.is_empty() {
-        made = Made { of: document.hash(), text: Arc::new(document.text()) };
+        made = Made { of: document.hash(), text: Arc::new(document.text().to_owned()) };
     }
     let all = places(&made.text, &find.wanted);
     let goes = search(ui, &mut find, all.len());

@@ -66,7 +66,7 @@ fn a_crash_loses_nothing() {
 fn what_was_recovered_can_be_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let kept = "{\"file\":null,\"name\":\"cascade\",\"text\":\"broken\",\
-                \"changed\":{\"variant\":\"base\",\"edits\":[]}}";
+                \"rebuilt\":null,\"variant\":\"base\",\"edits\":{}}";
     std::fs::write(dir.path().join("1.unsaved"), kept).unwrap();
     std::fs::write(dir.path().join("1.lock"), "").unwrap();
     let mut harness = kept_in(dir.path());

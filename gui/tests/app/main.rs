@@ -6,3 +6,4 @@ mod keeping;
 mod pictures;
 mod soak;
 mod story;
+mod views;

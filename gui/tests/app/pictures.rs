@@ -105,6 +105,22 @@ fn pages() {
 }
 
 #[test]
+fn explored() {
+    let mut harness = shop();
+    press(&mut harness, Command::Show(Tab::Sweep));
+    harness.get_by_label("Add the load as an axis").click();
+    harness.run_steps(2);
+    press(&mut harness, Command::RunSweep);
+    until(&mut harness, "the sweep", |app| !app.is_busy());
+    drawn(&mut harness, "sweep");
+    let ctx = harness.ctx.clone();
+    harness.state_mut().open_library("llm-capacity", &ctx);
+    press(&mut harness, Command::RunPlan);
+    until(&mut harness, "the plan", |app| !app.is_busy());
+    drawn(&mut harness, "plan");
+}
+
+#[test]
 fn dialogs() {
     let mut harness = shop();
     for (command, name) in [(Command::Palette, "palette"), (Command::Keys, "keys"), (Command::Open, "open")] {
