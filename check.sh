@@ -23,7 +23,6 @@ fi
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo nextest run --workspace --locked --no-fail-fast
-cargo build -p tenfold-gui --locked --quiet
 gui/tests/window.sh
 cargo test --workspace --locked --doc --quiet
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps --quiet
