@@ -1,9 +1,9 @@
 //! Lines and points over two axes.
 
-use eframe::egui::{Id, Ui};
-use egui_plot::{Corner, HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
+use eframe::egui::{Color32, Id, Sense, Shape, Stroke, Ui, vec2};
+use egui_plot::{HLine, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
 use scenarios::report::color::{BAD, MUTED};
-use scenarios::report::{Axis, Chart, Mark, Unit};
+use scenarios::report::{Axis, Chart, Mark, Reference, Unit};
 
 use super::Cursor;
 use crate::theme;
@@ -47,16 +47,35 @@ fn tick(axis: &Axis, place: f64) -> String {
     }
 }
 
+/// What a line looks like, and what it is, above the plot: within, it would lie on the lines.
+fn legend(ui: &mut Ui, all: &[(String, Color32, LineStyle)]) {
+    ui.horizontal_wrapped(|ui| {
+        for (name, color, style) in all {
+            let (rect, _) = ui.allocate_exact_size(vec2(22.0, 12.0), Sense::hover());
+            let (ends, stroke) = ([rect.left_center(), rect.right_center()], Stroke::new(2.0, *color));
+            match *style {
+                LineStyle::Solid => _ = ui.painter().line_segment(ends, stroke),
+                LineStyle::Dashed { length } => {
+                    ui.painter().extend(Shape::dashed_line(&ends, stroke, length, 0.6 * length));
+                }
+                LineStyle::Dotted { spacing } => {
+                    ui.painter().extend(Shape::dotted_line(&ends, *color, spacing, 1.5));
+                }
+            }
+            ui.label(name);
+            ui.add_space(8.0);
+        }
+    });
+}
+
 pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
     let over_time = chart.x.name == "time";
-    // Distributions rise to the upper right.
-    let is_share = chart.x.log && chart.y.unit == Unit::Share;
     let (x, y) = (chart.x.clone(), chart.y.clone());
     let (for_x, for_y) = (x.clone(), y.clone());
     let mut plot = Plot::new(name)
         .height(HEIGHT)
         .allow_scroll(false)
-        .legend(Legend::default().position(if is_share { Corner::RightBottom } else { Corner::LeftTop }))
+        .show_grid([false, true])
         .x_axis_label(title(&x))
         .y_axis_label(title(&y))
         .x_axis_formatter(move |mark, _| tick(&for_x, mark.value))
@@ -73,6 +92,22 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
     }
     let colors: Vec<_> = (0..chart.series.len()).map(|number| theme::series(ui, number)).collect();
     let (limit, moment) = (theme::on(ui, BAD), theme::on(ui, MUTED));
+    let style_of = |number: usize| STYLES[number / 2 % STYLES.len()];
+    let named = |reference: &Reference| {
+        let axis = if reference.vertical { &x } else { &y };
+        (format!("{}: {}", reference.name, axis.unit.show(reference.at)), axis.shows(reference.at))
+    };
+    let of_reference = |reference: &Reference| {
+        (if reference.vertical && over_time { moment } else { limit }, LineStyle::Dashed { length: 6.0 })
+    };
+    let lines = chart.series.iter().enumerate();
+    let mut all: Vec<_> =
+        lines.map(|(number, series)| (series.name.clone(), colors[number], style_of(number))).collect();
+    for reference in &chart.references {
+        let ((name, is_seen), (color, style)) = (named(reference), of_reference(reference));
+        all.extend(is_seen.then_some((name, color, style)));
+    }
+    legend(ui, &all);
     plot.show(ui, |plot| {
         for (number, series) in chart.series.iter().enumerate() {
             let points: Vec<[f64; 2]> = series
@@ -81,7 +116,7 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
                 .filter(|point| x.shows(point.0) && y.shows(point.1))
                 .map(|point| [place(&x, point.0), place(&y, point.1)])
                 .collect();
-            let style = STYLES[number / 2 % STYLES.len()];
+            let style = style_of(number);
             if series.mark != Mark::Points {
                 let line = Line::new(series.name.clone(), PlotPoints::from(points.clone()));
                 plot.line(line.color(colors[number]).width(1.8).style(style));
@@ -93,16 +128,14 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor) {
             }
         }
         for reference in &chart.references {
-            let (axis, style) = (if reference.vertical { &x } else { &y }, LineStyle::Dashed { length: 6.0 });
-            if !axis.shows(reference.at) {
+            let ((name, is_seen), (color, style)) = (named(reference), of_reference(reference));
+            if !is_seen {
                 continue;
             }
-            let (name, at) =
-                (format!("{}: {}", reference.name, axis.unit.show(reference.at)), place(axis, reference.at));
             if reference.vertical {
-                plot.vline(VLine::new(name, at).color(if over_time { moment } else { limit }).style(style));
+                plot.vline(VLine::new(name, place(&x, reference.at)).color(color).style(style));
             } else {
-                plot.hline(HLine::new(name, at).color(limit).style(style));
+                plot.hline(HLine::new(name, place(&y, reference.at)).color(color).style(style));
             }
         }
         if let Some(at) = cursor.at.filter(|_| over_time) {
