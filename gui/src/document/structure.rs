@@ -105,7 +105,7 @@ fn mended(scenario: &Scenario, gone: &str) -> Vec<(String, String)> {
 }
 
 impl Document {
-    /// Adds a component of a kind of [`KINDS`] with the least that it needs, and gives its name. What calls others calls
+    /// Adds a component of a kind of `KINDS` with the least that it needs, and gives its name. What calls others calls
     /// `callee` at first.
     ///
     /// # Errors
