@@ -68,6 +68,8 @@ impl RequestRecord {
 /// A request when it was born.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Birth {
+    /// Its number in all keyed draws.
+    pub key: u64,
     /// Its traffic source, as in [`RunOutput::components`](crate::system::RunOutput::components).
     pub source: usize,
     /// When it was born.
@@ -87,6 +89,7 @@ pub struct Birth {
 impl Birth {
     pub(crate) fn new(source: ComponentId, request: &Request) -> Self {
         Self {
+            key: request.key,
             source: source.index(),
             at: request.born,
             class: request.class,

@@ -321,7 +321,7 @@ impl Line {
     }
 }
 
-/// A simulated stream of passes, for `tenfold-microbench --replay`.
+/// A simulated stream of passes, which `tenfold-microbench` runs one by one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PassStream {

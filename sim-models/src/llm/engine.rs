@@ -140,6 +140,7 @@ mod closed_forms;
 
 use sim_core::time::SimTime;
 
+use crate::hardware::microbench::PassShape;
 use crate::hardware::timing::StepFunction;
 pub use batching::{Batching, DynamicBatching};
 pub use clock::Pace;
@@ -243,6 +244,15 @@ impl Engine {
             EngineKind::Fast => Inner::Stepwise(Box::new(Stepwise::new(config, step, true)?)),
             EngineKind::Stepwise => Inner::Stepwise(Box::new(Stepwise::new(config, step, false)?)),
         }))
+    }
+
+    /// The shapes of the passes composed since this was first asked for, drafts left out; none of an engine in closed
+    /// form, which composes none by itself.
+    pub fn shapes(&mut self) -> Option<&mut Vec<PassShape>> {
+        match &mut self.0 {
+            Inner::Fast(_) => None,
+            Inner::Stepwise(engine) => Some(engine.shapes()),
+        }
     }
 
     /// The settings.

@@ -4,6 +4,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::FrontEnd;
 use super::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
+use crate::hardware::microbench::PassShape;
 use crate::hardware::timing::{StepFunction, nanos_ceil};
 
 /// A recorded request.
@@ -43,8 +44,26 @@ impl Replica {
     /// # Errors
     /// The first request that could never be served, by its number, or settings that no engine runs with.
     pub fn replay(&self, requests: &[Recorded]) -> Result<Vec<Answered>, String> {
-        let engine = Engine::new(EngineKind::Fast, self.engine.clone(), self.step.clone());
-        let mut engine = engine.map_err(|error| error.to_string())?;
+        self.answer(&mut self.new_engine(EngineKind::Fast)?, requests)
+    }
+
+    /// The passes that answer `requests`, in order, as a kernel benchmark can run them.
+    ///
+    /// # Errors
+    /// As [`Replica::replay`].
+    pub fn passes(&self, requests: &[Recorded]) -> Result<Vec<PassShape>, String> {
+        let mut engine = self.new_engine(EngineKind::Stepwise)?;
+        engine.shapes();
+        self.answer(&mut engine, requests)?;
+        Ok(engine.shapes().map(std::mem::take).unwrap_or_default())
+    }
+
+    fn new_engine(&self, kind: EngineKind) -> Result<Engine, String> {
+        let engine = Engine::new(kind, self.engine.clone(), self.step.clone());
+        engine.map_err(|error| error.to_string())
+    }
+
+    fn answer(&self, engine: &mut Engine, requests: &[Recorded]) -> Result<Vec<Answered>, String> {
         let mut arrivals: Vec<(SimTime, usize)> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let at = request.sent.checked_add(self.frontend.delay(request.prompt_tokens));
@@ -134,6 +153,17 @@ mod tests {
         // While the engine wakes, one may join the first step.
         let early = replica(true).replay(&requests(&[0, 1])).unwrap();
         assert_eq!(ms(early), [(13, 53), (13 - 1, 53 - 1)]);
+    }
+
+    #[test]
+    fn the_passes_compute_every_token_once() {
+        let passes = replica(true).passes(&requests(&[0, 14, 14])).unwrap();
+        let prompts: u32 = passes.iter().flat_map(|pass| &pass.prefill).map(|(_, chunk)| chunk).sum();
+        let decodes: usize = passes.iter().map(|pass| pass.decode.len()).sum();
+        // The last token of an answer is in no pass, and the first comes of the prompt.
+        assert_eq!((prompts, decodes), (3 * 100, 3 * 4));
+        assert_eq!(passes[0].prefill, [(0, 100)]);
+        assert_eq!(passes[1].decode, [101]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::tally::{Extras, Tally, Underway};
 use super::{
     ConfigError, EngineConfig, EngineState, KvTransfer, Milestone, Output, Rejection, SeqId, Submission,
 };
+use crate::hardware::microbench::PassShape;
 use crate::hardware::timing::StepFunction;
 use leap::Leap;
 use scheduler::Scheduler;
@@ -71,6 +72,11 @@ impl Stepwise {
             used,
             output,
         })
+    }
+
+    /// The shapes of the passes composed since this was first asked for.
+    pub(super) fn shapes(&mut self) -> &mut Vec<PassShape> {
+        self.scheduler.shapes.get_or_insert_default()
     }
 
     pub(super) fn config(&self) -> &EngineConfig {

@@ -21,7 +21,7 @@ const RUNS: [(&str, Format, Format); 6] = [
 /// Passes that only warm up, and the least and the most that are timed.
 const REPEATS: (u32, u32) = (3, 9);
 
-/// Streams of library scenarios to replay; there are none yet.
+/// Streams of library scenarios to replay; made again by `cargo run -p validation --example streams_jsonl`.
 const STREAMS: &[u8] = include_bytes!("../../streams/library.jsonl");
 
 fn shapes(full: bool) -> Vec<PassShape> {

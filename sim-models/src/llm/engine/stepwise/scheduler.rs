@@ -7,6 +7,7 @@ use sim_core::time::SimTime;
 use super::blocks::BlockPool;
 use super::record::{Sequence, Sequences, State};
 use super::step::{Emission, Finished, Part, Step, StepOutput, StepPlan, Token};
+use crate::hardware::microbench::PassShape;
 use crate::llm::engine::connector::Load;
 use crate::llm::engine::host::Host;
 use crate::llm::engine::lora::Residency;
@@ -59,6 +60,8 @@ pub(in crate::llm::engine) struct Scheduler {
     pub(super) kept: u32,
     /// The place in line of the one preempted last, under FCFS: before all others.
     pub(super) front: i32,
+    /// The shapes of the passes composed, if they are kept.
+    pub(super) shapes: Option<Vec<PassShape>>,
     output: StepOutput,
     /// The cached blocks that the sequence at the head of the line begins with.
     pub(super) hits: Vec<u32>,
@@ -92,6 +95,7 @@ impl Scheduler {
             begun: false,
             ending: 0,
             preemptions: 0,
+            shapes: None,
             output: StepOutput::default(),
             hits: Vec::new(),
         })
@@ -383,6 +387,7 @@ impl Scheduler {
     /// Fills in what a step's plan says of it as a whole, and moves its sequences on.
     pub(super) fn close(&mut self, step: &mut Step) {
         let plan = &mut step.plan;
+        let mut shape = self.shapes.is_some().then(PassShape::default);
         plan.work.adapters = self.adapters.as_ref().map_or(0, Residency::active);
         for place in 0..self.running.len() {
             let index = self.running[place];
@@ -397,11 +402,17 @@ impl Scheduler {
             if sequence.computed < sequence.prefill_end {
                 plan.prefills += 1;
                 plan.work.prefill(before, chunk.into(), self.window);
+                if let Some(shape) = &mut shape {
+                    shape.prefill.push((sequence.computed, chunk));
+                }
             } else {
                 debug_assert!(sequence.computed + 1 == sequence.known());
                 drafts = chunk - 1;
                 plan.decodes += 1;
                 plan.work.decode(before, drafts.into(), self.window);
+                if let Some(shape) = &mut shape {
+                    shape.decode.push(sequence.computed + 1);
+                }
             }
             // Drafts count when they are accepted.
             sequence.computed += chunk - drafts;
@@ -413,6 +424,9 @@ impl Scheduler {
             if sequence.generated + sequence.underway == sequence.output {
                 self.return_adapter(index);
             }
+        }
+        if let (Some(shapes), Some(shape)) = (&mut self.shapes, shape) {
+            shapes.push(shape);
         }
         plan.running = self.running.len() as u32;
         plan.waiting = self.waiting.len() as u32;
