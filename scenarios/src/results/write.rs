@@ -14,9 +14,6 @@ use super::columns::SUMMARY;
 use super::stamp::stamped;
 use super::{Provenance, RunResult, json};
 
-/// Rows of a row group in a Parquet file, as polars cuts them.
-const ROW_GROUP: usize = 512 * 512;
-
 /// How frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -116,14 +113,7 @@ pub(crate) fn encode(
         Format::Parquet => {
             let pairs = origin.map(|origin| vec![(ORIGIN.to_owned(), origin.to_owned())]);
             let metadata = pairs.map(KeyValueMetadata::from_static);
-            // Its `finish` alone touches 8 MiB of zeros to cut the frame into row groups.
-            frame.rechunk_mut();
-            let writer = ParquetWriter::new(file).with_key_value_metadata(metadata);
-            let mut writer = writer.batched(frame.schema())?;
-            for start in (0..frame.height()).step_by(ROW_GROUP) {
-                writer.write_batch(&frame.slice(start as i64, ROW_GROUP))?;
-            }
-            writer.finish().map(|_| ())
+            ParquetWriter::new(file).with_key_value_metadata(metadata).finish(frame).map(|_| ())
         }
         Format::Ipc => {
             let mut writer = IpcWriter::new(file);
