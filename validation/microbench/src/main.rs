@@ -96,5 +96,5 @@ fn run(cli: &Cli) -> Result<(), Error> {
     cuda::Gpu::open()?;
     let Some(path) = &cli.out else { return Err(Error::Other("--out is missing".into())) };
     let mut out = Output::create(path, cli.quiet)?;
-    Suite::open(&mut out, extent, seconds, began, 1.0)?.run(started, &cli.only)
+    Suite::open(&mut out, extent, seconds, began, 1.0, &cuda::Sources::ALL[1..])?.run(started, &cli.only)
 }
