@@ -164,7 +164,8 @@ pub enum Line {
         head_dim: u64,
         time: Timing,
     },
-    /// `add_rms_norm`, `rope_cache` or `silu_mul` over `tokens` of `width` (in the kernel's own sense).
+    /// `add_rms_norm`, `rope_cache` or `silu_mul` over `tokens` of `width` (in the kernel's own sense); with results in
+    /// e4m3 `add_rms_norm_e4m3` and `silu_mul_e4m3`; `to_e4m3` of bf16.
     Elementwise { what: String, tokens: u64, width: u64, bytes: u64, time: Timing },
     /// Drawing a token for each of `sequences` from fp32 logits.
     Sampling { sequences: u64, vocabulary: u64, time: Timing },

@@ -106,5 +106,5 @@ fn run(cli: &Cli) -> Result<(), Error> {
     // The device first: a file of results is only begun where there can be any.
     cuda::Gpu::open()?;
     let mut out = Output::create(path, cli.quiet)?;
-    Suite::open(&mut out, extent, seconds, began, 1.0)?.run(started, &cli.only)
+    Suite::open(&mut out, extent, seconds, began, 1.0, &cuda::Sources::ALL[1..])?.run(started, &cli.only)
 }

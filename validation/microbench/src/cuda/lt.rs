@@ -122,6 +122,9 @@ impl Lt {
                 let one: *const u64 = &self.one.at;
                 set(Key::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, one.cast(), 8)?;
                 set(Key::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, one.cast(), 8)?;
+                // As serving engines do: vLLM's CUTLASS kernels for Hopper are those with fast accumulation.
+                let fast = 1_i8;
+                set(Key::CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::ptr::from_ref(&fast).cast(), 1)?;
             }
             let preference = result::create_matmul_pref().map_err(told)?;
             let key = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;

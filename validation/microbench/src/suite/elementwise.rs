@@ -17,9 +17,12 @@ pub(super) fn elementwise(suite: &mut Suite, section: &mut Section) -> Result<()
     for (hidden, heads, kv_heads, ffn) in shapes.iter().copied() {
         for tokens in TOKENS {
             if suite.goes_on(section) {
-                norm(suite, tokens, hidden)?;
                 rope(suite, tokens, heads, kv_heads)?;
-                silu(suite, tokens, ffn)?;
+                for to_e4m3 in [false, true] {
+                    norm(suite, tokens, hidden, to_e4m3)?;
+                    silu(suite, tokens, ffn, to_e4m3)?;
+                }
+                narrow(suite, tokens, heads * 128)?;
             }
         }
     }
@@ -41,7 +44,7 @@ pub(super) fn elementwise(suite: &mut Suite, section: &mut Section) -> Result<()
     Ok(())
 }
 
-fn norm(suite: &mut Suite, tokens: u64, hidden: u64) -> Result<()> {
+fn norm(suite: &mut Suite, tokens: u64, hidden: u64, to_e4m3: bool) -> Result<()> {
     let (row, gpu) = (tokens * hidden * 2, &suite.gpu);
     let (residual, out) = (gpu.alloc(row)?, gpu.alloc(row)?);
     gpu.copy(residual.at, suite.pool.at, row)?;
@@ -52,12 +55,13 @@ fn norm(suite: &mut Suite, tokens: u64, hidden: u64) -> Result<()> {
             Arg::Wide(suite.pool.at),
             Arg::Wide(out.at),
             Arg::Narrow(hidden as u32),
-            Arg::Narrow(0),
+            Arg::Narrow(u32::from(to_e4m3)),
         ];
         gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], 256, &args)
     })?;
-    // Reads x and the residual, writes both.
-    let line = Line::Elementwise { what: "add_rms_norm".into(), tokens, width: hidden, bytes: 4 * row, time };
+    // Reads x and the residual, writes the residual and the result.
+    let (what, result) = if to_e4m3 { ("add_rms_norm_e4m3", row / 2) } else { ("add_rms_norm", row) };
+    let line = Line::Elementwise { what: what.into(), tokens, width: hidden, bytes: 3 * row + result, time };
     suite.out.write(&line)
 }
 
@@ -87,7 +91,7 @@ fn rope(suite: &mut Suite, tokens: u64, heads: u64, kv_heads: u64) -> Result<()>
     suite.out.write(&Line::Elementwise { what: "rope_cache".into(), tokens, width, bytes: 2 * row, time })
 }
 
-fn silu(suite: &mut Suite, tokens: u64, ffn: u64) -> Result<()> {
+fn silu(suite: &mut Suite, tokens: u64, ffn: u64, to_e4m3: bool) -> Result<()> {
     let (row, gpu) = (tokens * ffn * 2, &suite.gpu);
     let out = gpu.alloc(row)?;
     let time = suite.time(2 * row, |turn| {
@@ -95,11 +99,29 @@ fn silu(suite: &mut Suite, tokens: u64, ffn: u64) -> Result<()> {
             Arg::Wide(suite.window(turn, 2 * row)),
             Arg::Wide(out.at),
             Arg::Narrow(ffn as u32),
-            Arg::Narrow(0),
+            Arg::Narrow(u32::from(to_e4m3)),
         ];
         gpu.launch(suite.kernels.silu_mul, silu_grid(ffn, tokens), 256, &args)
     })?;
-    suite.out.write(&Line::Elementwise { what: "silu_mul".into(), tokens, width: ffn, bytes: 3 * row, time })
+    let (what, result) = if to_e4m3 { ("silu_mul_e4m3", row / 2) } else { ("silu_mul", row) };
+    let line = Line::Elementwise { what: what.into(), tokens, width: ffn, bytes: 2 * row + result, time };
+    suite.out.write(&line)
+}
+
+/// bf16 to e4m3, as before the product behind attention.
+fn narrow(suite: &mut Suite, tokens: u64, width: u64) -> Result<()> {
+    let (pairs, gpu) = (tokens * width / 2, &suite.gpu);
+    let out = gpu.alloc(2 * pairs)?;
+    let time = suite.time(4 * pairs, |turn| {
+        let args = [Arg::Wide(suite.window(turn, 4 * pairs)), Arg::Wide(out.at), Arg::Wide(pairs)];
+        gpu.launch(suite.kernels.to_e4m3, narrow_grid(pairs), 256, &args)
+    })?;
+    suite.out.write(&Line::Elementwise { what: "to_e4m3".into(), tokens, width, bytes: 6 * pairs, time })
+}
+
+/// A thread for each pair of values, but at most so many blocks.
+pub(super) fn narrow_grid(pairs: u64) -> [u32; 3] {
+    [(pairs.div_ceil(256) as u32).min(4096), 1, 1]
 }
 
 /// A thread for each pair of values.

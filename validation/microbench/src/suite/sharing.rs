@@ -1,5 +1,6 @@
 //! Processes that share the device by time-slicing: this program starts itself.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +9,7 @@ use sim_models::hardware::microbench::{Format, Line, PassShape};
 
 use super::passes::Forward;
 use super::{Extent, Section, Suite, fill, spread};
-use crate::cuda::{Error, Result};
+use crate::cuda::{Error, Result, Sources};
 use crate::output::Output;
 
 /// What a process that shares does.
@@ -25,7 +26,7 @@ pub struct Worker {
 }
 
 /// Time for a process to open the device, compile its kernels and build its pass.
-const START: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(8);
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -33,6 +34,7 @@ fn now_ms() -> u64 {
 
 pub(super) fn sharing(suite: &mut Suite, section: &mut Section) -> Result<()> {
     let program = std::env::current_exe().map_err(|error| Error::Other(error.to_string()))?;
+    let own: Vec<OsString> = std::env::args_os().collect();
     let seconds = if suite.is_full() { 4.0 } else { 1.0 };
     for processes in [1, 2, 4] {
         let needed = START.as_secs_f64() + seconds;
@@ -47,7 +49,7 @@ pub(super) fn sharing(suite: &mut Suite, section: &mut Section) -> Result<()> {
                 let worker = format!("{processes},{process},{at},{seconds}");
                 let command = Command::new(&program)
                     .args(["--worker", &worker])
-                    .args(std::env::args_os().skip(1).skip_while(|arg| arg != "--cuda-libs").take(2))
+                    .args(own.windows(2).filter(|pair| pair[0] == "--cuda-libs").flatten())
                     .stdout(Stdio::piped())
                     .spawn();
                 command.map_err(|error| Error::Other(format!("a process that shares: {error}")))
@@ -73,7 +75,8 @@ pub(super) fn sharing(suite: &mut Suite, section: &mut Section) -> Result<()> {
 /// What keeps it from working.
 pub fn work(worker: Worker) -> Result<()> {
     let mut none = Output::none();
-    let mut suite = Suite::open(&mut none, Extent::Full, 60.0, Instant::now(), 0.2)?;
+    let needed = [Sources::Attention { head_dim: 64, e4m3: false }];
+    let mut suite = Suite::open(&mut none, Extent::Full, 60.0, Instant::now(), 0.2, &needed)?;
     suite.fill_pool(Format::Bf16)?;
     fill(&suite.gpu, &suite.kernels, &suite.cache, Format::Bf16)?;
     let model = catalogue::model("llama-3.2-1b").map_err(|error| Error::Other(error.to_string()))?;
@@ -83,7 +86,10 @@ pub fn work(worker: Worker) -> Result<()> {
     suite.gpu.replay(&graph)?;
     suite.gpu.wait()?;
     let Worker { processes, process, at_ms, seconds } = worker;
-    std::thread::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms())));
+    let Some(wait) = at_ms.checked_sub(now_ms()) else {
+        return Err(Error::Other(format!("was ready {} ms after the others began", now_ms() - at_ms)));
+    };
+    std::thread::sleep(Duration::from_millis(wait));
     let (start, mut times) = (Instant::now(), Vec::new());
     while start.elapsed().as_secs_f64() < seconds {
         let pass = Instant::now();

@@ -7,7 +7,7 @@ use sim_models::hardware::catalogue::Model;
 use sim_models::hardware::microbench::{Format, PassShape};
 
 use super::super::attention::{PAGE, Places, Scratch, decode_on, prefill_on, shuffled};
-use super::super::elementwise::silu_grid;
+use super::super::elementwise::{narrow_grid, silu_grid};
 use super::super::gemm::padded;
 use super::super::{Attention, Suite};
 use crate::cuda::{Arg, Buffer, Error, Product, Result, element_bytes};
@@ -212,7 +212,7 @@ impl Forward {
             if is_fp8 {
                 let pairs = self.tokens * out / 2;
                 let args = [Arg::Wide(from), Arg::Wide(self.narrow.at), Arg::Wide(pairs)];
-                gpu.launch(kernels.to_e4m3, [(pairs.div_ceil(256) as u32).min(4096), 1, 1], 256, &args)?;
+                gpu.launch(kernels.to_e4m3, narrow_grid(pairs), 256, &args)?;
                 from = self.narrow.at;
             }
             lt.run(gpu, &self.products[1], weights(hidden, out, self.format)?, from, self.x.at)?;
