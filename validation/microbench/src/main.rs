@@ -59,7 +59,8 @@ struct Cli {
 }
 
 /// What a call must say.
-const EXPECTED: &str = "expected --quick or --full with --out FILE, or --check-kernels (--help says what they do)";
+const EXPECTED: &str =
+    "expected --quick or --full with --out FILE, or --check-kernels (--help says what they do)";
 
 fn parse_worker(text: &str) -> Result<Worker, String> {
     let parts: Vec<f64> = text.split(',').filter_map(|part| part.parse().ok()).collect();
