@@ -48,6 +48,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a new scenario from one of the library
     New(NewArgs),
+    /// Make a scenario of what a real system recorded
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Write what a scenario asks of its system, request by request: a trace for a load generator or for --trace
     Workload(WorkloadArgs),
     /// Print the JSON Schema of scenario files
@@ -385,6 +388,30 @@ pub struct NewArgs {
     /// Scenario of the library to begin with
     #[arg(long, default_value = "support-assistant")]
     pub from: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Make a scenario to start from of OpenTelemetry traces: services, their work, calls, models, arrivals
+    Otel(OtelArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OtelArgs {
+    /// Traces: OTLP in JSON, as the collector's file exporter writes it, plain or .gz
+    pub file: PathBuf,
+    /// Scenario to write, which must not exist [default: printed]
+    #[arg(long, short, value_name = "FILE.toml")]
+    pub out: Option<PathBuf>,
+    /// Replay the arrivals as they were recorded, from CSV files beside --out [default: at random, at their rate]
+    #[arg(long, requires = "out")]
+    pub replay: bool,
+    /// Share of the requests that were traced, such as 0.1 [default: as the sampler noted it (`ot=th`), or 1]
+    #[arg(long, value_name = "SHARE")]
+    pub sampled: Option<f64>,
+    /// Simulate models of the catalogue on this GPU, as `llm` pools [default: as APIs, with the times as traced]
+    #[arg(long, value_name = "GPU")]
+    pub gpu: Option<String>,
 }
 
 #[derive(Debug, Args)]
