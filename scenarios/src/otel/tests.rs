@@ -168,8 +168,10 @@ impl File {
     }
 }
 
-fn recorded() -> (RunResult, String) {
-    let loaded = crate::parse(SYSTEM, "system.toml", ".".as_ref(), &[]).unwrap();
+/// A run of so many seconds, and its traces.
+fn recorded(seconds: u32) -> (RunResult, String) {
+    let system = SYSTEM.replace("200s", &format!("{seconds}s"));
+    let loaded = crate::parse(&system, "system.toml", ".".as_ref(), &[]).unwrap();
     let options =
         RunOptions { timeline: Some("0s..260s".parse().unwrap()), births: true, ..RunOptions::default() };
     let result = run(&loaded, &options);
@@ -184,7 +186,7 @@ fn close(what: &str, found: f64, expected: f64, within: f64) {
 
 #[test]
 fn a_scenario_made_of_the_traces_of_a_run_does_the_same() {
-    let (result, text) = recorded();
+    let (result, text) = recorded(200);
     let file = File::new(&text);
     let imported = file.import(&ImportOptions::default()).unwrap();
     let told = &imported.text;
@@ -238,13 +240,13 @@ fn a_scenario_made_of_the_traces_of_a_run_does_the_same() {
     assert_eq!(name, "imported.gateway.csv");
     assert_eq!(trace.lines().count(), result.outputs[0].births.len() + 1);
     std::fs::write(file.0.path().join(name), trace).unwrap();
-    let again = run(&read(&replayed.text), &RunOptions::default());
+    let again = run(&read(&replayed.text), &RunOptions { births: true, ..RunOptions::default() });
     assert_eq!(again.outputs[0].births.len(), result.outputs[0].births.len());
 }
 
 #[test]
 fn packed_and_cut_files_are_read_as_far_as_they_go() {
-    let (_, text) = recorded();
+    let (_, text) = recorded(10);
     let lines: Vec<&str> = text.lines().take(400).collect();
     let text = lines.join("\n");
     let plain = File::new(&text).import(&ImportOptions::default()).unwrap();
