@@ -28,6 +28,9 @@ const LIKE_POISSON: std::ops::RangeInclusive<f64> = 0.8..=1.25;
 /// Share of the variance of answers' times that their lengths must explain to be taken for the cause (assumption).
 const EXPLAINED: f64 = 0.2;
 
+/// The component that a call goes to which only some visits make, in the others.
+const NOTHING_DONE: &str = "nothing";
+
 struct Builder<'a> {
     spans: &'a Spans,
     tally: &'a Tally,
@@ -68,9 +71,10 @@ pub(super) fn build(
         spans,
         tally,
         gpu: options.gpu.as_deref(),
-        share: options.sampled.or(visits.kept).unwrap_or(1.0),
+        share: options.sampled.or(visits.kept.map(|(least, _)| least)).unwrap_or(1.0),
         classes: Vec::new(),
-        names: BTreeSet::new(),
+        // What stands for a call that is not made.
+        names: BTreeSet::from([NOTHING_DONE.to_owned()]),
         made: BTreeMap::new(),
         components: IndexMap::new(),
         links: IndexMap::new(),
@@ -289,15 +293,14 @@ impl Builder<'_> {
             let share = (often * 1e3).round() / 1e3;
             from = self.name(&format!("{name}-or-not-{to}"));
             step.clone_from(&from);
-            self.names.insert("nothing".into());
             let nothing = json!({ "kind": "service", "service_time": "0s", "servers": 1000 });
             self.components.insert(
                 from.clone(),
                 json!({
-                    "kind": "router", "policy": "random", "shares": { to: share, "nothing": 1.0 - share },
+                    "kind": "router", "policy": "random", "shares": { to: share, (NOTHING_DONE): 1.0 - share },
                 }),
             );
-            self.components.entry("nothing".into()).or_insert(nothing);
+            self.components.entry(NOTHING_DONE.into()).or_insert(nothing);
         } else if (often - times).abs() > RARE {
             self.note(format!("`{name}` calls `{to}` {often:.2} times a visit; {times} are written"));
         }
@@ -487,6 +490,13 @@ impl Builder<'_> {
                 format!(
                     "{:.4}% of the requests were traced: rates and servers are scaled up",
                     100.0 * self.share
+                )
+            }),
+            visits.kept.filter(|(least, most)| least < most).map(|(least, most)| {
+                format!(
+                    "samplers kept from {:.4}% to {:.4}% of them: one share is taken for all",
+                    100.0 * least,
+                    100.0 * most
                 )
             }),
             (visits.lost > 0).then(|| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
@@ -12,8 +12,8 @@ use serde_json::error::Category;
 
 use crate::language::ScenarioError;
 
-/// Longest file that is read, unpacked, in bytes (assumption: ten million spans).
-const MAX_BYTES: u64 = 8 << 30;
+/// Longest file that is read, unpacked, in bytes (assumption: some five million spans, which fit into memory).
+const MAX_BYTES: u64 = 4 << 30;
 /// What a file is expected to be.
 const EXPECTED: &str = "expected OTLP in JSON, as the collector's `file` exporter writes it: {\"resourceSpans\": [...]}, one \
                         a line or one in all, plain or gzipped";
@@ -158,13 +158,18 @@ pub(super) fn read(path: &Path) -> Result<Spans, ScenarioError> {
     let mut spans = Spans::default();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let (mut exports, mut others) = (0_usize, 0_usize);
-    let documents = serde_json::Deserializer::from_reader(text.take(MAX_BYTES)).into_iter::<Export>();
+    let documents =
+        serde_json::Deserializer::from_reader(Bounded { text, left: MAX_BYTES }).into_iter::<Export>();
     for next in documents {
         let export = match next {
             Ok(export) => export,
             // What came before the cut is kept: the collector was stopped, or still writes.
             Err(error)
-                if exports > 0 && (error.classify() == Category::Eof || is_zipped && error.is_io()) =>
+                if exports > 0
+                    && (error.classify() == Category::Eof
+                        || error
+                            .io_error_kind()
+                            .is_some_and(|kind| is_zipped && kind != ErrorKind::FileTooLarge)) =>
             {
                 spans.is_cut = true;
                 break;
@@ -196,6 +201,25 @@ pub(super) fn read(path: &Path) -> Result<Spans, ScenarioError> {
         }));
     }
     Ok(spans)
+}
+
+/// A text up to [`MAX_BYTES`], beyond which is an error and no end.
+struct Bounded<R> {
+    text: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::new(
+                ErrorKind::FileTooLarge,
+                format!("over {MAX_BYTES} bytes: some hours of traces are enough"),
+            )
+        })?;
+        Ok(read)
+    }
 }
 
 impl Spans {
@@ -316,7 +340,8 @@ fn kept(state: &str) -> Option<f64> {
     let ours = state.split(',').find_map(|entry| entry.trim().strip_prefix("ot="))?;
     let digits = ours.split(';').find_map(|pair| pair.strip_prefix("th:"))?;
     let threshold = (1..=14).contains(&digits.len()).then(|| u64::from_str_radix(digits, 16).ok())??;
-    Some(1.0 - threshold as f64 / (1_u64 << (4 * digits.len())) as f64)
+    let share = 1.0 - threshold as f64 / (1_u64 << (4 * digits.len())) as f64;
+    (share > 0.0).then_some(share)
 }
 
 #[cfg(test)]
@@ -331,6 +356,7 @@ mod tests {
             ("ot=th:8", Some(0.5)),
             ("other=1, ot=rv:1;th:c", Some(0.25)),
             ("ot=th:fd70a3d70a3d71", Some(0.01)),
+            ("ot=th:ffffffffffffff", None),
             ("ot=rv:12", None),
             ("ot=th:xyz", None),
             ("", None),

@@ -4,6 +4,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_core::time::SimTime;
 use sim_models::request::Outcome;
@@ -376,6 +378,18 @@ fn what_is_no_trace_is_refused() {
     refused(&one[..40], &["ends before its JSON does"]);
     refused(&one, &["1 request from outside at one time", "some minutes"]);
     refused(&one.replace("1700000000010000000", "5"), &["at one time"]);
+    // A jump in time is no reason to panic, and a share is that of the trace state.
+    let kept = |share: &str| {
+        one.replace("\"parentSpanId\"", &format!("\"traceState\":\"ot=th:{share}\",\"parentSpanId\""))
+    };
+    let two =
+        kept("8") + &kept("c").replace("1700000000", "1700000900").replace(&format!("{:032x}", 1), "ff");
+    let sampled = File::new(&two).import(&ImportOptions::default()).unwrap();
+    assert!(
+        sampled.notes.iter().any(|note| note.contains("from 25.0000% to 50.0000%")),
+        "{:?}",
+        sampled.notes
+    );
     let error = import("nowhere.json".as_ref(), &ImportOptions::default()).unwrap_err().plain();
     assert!(error.contains("nowhere.json"), "{error}");
     let two = one.clone() + &span("api", 2, ("01", ""), 2, "GET", (500, 510), json!([]));
@@ -385,5 +399,30 @@ fn what_is_no_trace_is_refused() {
     ] {
         let error = File::new(&two).import(&options).unwrap_err().plain();
         assert!(error.contains(word), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever stands in a file: spans without parents or with themselves as such, circles, clocks that differ, children that
+    /// outlive their parents.
+    #[test]
+    fn any_spans_make_a_scenario_that_checks_or_an_error(
+        spans in vec((0..3_u32, 0..4_usize, 1..9_u32, 0..9_u32, 0..7_u32, 0..60_u64, 0..60_u64, any::<bool>()), 0..30),
+    ) {
+        let mut lines = String::new();
+        for (trace, service, id, parent, kind, start, length, asks) in spans {
+            let service = ["a", "nothing", "a-work", "b -> c"][service];
+            let (id, parent) = (format!("{id:016x}"), format!("{parent:016x}"));
+            let model = json!([attribute("gen_ai.usage.output_tokens", json!({ "intValue": length }))]);
+            let attributes = if asks { model } else { json!([]) };
+            lines += &span(service, trace, (&id, &parent), kind, service, (start, start + length), attributes);
+        }
+        // Importing checks what it has made.
+        if let Err(error) = File::new(&lines).import(&ImportOptions::default()) {
+            let told = error.plain();
+            prop_assert!(told.contains("no rate can be told") || told.contains("is empty"), "{}\n{}", told, lines);
+        }
     }
 }

@@ -52,8 +52,8 @@ pub(super) struct Visits {
     pub lost: usize,
     /// Calls on which the callee took longer than its caller waited: clocks that differ.
     pub skewed: usize,
-    /// The smallest share of traces that a sampler kept.
-    pub kept: Option<f64>,
+    /// The smallest and the largest share of traces that a sampler kept.
+    pub kept: Option<(f64, f64)>,
 }
 
 impl Visit {
@@ -139,7 +139,8 @@ impl<'s> Trace<'s> {
         visits.lost += self.tops.len() - roots.len();
         for span in self.spans {
             if let Some(share) = span.kept {
-                visits.kept = Some(visits.kept.map_or(share, |least: f64| least.min(share)));
+                let (least, most) = visits.kept.unwrap_or((share, share));
+                visits.kept = Some((least.min(share), most.max(share)));
             }
         }
         let mut dues: Vec<Due> =
