@@ -330,12 +330,21 @@ impl Builder<'_> {
 
     fn model(&mut self, name: &str, worker: &Worker, answers: &Answers, replicas: usize) -> Value {
         let model = answers.model.as_deref().unwrap_or_default();
-        if let (Some(gpu), Some(id)) = (self.gpu, in_catalogue(model)) {
-            self.note(format!(
-                "`{name}` is {model}, simulated as {id} on {} {gpu}: its times are those of the GPU, and not of the traces",
-                plural(replicas as f64, "replica of")
-            ));
-            return json!({ "kind": "llm", "model": id, "gpu": gpu, "replicas": replicas });
+        match (self.gpu, in_catalogue(model)) {
+            (Some(gpu), Some(id)) => {
+                self.note(format!(
+                    "`{name}` is {model}, simulated as {id} on {} of {gpu}: its times are those of the GPU, and not of the \
+                     traces",
+                    plural(replicas as f64, "replica")
+                ));
+                return json!({ "kind": "llm", "model": id, "gpu": gpu, "replicas": replicas });
+            }
+            (Some(gpu), None) => {
+                self.note(format!(
+                    "the model of `{name}` is not in the catalogue: it stays an API, and not on {gpu}"
+                ));
+            }
+            (None, _) => {}
         }
         let answered = &answers.answered;
         let seconds = || answered.iter().map(|(seconds, ..)| *seconds).collect::<Vec<_>>();

@@ -150,9 +150,9 @@ struct Written {
 pub(super) fn read(path: &Path) -> Result<Spans, ScenarioError> {
     let name = path.display().to_string();
     let refuse = |message: String| ScenarioError::new(message).with_help(EXPECTED).in_file(&name);
-    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    let mut packed = BufReader::new(file);
-    let is_zipped = packed.fill_buf().map_err(|error| refuse(error.to_string()))?.starts_with(&[31, 139]);
+    let unread = |error: io::Error| ScenarioError::new(format!("cannot read it: {error}")).in_file(&name);
+    let mut packed = BufReader::new(File::open(path).map_err(unread)?);
+    let is_zipped = packed.fill_buf().map_err(unread)?.starts_with(&[31, 139]);
     let text: Box<dyn Read> =
         if is_zipped { Box::new(BufReader::new(MultiGzDecoder::new(packed))) } else { Box::new(packed) };
     let mut spans = Spans::default();

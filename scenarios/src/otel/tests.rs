@@ -1,6 +1,7 @@
 //! A system is simulated, its calls are written as a collector would, and a scenario is made of them: it does what the
 //! first one did.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim_core::time::SimTime;
+use sim_models::journal::Birth;
 use sim_models::request::Outcome;
 use sim_models::timeline::Span;
 use tempfile::TempDir;
@@ -91,8 +93,9 @@ fn exports(result: &RunResult) -> String {
     let (output, timeline) = (&result.outputs[0], result.timeline().unwrap());
     let name = |span: &Span| output.components[usize::from(span.component)].name.as_str();
     let is_seen = |span: &Span| !["perhaps", "skip"].contains(&name(span));
-    let places: std::collections::BTreeMap<u64, usize> =
+    let places: BTreeMap<u64, usize> =
         timeline.spans.iter().enumerate().map(|(place, span)| (span.call, place)).collect();
+    let births: BTreeMap<u64, &Birth> = output.births.iter().map(|birth| (birth.key, birth)).collect();
     // What no tracer sees stands for its caller.
     let parent = |span: &Span| {
         let mut above = span.parent.map(|call| &timeline.spans[places[&call]]);
@@ -126,7 +129,7 @@ fn exports(result: &RunResult) -> String {
         match (name(span), above.map(name)) {
             ("gateway-work", _) => send("gateway", base(server, caller, 1, "render", span.arrived, ended)),
             ("model", Some(above)) => {
-                let birth = output.births.iter().find(|birth| birth.key == span.request).unwrap();
+                let birth = births[&span.request];
                 let mut call = base(client, caller, 3, "chat gpt-4.1", span.sent, replied);
                 call["attributes"] = json!([
                     attribute("gen_ai.operation.name", json!({ "stringValue": "chat" })),
