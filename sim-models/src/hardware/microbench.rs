@@ -172,6 +172,9 @@ pub enum Line {
     Sampling { sequences: u64, vocabulary: u64, time: Timing },
     /// Sums of `pooling` random rows of a table: `bags` of them.
     Lookup { table_bytes: u64, row_bytes: u64, bags: u64, pooling: u64, time: Timing },
+    /// The kernels of a layer of Llama 3.1 8B in bf16, attention left out, one after the other: a round of all, beside
+    /// the sum of what each takes alone.
+    Chain { tokens: u64, kernels: u64, alone_us: f64, time: Timing },
     /// A large bf16 product again and again: TFLOP/s in the first tenth of a second, and in the last second.
     Sustained { seconds: f64, first_tflops: f64, last_tflops: f64 },
     /// A whole forward pass of a model with random weights, captured in a graph; `layers` of the model's.
@@ -324,6 +327,7 @@ impl Line {
             | Self::Elementwise { time, .. }
             | Self::Sampling { time, .. }
             | Self::Lookup { time, .. }
+            | Self::Chain { time, .. }
             | Self::Pass { time, .. } => &[time.us, time.least, time.most],
             _ => &[],
         };
