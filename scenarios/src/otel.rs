@@ -13,6 +13,7 @@
 
 mod build;
 mod law;
+mod models;
 mod read;
 mod tally;
 #[cfg(test)]
