@@ -4,8 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const FILES: [&str; 5] =
-    ["cpus.toml", "gpus.toml", "models.toml", "prices.toml", "profiles/h100-sxm-vllm-0.24.toml"];
+const FILES: [&str; 6] = [
+    "cpus.toml",
+    "gpus.toml",
+    "models.toml",
+    "prices.toml",
+    "profiles/h100-sxm-vllm-0.24.toml",
+    "profiles/h200-sxm-tenfold.toml",
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));

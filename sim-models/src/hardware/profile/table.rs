@@ -19,6 +19,10 @@ pub struct GemmTable {
     pub k: Vec<u64>,
     /// Microseconds by `m`, non-decreasing, for each shape: by `n`, then `k`.
     pub us: Vec<Vec<f64>>,
+    /// Microseconds that each kernel of a layer takes longer in a row with others than alone; 0 where that was not
+    /// measured.
+    #[serde(default)]
+    pub gap_us: f64,
 }
 
 impl GemmTable {
