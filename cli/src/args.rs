@@ -1,5 +1,7 @@
 //! What the command line says.
 
+mod profile;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +16,7 @@ use scenarios::units::{Rate, Time, TokenPrice, UnitError};
 use scenarios::{Loaded, ScenarioError};
 
 use crate::output::Failure;
+pub use profile::{DeriveArgs, FitArgs, ImportArgs, ProfileCommand, Tables};
 
 /// Simulates a whole AI system before it is built: what breaks first when its load grows ten times, and
 /// what that costs.
@@ -45,6 +48,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a new scenario from one of the library
     New(NewArgs),
+    /// Make a scenario of what a real system recorded
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Write what a scenario asks of its system, request by request: a trace for a load generator or for --trace
     Workload(WorkloadArgs),
     /// Print the JSON Schema of scenario files
@@ -384,6 +390,30 @@ pub struct NewArgs {
     pub from: String,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Make a scenario to start from of OpenTelemetry traces: services, their work, calls, models, arrivals
+    Otel(OtelArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OtelArgs {
+    /// Traces: OTLP in JSON, as the collector's file exporter writes it, plain or .gz
+    pub file: PathBuf,
+    /// Scenario to write, which must not exist [default: printed]
+    #[arg(long, short, value_name = "FILE.toml")]
+    pub out: Option<PathBuf>,
+    /// Replay the arrivals as they were recorded, from CSV files beside --out [default: at random, at their rate]
+    #[arg(long, requires = "out")]
+    pub replay: bool,
+    /// Share of the requests that were traced, such as 0.1 [default: as the sampler noted it (`ot=th`), or 1]
+    #[arg(long, value_name = "SHARE")]
+    pub sampled: Option<f64>,
+    /// Simulate models of the catalogue on this GPU, as `llm` pools [default: as APIs, with the times as traced]
+    #[arg(long, value_name = "GPU")]
+    pub gpu: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
     /// Scenario file (TOML) with the pool
@@ -400,93 +430,6 @@ pub struct CalibrateArgs {
     /// Change a value of the scenario first (may be given again)
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ProfileCommand {
-    /// Read tables of kernel timings and write a profile
-    Import(ImportArgs),
-    /// Fit a profile to what tenfold-microbench measured
-    Fit(FitArgs),
-    /// Estimate the profile of a GPU that nobody measured from that of another, by datasheet ratios
-    Derive(DeriveArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct FitArgs {
-    /// What tenfold-microbench wrote (JSON lines, plain or .gz)
-    pub raw: PathBuf,
-    /// Name of the profile: small letters, digits, `-`, `.` and `_`
-    #[arg(long)]
-    pub id: String,
-    /// The GPU, by its id in the catalogue
-    #[arg(long)]
-    pub gpu: String,
-    /// The licence of the measurements
-    #[arg(long, default_value = "Apache-2.0")]
-    pub licence: String,
-    /// When they were made
-    #[arg(long, default_value = "unknown")]
-    pub measured: String,
-    /// Today, for the record
-    #[arg(long, default_value = "unknown")]
-    pub fitted: String,
-    /// Profile file to write; it must not exist
-    #[arg(long, short, value_name = "FILE")]
-    pub out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct DeriveArgs {
-    /// The measured profile: a built-in one by its name, or a file (.toml)
-    pub from: String,
-    /// Name of the estimate: small letters, digits, `-`, `.` and `_`
-    #[arg(long)]
-    pub id: String,
-    /// The GPU, by its id in the catalogue
-    #[arg(long)]
-    pub gpu: String,
-    /// Today, for the record
-    #[arg(long, default_value = "unknown")]
-    pub fitted: String,
-    /// Profile file to write; it must not exist
-    #[arg(long, short, value_name = "FILE")]
-    pub out: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tables {
-    Aiconfigurator,
-}
-
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// Layout of the tables
-    #[arg(long, value_enum)]
-    pub from: Tables,
-    /// Folder of the tables
-    pub dir: PathBuf,
-    /// Name of the profile: small letters, digits, `-`, `.` and `_`
-    #[arg(long)]
-    pub id: String,
-    /// The GPU, by its id in the catalogue
-    #[arg(long)]
-    pub gpu: String,
-    /// Where the tables come from
-    #[arg(long, default_value = "ai-dynamo/aiconfigurator")]
-    pub source: String,
-    /// Their licence
-    #[arg(long, default_value = "Apache-2.0")]
-    pub licence: String,
-    /// When they were measured
-    #[arg(long, default_value = "unknown")]
-    pub measured: String,
-    /// The day of the import, as the profile states it
-    #[arg(long, default_value = "unknown")]
-    pub fitted: String,
-    /// Profile file to write; it must not exist
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -25,22 +25,22 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
 
 pub fn import(args: &ImportArgs) -> Result<ExitCode, Failure> {
     let options = ImportOptions {
-        id: args.id.clone(),
-        gpu: args.gpu.clone(),
+        id: args.profile.id.clone(),
+        gpu: args.profile.gpu.clone(),
         source: args.source.clone(),
-        licence: args.licence.clone(),
-        measured: args.measured.clone(),
-        fitted: args.fitted.clone(),
+        licence: args.origin.licence.clone(),
+        measured: args.origin.measured.clone(),
+        fitted: args.profile.fitted.clone(),
         ..ImportOptions::default()
     };
     let imported = match args.from {
         Tables::Aiconfigurator => import_aiconfigurator(&args.dir, &options).map_err(Failure::text)?,
     };
-    write_new(&args.out, &imported.profile.to_toml())?;
+    write_new(&args.profile.out, &imported.profile.to_toml())?;
     let straight = imported.fits.iter().filter(|fit| fit.r2 >= 0.97).count();
     print(&format!(
         "wrote {} from {} timings; a straight line explains 97% of the variance in {straight} of {} shapes of attention",
-        args.out.display(),
+        args.profile.out.display(),
         imported.timings,
         imported.fits.len()
     ))?;
@@ -49,29 +49,30 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode, Failure> {
 
 pub fn fit(args: &FitArgs) -> Result<ExitCode, Failure> {
     let options = FitOptions {
-        id: args.id.clone(),
-        gpu: args.gpu.clone(),
-        licence: args.licence.clone(),
-        measured: args.measured.clone(),
-        fitted: args.fitted.clone(),
+        id: args.profile.id.clone(),
+        gpu: args.profile.gpu.clone(),
+        licence: args.origin.licence.clone(),
+        measured: args.origin.measured.clone(),
+        fitted: args.profile.fitted.clone(),
     };
     let fitted = fit_raw(&args.raw, &options).map_err(Failure::text)?;
-    write_new(&args.out, &fitted.profile.to_toml())?;
+    write_new(&args.profile.out, &fitted.profile.to_toml())?;
     print(&format!(
         "wrote {} from {} timings; {} lines are held back: tenfold validate --raw {} --profile {}",
-        args.out.display(),
+        args.profile.out.display(),
         fitted.timings,
         fitted.held_back,
         args.raw.display(),
-        args.out.display()
+        args.profile.out.display()
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn derive(args: &DeriveArgs) -> Result<ExitCode, Failure> {
-    let profile = derive_profile(&args.from, &args.gpu, &args.id, &args.fitted).map_err(Failure::text)?;
-    write_new(&args.out, &profile.to_toml())?;
+    let new = &args.profile;
+    let profile = derive_profile(&args.from, &new.gpu, &new.id, &new.fitted).map_err(Failure::text)?;
+    write_new(&new.out, &profile.to_toml())?;
     let estimate = profile.estimate.unwrap_or_default();
-    print(&format!("wrote {}: an estimate, {estimate}", args.out.display()))?;
+    print(&format!("wrote {}: an estimate, {estimate}", new.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod calibrate;
 mod compare;
+mod import;
 mod new;
 mod output;
 mod plan;
@@ -17,7 +18,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, ProfileCommand};
+use args::{Cli, Command, ImportCommand, ProfileCommand};
 use clap::Parser;
 use output::{Failure, print};
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         }
         Command::Bless { dir } => run::bless(&dir),
         Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Import(ImportCommand::Otel(args)) => import::otel(&args),
         Command::Profile(ProfileCommand::Import(args)) => calibrate::import(&args),
         Command::Profile(ProfileCommand::Fit(args)) => calibrate::fit(&args),
         Command::Profile(ProfileCommand::Derive(args)) => calibrate::derive(&args),

@@ -156,9 +156,10 @@ impl RunResult {
         Report { page: py.detach(|| self.result.report()) }
     }
 
-    /// Draws the run over time and its components with matplotlib. Gives the figure.
-    fn plot(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        slf.py().import("tenfold._plot")?.call_method1("run", (slf,))
+    /// Draws the run over time and its components, with matplotlib or altair. Gives the figure.
+    #[pyo3(signature = (backend=None))]
+    fn plot<'py>(slf: Bound<'py, Self>, backend: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("tenfold._plot")?.call_method1("run", (slf, backend))
     }
 
     fn __repr__(&self) -> String {
@@ -265,10 +266,14 @@ impl Comparison {
         Report { page: py.detach(|| self.comparison.report()) }
     }
 
-    /// Draws the systems side by side with matplotlib. Gives the figure.
-    #[pyo3(signature = (columns=vec!["latency_p99_s".to_owned(), "cost_usd_per_month".to_owned()]))]
-    fn plot<'py>(slf: Bound<'py, Self>, columns: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("tenfold._plot")?.call_method1("comparison", (slf, columns))
+    /// Draws the systems side by side, with matplotlib or altair. Gives the figure.
+    #[pyo3(signature = (columns=vec!["latency_p99_s".to_owned(), "cost_usd_per_month".to_owned()], backend=None))]
+    fn plot<'py>(
+        slf: Bound<'py, Self>,
+        columns: Vec<String>,
+        backend: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("tenfold._plot")?.call_method1("comparison", (slf, columns, backend))
     }
 
     fn __repr__(&self) -> String {

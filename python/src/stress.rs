@@ -75,9 +75,10 @@ impl StressResult {
         Report { page: py.detach(|| self.report.report(&self.loaded)) }
     }
 
-    /// Draws latency and goodput against the load with matplotlib. Gives the figure.
-    fn plot(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        slf.py().import("tenfold._plot")?.call_method1("stress", (slf,))
+    /// Draws latency and goodput against the load, with matplotlib or altair. Gives the figure.
+    #[pyo3(signature = (backend=None))]
+    fn plot<'py>(slf: Bound<'py, Self>, backend: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("tenfold._plot")?.call_method1("stress", (slf, backend))
     }
 
     fn __repr__(&self) -> String {

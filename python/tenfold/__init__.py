@@ -278,11 +278,16 @@ class SweepResult:
             return _tenfold.merged_report(sorted((self.directory / "shards").iterdir()))
         return self._sweep.report(self.directory)
 
-    def plot(self, x: str, y: str = "latency_p99_s", by: str | None = None) -> Any:
-        """Draws a column against an axis with matplotlib, a line for each value of ``by``. Gives the figure."""
+    def plot(
+        self, x: str, y: str = "latency_p99_s", by: str | None = None, backend: str | None = None
+    ) -> Any:
+        """Draws a column against an axis, a line for each value of ``by``. Gives the figure.
+
+        ``backend`` is ``"matplotlib"`` or ``"altair"``, by default the first of them that is installed.
+        """
         from . import _plot
 
-        return _plot.sweep(self, x, y, by)
+        return _plot.sweep(self, x, y, by, backend)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.frame.__arrow_c_stream__(requested_schema)

@@ -28,6 +28,7 @@ pub mod calibrate;
 pub mod compare;
 pub mod golden;
 pub mod language;
+pub mod otel;
 pub mod plan;
 pub mod profile;
 pub mod report;

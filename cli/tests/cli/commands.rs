@@ -227,3 +227,36 @@ fn a_stress_test_says_what_breaks_first() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
 }
+
+/// Two requests, each a span of a service.
+const TRACES: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"spans":[
+    {"traceId":"01","spanId":"01","name":"GET /","kind":2,"startTimeUnixNano":"1000000000","endTimeUnixNano":"1010000000"},
+    {"traceId":"02","spanId":"02","name":"GET /","kind":2,"startTimeUnixNano":"2000000000","endTimeUnixNano":"2010000000"}]}]}]}"#;
+
+#[test]
+fn traces_become_a_scenario_that_runs() {
+    let scratch = Scratch::new();
+    scratch.write("traces.json", TRACES);
+    let printed = scratch.tenfold(&["import", "otel", "traces.json"]);
+    assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+    assert!(
+        text(&printed.stderr).contains("note: as traced, requests took 10ms"),
+        "{}",
+        text(&printed.stderr)
+    );
+    let import = ["import", "otel", "traces.json", "--out", "shop.toml", "--replay"];
+    let written = scratch.tenfold(&import);
+    assert!(text(&written.stdout).contains("2 spans, 2 requests"), "{}", text(&written.stdout));
+    let trace = fs::read_to_string(scratch.path("shop.shop.csv")).unwrap();
+    assert_eq!(trace, "arrival_s,prompt_tokens,output_tokens\n0.000000000,1,1\n1.000000000,1,1\n");
+    for command in [&["check", "shop.toml"][..], &["run", "shop.toml", "--replications", "1"]] {
+        let output = scratch.tenfold(command);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", text(&output.stderr));
+    }
+    let again = scratch.tenfold(&import);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("shop.toml exists already"), "{}", text(&again.stderr));
+    let unknown = scratch.tenfold(&["import", "otel", "traces.json", "--sampled", "7"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("above 0, at most 1"), "{}", text(&unknown.stderr));
+}

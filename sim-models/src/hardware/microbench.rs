@@ -10,6 +10,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use thiserror::Error;
 
 /// The version of the raw format.
@@ -281,15 +282,12 @@ impl Raw {
             if bytes.trim_ascii().is_empty() {
                 continue;
             }
-            let line: Line = match serde_json::from_slice(bytes) {
+            let line: Line = match serde_json::from_slice(bytes.trim_ascii_end()) {
                 Ok(line) => line,
                 Err(_) if device.is_some() && rest.peek().is_none() && (cut || !bytes.ends_with(b"\n")) => {
                     break;
                 }
-                Err(error) => {
-                    let what = "expected a line that tenfold-microbench wrote";
-                    return Err((number, format!("{error}; {what}")));
-                }
+                Err(error) => return Err((number, no_line(&error))),
             };
             line.check().map_err(|message| (number, message))?;
             match line {
@@ -309,6 +307,20 @@ impl Raw {
         let device = device.ok_or((None, "empty: expected what tenfold-microbench wrote".to_owned()))?;
         Ok(Self { device, lines, complete })
     }
+}
+
+/// Why a line of text is none of a raw file.
+fn no_line(error: &serde_json::Error) -> String {
+    // The parser sees one line only: its own "line 1" would mislead.
+    let text = error.to_string();
+    let what = match error.classify() {
+        Category::Eof => "the line is cut off",
+        Category::Syntax => &format!("not JSON from character {} on", error.column()),
+        Category::Data | Category::Io => text.split(" at line ").next().unwrap_or(&text),
+    };
+    format!(
+        "{what}: expected a whole JSON line that tenfold-microbench wrote, such as {{\"kind\":\"end\",\"seconds\":120}}"
+    )
 }
 
 impl Line {

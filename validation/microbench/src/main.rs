@@ -27,11 +27,14 @@ pub(crate) const FULL_SECONDS: f64 = 530.0;
 #[derive(Debug, Parser)]
 #[command(name = "tenfold-microbench", version, max_term_width = 100)]
 #[command(
+    override_usage = "tenfold-microbench <--quick|--full> --out <FILE>\n       tenfold-microbench --check-kernels"
+)]
+#[command(
     after_help = "Exit codes: 0 done, 1 something failed, 2 bad input, 3 CUDA or a device is missing on this machine."
 )]
 struct Cli {
     /// Two minutes of measurements
-    #[arg(long, conflicts_with = "full", required_unless_present_any = ["full", "check_kernels", "worker"])]
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// Under nine minutes of measurements
     #[arg(long)]
@@ -40,7 +43,7 @@ struct Cli {
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// File of results to write (JSON lines); it must not exist
-    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["check_kernels", "worker"])]
+    #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Folder with libnvrtc.so and libcublasLt.so, if the loader does not find them
     #[arg(long, value_name = "DIR")]
@@ -54,6 +57,10 @@ struct Cli {
     #[arg(long, hide = true, value_parser = parse_worker)]
     worker: Option<Worker>,
 }
+
+/// What a call must say.
+const EXPECTED: &str =
+    "expected --quick or --full with --out FILE, or --check-kernels (--help says what they do)";
 
 fn parse_worker(text: &str) -> Result<Worker, String> {
     let parts: Vec<f64> = text.split(',').filter_map(|part| part.parse().ok()).collect();
@@ -83,18 +90,22 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Error> {
     let began = Instant::now();
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    find_libraries(&cli.cuda_libs, !cli.check_kernels)?;
     if cli.check_kernels {
+        find_libraries(&cli.cuda_libs, false)?;
         return cuda::check_all(&[80, 89, 90]);
     }
     if let Some(worker) = cli.worker {
+        find_libraries(&cli.cuda_libs, true)?;
         return suite::work(worker);
     }
-    let (extent, seconds) =
-        if cli.full { (Extent::Full, FULL_SECONDS) } else { (Extent::Quick, QUICK_SECONDS) };
+    let (path, extent, seconds) = match &cli.out {
+        Some(path) if cli.full => (path, Extent::Full, FULL_SECONDS),
+        Some(path) if cli.quick => (path, Extent::Quick, QUICK_SECONDS),
+        _ => return Err(Error::Other(EXPECTED.into())),
+    };
+    find_libraries(&cli.cuda_libs, true)?;
     // The device first: a file of results is only begun where there can be any.
     cuda::Gpu::open()?;
-    let Some(path) = &cli.out else { return Err(Error::Other("--out is missing".into())) };
     let mut out = Output::create(path, cli.quiet)?;
     Suite::open(&mut out, extent, seconds, began, 1.0, &cuda::Sources::ALL[1..])?.run(started, &cli.only)
 }

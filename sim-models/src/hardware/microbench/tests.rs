@@ -61,7 +61,17 @@ fn what_is_no_run_is_refused_with_its_line() {
         assert!(message.contains(word), "{message}");
     };
     refused("", None, "empty");
-    refused("not json\n", Some(1), "tenfold-microbench");
+    refused(
+        "not json\n",
+        Some(1),
+        "not JSON from character 2 on: expected a whole JSON line that tenfold-microbench wrote",
+    );
+    // Cut in the middle, with more behind it: no end of an interrupted run.
+    refused(
+        &text(&[&LAUNCH[..LAUNCH.len() - 9], END]),
+        Some(2),
+        "the line is cut off: expected a whole JSON line",
+    );
     refused(&format!("{LAUNCH}\n"), Some(1), "the device first");
     refused(&text(&["{}", LAUNCH]), Some(2), "kind");
     refused(&text(&[&LAUNCH.replace("2.0", "-2.0")]), Some(2), "-2 us");
