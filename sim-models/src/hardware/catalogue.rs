@@ -57,7 +57,7 @@ struct GpuFile {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
+#[serde(deny_unknown_fields)]
 struct ModelEntry {
     id: &'static str,
     name: &'static str,
