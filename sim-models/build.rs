@@ -7,8 +7,14 @@ use std::{env, fs};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use toml::Value;
 
-const FILES: [&str; 5] =
-    ["cpus.toml", "gpus.toml", "models.toml", "prices.toml", "profiles/h100-sxm-vllm-0.24.toml"];
+const FILES: [&str; 6] = [
+    "cpus.toml",
+    "gpus.toml",
+    "models.toml",
+    "prices.toml",
+    "profiles/h100-sxm-vllm-0.24.toml",
+    "profiles/h200-sxm-tenfold.toml",
+];
 
 /// A value, with long lists of numbers as bytes (`hardware/numbers.rs` reads them), and what is under the key of a
 /// [`PART`], too: it is read when it is needed.

@@ -85,7 +85,7 @@ pub fn redis(report: &RedisReport) -> String {
 
 /// A GPU's profile beside measurements.
 pub fn gpu(report: &GpuReport) -> String {
-    let mut sections: Vec<String> = report.tables().iter().map(section).collect();
+    let mut sections: Vec<String> = report.tables().map(|table| section(&table)).collect();
     if !report.complete {
         sections.insert(0, "The measurements were cut off: this is what they hold.".to_owned());
     }

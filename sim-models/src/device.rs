@@ -43,7 +43,8 @@ use sharing::{Claim, Rule, rates};
 pub use work::{PacedWork, Rate};
 
 /// A turn of a process, in nanoseconds. Assumption: 2 ms, what `nvidia-smi compute-policy
-/// --set-timeslice` is said to mean by its short slice; NVIDIA publishes no figure.
+/// --set-timeslice` is said to mean by its short slice; NVIDIA publishes no figure. On an H200 two and four processes
+/// were 2.16 and 4.32 times as slow as one (`validation/measurements`, 2026-11-26): with these defaults 2.10 and 4.20.
 const TIME_SLICE: u64 = 2_000_000;
 /// A switch between processes, in nanoseconds. Assumption: 0.1 ms, to save and restore registers and
 /// to refill caches.
@@ -51,6 +52,15 @@ const CONTEXT_SWITCH: u64 = 100_000;
 /// What works that run side by side gain together. Assumption: a fifth; kernels that fill the GPU
 /// gain nothing, small ones may double their throughput.
 const OVERLAP_GAIN: f64 = 0.2;
+
+/// How many times as long a work takes when so many `processes` with one each take turns on a GPU, by the defaults.
+pub fn time_slicing_slowdown(processes: u32) -> f64 {
+    let rule = Rule::TimeSlicing { slice: TIME_SLICE, switch: CONTEXT_SWITCH };
+    let claim = Claim { running: 1, speed: Rate::FULL, limit: Rate::FULL };
+    let mut shares = Vec::new();
+    rates(rule, Rate::from_units(0), &vec![claim; processes as usize], &mut shares);
+    shares.first().map_or(1.0, |share| Rate::FULL.units() as f64 / share.units() as f64)
+}
 
 /// A GPU that several components share, by `device = "NAME"` in each of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

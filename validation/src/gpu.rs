@@ -5,6 +5,8 @@
 //! was fitted to are left out.
 
 mod badges;
+mod beside;
+mod measured;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,8 @@ use sim_models::hardware::timing::{StepFunction, TICKS_PER_NANO};
 use thiserror::Error;
 
 pub use badges::gpus_md;
+pub use beside::Beside;
+pub use measured::{ALIKE, Ceiling, Measured};
 
 /// Why a profile cannot be held against measurements.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -43,6 +47,8 @@ pub enum Operation {
     DecodeAttention,
     /// Prefill attention of a layer.
     PrefillAttention,
+    /// The three before, together.
+    Kernels,
     /// Whole passes that decode.
     DecodePass,
     /// Whole passes of prompts.
@@ -55,10 +61,11 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gemm,
         Self::DecodeAttention,
         Self::PrefillAttention,
+        Self::Kernels,
         Self::DecodePass,
         Self::PrefillPass,
         Self::MixedPass,
@@ -71,6 +78,7 @@ impl Operation {
             Self::Gemm => "matrix products",
             Self::DecodeAttention => "decode attention",
             Self::PrefillAttention => "prefill attention",
+            Self::Kernels => "kernels together",
             Self::DecodePass => "decode passes",
             Self::PrefillPass => "prefill passes",
             Self::MixedPass => "mixed passes",
@@ -78,15 +86,22 @@ impl Operation {
         }
     }
 
-    /// The largest median and 90th percentile of errors that pass. Of mixed passes and streams there are few: their
-    /// median is bounded, of streams the worst.
-    pub fn bounds(self) -> (f64, f64) {
+    /// Whether this is one of `operation`.
+    pub fn is_of(self, operation: Self) -> bool {
+        let kernels = [Self::Gemm, Self::DecodeAttention, Self::PrefillAttention];
+        self == operation || operation == Self::Kernels && kernels.contains(&self)
+    }
+
+    /// The largest median and 90th percentile of errors that pass; none where the errors count with others alone.
+    /// Of mixed passes and streams there are few: their median is bounded, of streams the worst.
+    pub fn bounds(self) -> Option<(f64, f64)> {
         match self {
-            Self::Gemm | Self::DecodeAttention | Self::PrefillAttention => (0.05, 0.15),
-            Self::DecodePass => (0.05, 0.10),
-            Self::PrefillPass => (0.07, 0.12),
-            Self::MixedPass => (0.08, 0.16),
-            Self::Stream => (0.05, 0.05),
+            Self::Gemm | Self::DecodeAttention | Self::PrefillAttention => None,
+            Self::Kernels => Some((0.05, 0.15)),
+            Self::DecodePass => Some((0.05, 0.10)),
+            Self::PrefillPass => Some((0.07, 0.12)),
+            Self::MixedPass => Some((0.08, 0.16)),
+            Self::Stream => Some((0.05, 0.05)),
         }
     }
 }
@@ -167,6 +182,8 @@ pub struct GpuReport {
     pub complete: bool,
     /// What was compared.
     pub compared: Vec<Compared>,
+    /// What other models say of the same device.
+    pub beside: Vec<Beside>,
     /// What could not be predicted, and why.
     pub left_out: Vec<String>,
 }
@@ -174,19 +191,18 @@ pub struct GpuReport {
 impl GpuReport {
     /// Errors of an operation in a precision.
     pub fn sizes(&self, operation: Operation, precision: Precision, datasheet: bool) -> Option<Sizes> {
-        let own = self.compared.iter().filter(|c| (c.operation, c.precision) == (operation, precision));
+        let own = self.compared.iter().filter(|c| c.operation.is_of(operation) && c.precision == precision);
         Sizes::of(own.map(|c| if datasheet { c.datasheet_error() } else { c.error() }))
     }
 
-    /// Operations and precisions that there are, and whether each keeps to its bounds.
-    pub fn verdicts(&self) -> Vec<(Operation, Precision, Sizes, bool)> {
+    /// Operations and precisions that there are, and whether each keeps to its bounds, if it has any.
+    pub fn verdicts(&self) -> Vec<(Operation, Precision, Sizes, Option<bool>)> {
         let mut verdicts = Vec::new();
         for operation in Operation::ALL {
             for precision in Precision::ALL {
                 if let Some(sizes) = self.sizes(operation, precision, false) {
-                    let (median, p90) = operation.bounds();
-                    let passed = sizes.median <= median && sizes.p90 <= p90;
-                    verdicts.push((operation, precision, sizes, passed));
+                    let keeps = |(median, p90)| sizes.median <= median && sizes.p90 <= p90;
+                    verdicts.push((operation, precision, sizes, operation.bounds().map(keeps)));
                 }
             }
         }
@@ -195,7 +211,8 @@ impl GpuReport {
 
     /// Whether all of them do.
     pub fn passed(&self) -> bool {
-        self.verdicts().iter().all(|(.., passed)| *passed)
+        self.verdicts().iter().all(|(.., passed)| *passed != Some(false))
+            && self.beside.iter().all(Beside::passed)
     }
 }
 
@@ -269,6 +286,7 @@ pub fn check_gpu(raw: &Raw, profile: &Profile, name: &str) -> Result<GpuReport, 
         profile: profile.id.clone(),
         complete: raw.complete,
         compared,
+        beside: beside::beside(raw),
         left_out,
     })
 }

@@ -4,8 +4,8 @@
 //! * [`redis`]: reads of features from a real Redis on this machine.
 //! * [`gpu`]: kernels and passes timed by `tenfold-microbench`, and a profile that was not fitted to them.
 //!
-//! No GPU has been measured here yet: GPU times come from imported kernel profiles and datasheets, and every
-//! result says so.
+//! Measurements of an H200 are kept in `measurements/`; other GPU times come from imported kernel profiles and
+//! datasheets, and every result says so.
 
 pub mod gpu;
 #[expect(clippy::disallowed_methods, reason = "real time is what is measured")]

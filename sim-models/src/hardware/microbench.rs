@@ -171,6 +171,16 @@ pub enum Line {
     Sampling { sequences: u64, vocabulary: u64, time: Timing },
     /// Sums of `pooling` random rows of a table: `bags` of them.
     Lookup { table_bytes: u64, row_bytes: u64, bags: u64, pooling: u64, time: Timing },
+    /// The kernels of a layer of Llama 3.1 8B (in bf16 where no format is said), attention left out, one after the other: a round of all, beside
+    /// the sum of what each takes alone.
+    Chain {
+        #[serde(default = "bf16")]
+        format: Format,
+        tokens: u64,
+        kernels: u64,
+        alone_us: f64,
+        time: Timing,
+    },
     /// A large bf16 product again and again: TFLOP/s in the first tenth of a second, and in the last second.
     Sustained { seconds: f64, first_tflops: f64, last_tflops: f64 },
     /// A whole forward pass of a model with random weights, captured in a graph; `layers` of the model's.
@@ -206,6 +216,10 @@ pub enum Line {
     Section { name: String, seconds: f64, done: u64, left_out: u64, note: Option<String> },
     /// The last line.
     End { seconds: f64 },
+}
+
+fn bf16() -> Format {
+    Format::Bf16
 }
 
 /// A raw file that cannot be used.
@@ -312,6 +326,7 @@ impl Line {
             | Self::Elementwise { time, .. }
             | Self::Sampling { time, .. }
             | Self::Lookup { time, .. }
+            | Self::Chain { time, .. }
             | Self::Pass { time, .. } => &[time.us, time.least, time.most],
             _ => &[],
         };

@@ -2,19 +2,21 @@
 //!
 //! A profile is a TOML file (`format = 1`) with the times of a serving engine's kernels on one kind of GPU:
 //! matrix multiplications by shape ([`GemmTable`]), attention as straight lines ([`DecodeAttention`],
-//! [`PrefillAttention`]), experts ([`ExpertTable`]) and all-reduces ([`AllReduceTable`]), with their source and
+//! [`PrefillAttention`]), what lies between ([`ElementwiseTable`], [`SamplingTable`]), experts ([`ExpertTable`]) and all-reduces ([`AllReduceTable`]), with their source and
 //! licence, and the [`Overheads`] that kernel timings do not show. It is made from per-operation tables by
 //! [`Measurements::profile`] and compiled for a model by
 //! [`StepFunction::from_profile`](super::timing::StepFunction::from_profile). Between measured points times are
 //! linear.
 //!
 //! Built in is `h100-sxm-vllm-0.24`: the tables of ai-dynamo/aiconfigurator (commit 095f58a, vLLM 0.24.0 on an
-//! NVIDIA H100 80GB HBM3, Apache-2.0).
+//! NVIDIA H100 80GB HBM3, Apache-2.0), and `h200-sxm-tenfold`, fitted to what `tenfold-microbench` measured on an NVIDIA
+//! H200 (`validation/measurements`): products by cublasLt, attention by kernels of our own.
 
 mod attention;
 mod check;
 mod compile;
 mod derive;
+mod elementwise;
 mod fit;
 mod import;
 mod predict;
@@ -32,6 +34,7 @@ use thiserror::Error;
 
 pub use attention::{DecodeAttention, PrefillAttention};
 pub use derive::ESTIMATE_ERROR;
+pub use elementwise::{ElementwiseKernel, ElementwiseTable, SamplingTable};
 pub use fit::{FitOptions, is_held_back};
 pub use import::{
     AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, ProfileHeader, SlopeFit,
@@ -117,7 +120,7 @@ pub struct Overheads {
     pub elementwise_floor_us: f64,
     /// Memory bandwidth that element-wise kernels and sampling reach, in GB/s.
     pub elementwise_gb_s: f64,
-    /// By how much sustained computing is slower than the short bursts that were timed: the power limit.
+    /// By how much sustained computing is slower than the kernels that were timed: the power limit.
     pub sustained_slowdown: f64,
     /// Where these figures are from.
     pub source: String,
@@ -156,6 +159,12 @@ pub struct Profile {
     pub decode_attention: Vec<DecodeAttention>,
     /// Prefill attention, a row a shape.
     pub prefill_attention: Vec<PrefillAttention>,
+    /// Element-wise kernels, a row a kernel and width; without any, they are worked out from the overheads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elementwise: Vec<ElementwiseTable>,
+    /// Drawing tokens, a row a vocabulary; without any, it is worked out from the overheads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sampling: Vec<SamplingTable>,
     /// Expert layers, a row a shape.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experts: Vec<ExpertTable>,
@@ -164,9 +173,29 @@ pub struct Profile {
     pub all_reduce: Vec<AllReduceTable>,
 }
 
-static BUILTIN: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-    vec![super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h100-sxm-vllm-0.24.msgpack")))]
-});
+/// A profile that is built in: read when it is first needed.
+struct Builtin {
+    id: &'static str,
+    gpu: &'static str,
+    profile: LazyLock<Profile>,
+}
+
+static BUILTIN: [Builtin; 2] = [
+    Builtin {
+        id: "h100-sxm-vllm-0.24",
+        gpu: "h100-sxm",
+        profile: LazyLock::new(|| {
+            super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h100-sxm-vllm-0.24.msgpack")))
+        }),
+    },
+    Builtin {
+        id: "h200-sxm-tenfold",
+        gpu: "h200-sxm",
+        profile: LazyLock::new(|| {
+            super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h200-sxm-tenfold.msgpack")))
+        }),
+    },
+];
 
 impl Profile {
     /// Reads a profile. `origin` names it in errors.
@@ -199,8 +228,8 @@ impl Profile {
     }
 
     /// The profiles that are built in.
-    pub fn builtin() -> &'static [Self] {
-        &BUILTIN
+    pub fn builtin() -> impl ExactSizeIterator<Item = &'static Self> {
+        BUILTIN.iter().map(|builtin| &*builtin.profile)
     }
 
     /// A built-in profile by its name.
@@ -208,15 +237,16 @@ impl Profile {
     /// # Errors
     /// [`ProfileError::Unknown`], with the names there are.
     pub fn named(name: &str) -> Result<&'static Self, ProfileError> {
-        BUILTIN.iter().find(|profile| profile.id == name).ok_or_else(|| ProfileError::Unknown {
+        let found = BUILTIN.iter().find(|builtin| builtin.id == name);
+        found.map(|builtin| &*builtin.profile).ok_or_else(|| ProfileError::Unknown {
             name: name.to_owned(),
-            accepted: BUILTIN.iter().map(|profile| profile.id.clone()).collect(),
+            accepted: BUILTIN.iter().map(|builtin| builtin.id.to_owned()).collect(),
         })
     }
 
     /// The built-in profile of a GPU of the catalogue, where there is one.
     pub fn of_gpu(gpu: &str) -> Option<&'static Self> {
-        BUILTIN.iter().find(|profile| profile.gpu == gpu)
+        BUILTIN.iter().find(|builtin| builtin.gpu == gpu).map(|builtin| &*builtin.profile)
     }
 
     fn lacks(&self, what: impl Into<String>, has: impl Into<String>) -> ProfileError {

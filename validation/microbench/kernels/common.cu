@@ -19,6 +19,27 @@ DEVICE void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Two floats as bf16, to the nearest, ties to even.
+DEVICE u32 two_bf16(float low, float high) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+DEVICE float power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// Copies 16 bytes into shared memory without waiting; `copies_wait` waits for all groups but the last `open`.
+DEVICE void copy_async(void* shared, const void* global) {
+    u32 at = (u32)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(global));
+}
+DEVICE void copies_group() { asm volatile("cp.async.commit_group;"); }
+template <int OPEN> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory"); }
+
 // Two bf16 times 2^120.
 DEVICE u32 times_2_120(u32 pair) {
     u32 out;
@@ -33,10 +54,6 @@ DEVICE float bf16_to_float(u16 bits) { return __uint_as_float((u32)bits << 16); 
 DEVICE u16 float_to_bf16(float value) {
     u32 bits = __float_as_uint(value);
     return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-DEVICE u32 two_bf16(float low, float high) {
-    return (u32)float_to_bf16(low) | ((u32)float_to_bf16(high) << 16);
 }
 
 DEVICE float e4m3_to_float(u8 bits) {

@@ -18,7 +18,8 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 #define DEVICE static inline
 #define KERNEL static
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static
 struct uint2 { u32 x, y; };
 struct uint4 { u32 x, y, z, w; };
@@ -28,6 +29,7 @@ static float __uint_as_float(u32 bits) { float f; memcpy(&f, &bits, 4); return f
 static u32 __float_as_uint(float f) { u32 bits; memcpy(&bits, &f, 4); return bits; }
 static float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static u32 min(u32 a, u32 b) { return a < b ? a : b; }
+static u32 max(u32 a, u32 b) { return a > b ? a : b; }
 static void atomicMin(u32* at, u32 value) { if (value < *at) *at = value; }
 
 struct Barrier {
@@ -87,6 +89,17 @@ static u32 times_2_120(u32 pair) {
     u32 low = __float_as_uint(half_of(pair, 0) * 0x1p120f), high = __float_as_uint(half_of(pair, 1) * 0x1p120f);
     return low >> 16 | (high & 0xffff0000u);
 }
+static u32 two_bf16(float low, float high) {
+    auto nearest = [](float value) {
+        u32 bits = __float_as_uint(value);
+        return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    };
+    return nearest(low) | nearest(high) << 16;
+}
+static float power_of_two(float x) { return exp2f(x); }
+static void copy_async(void* shared, const void* global) { memcpy(shared, global, 16); }
+static void copies_group() {}
+template <int OPEN> static void copies_wait() {}
 static void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     Warp& warp = own_warp();
     u32 lane = threadIdx.x % 32;
@@ -368,18 +381,18 @@ static std::vector<u16> cache_of(const Shape& s, u32 pages) {
 }
 
 template <typename Decode, typename Combine>
-static void decodes(const char* name, const Shape& s, bool paged, u32 parts, Decode decode, Combine join) {
+static void decodes(const char* name, const Shape& s, bool paged, u32 each, Decode decode, Combine join) {
     std::vector<u32> contexts = {1, 16, 45, 100};
-    const u32 batch = 4, stride = 8, pages = batch * stride;
+    const u32 batch = 4, stride = 8, pages = batch * stride, parts = 4 * ((7 + 4 * each - 1) / (4 * each));
     auto keys = cache_of(s, pages), values = cache_of(s, pages), q = random_bf16(batch * s.heads * s.dim);
     std::vector<u32> table(pages);
     for (u32 i = 0; i < pages; i++) table[i] = paged ? (i * 11 + 3) % pages : i;
     std::vector<float> partial(batch * s.heads * parts * s.dim, NAN), sums(batch * s.heads * parts * 2, NAN);
     std::vector<u16> out(batch * s.heads * s.dim);
-    launch({(parts + 3) / 4, s.kv_heads, batch}, 128, [&] {
-        decode(q.data(), keys.data(), values.data(), paged ? table.data() : nullptr, contexts.data(), stride, s.heads, s.kv_heads, parts, partial.data(), sums.data());
+    launch({parts / 4, s.kv_heads, batch}, 128, [&] {
+        decode(q.data(), keys.data(), values.data(), paged ? table.data() : nullptr, contexts.data(), stride, s.heads, s.kv_heads, parts, each, partial.data(), sums.data());
     });
-    launch({s.heads, batch, 1}, s.dim, [&] { join(partial.data(), sums.data(), out.data(), s.heads, parts); });
+    launch({s.heads, batch, 1}, 4 * s.dim, [&] { join(partial.data(), sums.data(), contexts.data(), out.data(), s.heads, parts, each); });
     double worst = 0;
     std::vector<double> wanted;
     for (u32 b = 0; b < batch; b++) for (u32 h = 0; h < s.heads; h++) {
@@ -428,11 +441,11 @@ int main() {
     lookups();
     samples();
     const auto d = wide::decode_attention;
-    decodes("decode, paged, groups of 4, 3 parts", {8, 2, 128, false}, true, 3, d, wide::combine);
-    decodes("decode, contiguous, groups of 1, 1 part", {2, 2, 128, false}, false, 1, d, wide::combine);
-    decodes("decode, paged, groups of 12, 8 parts", {12, 1, 128, false}, true, 8, d, wide::combine);
-    decodes("decode, paged, e4m3", {8, 2, 128, true}, true, 5, [](auto q, auto k, auto v, auto... rest) { wide_e4m3::decode_attention(q, (u8*)k, (u8*)v, rest...); }, wide_e4m3::combine);
-    decodes("decode, paged, heads of 64", {4, 2, 64, false}, true, 2, narrow::decode_attention, narrow::combine);
+    decodes("decode, paged, groups of 4, parts of 1 page", {8, 2, 128, false}, true, 1, d, wide::combine);
+    decodes("decode, contiguous, groups of 1, parts of 4", {2, 2, 128, false}, false, 4, d, wide::combine);
+    decodes("decode, paged, groups of 12, parts of 2", {12, 1, 128, false}, true, 2, d, wide::combine);
+    decodes("decode, paged, e4m3", {8, 2, 128, true}, true, 1, [](auto q, auto k, auto v, auto... rest) { wide_e4m3::decode_attention(q, (u8*)k, (u8*)v, rest...); }, wide_e4m3::combine);
+    decodes("decode, paged, heads of 64", {4, 2, 64, false}, true, 3, narrow::decode_attention, narrow::combine);
     prefills("prefill of chunks, groups of 4", {4, 1, 128, false}, wide::prefill_attention);
     prefills("prefill of chunks, e4m3", {2, 1, 128, true}, [](auto q, auto k, auto v, auto... rest) { wide_e4m3::prefill_attention(q, (u8*)k, (u8*)v, rest...); });
     prefills("prefill of chunks, heads of 64", {2, 2, 64, false}, narrow::prefill_attention);

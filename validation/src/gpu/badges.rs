@@ -25,13 +25,7 @@ pub fn gpus_md() -> String {
          checked on whole passes that the fit never saw. **imported**: kernels timed by others. **estimate**: datasheet figures \
          times the shares that an H100 (or, where the catalogue has figures of others, the GPU itself) reaches.\n\n",
     );
-    let measured =
-        Profile::builtin().iter().any(|profile| profile.kernel_set.starts_with("tenfold-microbench"));
-    if !measured {
-        page += "**No GPU has been measured with `tenfold-microbench` yet.** The program, the fit and the checks are built and \
-                 tested without a GPU; what they say about a real one is not known. [How to measure your own \
-                 GPU](../measure.md).\n\n";
-    }
+    page += "Measured so far: [an H200](measured.md). [How to measure your own GPU](../measure.md).\n\n";
     page += "| GPU |";
     page += &PRECISIONS.map(|precision| format!(" {precision} |")).concat();
     page += "\n|---|---|---|---|\n";

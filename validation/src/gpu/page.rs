@@ -2,6 +2,8 @@
 
 use scenarios::report::{Axis, Block, Chart, Drawing, Mark, Picture, Reference, Report, Series, Table, Unit};
 
+use sim_models::hardware::precision::Precision;
+
 use super::{Compared, GpuReport, Operation, Sizes};
 
 fn percent(share: f64) -> String {
@@ -46,7 +48,7 @@ impl GpuReport {
                 percent(sizes.worst),
                 percent(datasheet.median),
                 percent(datasheet.p90),
-                if passed { "pass" } else { "FAIL" }.to_owned(),
+                passed.map_or("", |passed| if passed { "pass" } else { "FAIL" }).to_owned(),
             ]);
         }
         table
@@ -63,7 +65,8 @@ impl GpuReport {
         let regimes = ["under 10 us", "10 to 50 us", "50 to 200 us", "0.2 to 5 ms", "over 5 ms"];
         for operation in Operation::ALL {
             for regime in regimes {
-                let own = self.compared.iter().filter(|c| c.operation == operation && c.regime() == regime);
+                let own =
+                    self.compared.iter().filter(|c| c.operation.is_of(operation) && c.regime() == regime);
                 if let Some(Sizes { count, median, p90, worst }) = Sizes::of(own.map(Compared::error)) {
                     table.row([
                         operation.name().to_owned(),
@@ -89,6 +92,23 @@ impl GpuReport {
             table.row([c.what.clone(), measured, predicted, format!("{:+.1}%", 100.0 * c.error())]);
         }
         table
+    }
+
+    /// What other models than the profile say.
+    fn beside(&self) -> Option<Table> {
+        let header = ["what", "measured", "predicted", "error", "at most", ""];
+        let mut table = Table::new("Other models", "with their defaults", 1, &header);
+        for beside in &self.beside {
+            table.row([
+                beside.what.clone(),
+                format!("{:.4}", beside.measured).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                format!("{:.4}", beside.predicted).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                format!("{:+.1}%", 100.0 * beside.error()),
+                percent(beside.bound),
+                if beside.passed() { "pass" } else { "FAIL" }.to_owned(),
+            ]);
+        }
+        (!self.beside.is_empty()).then_some(table)
     }
 
     fn pictures(&self, passes: bool) -> [Option<Picture>; 2] {
@@ -138,28 +158,26 @@ impl GpuReport {
     }
 
     /// Tables for the terminal.
-    pub fn tables(&self) -> [Table; 3] {
-        [self.by_operation(), self.by_regime(), self.worst()]
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        let tables = [Some(self.by_operation()), Some(self.by_regime()), self.beside(), Some(self.worst())];
+        tables.into_iter().flatten()
     }
 
     /// A page with tables and pictures.
     pub fn report(&self) -> Report {
-        let mut blocks: Vec<Block> = self
-            .verdicts()
-            .into_iter()
-            .map(|(operation, precision, sizes, passed)| {
-                let (median, p90) = operation.bounds();
-                let text = format!(
-                    "{} in {precision}: median {} (at most {}), p90 {} (at most {})",
-                    operation.name(),
-                    percent(sizes.median),
-                    percent(median),
-                    percent(sizes.p90),
-                    percent(p90)
-                );
-                Block::Verdict { pass: Some(passed), text }
-            })
-            .collect();
+        let verdict = |(operation, precision, sizes, passed): (Operation, Precision, Sizes, Option<bool>)| {
+            let (median, p90) = operation.bounds()?;
+            let text = format!(
+                "{} in {precision}: median {} (at most {}), p90 {} (at most {})",
+                operation.name(),
+                percent(sizes.median),
+                percent(median),
+                percent(sizes.p90),
+                percent(p90)
+            );
+            Some(Block::Verdict { pass: passed, text })
+        };
+        let mut blocks: Vec<Block> = self.verdicts().into_iter().filter_map(verdict).collect();
         let pictures = [false, true].into_iter().flat_map(|passes| self.pictures(passes));
         blocks.extend(pictures.flatten().map(Block::Picture));
         blocks.extend(self.tables().map(Block::Table));

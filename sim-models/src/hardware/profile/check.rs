@@ -79,6 +79,7 @@ impl Profile {
             if self.gemm[..i].iter().any(|other| other.precision == table.precision) {
                 return Err((at("precision"), format!("is {} a second time", table.precision)));
             }
+            not_negative(table.gap_us).map_err(|message| (at("gap_us"), message))?;
             let shapes = table.n.len() * table.k.len();
             if table.us.len() != shapes {
                 let message = format!("has {} rows: expected {shapes}, one for each n and k", table.us.len());
@@ -110,6 +111,26 @@ impl Profile {
             positive(row.tflops, 1e9).map_err(|message| (at("tflops"), message))?;
             not_negative(row.token_ns).map_err(|message| (at("token_ns"), message))?;
         }
+        for (i, table) in self.elementwise.iter().enumerate() {
+            let at = |key: &str| format!("elementwise[{i}].{key}");
+            increasing(&table.tokens).map_err(|message| (at("tokens"), message))?;
+            times_of(&table.us, table.tokens.len()).map_err(|message| (at("us"), message))?;
+            let earlier = || self.elementwise[..i].iter().filter(|other| other.kernel == table.kernel);
+            let is_repeated = earlier().any(|other| other.width == table.width);
+            let others = earlier().any(|other| other.tokens != table.tokens);
+            one_axis("width", table.width, is_repeated, others)
+                .map_err(|(key, message)| (at(key), message))?;
+        }
+        for (i, table) in self.sampling.iter().enumerate() {
+            let at = |key: &str| format!("sampling[{i}].{key}");
+            increasing(&table.sequences).map_err(|message| (at("sequences"), message))?;
+            times_of(&table.us, table.sequences.len()).map_err(|message| (at("us"), message))?;
+            let earlier = &self.sampling[..i];
+            let is_repeated = earlier.iter().any(|other| other.vocabulary == table.vocabulary);
+            let others = earlier.iter().any(|other| other.sequences != table.sequences);
+            let checked = one_axis("vocabulary", table.vocabulary, is_repeated, others);
+            checked.map_err(|(key, message)| (at(key), message))?;
+        }
         for (i, table) in self.experts.iter().enumerate() {
             let at = |key: &str| format!("experts[{i}].{key}");
             increasing(&table.tokens).map_err(|message| (at("tokens"), message))?;
@@ -121,6 +142,22 @@ impl Profile {
             times_of(&table.us, table.bytes.len()).map_err(|message| (at("us"), message))?;
         }
         Ok(())
+    }
+}
+
+/// Rows of one kernel differ in `key`, and have times at the same counts.
+fn one_axis(
+    key: &'static str,
+    size: u64,
+    is_repeated: bool,
+    has_other_counts: bool,
+) -> Result<(), (&'static str, String)> {
+    if size == 0 || size > MAX_COUNT || is_repeated {
+        return Err((key, format!("is {size}: expected each once, from 1 to 2^40")));
+    }
+    match has_other_counts {
+        true => Err(("us", "is for other counts than the rows before: expected the same".to_owned())),
+        false => Ok(()),
     }
 }
 

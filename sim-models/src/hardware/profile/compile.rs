@@ -127,7 +127,15 @@ impl StepFunction {
         // What moves for each token: element-wise kernels, and all-reduces.
         let values = layers * (8.0 * hidden + 4.0 * model.qkv_width() as f64 / gpus)
             + 3.0 * model.ffn_values() as f64 / gpus;
-        let elementwise_us = values * activation / overheads.elementwise_gb_s * 1e-3 * memory;
+        let ffn = model.ffn_values() as f64 / layers / gpus;
+        let timed = profile.layer_elementwise(precision, [hidden, qkv as f64, out as f64, ffn]);
+        let (elementwise_us, elementwise_floor_us) = match &timed {
+            Some(_) => (0.0, 0.0),
+            None => (
+                values * activation / overheads.elementwise_gb_s * 1e-3 * memory,
+                overheads.elementwise_floor_us,
+            ),
+        };
         let token_us = elementwise_us + layers * prefill.token_ns * 1e-3 * compute;
         let reduce = match tensor_parallel {
             1 => None,
@@ -143,25 +151,38 @@ impl StepFunction {
         if let Some(reduce) = &reduce {
             counts.extend(reduce.tokens.iter().map(|bytes| (bytes / message).ceil() as u64));
         }
+        if let Some(timed) = &timed {
+            counts.extend(&timed.counts);
+        }
         counts.retain(|count| *count >= 1);
         counts.sort_unstable();
         counts.dedup();
         let all_us = |tokens: f64| {
             let routed_us = experts.as_ref().map_or(0.0, |experts| experts.scaled(tokens, memory, compute));
             let reduce_us = reduce.as_ref().map_or(0.0, |reduce| reduce.at(tokens * message));
+            let elementwise_us = timed.as_ref().map_or(0.0, |timed| timed.at(tokens) * memory);
             dense.scaled(tokens, memory, compute)
                 + routed * routed_us
+                + layers * elementwise_us
                 + 2.0 * layers * reduce_us
                 + token_us * tokens
         };
         let streamed = floors(gpu, model, precision, tensor_parallel);
         let by_tokens = curve(&counts, |tokens| all_us(tokens).max(streamed.0))?;
-        let counts = &head_table.m;
-        let sampling_us = 3.0 * 4.0 * model.vocab as f64 / overheads.elementwise_gb_s * 1e-3 * memory;
+        let drawing = if model.vocab > 0 { profile.sampling_over(model.vocab as f64) } else { None };
+        let mut counts = head_table.m.clone();
+        counts.extend(drawing.iter().flat_map(|times| &times.counts));
+        counts.sort_unstable();
+        counts.dedup();
+        let sampling_us = match &drawing {
+            Some(_) => 0.0,
+            None => 3.0 * 4.0 * model.vocab as f64 / overheads.elementwise_gb_s * 1e-3 * memory,
+        };
         let attention_us = layers * (decode.sequence_us - prefill.token_ns * 1e-3).max(0.0);
         let sequence_us = sampling_us + attention_us + fitted.map_or(0.0, |fitted| fitted.sequence_us);
-        let by_sequences = curve(counts, |sequences| {
-            head.scaled(sequences, memory, compute).max(streamed.1) + sequence_us * sequences
+        let by_sequences = curve(&counts, |sequences| {
+            let drawing_us = drawing.as_ref().map_or(0.0, |times| times.at(sequences) * memory);
+            head.scaled(sequences, memory, compute).max(streamed.1) + drawing_us + sequence_us * sequences
         })?;
 
         let or = |pick: fn(&Fitted) -> Option<f64>, ours: f64| fitted.and_then(pick).unwrap_or(ours);
@@ -169,7 +190,10 @@ impl StepFunction {
         let host_us = or(|fitted| fitted.host_step_us, overheads.host_step_us);
         let host_sequence_us = or(|fitted| fitted.host_sequence_us, overheads.host_sequence_us);
         let wake_us = or(|fitted| fitted.wake_us, 0.0);
-        let floors_us = layers * (decode.floor_us + overheads.elementwise_floor_us) + gap_us;
+        // Products, element-wise kernels, and attention in two.
+        let others = if matches!(precision, Precision::Fp8 | Precision::Int8) { 7.0 } else { 6.0 };
+        let kernels = products.iter().map(|product| product.0).sum::<f64>() + layers * others;
+        let floors_us = layers * (decode.floor_us + elementwise_floor_us) + kernels * gemm.gap_us + gap_us;
         let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
         let context_us = kv_bytes as f64 / decode.gb_s * 1e-3 * memory;
         let work_us = 2.0 * layers * (shape[0] * shape[2]) as f64 / prefill.tflops * 1e-6 * compute;

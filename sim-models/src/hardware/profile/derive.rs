@@ -44,6 +44,11 @@ impl Profile {
             row.tflops = digits(row.tflops / sixteen);
             row.token_ns = digits(row.token_ns * sixteen);
         }
+        let elementwise = derived.elementwise.iter_mut().map(|table| &mut table.us);
+        for us in elementwise.chain(derived.sampling.iter_mut().map(|table| &mut table.us)) {
+            let first = us[0];
+            us.iter_mut().for_each(|us| *us = digits(first + (*us - first) * read));
+        }
         derived.experts.retain(|table| has_units(gpu, table.precision));
         for table in &mut derived.experts {
             let (first, by) = (table.us[0], compute(table.precision));

@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::catalogue;
-use super::super::kernels::precision;
+use super::super::kernels::{Kernel, precision};
 use super::super::microbench::{Line, Raw, Use};
 use super::super::precision::Precision;
+use super::import::{four_digits, smooth};
 use super::series::median;
 use super::{
-    AttentionRecord, GemmRecord, Measurements, Overheads, Profile, ProfileError, ProfileHeader, SlopeFit,
+    AttentionRecord, ElementwiseKernel, ElementwiseTable, GemmRecord, Measurements, Overheads, Profile,
+    ProfileError, ProfileHeader, SamplingTable, SlopeFit,
 };
 
 /// From here on products, batches, contexts and lengths are held back.
@@ -21,6 +23,11 @@ const HELD_BATCH: u64 = 256;
 const HELD_CONTEXT: u64 = 32_768;
 /// Tokens from which element-wise kernels are taken to be bound by memory.
 const MANY_TOKENS: u64 = 1024;
+/// The product that is measured for seconds, to see what the power limit leaves.
+const SUSTAINED: Kernel = Kernel::Gemm { precision: Precision::Bf16, m: 8192, n: 8192, k: 8192 };
+const SUSTAINED_TFLOP: f64 = 2.0 * 8192.0 * 8192.0 * 8192.0 * 1e-12;
+/// Tokens up to which kernels of a layer are so short that what lies between them counts.
+const CHAIN_TOKENS: u64 = 256;
 /// The memory of a device and that of the catalogue differ by less.
 const SAME_MEMORY: f64 = 0.06;
 /// Values of a layer of Llama 3.1 8B: hidden, query with keys and values, feed-forward.
@@ -134,9 +141,15 @@ impl Profile {
             licence: options.licence.clone(),
             measured: options.measured.clone(),
             fitted: options.fitted.clone(),
-            overheads: overheads(raw),
+            overheads: Overheads::default(),
         };
-        let (profile, fits) = measurements.profile(header, &[])?;
+        let (mut profile, fits) = measurements.profile(header, &[])?;
+        profile.overheads = overheads(raw, &profile);
+        (profile.elementwise, profile.sampling) = (elementwise_tables(raw), sampling_tables(raw));
+        for table in &mut profile.gemm {
+            table.gap_us = gap_us(raw, table.precision);
+        }
+        profile.check()?;
         for (place, none) in [
             ("decode_attention", profile.decode_attention.is_empty()),
             ("prefill_attention", profile.prefill_attention.is_empty()),
@@ -203,19 +216,19 @@ fn whole_grids(raw: &Raw) -> Vec<GemmRecord> {
 }
 
 /// What single timings say of everything else in a pass; what they do not say is as by default.
-fn overheads(raw: &Raw) -> Overheads {
+fn overheads(raw: &Raw, profile: &Profile) -> Overheads {
     let default = Overheads::default();
     let mut measured = vec![];
     let gap = raw.lines.iter().find_map(|line| match line {
         Line::Latency { what, time, .. } if what == "graph" => Some(time.us),
         _ => None,
     });
-    let slowdown = raw.lines.iter().find_map(|line| match line {
-        Line::Sustained { first_tflops, last_tflops, .. } if *last_tflops > 0.0 => {
-            Some(first_tflops / last_tflops)
-        }
+    let sustained = raw.lines.iter().find_map(|line| match line {
+        Line::Sustained { last_tflops, .. } if *last_tflops > 0.0 => Some(*last_tflops),
         _ => None,
     });
+    let timed_us = profile.kernel_us(&SUSTAINED);
+    let slowdown = timed_us.zip(sustained).map(|(us, tflops)| SUSTAINED_TFLOP / (us * 1e-6) / tflops);
     let kernels = ["add_rms_norm", "rope_cache", "silu_mul"].map(|name| elementwise(raw, name));
     let mut overheads = default.clone();
     if let [Some(norm), Some(rope), Some(silu)] = kernels {
@@ -243,6 +256,60 @@ fn overheads(raw: &Raw) -> Overheads {
     overheads.step_gap_us = digits(overheads.step_gap_us);
     overheads.sustained_slowdown = digits(overheads.sustained_slowdown).max(1.0);
     overheads
+}
+
+/// Microseconds that each kernel of a layer takes longer in a row than alone; 0 where that was not measured.
+fn gap_us(raw: &Raw, asked: Precision) -> f64 {
+    let gaps = raw.lines.iter().filter_map(|line| match line {
+        Line::Chain { format, tokens, kernels, alone_us, time }
+            if precision(*format) == Some(asked) && *tokens <= CHAIN_TOKENS =>
+        {
+            Some((time.us - alone_us) / *kernels as f64)
+        }
+        _ => None,
+    });
+    four_digits(median(gaps.collect()).unwrap_or(0.0).max(0.0))
+}
+
+/// Times by counts, for each size of each kernel; of these the rows that have the most counts.
+fn tables<K: Ord + Copy>(
+    timings: impl Iterator<Item = (K, u64, u64, f64)>,
+) -> Vec<(K, u64, Vec<u64>, Vec<f64>)> {
+    let mut rows: BTreeMap<(K, u64), BTreeMap<u64, f64>> = BTreeMap::new();
+    for (kernel, size, count, us) in timings {
+        rows.entry((kernel, size)).or_default().insert(count, us);
+    }
+    let most = |kernel: K| {
+        rows.iter().filter(|((other, _), _)| *other == kernel).map(|(_, times)| times.len()).max()
+    };
+    let whole = rows.iter().filter(|((kernel, _), times)| Some(times.len()) == most(*kernel));
+    whole
+        .map(|((kernel, size), times)| {
+            let (counts, us) = smooth(times.clone());
+            (*kernel, *size, counts, us)
+        })
+        .collect()
+}
+
+fn elementwise_tables(raw: &Raw) -> Vec<ElementwiseTable> {
+    let timings = raw.lines.iter().filter_map(|line| match line {
+        Line::Elementwise { what, tokens, width, time, .. } => {
+            let kernel = ElementwiseKernel::ALL.into_iter().find(|kernel| kernel.name() == what)?;
+            Some((kernel, *width, *tokens, time.us))
+        }
+        _ => None,
+    });
+    let row = |(kernel, width, tokens, us)| ElementwiseTable { kernel, width, tokens, us };
+    tables(timings).into_iter().map(row).collect()
+}
+
+fn sampling_tables(raw: &Raw) -> Vec<SamplingTable> {
+    let timings = raw.lines.iter().filter_map(|line| match line {
+        Line::Sampling { sequences, vocabulary, time } => Some(((), *vocabulary, *sequences, time.us)),
+        _ => None,
+    });
+    let row = |((), vocabulary, sequences, us)| SamplingTable { vocabulary, sequences, us };
+    tables(timings).into_iter().map(row).collect()
 }
 
 /// Microseconds of a kernel over one token, and for each byte over many.

@@ -175,6 +175,8 @@ impl Measurements {
             gemm,
             decode_attention,
             prefill_attention,
+            elementwise: Vec::new(),
+            sampling: Vec::new(),
             experts: self.expert_tables(),
             all_reduce: self.all_reduce_tables(),
         };
@@ -219,7 +221,14 @@ impl Measurements {
                     us.push(times.into_iter().map(four_digits).collect());
                 }
             }
-            tables.push(GemmTable { precision, m: kept.iter().map(|i| m[*i]).collect(), n, k, us });
+            tables.push(GemmTable {
+                precision,
+                m: kept.iter().map(|i| m[*i]).collect(),
+                n,
+                k,
+                us,
+                gap_us: 0.0,
+            });
         }
         Ok(tables)
     }
@@ -358,7 +367,7 @@ fn by_shape(records: &[AttentionRecord]) -> Shapes {
     shapes
 }
 
-fn smooth(times: BTreeMap<u64, f64>) -> (Vec<u64>, Vec<f64>) {
+pub(super) fn smooth(times: BTreeMap<u64, f64>) -> (Vec<u64>, Vec<f64>) {
     let (counts, mut us): (Vec<u64>, Vec<f64>) = times.into_iter().unzip();
     make_monotone(&mut us);
     (counts, us.into_iter().map(four_digits).collect())
@@ -399,6 +408,6 @@ fn explained(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
 }
 
 /// Rounded to four significant digits, so that files are short.
-fn four_digits(value: f64) -> f64 {
+pub(super) fn four_digits(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }

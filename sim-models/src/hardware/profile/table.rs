@@ -21,6 +21,10 @@ pub struct GemmTable {
     /// Microseconds by `m`, non-decreasing, for each shape: by `n`, then `k`.
     #[serde(deserialize_with = "numbers::lists")]
     pub us: Vec<Vec<f64>>,
+    /// Microseconds that each kernel of a layer takes longer in a row with others than alone; 0 where that was not
+    /// measured.
+    #[serde(default)]
+    pub gap_us: f64,
 }
 
 impl GemmTable {

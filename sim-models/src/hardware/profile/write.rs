@@ -32,6 +32,15 @@ impl Profile {
                 row.kv, row.heads, row.kv_heads, row.head_dim, row.token_ns, row.tflops,
             )
         });
+        rows(&mut lines, "elementwise", &self.elementwise, |table| {
+            let (kernel, width) = (table.kernel.name(), table.width);
+            let (tokens, us) = (list(&table.tokens), times(&table.us));
+            format!("kernel = \"{kernel}\", width = {width}, tokens = {tokens}, us = {us}")
+        });
+        rows(&mut lines, "sampling", &self.sampling, |table| {
+            let (sequences, us) = (list(&table.sequences), times(&table.us));
+            format!("vocabulary = {}, sequences = {sequences}, us = {us}", table.vocabulary)
+        });
         rows(&mut lines, "experts", &self.experts, |table| {
             format!(
                 "precision = \"{}\", hidden = {}, inner = {}, active = {}, experts = {}, tokens = {}, us = {}",
@@ -63,6 +72,9 @@ impl Profile {
             lines.push(format!("\n[[gemm]]\nprecision = \"{}\"", table.precision));
             for (key, grid) in [("m", &table.m), ("n", &table.n), ("k", &table.k)] {
                 lines.push(format!("{key} = {}", list(grid)));
+            }
+            if table.gap_us > 0.0 {
+                lines.push(format!("gap_us = {:?}", table.gap_us));
             }
             lines.push("us = [".into());
             lines.extend(table.us.iter().map(|row| format!("{},", times(row))));

@@ -25,27 +25,24 @@ pub(super) fn shuffled(pages: u64, seed: u64) -> Vec<u32> {
     order
 }
 
-/// Queries, results and the parts in between, for so many sequences.
+/// Results of the parts of contexts, and how contexts are parted.
 pub(super) struct Scratch {
     partial: Buffer,
     sums: Buffer,
     parts: u64,
+    each: u64,
 }
 
 impl Scratch {
-    /// As many parts as keep all multiprocessors busy: 16 warps each, four to a block.
-    pub(super) fn new(
-        gpu: &Gpu,
-        batch: u64,
-        pages: u64,
-        heads: u64,
-        kv_heads: u64,
-        dim: u64,
-    ) -> Result<Self> {
-        let wanted = (16 * u64::from(gpu.multiprocessors())).div_ceil(batch * kv_heads);
-        let parts = wanted.min(pages).next_multiple_of(4);
-        let rows = batch * heads * parts;
-        Ok(Self { partial: gpu.alloc(rows * dim * 4)?, sums: gpu.alloc(rows * 8)?, parts })
+    /// Parts are of so many pages that all run at once (three blocks of four warps on a multiprocessor, by their
+    /// registers), of four at least.
+    pub(super) fn new(gpu: &Gpu, contexts: &[u32], heads: u64, kv_heads: u64, dim: u64) -> Result<Self> {
+        let pages = contexts.iter().map(|context| u64::from(*context).div_ceil(PAGE));
+        let (sum, most) = (pages.clone().sum::<u64>(), pages.max().unwrap_or(1));
+        let each = (sum * kv_heads).div_ceil(12 * u64::from(gpu.multiprocessors())).max(4);
+        let parts = most.div_ceil(4 * each) * 4;
+        let rows = contexts.len() as u64 * heads * parts;
+        Ok(Self { partial: gpu.alloc(rows * dim * 4)?, sums: gpu.alloc(rows * 8)?, parts, each })
     }
 }
 
@@ -75,8 +72,9 @@ pub(super) fn decode_on(
     kv_heads: u64,
     dim: u64,
 ) -> Result<()> {
-    let (parts, partial, sums) = (scratch.parts, scratch.partial.at, scratch.sums.at);
-    let grid = [(parts / 4) as u32, kv_heads as u32, batch as u32];
+    let Scratch { partial, sums, parts, each } = scratch;
+    let (partial, sums, parts, each) = (partial.at, sums.at, *parts as u32, *each as u32);
+    let grid = [parts / 4, kv_heads as u32, batch as u32];
     let args = [
         Arg::Wide(at.q),
         Arg::Wide(at.keys),
@@ -86,7 +84,8 @@ pub(super) fn decode_on(
         Arg::Narrow(at.stride as u32),
         Arg::Narrow(heads as u32),
         Arg::Narrow(kv_heads as u32),
-        Arg::Narrow(parts as u32),
+        Arg::Narrow(parts),
+        Arg::Narrow(each),
         Arg::Wide(partial),
         Arg::Wide(sums),
     ];
@@ -94,11 +93,13 @@ pub(super) fn decode_on(
     let args = [
         Arg::Wide(partial),
         Arg::Wide(sums),
+        Arg::Wide(contexts),
         Arg::Wide(at.out),
         Arg::Narrow(heads as u32),
-        Arg::Narrow(parts as u32),
+        Arg::Narrow(parts),
+        Arg::Narrow(each),
     ];
-    gpu.launch(kernels.combine, [heads as u32, batch as u32, 1], dim as u32, &args)
+    gpu.launch(kernels.combine, [heads as u32, batch as u32, 1], 4 * dim as u32, &args)
 }
 
 /// Puts prefill attention on the stream; `longest` is the longest chunk.
@@ -170,8 +171,9 @@ fn decode_point(
     let kernels = suite.attention(head_dim, kv == Format::Fp8)?;
     let all = half / page_bytes;
     let order = gpu.buffer_of(&shuffled(all, 1))?;
-    let contexts = gpu.buffer_of(&vec![context as u32; batch as usize])?;
-    let scratch = Scratch::new(gpu, batch, pages, heads, kv_heads, head_dim)?;
+    let contexts = vec![context as u32; batch as usize];
+    let scratch = Scratch::new(gpu, &contexts, heads, kv_heads, head_dim)?;
+    let contexts = gpu.buffer_of(&contexts)?;
     let row = heads * head_dim * 2 * batch;
     let (q, out) = (suite.pool.at, gpu.alloc(row)?);
     // Each turn takes the next pages, until there are none.

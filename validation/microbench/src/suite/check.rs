@@ -3,7 +3,7 @@
 use sim_models::hardware::microbench::{Format, Line};
 
 use super::attention::{PAGE, Places, Scratch, decode_on, prefill_on, shuffled};
-use super::elementwise::silu_grid;
+use super::elementwise::{TOKEN_THREADS, silu_grid};
 use super::{Section, Suite, fill};
 use crate::cuda::{Arg, Result, element_bytes};
 
@@ -170,7 +170,7 @@ fn decode(suite: &mut Suite, head_dim: u64, kv: Format) -> Result<f64> {
     let pages = 300_u64.div_ceil(PAGE);
     let table = shuffled(3 * pages, 6);
     let (table_at, contexts_at) = (gpu.buffer_of(&table)?, gpu.buffer_of(&contexts)?);
-    let scratch = Scratch::new(gpu, 3, pages, HEADS, KV_HEADS, head_dim)?;
+    let scratch = Scratch::new(gpu, &contexts, HEADS, KV_HEADS, head_dim)?;
     let count = 3 * HEADS * head_dim;
     let out = gpu.alloc(2 * count)?;
     let half = suite.cache.bytes / 2 / 256 * 256;
@@ -232,7 +232,7 @@ fn norm(suite: &mut Suite) -> Result<f64> {
         Arg::Narrow(width as u32),
         Arg::Narrow(0),
     ];
-    gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], 256, &args)?;
+    gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], TOKEN_THREADS, &args)?;
     let all = |at| numbers(suite, at, tokens * width, Format::Bf16);
     let (x, before, weight, got) =
         (all(suite.pool.at)?, all(suite.pool.at + row)?, all(suite.pool.at + 2 * row)?, all(out.at)?);

@@ -6,11 +6,14 @@ use super::attention::shuffled;
 use super::{Section, Suite};
 use crate::cuda::{Arg, Result};
 
-const TOKENS: [u64; 7] = [1, 16, 128, 512, 1024, 4096, 8192];
+const TOKENS: [u64; 13] = [1, 4, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384];
 /// Width of the residual stream, query heads, key-value heads (of 128), width of the feed-forward part.
-const SHAPES: [(u64, u64, u64, u64); 3] =
-    [(4096, 32, 8, 14_336), (8192, 64, 8, 28_672), (5120, 40, 8, 17_408)];
+const SHAPES: [(u64, u64, u64, u64); 4] =
+    [(4096, 32, 8, 14_336), (8192, 64, 8, 28_672), (5120, 40, 8, 17_408), (2048, 16, 8, 8192)];
+/// Threads of a block that takes a token.
+pub(super) const TOKEN_THREADS: u32 = 512;
 
+/// Kernels of a layer read what the kernel before left in the cache, where it fits: their input is not rotated.
 pub(super) fn elementwise(suite: &mut Suite, section: &mut Section) -> Result<()> {
     suite.fill_pool(Format::Bf16)?;
     let shapes = if suite.is_full() { &SHAPES[..] } else { &SHAPES[..1] };
@@ -27,7 +30,7 @@ pub(super) fn elementwise(suite: &mut Suite, section: &mut Section) -> Result<()
         }
     }
     for vocabulary in [32_000, 128_256, 151_936] {
-        for sequences in [1, 16, 64, 256] {
+        for sequences in [1, 4, 16, 64, 128, 256] {
             if suite.goes_on(section) {
                 sampling(suite, sequences, vocabulary)?;
             }
@@ -48,16 +51,16 @@ fn norm(suite: &mut Suite, tokens: u64, hidden: u64, to_e4m3: bool) -> Result<()
     let (row, gpu) = (tokens * hidden * 2, &suite.gpu);
     let (residual, out) = (gpu.alloc(row)?, gpu.alloc(row)?);
     gpu.copy(residual.at, suite.pool.at, row)?;
-    let time = suite.time(row, |turn| {
+    let time = suite.time(u64::MAX, |_| {
         let args = [
-            Arg::Wide(suite.window(turn, row)),
+            Arg::Wide(suite.pool.at),
             Arg::Wide(residual.at),
             Arg::Wide(suite.pool.at),
             Arg::Wide(out.at),
             Arg::Narrow(hidden as u32),
             Arg::Narrow(u32::from(to_e4m3)),
         ];
-        gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], 256, &args)
+        gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], TOKEN_THREADS, &args)
     })?;
     // Reads x and the residual, writes the residual and the result.
     let (what, result) = if to_e4m3 { ("add_rms_norm_e4m3", row / 2) } else { ("add_rms_norm", row) };
@@ -73,9 +76,9 @@ fn rope(suite: &mut Suite, tokens: u64, heads: u64, kv_heads: u64) -> Result<()>
     let slots = shuffled(suite.cache.bytes / 2 / (kv_heads * dim * 2), 3);
     let (positions, slots) = (gpu.buffer_of(&positions)?, gpu.buffer_of(&slots[..tokens as usize])?);
     let q = gpu.alloc(tokens * heads * dim * 2)?;
-    let time = suite.time(row, |turn| {
+    let time = suite.time(u64::MAX, |_| {
         let args = [
-            Arg::Wide(suite.window(turn, row)),
+            Arg::Wide(suite.pool.at),
             Arg::Wide(q.at),
             Arg::Wide(suite.cache.at),
             Arg::Wide(suite.cache.at + suite.cache.bytes / 512 * 256),
@@ -86,7 +89,7 @@ fn rope(suite: &mut Suite, tokens: u64, heads: u64, kv_heads: u64) -> Result<()>
             Arg::Narrow(dim as u32),
             Arg::Narrow(0),
         ];
-        gpu.launch(suite.kernels.rope_cache, [tokens as u32, 1, 1], 256, &args)
+        gpu.launch(suite.kernels.rope_cache, [tokens as u32, 1, 1], TOKEN_THREADS, &args)
     })?;
     suite.out.write(&Line::Elementwise { what: "rope_cache".into(), tokens, width, bytes: 2 * row, time })
 }
@@ -94,9 +97,9 @@ fn rope(suite: &mut Suite, tokens: u64, heads: u64, kv_heads: u64) -> Result<()>
 fn silu(suite: &mut Suite, tokens: u64, ffn: u64, to_e4m3: bool) -> Result<()> {
     let (row, gpu) = (tokens * ffn * 2, &suite.gpu);
     let out = gpu.alloc(row)?;
-    let time = suite.time(2 * row, |turn| {
+    let time = suite.time(u64::MAX, |_| {
         let args = [
-            Arg::Wide(suite.window(turn, 2 * row)),
+            Arg::Wide(suite.pool.at),
             Arg::Wide(out.at),
             Arg::Narrow(ffn as u32),
             Arg::Narrow(u32::from(to_e4m3)),
@@ -112,8 +115,8 @@ fn silu(suite: &mut Suite, tokens: u64, ffn: u64, to_e4m3: bool) -> Result<()> {
 fn narrow(suite: &mut Suite, tokens: u64, width: u64) -> Result<()> {
     let (pairs, gpu) = (tokens * width / 2, &suite.gpu);
     let out = gpu.alloc(2 * pairs)?;
-    let time = suite.time(4 * pairs, |turn| {
-        let args = [Arg::Wide(suite.window(turn, 4 * pairs)), Arg::Wide(out.at), Arg::Wide(pairs)];
+    let time = suite.time(u64::MAX, |_| {
+        let args = [Arg::Wide(suite.pool.at), Arg::Wide(out.at), Arg::Wide(pairs)];
         gpu.launch(suite.kernels.to_e4m3, narrow_grid(pairs), 256, &args)
     })?;
     suite.out.write(&Line::Elementwise { what: "to_e4m3".into(), tokens, width, bytes: 6 * pairs, time })

@@ -7,20 +7,23 @@ use super::{Section, Suite};
 use crate::cuda::{Result, element_bytes};
 
 /// The grid that a profile is made of: none of its shapes is a real model's.
-const M: [u64; 18] = [1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192, 16_384];
+const M: [u64; 30] = [
+    1, 2, 4, 8, 16, 32, 64, 96, 128, 144, 192, 256, 272, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280,
+    1536, 2048, 3072, 4096, 6144, 8192, 16_384,
+];
 const N: [u64; 12] = [512, 1024, 2048, 3072, 4608, 7168, 9216, 12_288, 18_432, 26_624, 36_864, 131_072];
 const K: [u64; 9] = [1024, 2048, 3072, 4608, 6144, 9216, 12_288, 18_432, 30_720];
-const QUICK_M: [u64; 11] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 8192];
+const QUICK_M: [u64; 12] = [1, 8, 16, 32, 64, 128, 256, 320, 512, 1024, 4096, 8192];
 const QUICK_N: [u64; 6] = [1024, 3072, 7168, 12_288, 36_864, 131_072];
 const QUICK_K: [u64; 5] = [1024, 3072, 6144, 12_288, 30_720];
 /// Token counts of real models' shapes.
-const CHECK_M: [u64; 8] = [1, 8, 48, 64, 256, 300, 1024, 4096];
+const CHECK_M: [u64; 12] = [1, 8, 16, 48, 64, 128, 256, 300, 512, 1024, 2048, 4096];
 /// Models whose shapes are checked.
 pub(super) const MODELS: [&str; 6] =
     ["llama-3.1-8b", "qwen3-14b", "llama-3.1-70b", "qwen2.5-7b", "mistral-nemo-12b", "llama-3.2-1b"];
 
 /// Shapes `(n, k)` of a model's matrices on one GPU.
-fn shapes(model: &Model) -> [(u64, u64); 5] {
+pub(super) fn shapes(model: &Model) -> [(u64, u64); 5] {
     let out = model.heads * model.head_dim;
     [
         (model.qkv_width(), model.hidden),
@@ -67,14 +70,14 @@ pub(super) fn gemm(suite: &mut Suite, section: &mut Section, format: Format) -> 
     Ok(())
 }
 
-/// Formats that few models are served in: models' shapes and a small grid.
+/// Formats that few models are served in: models' shapes and the small grid.
 pub(super) fn others(suite: &mut Suite, section: &mut Section) -> Result<()> {
     for format in [Format::Fp16, Format::Int8, Format::Tf32, Format::Fp32] {
         suite.fill_pool(format)?;
-        for n in [1024, 3072, 7168, 36_864] {
-            for k in [1024, 3072, 6144, 12_288] {
-                for m in [1, 16, 64, 256, 1024, 4096] {
-                    point(suite, section, format, (m, n, k), Use::Grid)?;
+        for n in &QUICK_N[..5] {
+            for k in &QUICK_K[..4] {
+                for m in QUICK_M {
+                    point(suite, section, format, (m, *n, *k), Use::Grid)?;
                 }
             }
         }

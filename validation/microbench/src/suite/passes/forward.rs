@@ -7,7 +7,7 @@ use sim_models::hardware::catalogue::Model;
 use sim_models::hardware::microbench::{Format, PassShape};
 
 use super::super::attention::{PAGE, Places, Scratch, decode_on, prefill_on, shuffled};
-use super::super::elementwise::{narrow_grid, silu_grid};
+use super::super::elementwise::{TOKEN_THREADS, narrow_grid, silu_grid};
 use super::super::gemm::padded;
 use super::super::{Attention, Suite};
 use crate::cuda::{Arg, Buffer, Error, Product, Result, element_bytes};
@@ -119,7 +119,7 @@ impl Forward {
         ];
         let room = |width: u64| gpu.alloc(rows * width * 2);
         let scratch = (decodes > 0)
-            .then(|| Scratch::new(gpu, decodes, pages, model.heads, model.kv_heads, model.head_dim))
+            .then(|| Scratch::new(gpu, &shape.decode, model.heads, model.kv_heads, model.head_dim))
             .transpose()?;
         let forward = Self {
             attention: suite.attention(model.head_dim, kv == Format::Fp8)?,
@@ -191,7 +191,7 @@ impl Forward {
                 Arg::Narrow(hidden as u32),
                 Arg::Narrow(u32::from(to_e4m3)),
             ];
-            gpu.launch(kernels.add_rms_norm, [self.tokens as u32, 1, 1], 256, &args)
+            gpu.launch(kernels.add_rms_norm, [self.tokens as u32, 1, 1], TOKEN_THREADS, &args)
         };
         let half = suite.cache.bytes / 2 / 256 * 256;
         self.look_up(suite)?;
@@ -288,7 +288,7 @@ impl Forward {
             Arg::Narrow(model.head_dim as u32),
             Arg::Narrow(u32::from(self.kv == Format::Fp8)),
         ];
-        suite.gpu.launch(suite.kernels.rope_cache, [self.tokens as u32, 1, 1], 256, &args)
+        suite.gpu.launch(suite.kernels.rope_cache, [self.tokens as u32, 1, 1], TOKEN_THREADS, &args)
     }
 
     fn attend(&self, suite: &Suite, keys: u64, values: u64) -> Result<()> {

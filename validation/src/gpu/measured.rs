@@ -1,0 +1,190 @@
+//! What was measured with `tenfold-microbench` and is kept with the project: a page of the book.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+use sim_models::hardware::microbench::{Format, Line, Raw, Timing};
+use sim_models::hardware::profile::Profile;
+
+use super::{GpuReport, Sizes, check_gpu};
+
+/// Largest difference of two measures of the same ceiling, and median difference of two runs.
+pub const ALIKE: f64 = 0.03;
+/// Bytes of a copy from which it is bound by memory, up to which both measures copy within one allocation's reach.
+const COPIES: std::ops::RangeInclusive<u64> = (1 << 26)..=(1 << 28);
+
+/// A line of `independent/torch_ceilings.py`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Independent {
+    /// The device and the versions.
+    Device { torch: String },
+    /// A copy on the device.
+    Copy { bytes: u64, time: Timing },
+    /// A matrix product.
+    Gemm { format: Format, m: u64, n: u64, k: u64, time: Timing },
+}
+
+/// A ceiling measured twice, in GB/s or TFLOP/s.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ceiling {
+    /// What it is, with its unit.
+    pub what: &'static str,
+    /// By `tenfold-microbench`.
+    pub ours: f64,
+    /// By PyTorch.
+    pub theirs: f64,
+}
+
+impl Ceiling {
+    /// Ours over theirs, less one.
+    pub fn difference(&self) -> f64 {
+        self.ours / self.theirs - 1.0
+    }
+}
+
+/// The measurements of one GPU that are kept with the project.
+#[derive(Debug)]
+pub struct Measured {
+    /// The profile fitted to them.
+    pub profile: &'static Profile,
+    /// Predicted and measured.
+    pub report: GpuReport,
+    /// Differences of two runs of the quick suite.
+    pub repeated: Sizes,
+    /// Beside PyTorch on the same machine.
+    pub ceilings: Vec<Ceiling>,
+    torch: String,
+}
+
+impl Measured {
+    /// Reads what `folder` holds of `gpu`, and predicts it.
+    ///
+    /// # Errors
+    /// What is missing or cannot be read, in words.
+    pub fn open(folder: &Path, gpu: &str) -> Result<Self, String> {
+        let at = |name: &str| folder.join(format!("{gpu}-{name}"));
+        let raw = |name: &str| Raw::open(&at(name)).map_err(|error| error.to_string());
+        let full = raw("full.jsonl.gz")?;
+        let profile = Profile::of_gpu(gpu).ok_or_else(|| format!("{gpu} has no profile"))?;
+        let report = check_gpu(&full, profile, gpu).map_err(|error| error.to_string())?;
+        let again = [raw("quick.jsonl.gz")?, raw("quick-again.jsonl.gz")?].map(|raw| timings(&raw));
+        let differences = again[0].iter().filter_map(|(what, us)| Some(us / again[1].get(what)? - 1.0));
+        let repeated = Sizes::of(differences).ok_or("nothing was measured twice")?;
+        let path = at("torch.jsonl");
+        let shown = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let file = BufReader::new(File::open(&path).map_err(|error| shown(&error))?);
+        let lines: Vec<Independent> = file
+            .lines()
+            .map(|line| {
+                serde_json::from_str(&line.map_err(|error| shown(&error))?).map_err(|error| shown(&error))
+            })
+            .collect::<Result<_, String>>()?;
+        let torch = lines.iter().find_map(|line| match line {
+            Independent::Device { torch } => Some(torch.clone()),
+            _ => None,
+        });
+        let torch = torch.ok_or_else(|| shown(&"no line says which PyTorch"))?;
+        Ok(Self { profile, report, repeated, ceilings: ceilings(&full, &lines), torch })
+    }
+
+    /// The page: made again by `cargo run -p validation --example measured_md`.
+    pub fn markdown(&self) -> String {
+        let mut page = format!(
+            "# Measured: {}\n\nA run of `tenfold-microbench` (`validation/measurements`), and what profile `{}`, fitted to a part of \
+             it, says of the rest. The suite ran on a machine with nothing else on it; {}.\n\n\
+             Attention kernels are Tenfold's own ([what that means](../measure.md)): a serving engine's are faster in long prompts.\n",
+            self.report.device, self.profile.id, self.profile.source
+        );
+        // The report's own title is in the page's.
+        let report = self.report.markdown();
+        let body = report.split_once("\n\n").map_or("", |(_, body)| body);
+        page += &format!("\n{}\n", body.trim_end());
+        page += &format!(
+            "\n## Measured twice\n\nTwo runs of the quick suite, {} timings: median difference {:.1}%, 90th percentile {:.1}%, \
+             largest {:.0}%. Products of the largest sizes differ most: the power limit slows what came after hot work.\n",
+            self.repeated.count,
+            100.0 * self.repeated.median,
+            100.0 * self.repeated.p90,
+            100.0 * self.repeated.worst
+        );
+        page += &format!(
+            "\n## Beside PyTorch\n\nThe same ceilings by PyTorch {} on the same machine \
+             (`validation/independent/torch_ceilings.py`); at most {:.0}% apart is wanted.\n\n\
+             | what | tenfold-microbench | PyTorch | difference |  |\n|---|---|---|---|---|\n",
+            self.torch,
+            100.0 * ALIKE
+        );
+        for ceiling in &self.ceilings {
+            let (Ceiling { what, ours, theirs }, difference) = (ceiling, ceiling.difference());
+            let verdict = if difference.abs() <= ALIKE { "pass" } else { "FAIL" };
+            let difference = format!("{:+.1}%", 100.0 * difference);
+            page += &format!("| {what} | {ours:.0} | {theirs:.0} | {difference} | {verdict} |\n");
+        }
+        page
+    }
+}
+
+/// Times by what was timed.
+fn timings(raw: &Raw) -> BTreeMap<String, f64> {
+    let named = raw.lines.iter().filter_map(|line| {
+        let mut line = line.clone();
+        let (Line::Copy { time, .. }
+        | Line::Latency { time, .. }
+        | Line::Gemm { time, .. }
+        | Line::DecodeAttention { time, .. }
+        | Line::PrefillAttention { time, .. }
+        | Line::Elementwise { time, .. }
+        | Line::Sampling { time, .. }
+        | Line::Lookup { time, .. }
+        | Line::Pass { time, .. }) = &mut line
+        else {
+            return None;
+        };
+        let us = time.us;
+        *time = Timing { us: 0.0, least: 0.0, most: 0.0, repeats: 0 };
+        Some((format!("{line:?}"), us))
+    });
+    named.collect()
+}
+
+/// Ceilings that both measured: the fastest copy that is bound by memory, and a large product before the power limit
+/// slows it.
+fn ceilings(raw: &Raw, lines: &[Independent]) -> Vec<Ceiling> {
+    let gb_s = |bytes: u64, time: &Timing| 2.0 * bytes as f64 / time.us * 1e-3;
+    let ours = raw.lines.iter().filter_map(|line| match line {
+        Line::Copy { way, bytes, time, .. } if way == "d2d" && COPIES.contains(bytes) => {
+            Some(gb_s(*bytes, time))
+        }
+        _ => None,
+    });
+    let theirs = lines.iter().filter_map(|line| match line {
+        Independent::Copy { bytes, time } if COPIES.contains(bytes) => Some(gb_s(*bytes, time)),
+        _ => None,
+    });
+    let most = |rates: &mut dyn Iterator<Item = f64>| rates.fold(0.0, f64::max);
+    let copy = Ceiling {
+        what: "copy on the device, GB/s read and written",
+        ours: most(&mut ours.into_iter()),
+        theirs: most(&mut theirs.into_iter()),
+    };
+    let ours = raw.lines.iter().find_map(|line| match line {
+        Line::Sustained { first_tflops, .. } => Some(*first_tflops),
+        _ => None,
+    });
+    let theirs = lines.iter().find_map(|line| match line {
+        Independent::Gemm { format: Format::Bf16, m: 8192, n: 8192, k: 8192, time } => {
+            Some(2.0 * 8192.0_f64.powi(3) / time.us * 1e-6)
+        }
+        _ => None,
+    });
+    let product = ours.zip(theirs).map(|(ours, theirs)| Ceiling {
+        what: "bf16 product of 8192 x 8192 x 8192 (ours over the first 0.1 s), TFLOP/s",
+        ours,
+        theirs,
+    });
+    [Some(copy), product].into_iter().flatten().collect()
+}
