@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.generation.continuous_batching.requests import RequestStatus
+from transformers.generation.continuous_batching.utils import create_warmup_future_states
 
 import models
 from records import Records
@@ -37,7 +39,7 @@ class EngineConfig:
     max_requests_per_batch: int = 64
     cuda_graph: bool = False
     q_padding_interval_size: int = 64
-    kv_padding_interval_size: int = 4096
+    kv_padding_interval_size: int = 16384
 
 
 @dataclass
@@ -103,10 +105,8 @@ class Engine:
                 allow_block_sharing=False,
                 use_async_batching=False,
                 use_cuda_graph=(config.cuda_graph, False),
-                q_padding_interval_size=config.q_padding_interval_size if config.cuda_graph else 0,
-                kv_padding_interval_size=config.kv_padding_interval_size
-                if config.cuda_graph
-                else 0,
+                q_padding_interval_size=config.q_padding_interval_size,
+                kv_padding_interval_size=config.kv_padding_interval_size,
             ),
         )
         self.processor = self.manager._create_batch_processor()
@@ -133,6 +133,55 @@ class Engine:
             model_seconds=built - began,
             engine_seconds=made - built,
         )
+        if self.processor.model_runner.pad_inputs:
+            self.capture()
+
+    @torch.no_grad()
+    def capture(self) -> None:
+        """Runs, and so captures, a batch of every size that graphs are kept for, with sequences of at most 1,024 and of
+        at most 2,048 tokens: `manager.warmup` captures the largest only and leaves the rest to the load."""
+        processor, config = self.processor, self.config
+        cache, runner, inputs = processor.cache, processor.model_runner, processor.inputs_and_outputs
+        began, captured = time.perf_counter(), 0
+        for longest in (1024, 2048):
+            past = longest - 24
+            for context in range(
+                config.kv_padding_interval_size, cache.num_pages + 1, config.kv_padding_interval_size
+            ):
+                decoding = context // past
+                if decoding > config.max_requests_per_batch:
+                    break
+                for queries in range(
+                    config.q_padding_interval_size,
+                    config.max_batch_tokens + 1,
+                    config.q_padding_interval_size,
+                ):
+                    prompt = min(queries - decoding, longest)
+                    states = create_warmup_future_states(
+                        decoding, RequestStatus.DECODING, 1, past, cache
+                    )
+                    if prompt > 0:
+                        states += create_warmup_future_states(
+                            1, RequestStatus.PREFILLING, prompt, 0, cache
+                        )
+                    try:
+                        sizes = runner.maybe_pad_inputs(
+                            sum(state.query_length for state in states), decoding * past, False
+                        )
+                        inputs.prepare_batch_tensors(
+                            states, processor.logit_processor, False, *sizes, use_padding=True
+                        )
+                        runner.compute_batch(self.model, inputs.get_model_kwargs(use_padding=True))
+                        captured += 1
+                    finally:
+                        for state in states:
+                            cache.free_blocks(state.state.request_id)
+        inputs.retrieve_device_outputs()
+        seconds = time.perf_counter() - began
+        self.records.write(
+            "captured", engine=config.name, batches=captured, graphs=len(inputs.graphs._storage), seconds=seconds
+        )
+        self.records.note(f"{config.name}: {captured} batches captured in {seconds:.1f} s")
 
     def _watch(self) -> None:
         """Takes the time of each part of a step, and what is in the batch."""
