@@ -124,7 +124,8 @@ impl GpuReport {
                 .collect()
         };
         let mut parity = series(|c| c.profile_us / 1e6);
-        let ends = self.compared.iter().map(|c| c.measured_us / 1e6);
+        let shown = self.compared.iter().filter(|c| whole.contains(&c.operation) == passes);
+        let ends = shown.map(|c| c.measured_us / 1e6);
         let (least, most) = ends.fold((f64::MAX, 0.0_f64), |(least, most), s| (least.min(s), most.max(s)));
         let equal = vec![(least, least), (most, most)];
         parity.push(Series { name: "equal".into(), points: equal, mark: Mark::Line });
