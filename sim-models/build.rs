@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use toml::Value;
+
 const FILES: [&str; 6] = [
     "cpus.toml",
     "gpus.toml",
@@ -13,6 +16,49 @@ const FILES: [&str; 6] = [
     "profiles/h200-sxm-tenfold.toml",
 ];
 
+/// A value, with long lists of numbers as bytes (`hardware/numbers.rs` reads them), and what is under the key of a
+/// [`PART`], too: it is read when it is needed.
+struct Packed<'a>(&'a Value);
+
+/// Shorter ones stay lists.
+const LONG: usize = 8;
+const PART: &str = "config";
+
+fn pack(value: &Value) -> Vec<u8> {
+    rmp_serde::to_vec(&Packed(value)).expect("TOML has nothing that MessagePack lacks")
+}
+
+impl Serialize for Packed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Table(table) => {
+                let mut map = serializer.serialize_map(Some(table.len()))?;
+                for (key, value) in table {
+                    match key.as_str() {
+                        PART => map.serialize_entry(key, &Bytes(pack(value)))?,
+                        _ => map.serialize_entry(key, &Packed(value))?,
+                    }
+                }
+                map.end()
+            }
+            Value::Array(list) if list.len() >= LONG && list.iter().all(Value::is_float) => {
+                let bytes = list.iter().filter_map(Value::as_float).flat_map(f64::to_le_bytes);
+                Bytes(bytes.collect()).serialize(serializer)
+            }
+            Value::Array(list) => serializer.collect_seq(list.iter().map(Packed)),
+            value => value.serialize(serializer),
+        }
+    }
+}
+
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));
     for file in FILES {
@@ -20,7 +66,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", source.display());
         let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{file}: {error}"));
         let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{file}: {error}"));
-        let packed = rmp_serde::to_vec(&table).expect("TOML has nothing that MessagePack lacks");
+        let packed = pack(&Value::Table(table));
         let name = source.with_extension("msgpack");
         let name = name.file_name().expect("a file");
         // A new file, as target folders may share theirs by hard links.

@@ -33,6 +33,7 @@ pub mod fitted;
 pub mod kernels;
 pub mod memory;
 pub mod microbench;
+mod numbers;
 pub mod precision;
 pub mod profile;
 pub mod timing;
@@ -42,7 +43,7 @@ use thiserror::Error;
 use precision::Precision;
 
 /// Reads built-in data as the build script packed them.
-pub(crate) fn unpack<T: serde::de::DeserializeOwned>(packed: &[u8]) -> T {
+pub(crate) fn unpack<T: serde::Deserialize<'static>>(packed: &'static [u8]) -> T {
     rmp_serde::from_slice(packed).unwrap_or_else(|error| panic!("built-in data: {error}"))
 }
 

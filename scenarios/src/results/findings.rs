@@ -307,9 +307,10 @@ fn memory(result: &RunResult, list: &mut Vec<String>) {
 
 /// Requests without an answer, over all replications.
 fn unanswered(result: &RunResult, list: &mut Vec<String>) {
-    let mut all = sim_models::meter::RequestMeter::default();
-    for output in &result.outputs {
-        all.merge(&metrics::requests(output, None, None));
+    let mut meters = result.outputs.iter().map(|output| metrics::requests(output, None, None));
+    let mut all = meters.next().unwrap_or_default();
+    for meter in meters {
+        all.to_mut().merge(&meter);
     }
     let ended = all.ended();
     let kinds =

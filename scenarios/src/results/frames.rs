@@ -65,10 +65,10 @@ impl RunResult {
                         &self.keys(),
                         &cells![replication, &class_name, &tenant_name],
                         &request_cells(output, &requests),
-                        &cost_cells(output, whole.then_some(&requests)),
+                        &cost_cells(output, whole.then_some(&*requests)),
                         &cells![slo],
                         &last,
-                        &self.margin_cells(output, whole.then_some(&requests)),
+                        &self.margin_cells(output, whole.then_some(&*requests)),
                     ]);
                 }
             }

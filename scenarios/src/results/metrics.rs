@@ -1,5 +1,7 @@
 //! Figures of the requests of one replication.
 
+use std::borrow::Cow;
+
 use sim_core::stats::Histogram;
 use sim_models::energy::ELECTRICITY;
 use sim_models::meter::RequestMeter;
@@ -41,15 +43,21 @@ impl Times {
     }
 }
 
-/// All requests of a replication whose class and tenant pass.
-pub(super) fn requests(output: &RunOutput, class: Option<usize>, tenant: Option<usize>) -> RequestMeter {
+/// All requests of a replication whose class and tenant pass: borrowed where they are counted in one place.
+pub(super) fn requests(
+    output: &RunOutput,
+    class: Option<usize>,
+    tenant: Option<usize>,
+) -> Cow<'_, RequestMeter> {
     let tenants = output.labels.tenants.len();
-    let mut sum = RequestMeter::default();
-    for (cell, meter) in output.requests.iter().enumerate() {
-        let is_class = class.is_none_or(|class| class == cell / tenants);
-        if is_class && tenant.is_none_or(|tenant| tenant == cell % tenants) {
-            sum.merge(meter);
-        }
+    let passes = |cell: usize| {
+        class.is_none_or(|class| class == cell / tenants)
+            && tenant.is_none_or(|tenant| tenant == cell % tenants)
+    };
+    let mut meters = (0..).zip(&output.requests).filter(|(cell, _)| passes(*cell)).map(|(_, meter)| meter);
+    let mut sum = meters.next().map_or_else(Cow::default, Cow::Borrowed);
+    for meter in meters {
+        sum.to_mut().merge(meter);
     }
     sum
 }

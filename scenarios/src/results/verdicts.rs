@@ -1,5 +1,7 @@
 //! The SLO against what was measured.
 
+use std::borrow::Cow;
+
 use sim_core::stats::replication_interval;
 use sim_models::meter::RequestMeter;
 use sim_models::system::RunOutput;
@@ -127,7 +129,7 @@ pub(super) fn kept(
 pub(super) fn verdicts(slo: &SloConfig, outputs: &[RunOutput]) -> Vec<Verdict> {
     let mut list = Vec::new();
     for class in std::iter::once(None).chain(slo.class.keys().map(|class| Some(class.as_str()))) {
-        let requests: Vec<RequestMeter> = outputs
+        let requests: Vec<Cow<RequestMeter>> = outputs
             .iter()
             .map(|output| {
                 let number = class.map(|class| output.labels.classes.iter().position(|label| label == class));

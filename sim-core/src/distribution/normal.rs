@@ -16,6 +16,7 @@ pub(super) fn density(z: f64) -> f64 {
     INV_SQRT_TAU * libm::exp(-0.5 * z * z)
 }
 
+#[inline]
 fn polynomial(coefficients: &[f64; 8], x: f64) -> f64 {
     coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
 }

@@ -130,6 +130,7 @@ impl Histogram {
     ///
     /// # Panics
     /// When the last value does not fit into 64 bits.
+    #[inline]
     pub fn record_ramp(&mut self, first: u64, step: u64, n: u64, count: u64) {
         if n == 0 || count == 0 {
             return;

@@ -19,7 +19,7 @@ mod ranking;
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -59,21 +59,30 @@ struct GpuFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelEntry {
-    id: String,
-    name: String,
-    source: String,
-    config: Map<String, Value>,
+    id: &'static str,
+    name: &'static str,
+    source: &'static str,
+    /// Packed: most are never looked at.
+    config: &'static [u8],
+    #[serde(skip)]
+    model: OnceLock<Model>,
+}
+
+impl ModelEntry {
+    fn model(&self) -> &Model {
+        self.model.get_or_init(|| {
+            let config: Map<String, Value> = unpack(self.config);
+            let model = config_json::read(&config)
+                .unwrap_or_else(|error| panic!("the built-in {}: {error}", self.id));
+            Model { id: self.id.into(), name: self.name.into(), source: self.source.into(), ..model }
+        })
+    }
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 struct ModelFile {
     model: Vec<ModelEntry>,
-    ranking: Vec<RankingModel>,
-}
-
-struct Models {
-    transformers: Vec<Model>,
     ranking: Vec<RankingModel>,
 }
 
@@ -83,15 +92,8 @@ static GPUS: LazyLock<Vec<Gpu>> = LazyLock::new(|| {
     [gpus.gpu, cpus.gpu].concat()
 });
 
-static MODELS: LazyLock<Models> = LazyLock::new(|| {
-    let file: ModelFile = unpack(include_bytes!(concat!(env!("OUT_DIR"), "/models.msgpack")));
-    let transformers = file.model.into_iter().map(|entry| {
-        let model = config_json::read(&entry.config)
-            .unwrap_or_else(|error| panic!("the built-in {}: {error}", entry.id));
-        Model { id: entry.id, name: entry.name, source: entry.source, ..model }
-    });
-    Models { transformers: transformers.collect(), ranking: file.ranking }
-});
+static MODELS: LazyLock<ModelFile> =
+    LazyLock::new(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/models.msgpack"))));
 
 /// Every GPU of the catalogue, and after them every CPU host.
 pub fn gpus() -> &'static [Gpu] {
@@ -99,8 +101,8 @@ pub fn gpus() -> &'static [Gpu] {
 }
 
 /// Every transformer of the catalogue.
-pub fn models() -> &'static [Model] {
-    &MODELS.transformers
+pub fn models() -> impl ExactSizeIterator<Item = &'static Model> {
+    MODELS.model.iter().map(ModelEntry::model)
 }
 
 /// Every ranking model of the catalogue that is no transformer.
@@ -125,10 +127,11 @@ pub fn gpu(id: &str) -> Result<&'static Gpu, UnknownName> {
 /// # Errors
 /// [`UnknownName`] with all names.
 pub fn model(id: &str) -> Result<&'static Model, UnknownName> {
-    models().iter().find(|model| model.id == id).ok_or_else(|| UnknownName {
+    let entry = MODELS.model.iter().find(|entry| entry.id == id);
+    entry.map(ModelEntry::model).ok_or_else(|| UnknownName {
         kind: "model",
         name: id.to_owned(),
-        names: models().iter().map(|model| model.id.as_str()).collect(),
+        names: MODELS.model.iter().map(|entry| entry.id).collect(),
     })
 }
 

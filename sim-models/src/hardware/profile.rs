@@ -173,12 +173,29 @@ pub struct Profile {
     pub all_reduce: Vec<AllReduceTable>,
 }
 
-static BUILTIN: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-    vec![
-        super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h100-sxm-vllm-0.24.msgpack"))),
-        super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h200-sxm-tenfold.msgpack"))),
-    ]
-});
+/// A profile that is built in: read when it is first needed.
+struct Builtin {
+    id: &'static str,
+    gpu: &'static str,
+    profile: LazyLock<Profile>,
+}
+
+static BUILTIN: [Builtin; 2] = [
+    Builtin {
+        id: "h100-sxm-vllm-0.24",
+        gpu: "h100-sxm",
+        profile: LazyLock::new(|| {
+            super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h100-sxm-vllm-0.24.msgpack")))
+        }),
+    },
+    Builtin {
+        id: "h200-sxm-tenfold",
+        gpu: "h200-sxm",
+        profile: LazyLock::new(|| {
+            super::unpack(include_bytes!(concat!(env!("OUT_DIR"), "/h200-sxm-tenfold.msgpack")))
+        }),
+    },
+];
 
 impl Profile {
     /// Reads a profile. `origin` names it in errors.
@@ -211,8 +228,8 @@ impl Profile {
     }
 
     /// The profiles that are built in.
-    pub fn builtin() -> &'static [Self] {
-        &BUILTIN
+    pub fn builtin() -> impl ExactSizeIterator<Item = &'static Self> {
+        BUILTIN.iter().map(|builtin| &*builtin.profile)
     }
 
     /// A built-in profile by its name.
@@ -220,15 +237,16 @@ impl Profile {
     /// # Errors
     /// [`ProfileError::Unknown`], with the names there are.
     pub fn named(name: &str) -> Result<&'static Self, ProfileError> {
-        BUILTIN.iter().find(|profile| profile.id == name).ok_or_else(|| ProfileError::Unknown {
+        let found = BUILTIN.iter().find(|builtin| builtin.id == name);
+        found.map(|builtin| &*builtin.profile).ok_or_else(|| ProfileError::Unknown {
             name: name.to_owned(),
-            accepted: BUILTIN.iter().map(|profile| profile.id.clone()).collect(),
+            accepted: BUILTIN.iter().map(|builtin| builtin.id.to_owned()).collect(),
         })
     }
 
     /// The built-in profile of a GPU of the catalogue, where there is one.
     pub fn of_gpu(gpu: &str) -> Option<&'static Self> {
-        BUILTIN.iter().find(|profile| profile.gpu == gpu)
+        BUILTIN.iter().find(|builtin| builtin.gpu == gpu).map(|builtin| &*builtin.profile)
     }
 
     fn lacks(&self, what: impl Into<String>, has: impl Into<String>) -> ProfileError {

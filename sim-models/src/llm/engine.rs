@@ -268,6 +268,7 @@ impl Engine {
 
     /// When the engine must be advanced next, if nothing happens before: none without a step underway (but for
     /// a dynamic batch that waits for others no longer than until then), and none if that is beyond what ticks (208 days of uninterrupted work) or times can count.
+    #[inline]
     pub fn due(&self) -> Option<SimTime> {
         either!(&self.0, engine => engine.due())
     }
@@ -290,6 +291,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::submit`].
+    #[inline]
     pub fn submit_transfer(
         &mut self,
         now: SimTime,
@@ -335,6 +337,7 @@ impl Engine {
     }
 
     /// Takes the engine over all boundaries up to `now`; one that is idle begins to work.
+    #[inline]
     pub fn advance(&mut self, now: SimTime, tally: &mut Tally) -> &Output {
         match &mut self.0 {
             Inner::Fast(engine) => {

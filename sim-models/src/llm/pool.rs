@@ -247,11 +247,15 @@ impl Pool {
         replicas[index].engine.set_pace(ctx.now(), sharing.pace(index), tally);
     }
 
+    #[inline]
     fn set_alarm(&mut self, ctx: &mut Ctx) {
         let first = self.due.soonest();
-        if self.alarm.map(|(at, _)| at) == first {
-            return;
+        if self.alarm.map(|(at, _)| at) != first {
+            self.move_alarm(first, ctx);
         }
+    }
+
+    fn move_alarm(&mut self, first: Option<SimTime>, ctx: &mut Ctx) {
         if let Some((_, handle)) = self.alarm.take() {
             ctx.cancel_timer(handle);
         }

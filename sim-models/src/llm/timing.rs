@@ -170,7 +170,7 @@ impl TimingConfig {
         }
         match self.source {
             TimingSource::Profile => Ok(Some(Borrowed(Profile::of_gpu(&gpu.id).ok_or_else(|| {
-                let has = Profile::builtin().iter().map(|profile| profile.gpu.clone()).collect::<Vec<_>>();
+                let has = Profile::builtin().map(|profile| profile.gpu.clone()).collect::<Vec<_>>();
                 ProfileError::Lacks {
                     profile: "(built in)".into(),
                     what: gpu.id.clone(),

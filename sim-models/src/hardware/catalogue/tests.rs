@@ -199,14 +199,14 @@ fn every_figure_has_a_source() {
         assert!(sources.iter().all(|source| source.len() > 10), "{}", gpu.id);
         assert!(gpu.measured.as_ref().is_none_or(|measured| measured.source.len() > 10), "{}", gpu.id);
     }
-    assert!(models().iter().all(|model| model.source.contains("huggingface.co/")));
+    assert!(models().all(|model| model.source.contains("huggingface.co/")));
     assert!(ranking_models().iter().all(|model| model.source.len() > 10));
 }
 
 #[test]
 fn names_are_unique_and_figures_plausible() {
     assert_eq!(gpus().iter().map(|gpu| &gpu.id).collect::<BTreeSet<_>>().len(), gpus().len());
-    assert_eq!(models().iter().map(|model| &model.id).collect::<BTreeSet<_>>().len(), models().len());
+    assert_eq!(models().map(|model| &model.id).collect::<BTreeSet<_>>().len(), models().len());
     for gpu in gpus() {
         let largest = if gpu.is_host() { 1_000_000_000_000 } else { 220_000_000_000 };
         assert!((20_000_000_000..largest).contains(&gpu.memory_bytes), "{}", gpu.id);

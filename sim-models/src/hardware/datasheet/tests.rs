@@ -427,7 +427,7 @@ proptest! {
         sequences in 8_u64..2_000,
         context in 1_u64..10_000,
     ) {
-        let (gpu, model) = (&gpus()[gpu_index], &models()[model_index]);
+        let (gpu, model) = (&gpus()[gpu_index], models().nth(model_index).unwrap());
         for efficiency in [Efficiency::default(), perfect()] {
             let built =
                 StepFunction::from_datasheet(gpu, model, precision, Precision::Fp8, tensor_parallel, &efficiency);

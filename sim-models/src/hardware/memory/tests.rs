@@ -187,7 +187,7 @@ proptest! {
         max_num_batched_tokens in 1_u64..100_000,
     ) {
         let gpu = &crate::hardware::catalogue::gpus()[gpu_index];
-        let model = &crate::hardware::catalogue::models()[model_index];
+        let model = crate::hardware::catalogue::models().nth(model_index).unwrap();
         let settings = MemorySettings {
             precision, tensor_parallel, gpu_memory_utilization, max_num_batched_tokens,
             ..MemorySettings::default()

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::numbers;
 use super::super::precision::Precision;
 use super::series::neighbours;
 
@@ -18,6 +19,7 @@ pub struct GemmTable {
     /// Rows of the weights, increasing.
     pub k: Vec<u64>,
     /// Microseconds by `m`, non-decreasing, for each shape: by `n`, then `k`.
+    #[serde(deserialize_with = "numbers::lists")]
     pub us: Vec<Vec<f64>>,
     /// Microseconds that each kernel of a layer takes longer in a row with others than alone; 0 where that was not
     /// measured.
@@ -61,6 +63,7 @@ pub struct ExpertTable {
     /// Tokens, increasing.
     pub tokens: Vec<u64>,
     /// Microseconds by tokens, non-decreasing.
+    #[serde(deserialize_with = "numbers::list")]
     pub us: Vec<f64>,
 }
 
@@ -73,5 +76,6 @@ pub struct AllReduceTable {
     /// Bytes of the message, increasing.
     pub bytes: Vec<u64>,
     /// Microseconds by bytes, non-decreasing.
+    #[serde(deserialize_with = "numbers::list")]
     pub us: Vec<f64>,
 }

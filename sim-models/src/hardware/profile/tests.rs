@@ -76,9 +76,17 @@ fn ideal() -> Measurements {
 }
 
 #[test]
-fn the_built_in_profile_is_its_file() {
-    let text = include_str!("../../../data/profiles/h100-sxm-vllm-0.24.toml");
-    assert_eq!(&Profile::parse(text, "the file").unwrap(), h100());
+fn the_built_in_profiles_are_their_files() {
+    let files = [
+        include_str!("../../../data/profiles/h100-sxm-vllm-0.24.toml"),
+        include_str!("../../../data/profiles/h200-sxm-tenfold.toml"),
+    ];
+    assert_eq!(files.len(), Profile::builtin().len());
+    for text in files {
+        let profile = Profile::parse(text, "the file").unwrap();
+        assert_eq!(&profile, Profile::named(&profile.id).unwrap());
+        assert_eq!(&profile, Profile::of_gpu(&profile.gpu).unwrap());
+    }
 }
 
 #[test]

@@ -87,6 +87,9 @@ impl Profile {
 
 /// An array of inline tables, one on a line; nothing where there are none and they may be left out.
 fn rows<R>(lines: &mut Vec<String>, key: &str, rows: &[R], inside: impl Fn(&R) -> String) {
+    if rows.is_empty() && !key.ends_with("attention") {
+        return;
+    }
     lines.push(format!("\n{key} = ["));
     lines.extend(rows.iter().map(|row| format!("{{ {} }},", inside(row))));
     lines.push("]".into());

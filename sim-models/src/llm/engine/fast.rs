@@ -34,6 +34,7 @@ mod connector;
 mod filling;
 mod milestones;
 mod observe;
+mod phases;
 mod plan;
 mod prefix;
 mod record;
@@ -56,6 +57,7 @@ use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
 use compose::Draft;
 use filling::Filling;
+use phases::Phases;
 use plan::Plan;
 use record::{Line, List, Record, Records, State};
 use size::Size;
@@ -109,7 +111,7 @@ pub(super) struct Fast {
     /// with each number modulo the block size.
     decodes: u64,
     base_sum: i64,
-    phases: Vec<u32>,
+    phases: Phases,
     /// Which of them fill the sliding window, where the model has one.
     filling: Option<Filling>,
     endings: BinaryHeap<Reverse<Ending>>,
@@ -185,7 +187,7 @@ impl Fast {
             admissions: 0,
             decodes: 0,
             base_sum: 0,
-            phases: vec![0; config.block_size as usize],
+            phases: Phases::new(Size::new(config.block_size)),
             endings: BinaryHeap::new(),
             singles: Vec::new(),
             ended_next: Vec::new(),
@@ -445,6 +447,7 @@ impl Fast {
     }
 
     /// Goes through all actions up to a wall tick.
+    #[inline]
     fn pass(&mut self, wall: u64, tally: &mut Tally) {
         while let Some(step) = self.action() {
             if self.wall_end_of(step).is_none_or(|end| end > wall) {
@@ -454,7 +457,8 @@ impl Fast {
         }
     }
 
-    /// Does what is to be done at the end of a step.
+    /// Does what is to be done at the end of a step. Apart from [`Fast::pass`], which often finds nothing to do.
+    #[inline(never)]
     fn act(&mut self, step: u64, tally: &mut Tally) {
         let single = self.head.as_ref().is_some_and(|head| head.last == step);
         self.count_through(step, tally);

@@ -1,9 +1,9 @@
 //! Counting steps that have ended, many at a time.
 
 use super::Fast;
+use super::phases::Phases;
 use super::plan::Plan;
 use super::run::Run;
-use super::size::Size;
 use crate::llm::engine::tally::Tally;
 
 /// The most steps counted at once: squares of them, summed over 2^30 sequences, fit 64 bits.
@@ -60,14 +60,14 @@ impl Fast {
             steps -= 1;
             plan.done += 1;
             plan.tokens += plan.sequences;
-            plan.used += self.phases[self.size.rest(plan.first + plan.done) as usize];
+            plan.used += self.phases.at(plan.first + plan.done);
             plan.used -= std::mem::take(&mut plan.freed);
         }
         while let Some(plan) = &mut self.tail
             && steps > 0
         {
             let (alike, ticks, growth) = run.piece(plan.done, steps.min(SPAN));
-            let total = count_ramp(plan, (ticks, growth, alike), &self.phases, self.size, tally);
+            let total = count_ramp(plan, (ticks, growth, alike), &self.phases, tally);
             self.ended_work += total;
             self.ended_wall += total;
             steps -= alike;
@@ -96,8 +96,7 @@ fn count_one(plan: &Plan, ticks: u64, tally: &mut Tally) {
 fn count_ramp(
     plan: &mut Plan,
     (ticks, growth, steps): (u64, u64, u64),
-    phases: &[u32],
-    size: Size,
+    phases: &Phases,
     tally: &mut Tally,
 ) -> u64 {
     // Pairs of steps, and the sum of the squares of 0 to `steps - 1`.
@@ -121,12 +120,12 @@ fn count_ramp(
     // A block taken for the step `ahead` of the first is there for the rest of the time: all but the
     // `ticks * ahead + growth * ahead (ahead - 1) / 2` before.
     let start = plan.first + plan.done;
-    let taken = Taken::behind(start, steps - 1, phases, size);
+    let taken = phases.taken_behind(start, steps - 1);
     let before = product(ticks, taken.distances) + product(growth, (taken.squares - taken.distances) / 2);
     tally.block_ticks += product(total, u64::from(plan.used) + taken.blocks) - before;
     plan.used += taken.blocks as u32;
     tally.blocks_max = tally.blocks_max.max(plan.used);
-    plan.used += phases[size.rest(start + steps) as usize];
+    plan.used += phases.at(start + steps);
     plan.done += steps;
     total
 }
@@ -134,58 +133,4 @@ fn count_ramp(
 #[inline]
 fn product(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
-}
-
-/// Blocks taken in the steps behind a step: how many, and the sums of the distances of these steps and of their
-/// squares.
-#[derive(Default)]
-struct Taken {
-    blocks: u64,
-    distances: u64,
-    squares: u64,
-}
-
-impl Taken {
-    /// In the `steps` steps behind step `start`, fewer than [`SPAN`].
-    #[inline]
-    fn behind(start: u64, steps: u64, phases: &[u32], size: Size) -> Self {
-        let cycle = phases.len() as u64;
-        let (now, later) = phases.split_at(size.rest(start + 1) as usize);
-        let (rounds, rest) = (size.of(steps), size.rest(steps));
-        let mut taken = Self::default();
-        if rounds > 0 {
-            // Each phase comes in so many rounds: sums over the rounds and over their squares.
-            let [blocks, distances, squares] = sums(later, now);
-            let pairs = rounds * (rounds - 1) / 2;
-            taken.blocks = rounds * blocks;
-            taken.distances = rounds * distances + cycle * pairs * blocks;
-            taken.squares = rounds * squares
-                + 2 * cycle * pairs * distances
-                + cycle * cycle * (pairs * (2 * rounds - 1) / 3) * blocks;
-        }
-        if rest > 0 {
-            // And the first ones once more, behind all rounds.
-            let split = later.len().min(rest as usize);
-            let [blocks, distances, squares] = sums(&later[..split], &now[..rest as usize - split]);
-            let behind = cycle * rounds;
-            taken.blocks += blocks;
-            taken.distances += distances + behind * blocks;
-            taken.squares += squares + 2 * behind * distances + behind * behind * blocks;
-        }
-        taken
-    }
-}
-
-/// Of counts at the distances 1, 2, ..., the farther ones behind the nearer: their sum, and the sums of their
-/// distances and of the squares of these.
-#[inline]
-fn sums(nearer: &[u32], farther: &[u32]) -> [u64; 3] {
-    // Summing up from the far end counts each as often as it is far, without a multiplication.
-    let (mut blocks, mut distances, mut triangles) = (0, 0, 0);
-    for count in farther.iter().rev().chain(nearer.iter().rev()) {
-        blocks += u64::from(*count);
-        distances += blocks;
-        triangles += distances;
-    }
-    [blocks, distances, 2 * triangles - distances]
 }

@@ -136,7 +136,7 @@ impl Fast {
             return (steps, steps == finish + 1 - number);
         }
         let free = u64::from(self.cache.free());
-        let size = self.phases.len() as u64;
+        let size = self.size.get();
         // All take a block in every `size` steps.
         if (self.size.of(steps) + 2) * self.decodes <= free {
             return (steps, steps == finish + 1 - number);
@@ -144,7 +144,7 @@ impl Fast {
         let cycles = free / self.decodes;
         let (mut ahead, mut left) = (cycles * size + 1, free - cycles * self.decodes);
         while ahead < steps {
-            let need = u64::from(self.phases[self.size.rest(number + ahead) as usize]);
+            let need = u64::from(self.phases.at(number + ahead));
             if need > left {
                 break;
             }
@@ -191,8 +191,7 @@ impl Fast {
                 limit = (*budget - self.decodes) as u32;
             }
         }
-        let crossing = self.phases[self.size.rest(number) as usize];
-        let mut need = u64::from(crossing);
+        let mut need = u64::from(self.phases.at(number));
         for place in 0..self.singles.len() {
             let index = self.singles[place];
             need += u64::from(self.blocks_for(index, self.demand(index, limit)));
@@ -212,7 +211,7 @@ impl Fast {
             self.draft.work.windowed_context = filling.context(number);
         }
         *budget -= decodes;
-        self.cache.take(self.phases[self.size.rest(number) as usize]);
+        self.cache.take(self.phases.at(number));
         if !self.singles.is_empty() {
             self.draft.mixed = true;
             let mut singles = std::mem::take(&mut self.singles);
@@ -323,8 +322,7 @@ impl Fast {
             filling.enter(base);
         }
         if self.arena.is_none() {
-            let phase = self.phase(base);
-            self.phases[phase] += 1;
+            self.phases.enter(base);
         }
     }
 
@@ -337,23 +335,17 @@ impl Fast {
             filling.leave(base);
         }
         if self.arena.is_none() {
-            let phase = self.phase(base);
-            self.phases[phase] -= 1;
+            self.phases.leave(base);
         }
     }
 
     /// Nobody decodes.
     pub(super) fn forget_decodes(&mut self) {
         (self.decodes, self.base_sum) = (0, 0);
-        self.phases.fill(0);
+        self.phases.clear();
         if let Some(filling) = &mut self.filling {
             filling.clear();
         }
-    }
-
-    /// The steps in which a sequence needs a block, modulo the block size.
-    pub(super) fn phase(&self, base: i64) -> usize {
-        self.size.rest_signed(-base) as usize
     }
 
     /// A sequence in the batch no longer decodes as others do: notes when its last token comes, or came.

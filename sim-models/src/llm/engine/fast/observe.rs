@@ -63,7 +63,7 @@ impl Fast {
         use super::record::State;
         self.cache.check();
         let (mut decodes, mut base_sum, mut running, mut waiting, mut kept) = (0, 0, 0, 0, 0);
-        let mut phases = vec![0; self.phases.len()];
+        let mut phases = super::phases::Phases::new(self.size);
         let mut filling = self.filling.clone();
         if let Some(filling) = &mut filling {
             filling.clear();
@@ -90,7 +90,9 @@ impl Fast {
                 if let Some(filling) = &mut filling {
                     filling.enter(record.base);
                 }
-                phases[self.phase(record.base)] += u32::from(self.arena.is_none());
+                if self.arena.is_none() {
+                    phases.enter(record.base);
+                }
             }
             if let Some(span) = record.span {
                 blocks += span.blocks();

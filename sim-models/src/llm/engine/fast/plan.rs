@@ -132,17 +132,6 @@ impl Fast {
         if to < from || self.arena.is_some() {
             return 0;
         }
-        let (steps, size) = (to + 1 - from, self.phases.len() as u64);
-        let (mut sum, mut rest) = (0, steps);
-        if steps >= size {
-            sum = self.size.of(steps) * self.decodes;
-            rest = self.size.rest(steps);
-        }
-        let mut phase = self.size.rest(from) as usize;
-        for _ in 0..rest {
-            sum += u64::from(self.phases[phase]);
-            phase = if phase + 1 == self.phases.len() { 0 } else { phase + 1 };
-        }
-        sum
+        self.phases.blocks(from, to + 1 - from, self.decodes)
     }
 }

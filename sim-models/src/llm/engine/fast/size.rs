@@ -1,7 +1,7 @@
 //! Division by the block size, which is a power of two in most engines.
 
 /// A block size, in tokens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     tokens: u64,
     /// Its logarithm, if it is a power of two.
@@ -12,6 +12,12 @@ impl Size {
     pub(super) fn new(tokens: u32) -> Self {
         let shift = tokens.is_power_of_two().then(|| tokens.trailing_zeros());
         Self { tokens: tokens.into(), shift }
+    }
+
+    /// The block size.
+    #[inline]
+    pub(super) fn get(self) -> u64 {
+        self.tokens
     }
 
     #[inline]
@@ -25,7 +31,10 @@ impl Size {
     /// What is left over.
     #[inline]
     pub(super) fn rest(self, tokens: u64) -> u64 {
-        tokens - self.of(tokens) * self.tokens
+        match self.shift {
+            Some(_) => tokens & (self.tokens - 1),
+            None => tokens % self.tokens,
+        }
     }
 
     /// The blocks that so many tokens need.
@@ -44,7 +53,7 @@ impl Size {
     #[inline]
     pub(super) fn rest_signed(self, tokens: i64) -> u64 {
         match self.shift {
-            Some(shift) => tokens as u64 & ((1 << shift) - 1),
+            Some(_) => tokens as u64 & (self.tokens - 1),
             None => tokens.rem_euclid(self.tokens as i64) as u64,
         }
     }
