@@ -350,7 +350,7 @@ def sweep(
     :param shard: runs only every N-th point from the I-th on: ``"I/N"``. :func:`merge` joins the shards.
     :param resume: takes up a sweep that was stopped or killed.
     :param client: a client of a Dask cluster that runs the points; the file has the same bytes.
-    :param chunks: so many tasks for the cluster; by default eight for each of its threads.
+    :param chunks: so many tasks for the cluster; by default four to eight for each of its threads.
     :param shared: whether workers write to ``out`` themselves, which all machines see under that name.
     :param threads: points that run at a time on this machine; by default one a core.
     """

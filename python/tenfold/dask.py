@@ -23,8 +23,11 @@ from ._progress import telling
 if TYPE_CHECKING:
     from distributed import Client
 
-#: Tasks for each thread of the cluster: few enough to cost little, enough to even out slow points.
-_CHUNKS_A_THREAD = 8
+#: Tasks for each thread of the cluster, at least and at most: few enough to cost little, enough to even out slow points.
+_CHUNKS_A_THREAD = (4, 8)
+#: Points of a task, where there are enough for all threads: those of one part of a sweep, for a part costs as much as many
+#: quick points do.
+_POINTS_A_CHUNK = 256
 #: How often a task that ends in an error, such as a full disk, is run again.
 _RETRIES = 2
 
@@ -91,7 +94,8 @@ def run_sweep(
     threads = sum(client.nthreads().values())
     if threads == 0:
         raise RuntimeError("the Dask cluster has no workers")
-    chunks = chunks or _CHUNKS_A_THREAD * threads
+    least, most = (chunks_a_thread * threads for chunks_a_thread in _CHUNKS_A_THREAD)
+    chunks = chunks or max(least, min(most, points // _POINTS_A_CHUNK))
     shards = directory / "shards"
     if shards.exists():
         there = [path.name.rsplit("-", 1)[1] for path in shards.iterdir() if not path.name.startswith(".")]
@@ -159,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="1x", help="multiply the load, such as 10x")
     parser.add_argument("--out", help="directory of the results (default: FILE.sweep)")
     parser.add_argument("--format", default="parquet", choices=["parquet", "csv", "arrow", "json"])
-    parser.add_argument("--chunks", type=int, help="number of tasks (default: 8 a thread)")
+    parser.add_argument("--chunks", type=int, help="number of tasks (default: 4 to 8 a thread)")
     parser.add_argument("--shared", action="store_true", help="workers write to --out, which all machines see")
     parser.add_argument("--resume", action="store_true", help="take up a sweep that was stopped")
     parsed = parser.parse_args(arguments)
