@@ -16,36 +16,45 @@ const FILES: [&str; 6] = [
     "profiles/h200-sxm-tenfold.toml",
 ];
 
-/// A value, with long lists of numbers as bytes (`hardware/numbers.rs` reads them), and what is under the key of a
+/// A value, with long lists of numbers under [`TIMES`] as bytes (`hardware/numbers.rs` reads them), and what is under
 /// [`PART`], too: it is read when it is needed.
-struct Packed<'a>(&'a Value);
+struct Packed<'a> {
+    value: &'a Value,
+    are_times: bool,
+}
 
 /// Shorter ones stay lists.
 const LONG: usize = 8;
+const TIMES: &str = "us";
 const PART: &str = "config";
 
 fn pack(value: &Value) -> Vec<u8> {
-    rmp_serde::to_vec(&Packed(value)).expect("TOML has nothing that MessagePack lacks")
+    rmp_serde::to_vec(&Packed { value, are_times: false }).expect("TOML has nothing that MessagePack lacks")
 }
 
 impl Serialize for Packed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match self.value {
             Value::Table(table) => {
                 let mut map = serializer.serialize_map(Some(table.len()))?;
                 for (key, value) in table {
                     match key.as_str() {
                         PART => map.serialize_entry(key, &Bytes(pack(value)))?,
-                        _ => map.serialize_entry(key, &Packed(value))?,
+                        _ => map.serialize_entry(key, &Packed { value, are_times: key == TIMES })?,
                     }
                 }
                 map.end()
             }
-            Value::Array(list) if list.len() >= LONG && list.iter().all(Value::is_float) => {
+            Value::Array(list)
+                if self.are_times && list.len() >= LONG && list.iter().all(Value::is_float) =>
+            {
                 let bytes = list.iter().filter_map(Value::as_float).flat_map(f64::to_le_bytes);
                 Bytes(bytes.collect()).serialize(serializer)
             }
-            Value::Array(list) => serializer.collect_seq(list.iter().map(Packed)),
+            Value::Array(list) => {
+                let parts = list.iter().map(|value| Packed { value, are_times: self.are_times });
+                serializer.collect_seq(parts)
+            }
             value => value.serialize(serializer),
         }
     }

@@ -1,4 +1,4 @@
-//! Long lists of numbers, which the build script packs as bytes: a number by itself takes ten times as long to read.
+//! Long lists of times (`us`), which the build script packs as bytes: a number by itself takes ten times as long to read.
 
 use std::fmt;
 

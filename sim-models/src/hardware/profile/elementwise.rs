@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::numbers;
 use super::super::precision::Precision;
 use super::Profile;
 use super::series::{interpolate, neighbours};
@@ -59,6 +60,7 @@ pub struct ElementwiseTable {
     /// Tokens, increasing; the same for all widths of a kernel.
     pub tokens: Vec<u64>,
     /// Microseconds by tokens, non-decreasing.
+    #[serde(deserialize_with = "numbers::list")]
     pub us: Vec<f64>,
 }
 
@@ -71,6 +73,7 @@ pub struct SamplingTable {
     /// Sequences, increasing; the same for all vocabularies.
     pub sequences: Vec<u64>,
     /// Microseconds by sequences, non-decreasing.
+    #[serde(deserialize_with = "numbers::list")]
     pub us: Vec<f64>,
 }
 
