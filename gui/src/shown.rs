@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use scenarios::report::{Block, Diagram, Drawing, Node, Report};
+use scenarios::report::{Block, Diagram, Drawing, Event, Node, Report, events};
 use scenarios::results::RunResult;
 
 use crate::draw::{Architecture, NodeState};
@@ -17,36 +17,8 @@ pub(crate) struct Shown {
     pub architecture: Architecture,
     /// On average, over the measured part.
     averages: Vec<NodeState>,
-    /// When something happened, what, and whether that was a fault; of the first replication.
-    pub moments: Vec<(f64, String, bool)>,
-}
-
-/// Most changes of a pool that are marked: more could not be told apart.
-const MARKED: usize = 60;
-
-/// Faults as they were set, and windows in which a component had another number of servers than before.
-fn moments(result: &RunResult) -> Vec<(f64, String, bool)> {
-    let faults = result.scenario.fault.iter().filter_map(|fault| {
-        let kind = serde_json::to_value(fault.kind).ok()?;
-        let what = format!("fault: {} of {}", kind.as_str()?.replace('_', " "), fault.target);
-        Some((fault.at?.as_secs_f64(), what, true))
-    });
-    let mut all: Vec<_> = faults.collect();
-    let Some(output) = result.outputs.first() else { return all };
-    let count = output.components.len().max(1);
-    let rows: Vec<_> = output.component_windows.chunks(count).collect();
-    for (pair, window) in rows.windows(2).zip(output.windows.iter().skip(1)) {
-        for ((before, now), component) in pair[0].iter().zip(pair[1]).zip(&output.components) {
-            // Means over windows: what comes within one is seen as a whole server in the next.
-            let (before, now) = (libm::round(before.capacity), libm::round(now.capacity));
-            if before != now {
-                let what = format!("`{}`: {before} to {now} servers", component.name);
-                all.push((window.start.as_secs_f64(), what, false));
-            }
-        }
-    }
-    all.truncate(MARKED);
-    all
+    /// What happened besides requests.
+    pub events: Vec<Event>,
 }
 
 impl Shown {
@@ -69,8 +41,8 @@ impl Shown {
         };
         let averages = diagram.nodes.iter().map(of).collect();
         let architecture = Architecture::new(diagram, &result.scenario);
-        let moments = moments(&result);
-        Self { result, report, coarse, architecture, averages, moments }
+        let events = events(&result);
+        Self { result, report, coarse, architecture, averages, events }
     }
 
     /// The state of every node: on average, or in the window of the first replication that a time falls into.

@@ -24,9 +24,12 @@ impl App {
             Command::Start | Command::Open | Command::Screenshot | Command::Quit => true,
             Command::Theme | Command::ZoomIn | Command::ZoomOut => true,
             Command::Palette | Command::Keys | Command::NotModelled => true,
-            Command::Save | Command::SaveAs | Command::Run | Command::RunStress | Command::Show(_) => {
-                document.is_some()
-            }
+            Command::Save
+            | Command::SaveAs
+            | Command::Run
+            | Command::RunStress
+            | Command::RunCurve
+            | Command::Show(_) => document.is_some(),
             Command::RunPlan | Command::Add | Command::Keep | Command::Copy | Command::Fit => {
                 document.is_some()
             }
@@ -154,6 +157,10 @@ impl App {
                 self.changed(ctx);
             }
             Command::Run => self.start(Task::Run, ctx),
+            Command::RunCurve => {
+                (self.tab, self.curve) = (Tab::Charts, None);
+                self.start(Task::Curve, ctx);
+            }
             Command::RunComparison => {
                 self.tab = Tab::Compare;
                 self.comparison = None;
@@ -264,6 +271,7 @@ impl App {
             Action::Speed(speed) => self.system.set_speed(speed),
             Action::Variant(name) => self.edit(ctx, |document| document.show_variant(&name)),
             Action::Select(name) => self.system.selected = name,
+            Action::Window(times) => self.window.show(times, self.run.as_deref()),
             Action::Time(time) => {
                 self.system.time = time;
                 self.system.playing &= time.is_some();

@@ -11,7 +11,6 @@ use scenarios::results::show::seconds;
 use super::App;
 use crate::command::{Command, MENUS, Tab};
 use crate::document::Document;
-use crate::draw::Cursor;
 use crate::inspector::things;
 use crate::jobs::Kind;
 use crate::theme;
@@ -194,7 +193,10 @@ impl App {
             match self.tab {
                 Tab::System => view::system(ui, document, run, &mut self.system, actions),
                 Tab::Findings => view::findings(ui, run),
-                Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
+                Tab::Charts => {
+                    let curve = self.curve.as_deref();
+                    view::charts(ui, run, self.system.time, &self.window, curve, actions);
+                }
                 Tab::Compare => {
                     let baseline = self.baseline.as_deref();
                     let report = self.comparison.as_deref();

@@ -141,15 +141,15 @@ fn timeline(ui: &mut Ui, run: Option<&Shown>, view: &System, actions: &mut Actio
 /// Faults and changes in the number of servers, where they are on the timeline.
 fn marks(ui: &mut Ui, room: Rect, end: f64, run: Option<&Shown>) {
     let Some(run) = run else { return };
-    for (at, what, is_fault) in &run.moments {
+    for event in &run.events {
         // A handle stops half its width before the ends.
         let half = room.height() / 2.5;
-        let share = if end > 0.0 { (at / end).clamp(0.0, 1.0) as f32 } else { 0.0 };
+        let share = if end > 0.0 { (event.at / end).clamp(0.0, 1.0) as f32 } else { 0.0 };
         let x = room.left() + half + share * (room.width() - 2.0 * half);
-        let ink = theme::on(ui, if *is_fault { BAD } else { MUTED });
-        ui.painter().vline(x, room.y_range(), Stroke::new(if *is_fault { 2.5 } else { 1.5 }, ink));
+        let ink = theme::on(ui, if event.is_fault { BAD } else { MUTED });
+        ui.painter().vline(x, room.y_range(), Stroke::new(if event.is_fault { 2.5 } else { 1.5 }, ink));
         let spot = Rect::from_center_size(eframe::egui::pos2(x, room.center().y), vec2(6.0, room.height()));
-        let id = ui.scope_id().with((what, at.to_bits()));
-        ui.interact(spot, id, Sense::hover()).on_hover_text(format!("{what} at {}", seconds(*at)));
+        let id = ui.scope_id().with((&event.what, event.at.to_bits()));
+        ui.interact(spot, id, Sense::hover()).on_hover_text(event.said());
     }
 }

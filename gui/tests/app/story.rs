@@ -145,29 +145,7 @@ fn unsaved_changes_are_not_lost() {
 }
 
 /// A shop with one server too few for three times its load.
-pub const SHOP: &str = r#"
-name = "Shop"
-[run]
-duration = "60s"
-replications = 2
-[slo]
-latency = { p95 = "400ms" }
-[traffic.web]
-arrivals = { process = "poisson", rate = "8/s" }
-entry = "page"
-[components.page]
-kind = "flow"
-steps = ["db"]
-[components.db]
-kind = "service"
-servers = 2
-service_time = { exponential = { mean = "100ms" } }
-[links."page -> db"]
-timeout = "2s"
-[[variant]]
-name = "more"
-set = { "components.db.servers" = 30 }
-"#;
+pub const SHOP: &str = include_str!("../shop.toml");
 
 /// Open, stress, apply what helps, see it hold, write the report.
 #[test]
