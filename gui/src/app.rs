@@ -116,6 +116,16 @@ impl App {
         self.window.times
     }
 
+    /// Looks at a part of the run more closely; at all of it for none.
+    pub fn look_at(&mut self, times: Option<(f64, f64)>) {
+        self.window.show(times, self.run.as_deref());
+    }
+
+    /// One more axis of the sweep, with values around one.
+    pub fn add_axis(&mut self, path: &str, value: &str) {
+        self.explore.add(path.to_owned(), Some(value));
+    }
+
     /// What results are of that hold now.
     fn now(&self) -> Of {
         Of { hash: self.document.as_ref().map_or(0, Document::hash), load: self.load.0 }

@@ -49,25 +49,47 @@ fn tick(axis: &Axis, place: f64) -> String {
     }
 }
 
-/// What a line looks like, and what it is, above the plot: within, it would lie on the lines.
-fn legend(ui: &mut Ui, all: &[(String, Color32, LineStyle)]) {
+/// What stands for a series or a reference.
+enum Sign {
+    Line(LineStyle),
+    Point(MarkerShape),
+}
+
+/// What a line or a point looks like, and what it is, above the plot: within, it would lie on the lines.
+fn legend(ui: &mut Ui, all: &[(String, Color32, Sign)]) {
     ui.horizontal_wrapped(|ui| {
-        for (name, color, style) in all {
+        for (name, color, sign) in all {
             let (rect, _) = ui.allocate_exact_size(vec2(22.0, 12.0), Sense::hover());
             let (ends, stroke) = ([rect.left_center(), rect.right_center()], Stroke::new(2.0, *color));
-            match *style {
-                LineStyle::Solid => _ = ui.painter().line_segment(ends, stroke),
-                LineStyle::Dashed { length } => {
-                    ui.painter().extend(Shape::dashed_line(&ends, stroke, length, 0.6 * length));
+            let painter = ui.painter();
+            match *sign {
+                Sign::Line(LineStyle::Solid) => _ = painter.line_segment(ends, stroke),
+                Sign::Line(LineStyle::Dashed { length }) => {
+                    painter.extend(Shape::dashed_line(&ends, stroke, length, 0.6 * length));
                 }
-                LineStyle::Dotted { spacing } => {
-                    ui.painter().extend(Shape::dotted_line(&ends, *color, spacing, 1.5));
+                Sign::Line(LineStyle::Dotted { spacing }) => {
+                    painter.extend(Shape::dotted_line(&ends, *color, spacing, 1.5));
                 }
+                Sign::Point(shape) => _ = painter.add(marker(shape, rect.center(), *color)),
             }
             ui.label(name);
             ui.add_space(8.0);
         }
     });
+}
+
+/// As the plot draws them.
+fn marker(shape: MarkerShape, at: Pos2, color: Color32) -> Shape {
+    let filled = |corners: &[(f32, f32)]| {
+        let corners = corners.iter().map(|(x, y)| at + 4.0 * vec2(*x, *y)).collect();
+        Shape::convex_polygon(corners, color, Stroke::NONE)
+    };
+    match shape {
+        MarkerShape::Square => filled(&[(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]),
+        MarkerShape::Up => filled(&[(0.0, -1.0), (0.9, 0.6), (-0.9, 0.6)]),
+        MarkerShape::Diamond => filled(&[(0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)]),
+        _ => Shape::circle_filled(at, 4.0, color),
+    }
 }
 
 pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor<'_>) -> Option<Touched> {
@@ -108,12 +130,16 @@ pub(super) fn chart(ui: &mut Ui, name: &str, chart: &Chart, cursor: Cursor<'_>) 
     let of_reference = |reference: &Reference| {
         (if reference.vertical && over_time { moment } else { limit }, LineStyle::Dashed { length: 6.0 })
     };
+    let sign = |number: usize, series: &Series| match series.mark.is_line() {
+        true => Sign::Line(style_of(number)),
+        false => Sign::Point(MARKERS[number % MARKERS.len()]),
+    };
     let lines = chart.series.iter().enumerate().filter(|(_, series)| !series.points.is_empty());
     let mut all: Vec<_> =
-        lines.map(|(number, series)| (series.name.clone(), colors[number], style_of(number))).collect();
+        lines.map(|(number, series)| (series.name.clone(), colors[number], sign(number, series))).collect();
     for reference in &chart.references {
         let ((name, is_seen), (color, style)) = (named(reference), of_reference(reference));
-        all.extend(is_seen.then_some((name, color, style)));
+        all.extend(is_seen.then_some((name, color, Sign::Line(style))));
     }
     legend(ui, &all);
     let behind = |(_, series): &(usize, &Series)| series.mark == Mark::Behind;

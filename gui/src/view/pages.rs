@@ -90,7 +90,12 @@ fn times(ui: &mut Ui, run: &Shown, window: &Window, actions: &mut Actions) {
         let speed = end / 400.0;
         let drag = |ui: &mut Ui, name: &str, value: &mut f64| {
             let label = ui.label(name);
-            let drag = DragValue::new(value).range(0.0..=end).speed(speed).max_decimals(3).suffix(" s");
+            let drag = DragValue::new(value)
+                .range(0.0..=end)
+                .clamp_existing_to_range(false)
+                .speed(speed)
+                .max_decimals(3)
+                .suffix(" s");
             ui.add(drag).labelled_by(label.id).changed()
         };
         let changed = drag(ui, "Figures from", &mut from) | drag(ui, "to", &mut to);

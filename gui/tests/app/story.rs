@@ -73,6 +73,10 @@ fn an_edit_is_run_and_undone() {
     until(&mut harness, "the first result", |app| app.result().is_some());
     assert_eq!(harness.state().result().unwrap().provenance.fingerprints, before);
     assert_eq!(harness.state().document().unwrap().hash(), hash);
+    press(&mut harness, Command::Redo);
+    assert_ne!(harness.state().document().unwrap().hash(), hash, "the keys of undo with Shift");
+    press(&mut harness, Command::Undo);
+    until(&mut harness, "the first result again", |app| app.result().is_some());
     // What cannot be is said, and changes nothing.
     harness.state_mut().set("run.replications", "0", &ctx);
     harness.run_steps(2);

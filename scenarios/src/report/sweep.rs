@@ -44,7 +44,8 @@ impl Sweep {
         Ok(self.swept(dir)?.report())
     }
 
-    /// The points of its chart of costs, with their numbers: what a click on one means.
+    /// The points of its chart of costs, with their numbers: what a click on one means. None where nothing costs
+    /// anything.
     ///
     /// # Errors
     /// When what is in the directory cannot be read.
@@ -53,7 +54,11 @@ impl Sweep {
         let run = swept.run();
         let Some((column, _)) = swept.figure(&run) else { return Ok(Vec::new()) };
         let choice = |point: &&Seen| Some((point.point, choice(&swept.axes, point, column)?));
-        Ok(thin(run.iter().filter_map(choice).collect()))
+        let mut all: Vec<(u64, Choice)> = run.iter().filter_map(choice).collect();
+        if all.iter().all(|(_, choice)| choice.cost <= 0.0) {
+            all.clear();
+        }
+        Ok(thin(all))
     }
 }
 

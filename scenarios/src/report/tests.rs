@@ -164,7 +164,7 @@ fn a_run_tells_what_happened_and_the_figures_of_its_series() {
         })
         .flatten()
         .collect();
-    assert!(items.iter().any(|item| *item == "fault: crash of features at 30 s."), "{items:?}");
+    assert!(items.iter().any(|item| *item == "fault: crash of features at 30.0 s."), "{items:?}");
     let measured = run.blocks.iter().find_map(|block| match block {
         Block::Table(table) if table.title.starts_with("Over time, from 5") => Some(table),
         _ => None,
