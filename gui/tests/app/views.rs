@@ -179,11 +179,8 @@ fn latency_against_load_needs_no_stress_test() {
     until(&mut harness, "the curve", |app| !app.is_busy());
     assert_eq!((harness.state().tab(), harness.state().dialog()), (Tab::Charts, None));
     assert!(harness.query_by_label("Export: Latency against load").is_some());
-    let has_bound = |label: String| label.starts_with("SLO p95");
-    assert!(
-        harness.query_all_by(|node| node.label().is_some_and(has_bound)).count() > 1,
-        "the bound is drawn"
-    );
+    let bounds = harness.query_all_by_label_contains("SLO p95").count();
+    assert!(bounds > 1, "in the curve as well as below it: {bounds}");
     let ctx = harness.ctx.clone();
     harness.state_mut().set("run.seed", "5", &ctx);
     harness.run_steps(2);
