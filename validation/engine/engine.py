@@ -35,11 +35,11 @@ class EngineConfig:
     attention: str = models.VARLEN
     block_size: int = 32
     num_blocks: int = 4096
-    max_batch_tokens: int = 1024
+    max_batch_tokens: int = 512
     max_requests_per_batch: int = 64
     cuda_graph: bool = False
     q_padding_interval_size: int = 64
-    kv_padding_interval_size: int = 16384
+    kv_padding_interval_size: int = 4096
 
 
 @dataclass
@@ -141,7 +141,8 @@ class Engine:
         """Runs, and so captures, a batch of every size that graphs are kept for, with sequences of at most 1,024 and of
         at most 2,048 tokens: `manager.warmup` captures the largest only and leaves the rest to the load."""
         processor, config = self.processor, self.config
-        cache, runner, inputs = processor.cache, processor.model_runner, processor.inputs_and_outputs
+        cache, runner = processor.cache, processor.model_runner
+        inputs: Any = processor.inputs_and_outputs
         began, captured = time.perf_counter(), 0
         for longest in (1024, 2048):
             past = longest - 24
@@ -179,18 +180,21 @@ class Engine:
         inputs.retrieve_device_outputs()
         seconds = time.perf_counter() - began
         self.records.write(
-            "captured", engine=config.name, batches=captured, graphs=len(inputs.graphs._storage), seconds=seconds
+            "captured",
+            engine=config.name,
+            batches=captured,
+            graphs=len(inputs.graphs._storage),
+            seconds=seconds,
         )
         self.records.note(f"{config.name}: {captured} batches captured in {seconds:.1f} s")
 
     def _watch(self) -> None:
         """Takes the time of each part of a step, and what is in the batch."""
-        processor = self.processor
-        inputs, runner, scheduler = (
-            processor.inputs_and_outputs,
-            processor.model_runner,
-            processor.scheduler,
-        )
+        processor: Any = self.processor
+        # As Any: methods of theirs are replaced by ones that take the time.
+        inputs: Any = processor.inputs_and_outputs
+        runner: Any = processor.model_runner
+        scheduler = processor.scheduler
         prepare, compute, retrieve, update = (
             processor.prepare_next_batch,
             runner.compute_batch,
@@ -265,7 +269,8 @@ class Engine:
             prompt, request_id=name, max_new_tokens=request.output, record_timestamps=True
         )
         if added is None:
-            raise RuntimeError(f"the engine has stopped: {self.manager.background_thread_status.fatal_error}")
+            error = self.manager.background_thread_status.fatal_error
+            raise RuntimeError(f"the engine has stopped: {error}")
 
     def _take(self, timeout: float) -> Any:
         try:
@@ -360,9 +365,9 @@ class Engine:
         while asked and clock() < end:
             if (result := self._take(0.05)) is not None:
                 finish(result)
-        left = sorted(asked.items(), key=lambda item: int(item[0].rsplit(":", 1)[1]))
+        unfinished = sorted(asked.items(), key=lambda item: int(item[0].rsplit(":", 1)[1]))
         states = dict(self.processor.scheduler.active_requests)
-        for key, request in left:
+        for key, request in unfinished:
             # One that was let in may have tokens already; those still waiting have no more than their arrival.
             state = states.get(key)
             times = list(state._timestamps) if state is not None else []
@@ -401,7 +406,7 @@ class Engine:
         summary = {
             "seconds": round(ended - start, 3),
             "done": done,
-            "unfinished": len(left),
+            "unfinished": len(unfinished),
             "tokens": outputs,
             "steps": len(steps),
             "captures": sum(s.captured for s in steps),

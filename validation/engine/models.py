@@ -48,7 +48,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "head_dim": 16,
-        "vocab_size": 256,
+        "vocab_size": 512,
         "tie_word_embeddings": True,
     },
 }

@@ -1,8 +1,8 @@
-"""The engine's own operations, timed one by one on the GPU, in the raw format of `tenfold-microbench`, of which
-`tenfold profile fit` makes a profile.
+"""The engine's own operations, timed one by one, in the raw format of `tenfold-microbench`.
 
-Each operation is captured in a CUDA graph some times in a row, on operands that change from one to the next so that
-none is found in the second-level cache, and the graph is replayed between two events."""
+On a GPU each operation is captured in a CUDA graph some times in a row, on operands that change from one to the next so
+that none is found in the second-level cache, and the graph is replayed between two events. On a CPU each is called some
+times in a row. An engine with CUDA graphs pads its batches: its operations are timed on padded ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import linear, silu
+from transformers.generation.continuous_batching.utils import pad_to_interval, pad_to_pow2
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 import models
+from engine import EngineConfig
 from records import Records, smi
 
 #: Bytes that operands of one kind take together at least: twice the second-level cache of an H200 (50 MiB).
@@ -27,8 +30,9 @@ REPLAYS = 5
 class Timer:
     """Times operations until a deadline."""
 
-    def __init__(self, records: Records, deadline: float) -> None:
+    def __init__(self, records: Records, device: str, deadline: float) -> None:
         self.records = records
+        self.device = device
         self.deadline = deadline
         self.done = self.left_out = 0
 
@@ -38,34 +42,50 @@ class Timer:
             self.left_out += 1
             return
         try:
-            repeats = max(4, variants)
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for i in range(min(2, variants)):
-                    operation(i)
-            torch.cuda.current_stream().wait_stream(stream)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                for i in range(repeats):
-                    operation(i % variants)
-            graph.replay()
-            torch.cuda.synchronize()
-            times = []
-            for _ in range(REPLAYS):
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                begin.record()
-                graph.replay()
-                end.record()
-                end.synchronize()
-                times.append(begin.elapsed_time(end) * 1e3 / repeats)
-            del graph
+            with torch.no_grad():
+                times = (self._on_cpu if self.device == "cpu" else self._on_gpu)(operation, variants)
             self.write(line, times)
             self.done += 1
         except Exception:
             self.left_out += 1
             self.records.trace(f"operation {line}")
+
+    @staticmethod
+    def _on_cpu(operation: Callable[[int], object], variants: int) -> list[float]:
+        operation(0)
+        times = []
+        for _ in range(4 * REPLAYS):
+            begin = time.perf_counter()
+            for i in range(4):
+                operation(i % variants)
+            times.append((time.perf_counter() - begin) * 1e6 / 4)
+        return times
+
+    @staticmethod
+    def _on_gpu(operation: Callable[[int], object], variants: int) -> list[float]:
+        repeats = max(4, variants)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for i in range(min(2, variants)):
+                operation(i)
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for i in range(repeats):
+                operation(i % variants)
+        graph.replay()
+        torch.cuda.synchronize()
+        times = []
+        for _ in range(REPLAYS):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            graph.replay()
+            end.record()
+            end.synchronize()
+            times.append(begin.elapsed_time(end) * 1e3 / repeats)
+        return times
 
     def write(self, line: dict[str, Any], times: list[float]) -> None:
         """A line with its times in microseconds."""
@@ -83,16 +103,34 @@ def variants_of(num_bytes: int) -> int:
     return max(1, min(64, -(-COLD // max(1, num_bytes))))
 
 
-def device_line(suite: str) -> dict[str, Any]:
+def device_line(device: str) -> dict[str, Any]:
     """The first line of the raw format."""
-    properties = torch.cuda.get_device_properties(0)
-    watts = smi("power.limit")
-    return {
+    line: dict[str, Any] = {
         "kind": "device",
         "format": 1,
         "program": f"torch {torch.__version__}",
-        "suite": suite,
+        "suite": "engine",
         "started": int(time.time()),
+        "cublaslt": "of torch",
+        "nvrtc": "none",
+        "host_cpus": len(os.sched_getaffinity(0)),
+    }
+    if device == "cpu":
+        return line | {
+            "name": "cpu",
+            "compute_capability": "none",
+            "multiprocessors": torch.get_num_threads(),
+            "l2_bytes": 0,
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "sm_clock_mhz": 0.0,
+            "memory_clock_mhz": 0.0,
+            "power_limit_watts": None,
+            "driver": None,
+            "cuda": "none",
+        }
+    properties = torch.cuda.get_device_properties(0)
+    watts = smi("power.limit")
+    return line | {
         "name": properties.name,
         "compute_capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
@@ -103,229 +141,231 @@ def device_line(suite: str) -> dict[str, Any]:
         "power_limit_watts": float(watts) if watts and watts[0].isdigit() else None,
         "driver": smi("driver_version"),
         "cuda": str(torch.version.cuda),
-        "nvrtc": str(torch.version.cuda),
-        "cublaslt": "of torch",
-        "host_cpus": len(os.sched_getaffinity(0)),
     }
 
 
-def linears(shape: dict[str, Any]) -> list[tuple[int, int]]:
-    """The distinct linear layers of a model, as `transformers` runs them (none merged): (out, in)."""
-    hidden, inter = shape["hidden_size"], shape["intermediate_size"]
-    head = shape["head_dim"]
-    found = [
-        (shape["num_attention_heads"] * head, hidden),
-        (shape["num_key_value_heads"] * head, hidden),
-        (hidden, shape["num_attention_heads"] * head),
-        (inter, hidden),
-        (hidden, inter),
-        (shape["vocab_size"], hidden),
-    ]
-    return list(dict.fromkeys(found))
+class Operations:
+    """The operations of one engine."""
 
+    def __init__(self, config: EngineConfig, timer: Timer) -> None:
+        self.config = config
+        self.timer = timer
+        self.shape = models.SHAPES[config.model]
+        self.make: dict[str, Any] = {
+            "device": config.device,
+            "dtype": torch.float32 if config.device == "cpu" else torch.bfloat16,
+        }
+        self.format = "fp32" if config.device == "cpu" else "bf16"
+        if config.cuda_graph:
+            step = config.q_padding_interval_size
+            self.tokens = list(range(step, config.max_batch_tokens + 1, step))
+        else:
+            few = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+            self.tokens = [tokens for tokens in few if tokens <= config.max_batch_tokens]
+        self.sequences = [
+            tokens for tokens in self.tokens if tokens <= config.max_requests_per_batch
+        ]
 
-def gemms(timer: Timer, shape: dict[str, Any]) -> None:
-    """Linear layers at the numbers of tokens a batch can have."""
-    for n, k in linears(shape):
-        variants = variants_of(2 * n * k)
-        weights = [torch.randn(n, k, device="cuda", dtype=torch.bfloat16) for _ in range(variants)]
-        tokens = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-        for m in tokens:
-            if n > 100_000 and m > 128:
-                continue
-            x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
-            timer.time(
-                lambda i, x=x, weights=weights: linear(x, weights[i]),  # type: ignore[misc]
-                variants,
-                {"kind": "gemm", "format": "bf16", "m": m, "n": n, "k": k, "purpose": "grid"},
-            )
+    def linears(self) -> None:
+        """The distinct linear layers, as `transformers` runs them (none merged)."""
+        shape = self.shape
+        hidden, inter, head = shape["hidden_size"], shape["intermediate_size"], shape["head_dim"]
+        heads, kv_heads = shape["num_attention_heads"], shape["num_key_value_heads"]
+        layers = [
+            (heads * head, hidden),
+            (kv_heads * head, hidden),
+            (hidden, heads * head),
+            (inter, hidden),
+            (hidden, inter),
+            (shape["vocab_size"], hidden),
+        ]
+        for n, k in dict.fromkeys(layers):
+            variants = variants_of(n * k * self.make["dtype"].itemsize)
+            weights = [torch.randn(n, k, **self.make) for _ in range(variants)]
+            for m in self.tokens:
+                x = torch.randn(1, m, k, **self.make)
 
+                def run(
+                    i: int, x: torch.Tensor = x, weights: list[torch.Tensor] = weights
+                ) -> object:
+                    return linear(x, weights[i])
 
-class Attention:
-    """A paged cache of one layer after another, as `PagedAttentionCache` lays it out and updates it."""
+                line = {"kind": "gemm", "format": self.format, "m": m, "n": n, "k": k}
+                self.timer.time(run, variants, line | {"purpose": "grid"})
 
-    def __init__(self, shape: dict[str, Any], pages: int = 98304, layers: int = 4) -> None:
-        self.heads, self.kv_heads = shape["num_attention_heads"], shape["num_key_value_heads"]
-        self.dim = shape["head_dim"]
-        cache_shape = (pages, self.kv_heads, self.dim)
-        self.pages, self.layers = pages, layers
-        make = {"device": "cuda", "dtype": torch.bfloat16}
-        self.keys = [torch.randn(cache_shape, **make) for _ in range(layers)]  # type: ignore[arg-type]
-        self.values = [torch.randn(cache_shape, **make) for _ in range(layers)]  # type: ignore[arg-type]
-        self.make = make
-        self.order = torch.randperm(pages // 32, device="cuda")
-
-    def time(self, timer: Timer, new: int, before: int, batch: int, line: dict[str, Any]) -> None:
-        """Attention of `batch` sequences with `new` tokens after `before`: gather, kernel and all."""
-        total = batch * (new + before)
-        if total > self.pages:
+    def attend(self, layer: _Layer, new: int, before: int, batch: int, line: dict[str, Any]) -> None:
+        """Attention of `batch` sequences with `new` tokens after `before`: writing, gathering, attending."""
+        config, device = self.config, self.config.device
+        queries, past = batch * new, batch * before
+        if queries + past > layer.pages or queries > config.max_batch_tokens:
             return
-        q = torch.randn(1, self.heads, batch * new, self.dim, **self.make)  # type: ignore[arg-type]
-        k = torch.randn(batch * new, self.kv_heads, self.dim, **self.make)  # type: ignore[arg-type]
-        places = (self.order[:, None] * 32 + torch.arange(32, device="cuda")).flatten()
-        read = places[:total].contiguous()
-        write = read.view(batch, new + before)[:, before:].flatten().contiguous()
-        lengths_q = torch.arange(0, batch + 1, device="cuda", dtype=torch.int32) * new
-        lengths_k = torch.arange(0, batch + 1, device="cuda", dtype=torch.int32) * (new + before)
+        if batch > config.max_requests_per_batch:
+            return
+        sequences, longest_q, longest_k, read_tokens = batch, new, new + before, queries + past
+        if config.cuda_graph:
+            queries = pad_to_interval(
+                queries, config.q_padding_interval_size, config.max_batch_tokens
+            )
+            past = pad_to_interval(past, config.kv_padding_interval_size, layer.pages)
+            sequences = min(queries, config.max_requests_per_batch)
+            longest_q = queries
+            longest_k = pad_to_pow2(longest_k, layer.pages, 1024)
+            read_tokens = min(queries + past, layer.pages)
+        q = torch.randn(1, layer.heads, queries, layer.dim, **self.make)
+        k = torch.randn(queries, layer.kv_heads, layer.dim, **self.make)
+        read = layer.places[:read_tokens].contiguous()
+        own = read[: batch * (new + before)].view(batch, new + before)[:, before:].flatten()
+        write = torch.cat([own, layer.places[-1:].expand(queries - own.numel())])
 
-        def attend(i: int) -> object:
-            keys, values = self.keys[i], self.values[i]
+        def bounds(each: int) -> torch.Tensor:
+            ends = [each * min(i, batch) for i in range(sequences + 1)]
+            return torch.tensor(ends, device=device, dtype=torch.int32)
+
+        lengths_q, lengths_k = bounds(new), bounds(new + before)
+
+        def run(i: int) -> object:
+            keys, values = layer.keys[i], layer.values[i]
             keys.index_copy_(0, write, k)
             values.index_copy_(0, write, k)
-            gathered = torch.index_select(keys, 0, read), torch.index_select(values, 0, read)
+            gathered = [k, k]
+            if past:
+                gathered = [torch.index_select(cache, 0, read) for cache in (keys, values)]
             return models.varlen_attention(
                 q.transpose(1, 2).squeeze(0).contiguous(),
                 gathered[0].contiguous(),
                 gathered[1].contiguous(),
                 lengths_q.to(torch.int32),
                 lengths_k.to(torch.int32).clone(),
-                new,
-                new + before,
-                self.dim**-0.5,
+                longest_q,
+                longest_k,
+                layer.dim**-0.5,
             )
 
-        shape = {"heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.dim}
-        timer.time(attend, self.layers, {**line, **shape})
+        heads = {"heads": layer.heads, "kv_heads": layer.kv_heads, "head_dim": layer.dim}
+        self.timer.time(run, len(layer.keys), line | heads)
 
-
-def attention(timer: Timer, shape: dict[str, Any]) -> None:
-    """Decode and prefill attention on the grid that `profile fit` reads."""
-    layer = Attention(shape)
-    for batch in (1, 2, 4, 8, 16, 32, 64):
-        for context in (64, 128, 256, 512, 1024, 1536):
-            layer.time(
-                timer,
-                1,
-                context - 1,
-                batch,
-                {
+    def attention(self) -> None:
+        """Decode and prefill attention of one layer."""
+        layer = _Layer(self)
+        small = self.config.device == "cpu"
+        contexts = (8, 16, 32, 64, 96) if small else (64, 128, 256, 384, 512, 768, 1024, 1536)
+        for batch in (1, 2, 4, 8, 16, 24, 32, 48, 64):
+            for context in contexts:
+                line = {
                     "kind": "decode_attention",
                     "paged": True,
-                    "kv": "bf16",
+                    "kv": self.format,
                     "batch": batch,
                     "context": context,
-                },
-            )
-    for tokens in (16, 32, 64, 128, 256, 512, 1024):
-        for before in (0, 512, 1024, 2048):
-            for batch in (1, 2, 4):
-                if batch * tokens > 1024:
-                    continue
-                layer.time(
-                    timer,
-                    tokens,
-                    before,
-                    batch,
-                    {
+                }
+                self.attend(layer, 1, context - 1, batch, line)
+        lengths = (4, 8, 16, 32, 64, 128) if small else (16, 32, 64, 128, 256, 512, 1024)
+        for tokens in lengths:
+            for before in (0, 64) if small else (0, 512, 1024):
+                for batch in (1, 2, 4):
+                    line = {
                         "kind": "prefill_attention",
-                        "kv": "bf16",
+                        "kv": self.format,
                         "batch": batch,
                         "tokens": tokens,
                         "before": before,
-                    },
-                )
-    del layer
-    torch.cuda.empty_cache()
+                    }
+                    self.attend(layer, tokens, before, batch, line)
+
+    def elementwise(self) -> None:
+        """Norms, rotation and activation, unfused as `transformers` runs them, and the choice of a token."""
+        shape = self.shape
+        hidden, inter, dim = shape["hidden_size"], shape["intermediate_size"], shape["head_dim"]
+        heads, kv_heads = shape["num_attention_heads"], shape["num_key_value_heads"]
+        make, size = self.make, self.make["dtype"].itemsize
+        norm = LlamaRMSNorm(hidden, eps=1e-5).to(**make)
+        for tokens in self.tokens:
+            x = [
+                torch.randn(1, tokens, hidden, **make)
+                for _ in range(variants_of(size * tokens * hidden))
+            ]
+            q = torch.randn(1, heads, tokens, dim, **make)
+            k = torch.randn(1, kv_heads, tokens, dim, **make)
+            angle = torch.randn(1, tokens, dim, **make)
+            gate = [
+                torch.randn(1, tokens, inter, **make)
+                for _ in range(variants_of(size * tokens * inter))
+            ]
+
+            def add_norm(i: int, x: list[torch.Tensor] = x) -> object:
+                return norm(x[i] + x[i - 1])
+
+            def rotate(
+                _: int, q: torch.Tensor = q, k: torch.Tensor = k, angle: torch.Tensor = angle
+            ) -> object:
+                return apply_rotary_pos_emb(q, k, angle, angle)
+
+            def act(i: int, gate: list[torch.Tensor] = gate) -> object:
+                return silu(gate[i]) * gate[i - 1]
+
+            kernels: list[tuple[str, Callable[[int], object], int, int, int]] = [
+                ("add_rms_norm", add_norm, len(x), hidden, 4),
+                ("rope_cache", rotate, 1, (heads + 2 * kv_heads) * dim, 2),
+                ("silu_mul", act, len(gate), inter, 3),
+            ]
+            for what, run, variants, width, moves in kernels:
+                line = {"kind": "elementwise", "what": what, "tokens": tokens, "width": width}
+                self.timer.time(run, variants, line | {"bytes": moves * size * tokens * width})
+        for sequences in self.sequences:
+            logits = torch.randn(1, sequences, shape["vocab_size"], **make)
+
+            def choose(_: int, logits: torch.Tensor = logits) -> object:
+                return torch.argmax(logits.float().squeeze(0), dim=-1, keepdim=True)
+
+            line = {"kind": "sampling", "sequences": sequences, "vocabulary": shape["vocab_size"]}
+            self.timer.time(choose, 1, line)
 
 
-def elementwise(timer: Timer, shape: dict[str, Any]) -> None:
-    """Norms, rotation and activation as `transformers` runs them, unfused."""
-    hidden, inter, dim = shape["hidden_size"], shape["intermediate_size"], shape["head_dim"]
-    heads, kv_heads = shape["num_attention_heads"], shape["num_key_value_heads"]
-    make: dict[str, Any] = {"device": "cuda", "dtype": torch.bfloat16}
-    norm = LlamaRMSNorm(hidden, eps=1e-5).to(**make)
-    for tokens in (1, 8, 16, 32, 64, 128, 256, 512, 1024):
+class _Layer:
+    """The paged cache of some layers, as `PagedAttentionCache` lays it out."""
 
-        def line(what: str, width: int, moved: int, tokens: int = tokens) -> dict[str, Any]:
-            return {
-                "kind": "elementwise",
-                "what": what,
-                "tokens": tokens,
-                "width": width,
-                "bytes": moved,
-            }
-
-        x = [torch.randn(1, tokens, hidden, **make) for _ in range(variants_of(2 * tokens * hidden))]
-
-        def add_norm(i: int, x: list[torch.Tensor] = x) -> object:
-            return norm(x[i] + x[i - 1])
-
-        timer.time(add_norm, len(x), line("add_rms_norm", hidden, 8 * tokens * hidden))
-        q = torch.randn(1, heads, tokens, dim, **make)
-        k = torch.randn(1, kv_heads, tokens, dim, **make)
-        angle = torch.randn(1, tokens, dim, **make)
-
-        def rotate(
-            _: int, q: torch.Tensor = q, k: torch.Tensor = k, angle: torch.Tensor = angle
-        ) -> object:
-            return apply_rotary_pos_emb(q, k, angle, angle)
-
-        width = (heads + kv_heads) * dim
-        timer.time(rotate, 1, line("rope_cache", width, 4 * tokens * width))
-        gate = [torch.randn(1, tokens, inter, **make) for _ in range(variants_of(2 * tokens * inter))]
-
-        def act(i: int, gate: list[torch.Tensor] = gate) -> object:
-            return silu(gate[i]) * gate[i - 1]
-
-        timer.time(act, len(gate), line("silu_mul", inter, 6 * tokens * inter))
-    for sequences in (1, 4, 16, 32, 64):
-        logits = torch.randn(1, sequences, shape["vocab_size"], **make)
-        timer.time(
-            lambda _, logits=logits: torch.argmax(logits.float().squeeze(0), dim=-1, keepdim=True),  # type: ignore[misc]
-            1,
-            {"kind": "sampling", "sequences": sequences, "vocabulary": shape["vocab_size"]},
+    def __init__(self, operations: Operations) -> None:
+        shape, config = operations.shape, operations.config
+        self.heads, self.kv_heads = shape["num_attention_heads"], shape["num_key_value_heads"]
+        self.dim = shape["head_dim"]
+        self.pages = config.num_blocks * config.block_size
+        size = (self.pages, self.kv_heads, self.dim)
+        self.keys, self.values = (
+            [torch.randn(size, **operations.make) for _ in range(3)] for _ in range(2)
         )
+        # Blocks in any order, as an engine that has run for a while has them.
+        order = torch.randperm(config.num_blocks, device=config.device)
+        within = torch.arange(config.block_size, device=config.device)
+        self.places = (order[:, None] * config.block_size + within).flatten()
 
 
-def machine(timer: Timer) -> None:
-    """Copies within the device, launches and nodes of a graph."""
-    for bytes_ in (1 << 20, 16 << 20, 256 << 20, 1 << 30):
-        source = torch.empty(bytes_, dtype=torch.uint8, device="cuda")
-        target = torch.empty_like(source)
-        timer.time(
-            lambda _, s=source, t=target: t.copy_(s),  # type: ignore[misc]
-            1,
-            {"kind": "copy", "way": "d2d", "pinned": False, "bytes": bytes_},
-        )
-    one = torch.zeros(1, device="cuda")
-    timer.time(lambda _: one.add_(1), 1, {"kind": "latency", "what": "graph_node", "bytes": 0})
-    times = []
-    for _ in range(9):
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        for _ in range(200):
-            one.add_(1)
-        torch.cuda.synchronize()
-        times.append((time.perf_counter() - begin) * 1e6 / 200)
-    timer.write({"kind": "latency", "what": "launch", "bytes": 0}, times)
-
-
-def measure(names: list[str], records: Records, seconds: float) -> None:
-    """Everything for the models `names`, in at most about `seconds`."""
+def measure(config: EngineConfig, out: Path, log: Records, seconds: float) -> None:
+    """Everything for one engine, in at most about `seconds`, into `operations-ENGINE.jsonl`."""
     begin = time.perf_counter()
-    records.raw(device_line("full"))
-    share = seconds / max(1, len(names))
-    for index, name in enumerate(names):
-        timer = Timer(records, begin + share * (index + 1))
-        shape = models.SHAPES[name]
-        for what, run in (
-            ("elementwise", elementwise),
-            ("attention", attention),
-            ("gemm", gemms),
-        ):
-            at, done, left = time.perf_counter(), timer.done, timer.left_out
-            run(timer, shape)
-            records.raw(
-                {
-                    "kind": "section",
-                    "name": f"{what} {name}",
-                    "seconds": round(time.perf_counter() - at, 3),
-                    "done": timer.done - done,
-                    "left_out": timer.left_out - left,
-                    "note": None,
-                }
-            )
-            records.note(f"{what} {name}: {timer.done - done} timed, {timer.left_out - left} left out")
+    records = Records(out, f"operations-{config.name}", log)
+    records.raw(device_line(config.device))
+    timer = Timer(records, config.device, begin + seconds)
+    operations = Operations(config, timer)
+    for what, run in (
+        ("linear layers", operations.linears),
+        ("attention", operations.attention),
+        ("elementwise", operations.elementwise),
+    ):
+        at, done, left = time.perf_counter(), timer.done, timer.left_out
+        run()
+        records.raw(
+            {
+                "kind": "section",
+                "name": what,
+                "seconds": round(time.perf_counter() - at, 3),
+                "done": timer.done - done,
+                "left_out": timer.left_out - left,
+                "note": None,
+            }
+        )
+        log.note(
+            f"{config.name}, {what}: {timer.done - done} timed, {timer.left_out - left} left out"
+        )
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    machine(Timer(records, begin + seconds + 5))
     records.raw({"kind": "end", "seconds": round(time.perf_counter() - begin, 3)})

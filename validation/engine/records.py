@@ -9,20 +9,20 @@ import subprocess
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 #: Version of the format, read by `tenfold validate --engine`.
 FORMAT = 1
 
 
 class Records:
-    """A file of JSON lines, and a log beside it."""
+    """A file of JSON lines, and a log beside it: its own, or that of other records."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, log: Records | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.started = time.perf_counter()
-        self._file = (folder / f"{name}.jsonl").open("w", encoding="utf-8")
-        self._log = (folder / f"{name}.log").open("w", encoding="utf-8")
+        self.started: float = log.started if log else time.perf_counter()
+        self._file: TextIO = (folder / f"{name}.jsonl").open("w", encoding="utf-8")
+        self._log: TextIO = log._log if log else (folder / f"{name}.log").open("w", encoding="utf-8")
 
     def write(self, kind: str, **fields: Any) -> None:
         """One line."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import models
+import operations
 from engine import Engine, EngineConfig, Request, read_requests
 from records import Records, facts
 
@@ -22,7 +23,7 @@ WORKLOADS = Path(__file__).parent / "workloads"
 
 def mean_output(requests: list[Request]) -> float:
     """Mean tokens of an answer."""
-    return sum(request.output for request in requests) / len(requests)
+    return float(sum(request.output for request in requests)) / len(requests)
 
 
 class Suite:
@@ -144,15 +145,12 @@ class Suite:
         except Exception:
             self.records.failed(config.name)
 
-    def operations(self, names: list[str], seconds: float) -> None:
-        """The operations of models, one by one."""
-        import operations
-
+    def operations(self, config: EngineConfig, seconds: float) -> None:
+        """The operations of an engine, one by one."""
         try:
-            records = Records(self.args.out, "operations")
-            operations.measure(names, records, min(seconds, self.left()))
+            operations.measure(config, self.args.out, self.records, min(seconds, self.left()))
         except Exception:
-            self.records.failed("operations")
+            self.records.failed(f"operations of {config.name}")
 
     def check(self, device: str) -> None:
         """The attention kernel beside PyTorch's own, sequence by sequence, on sequences that have some tokens behind
@@ -166,16 +164,16 @@ class Suite:
             torch.tensor([sum(n[:i]) for i in range(len(n) + 1)], device=device, dtype=torch.int32)
             for n in (new, seen)
         ]
-        out = models.varlen_attention(q, k, v, *bounds, max(new), max(seen), 0.125)
-        expected = models.varlen_attention(
-            q.float().cpu(),
-            k.float().cpu(),
-            v.float().cpu(),
-            bounds[0].cpu(),
-            bounds[1].cpu(),
-            max(new),
-            max(seen),
-            0.125,
+        starts_q, starts_k = bounds
+
+        def attend(*x: torch.Tensor) -> torch.Tensor:
+            return models.varlen_attention(
+                x[0], x[1], x[2], x[3], x[4], max_q=max(new), max_k=max(seen), scale=0.125
+            )
+
+        out = attend(q, k, v, starts_q, starts_k)
+        expected = attend(
+            *(x.float().cpu() for x in (q, k, v)), *(x.cpu() for x in (starts_q, starts_k))
         )
         worst = float((out.float().cpu() - expected).abs().max())
         self.records.write("check", what="attention", worst=worst, tolerance=0.02)
@@ -190,7 +188,7 @@ class Suite:
             with Engine(config, self.records) as engine:
                 for index in range(4):
                     engine._ask(f"same:{index}", Request(0.0, 40 + 30 * index, 24))
-                found = {}
+                found: dict[str, list[int]] = {}
                 until = time.perf_counter() + 30
                 while len(found) < 4 and time.perf_counter() < until:
                     if (result := engine._take(0.1)) is not None:
@@ -207,25 +205,23 @@ class Suite:
     def smoke(self) -> None:
         """One model, graphs and none, a few seconds each: does everything work here?"""
         args = self.args
-        for what, run in (
-            ("check", lambda: self.check(args.device)),
-            ("same", lambda: self.same([self.config(args.small, False), self.config(args.small, True)])),
-        ):
-            try:
-                run()
-            except Exception:
-                self.records.failed(what)
+        try:
+            self.check(args.device)
+            self.same([self.config(args.small, graphs) for graphs in (False, True)])
+        except Exception:
+            self.records.failed("check")
         for graphs in (True, False):
             try:
                 with Engine(self.config(args.small, graphs), self.records) as engine:
                     self.warm(engine)
                     self.closed(engine, "chat", 1, args.window / 2, "single")
-                    self.closed(engine, "chat", 64, args.window, "saturation")
+                    self.closed(
+                        engine, "chat", engine.config.max_requests_per_batch, args.window, "saturation"
+                    )
                     self.load(engine, "chat", 0.8)
             except Exception:
                 self.records.failed(f"smoke, graphs {graphs}")
-        if args.device != "cpu":
-            self.operations([args.small], 12)
+        self.operations(self.config(args.small, graphs=True), 12)
 
     def config(self, model: str, graphs: bool) -> EngineConfig:
         """An engine of `model`."""
@@ -238,7 +234,9 @@ class Suite:
             cuda_graph=graphs,
         )
         if args.device == "cpu":
-            config = replace(config, max_batch_tokens=128, max_requests_per_batch=16, num_blocks=512)
+            config = replace(
+                config, max_batch_tokens=128, max_requests_per_batch=16, num_blocks=512
+            )
         return config
 
     def run(self) -> None:
@@ -254,12 +252,13 @@ class Suite:
             except Exception:
                 self.records.failed("check")
                 return
-            if args.device != "cpu":
-                self.operations([args.large, args.small], 0.15 * args.budget)
-            self.engine(self.config(args.large, graphs), "full")
-            if args.device != "cpu":
+            large, small = (self.config(name, graphs) for name in (args.large, args.small))
+            self.operations(large, 0.1 * args.budget)
+            self.engine(large, "full")
+            if large != small:
                 self.engine(self.config(f"host-{args.large}", graphs), "host")
-                self.engine(self.config(args.small, graphs), "short")
+                self.operations(small, 0.06 * args.budget)
+                self.engine(small, "short")
                 self.engine(self.config(f"host-{args.small}", graphs), "host")
         self.records.write("end", seconds=round(time.perf_counter() - began, 3))
         self.records.note("done")
