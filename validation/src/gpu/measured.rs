@@ -132,21 +132,9 @@ impl Measured {
 fn timings(raw: &Raw) -> BTreeMap<String, f64> {
     let named = raw.lines.iter().filter_map(|line| {
         let mut line = line.clone();
-        let (Line::Copy { time, .. }
-        | Line::Latency { time, .. }
-        | Line::Gemm { time, .. }
-        | Line::DecodeAttention { time, .. }
-        | Line::PrefillAttention { time, .. }
-        | Line::Elementwise { time, .. }
-        | Line::Sampling { time, .. }
-        | Line::Lookup { time, .. }
-        | Line::Pass { time, .. }) = &mut line
-        else {
-            return None;
-        };
-        let us = time.us;
-        *time = Timing { us: 0.0, least: 0.0, most: 0.0, repeats: 0 };
-        Some((format!("{line:?}"), us))
+        let nothing = Timing { us: 0.0, least: 0.0, most: 0.0, repeats: 0 };
+        let time = std::mem::replace(line.time_mut()?, nothing);
+        Some((format!("{line:?}"), time.us))
     });
     named.collect()
 }
@@ -165,11 +153,10 @@ fn ceilings(raw: &Raw, lines: &[Independent]) -> Vec<Ceiling> {
         Independent::Copy { bytes, time } if COPIES.contains(bytes) => Some(gb_s(*bytes, time)),
         _ => None,
     });
-    let most = |rates: &mut dyn Iterator<Item = f64>| rates.fold(0.0, f64::max);
     let copy = Ceiling {
         what: "copy on the device, GB/s read and written",
-        ours: most(&mut ours.into_iter()),
-        theirs: most(&mut theirs.into_iter()),
+        ours: ours.fold(0.0, f64::max),
+        theirs: theirs.fold(0.0, f64::max),
     };
     let ours = raw.lines.iter().find_map(|line| match line {
         Line::Sustained { first_tflops, .. } => Some(*first_tflops),
