@@ -314,7 +314,9 @@ mod tests {
         let router = document.add("router", None).unwrap();
         let (weak, strong) = (document.add("service", None).unwrap(), document.add("service", None).unwrap());
         for own in [
-            format!("policy = \"rules\", default = \"{weak}\""),
+            format!(
+                "policy = \"rules\", default = \"{weak}\", rules = [{{ when = {{ prompt_tokens_above = 1000 }}, to = \"{weak}\" }}]"
+            ),
             format!(
                 "policy = \"strong_share\", strong_share = {{ weak = \"{weak}\", strong = \"{weak}_2\", auc = 0.8, share = 0.4 }}"
             ),

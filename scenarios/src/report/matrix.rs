@@ -74,7 +74,9 @@ impl Matrix {
         let widest = names.map(|name| canvas.width_of(name, SMALL)).fold(0.0, f64::max).min(190.0);
         let (left, head) = (widest + 20.0, self.head());
         let (width, height) = ((WIDTH - left - 6.0) / self.columns.len().max(1) as f64, self.row_height());
-        canvas.text(&self.across, ((left + WIDTH) / 2.0, HEAD / 2.0), letters(SMALL, INK).centred());
+        if !self.across.is_empty() {
+            canvas.text(&self.across, ((left + WIDTH) / 2.0, HEAD / 2.0), letters(SMALL, INK).centred());
+        }
         let names = head - HEAD / 2.0;
         let down = canvas.fitted(&self.down, SMALL, left - 12.0);
         canvas.text(&down, (left - 12.0, names), letters(SMALL, INK).to_the_left());

@@ -265,7 +265,8 @@ fn heat_map(axes: &[String], run: &[&Seen], column: &str, name: &str) -> Option<
         let point = run.iter().find(is_here)?;
         let figure = point.figures.get(column).copied();
         let cost = point.figures.get(COST).filter(|cost| **cost > 0.0);
-        let lines = [figure.map(seconds), cost.map(|cost| usd(*cost))];
+        let said = figure.map_or_else(|| "no figure".to_owned(), seconds);
+        let lines = [Some(said), cost.map(|cost| usd(*cost))];
         Some(Cell { pass: point.pass, heat: figure.map(heat), lines: lines.into_iter().flatten().collect() })
     };
     let cells = |row: &String| columns.iter().map(|across| cell(row, across)).collect();
