@@ -186,7 +186,16 @@ impl Document {
                 stages.insert(0, first);
                 (vec!["stages"], toml_of(&Value::Array(stages)).unwrap_or_default())
             }
-            "router" if all["policy"] == "random" => (vec!["shares", to], "1".to_owned()),
+            // A share as large as the mean of the others, which leave it in proportion.
+            "router" if all["policy"] == "random" => {
+                let mut shares = all["shares"].as_object().cloned().unwrap_or_default();
+                let part = 1.0 / (shares.len() + 1) as f64;
+                for share in shares.values_mut() {
+                    *share = (share.as_f64().unwrap_or_default() * (1.0 - part)).into();
+                }
+                shares.insert(to.to_owned(), part.into());
+                (vec!["shares"], toml_of(&Value::Object(shares)).unwrap_or_default())
+            }
             // The harder half (an assumption, to be set in the inspector) goes there.
             "router" if all["policy"] == "rules" => {
                 let rule = serde_json::json!({ "when": { "difficulty_above": 0.5 }, "to": to });
@@ -312,25 +321,29 @@ mod tests {
     fn routers_are_connected_by_their_policy() {
         let mut document = document();
         let router = document.add("router", None).unwrap();
-        let (weak, strong) = (document.add("service", None).unwrap(), document.add("service", None).unwrap());
-        for own in [
-            format!(
-                "policy = \"rules\", default = \"{weak}\", rules = [{{ when = {{ prompt_tokens_above = 1000 }}, to = \"{weak}\" }}]"
+        let (one, other) = (document.add("service", None).unwrap(), document.add("service", None).unwrap());
+        for (own, to) in [
+            (
+                format!(
+                    "policy = \"rules\", default = \"{one}\", rules = [{{ when = {{ prompt_tokens_above = 1000 }}, to = \"{one}\" }}]"
+                ),
+                other.as_str(),
             ),
-            format!(
-                "policy = \"strong_share\", strong_share = {{ weak = \"{weak}\", strong = \"{weak}_2\", auc = 0.8, share = 0.4 }}"
+            // Models that the quality table knows.
+            (
+                "policy = \"strong_share\", strong_share = { weak = \"small\", strong = \"small\", auc = 0.8, share = 0.4 }"
+                    .to_owned(),
+                "large",
             ),
-            format!("policy = \"random\", shares = {{ {weak} = 1 }}"),
+            (format!("policy = \"random\", shares = {{ {one} = 1 }}"), other.as_str()),
         ] {
-            document
-                .set(&format!("components.{router}"), &format!("{{ kind = \"router\", {own} }}"), false)
-                .unwrap();
-            let third = document.add("service", None).unwrap();
-            document.connect(&router, &third).unwrap_or_else(|error| panic!("{own}: {error:?}"));
+            // In the place of the one before, with what was changed in it.
+            let whole = format!("{{ kind = \"router\", {own} }}");
+            document.set(&format!("components.{router}"), &whole, false).unwrap();
+            document.connect(&router, to).unwrap_or_else(|error| panic!("{own}: {error:?}"));
             let component = &document.loaded.scenario.components[&router];
-            assert!(component.callees().iter().any(|(_, callee)| *callee == third), "{own}");
+            assert!(component.callees().iter().any(|(_, callee)| *callee == to), "{own}");
         }
-        assert_eq!(strong, format!("{weak}_2"));
     }
 
     #[test]
