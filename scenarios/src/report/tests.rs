@@ -182,7 +182,7 @@ fn two_axes_are_a_heat_map_with_the_shortest_at_its_cool_end() {
     let matrix = matrix.unwrap();
     assert_eq!((matrix.columns.len(), matrix.rows.len()), (2, 3));
     let cell = |row: usize, column: usize| matrix.rows[row].1[column].as_ref().unwrap();
-    // One server at 2x ends with so few answers that there is no percentile: that is said.
+    // One server at 2x gives none: that is said.
     assert_eq!((cell(0, 1).heat, cell(0, 1).lines[0].as_str()), (None, "no figure"));
     let heats: Vec<f64> =
         (0..3).flat_map(|row| [cell(row, 0), cell(row, 1)]).filter_map(|cell| cell.heat).collect();
