@@ -40,8 +40,8 @@ class Suite:
             # As long in steps as a CPU can do.
             for requests in self.mixes.values():
                 for request in requests:
-                    request.prompt = max(1, request.prompt // 16)
-                    request.output = max(2, request.output // 16)
+                    request.prompt = max(1, request.prompt // 8)
+                    request.output = max(2, request.output // 4)
         self.capacity: dict[tuple[str, str], float] = {}
         self.records.write("machine", **facts(args.device), budget_seconds=args.budget)
 
