@@ -72,7 +72,7 @@ def test_padded_batches_give_the_same_tokens(tmp_path: Path) -> None:
         with engine:
             for index in range(8):
                 engine._ask(f"x:{index}", Request(0.0, 10 + 23 * index, 12))
-            found = {}
+            found: dict[str, list[int]] = {}
             while len(found) < 8:
                 if (result := engine._take(1.0)) is not None:
                     found[result.request_id] = list(result.generated_tokens)
