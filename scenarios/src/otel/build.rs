@@ -320,7 +320,7 @@ impl Builder<'_> {
 
     fn service(&self, worker: &Worker) -> Value {
         let servers = (worker.peak() as f64 / self.share).ceil();
-        let time = times(worker.seconds.clone()).unwrap_or_else(|| json!("0s"));
+        let time = times_of(&worker.seconds);
         with_errors(json!({ "kind": "service", "service_time": time, "servers": servers as u64 }), worker)
     }
 

@@ -1,6 +1,6 @@
 //! OTLP in JSON: what the collector's file exporter writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
@@ -77,7 +77,7 @@ pub(super) struct Spans {
     /// Names of services, in the order of their first span.
     pub services: Vec<String>,
     /// How many instances of each were seen (`service.instance.id`).
-    pub instances: Vec<BTreeMap<String, ()>>,
+    pub instances: Vec<BTreeSet<String>>,
     /// Spans in all.
     pub count: usize,
     /// Spans that say when they ended before they began, or never.
@@ -229,11 +229,11 @@ impl Spans {
         let name = of_service("service.name").unwrap_or_else(|| "unknown_service".to_owned());
         let service = *places.entry(name).or_insert_with_key(|name| {
             self.services.push(name.clone());
-            self.instances.push(BTreeMap::new());
+            self.instances.push(BTreeSet::new());
             self.services.len() - 1
         });
         if let Some(instance) = of_service("service.instance.id") {
-            self.instances[service].insert(instance, ());
+            self.instances[service].insert(instance);
         }
         for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
             self.count += 1;

@@ -172,8 +172,8 @@ pub enum Line {
     Sampling { sequences: u64, vocabulary: u64, time: Timing },
     /// Sums of `pooling` random rows of a table: `bags` of them.
     Lookup { table_bytes: u64, row_bytes: u64, bags: u64, pooling: u64, time: Timing },
-    /// The kernels of a layer of Llama 3.1 8B (in bf16 where no format is said), attention left out, one after the other: a round of all, beside
-    /// the sum of what each takes alone.
+    /// The kernels of a layer of Llama 3.1 8B (in bf16 where no format is said), attention left out, one after the
+    /// other: a round of all, beside the sum of what each takes alone.
     Chain {
         #[serde(default = "bf16")]
         format: Format,
@@ -290,7 +290,7 @@ impl Raw {
             if bytes.trim_ascii().is_empty() {
                 continue;
             }
-            let line: Line = match serde_json::from_slice(bytes.trim_ascii_end()) {
+            let mut line: Line = match serde_json::from_slice(bytes.trim_ascii_end()) {
                 Ok(line) => line,
                 Err(_) if device.is_some() && rest.peek().is_none() && (cut || !bytes.ends_with(b"\n")) => {
                     break;
@@ -332,12 +332,9 @@ fn no_line(error: &serde_json::Error) -> String {
 }
 
 impl Line {
-    fn check(&self) -> Result<(), String> {
-        let times: &[f64] = match self {
-            Self::Stream { us, shapes, .. } if us.len() != shapes.len() => {
-                return Err(format!("{} times of {} passes: expected one each", us.len(), shapes.len()));
-            }
-            Self::Stream { us, .. } => us,
+    /// The time that was measured, of lines that have one.
+    pub fn time_mut(&mut self) -> Option<&mut Timing> {
+        match self {
             Self::Copy { time, .. }
             | Self::Latency { time, .. }
             | Self::Gemm { time, .. }
@@ -347,8 +344,18 @@ impl Line {
             | Self::Sampling { time, .. }
             | Self::Lookup { time, .. }
             | Self::Chain { time, .. }
-            | Self::Pass { time, .. } => &[time.us, time.least, time.most],
-            _ => &[],
+            | Self::Pass { time, .. } => Some(time),
+            _ => None,
+        }
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let times: &[f64] = match self {
+            Self::Stream { us, shapes, .. } if us.len() != shapes.len() => {
+                return Err(format!("{} times of {} passes: expected one each", us.len(), shapes.len()));
+            }
+            Self::Stream { us, .. } => us,
+            line => &line.time_mut().map_or(vec![], |time| vec![time.us, time.least, time.most]),
         };
         match times.iter().find(|us| !(us.is_finite() && **us > 0.0 && **us < 1e9)) {
             Some(us) => Err(format!("a time of {us} us: expected one above 0 and below 1e9")),

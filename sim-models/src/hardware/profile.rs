@@ -2,8 +2,9 @@
 //!
 //! A profile is a TOML file (`format = 1`) with the times of a serving engine's kernels on one kind of GPU:
 //! matrix multiplications by shape ([`GemmTable`]), attention as straight lines ([`DecodeAttention`],
-//! [`PrefillAttention`]), what lies between ([`ElementwiseTable`], [`SamplingTable`]), experts ([`ExpertTable`]) and all-reduces ([`AllReduceTable`]), with their source and
-//! licence, and the [`Overheads`] that kernel timings do not show. It is made from per-operation tables by
+//! [`PrefillAttention`]), what lies between ([`ElementwiseTable`], [`SamplingTable`]), experts ([`ExpertTable`]) and
+//! all-reduces ([`AllReduceTable`]), with their source and licence, and the [`Overheads`] that kernel timings do not show.
+//! It is made from per-operation tables by
 //! [`Measurements::profile`] and compiled for a model by
 //! [`StepFunction::from_profile`](super::timing::StepFunction::from_profile). Between measured points times are
 //! linear.

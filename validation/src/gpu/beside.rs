@@ -61,6 +61,8 @@ pub(super) fn beside(raw: &Raw) -> Vec<Beside> {
         let Line::Memory { way, bytes_per_token, budget_bytes, tokens, longest, fits, .. } = line else {
             continue;
         };
+        // Pages are handed out by counting, within one real allocation: little can differ.
+        let counted = if way == "paged" { " (counted within one allocation)" } else { "" };
         let predicted = if way == "paged" {
             let blocks = budget_bytes / (PAGE * bytes_per_token);
             let mut left = blocks;
@@ -77,7 +79,7 @@ pub(super) fn beside(raw: &Raw) -> Vec<Beside> {
             budget_bytes / (u64::from(*longest) * bytes_per_token)
         };
         found.push(Beside {
-            what: format!("sequences that fit, KV cache {way}"),
+            what: format!("sequences that fit, KV cache {way}{counted}"),
             measured: *fits as f64,
             predicted: predicted as f64,
             bound: BOUNDS[1],

@@ -1,7 +1,6 @@
 //! The report for people: Markdown, and a page with pictures.
 
 use scenarios::report::{Axis, Block, Chart, Drawing, Mark, Picture, Reference, Report, Series, Table, Unit};
-
 use sim_models::hardware::precision::Precision;
 
 use super::{Compared, GpuReport, Operation, Sizes};

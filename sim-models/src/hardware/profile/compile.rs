@@ -7,31 +7,12 @@ use super::super::precision::Precision;
 use super::super::timing::{Calibration, Coefficients, Curve, StepFunction, TICKS_PER_NANO};
 use super::super::{HardwareError, Placement, check_placement};
 use super::attention::nearest;
-use super::series::{interpolate, make_monotone};
+use super::elementwise::of_layer;
+use super::series::{Series, make_monotone};
 use super::{GemmTable, Profile, ProfileError};
 
 /// Token counts beyond those at which all experts are read, at which layers without a table are worked out.
 const EXPERT_TOKENS: [u64; 4] = [512, 1024, 4096, 16_384];
-
-/// A time by tokens: how much of it reads memory, and how much more computing takes.
-struct Series {
-    tokens: Vec<f64>,
-    /// Microseconds, non-decreasing.
-    us: Vec<f64>,
-}
-
-impl Series {
-    fn at(&self, tokens: f64) -> f64 {
-        interpolate(&self.tokens, &self.us, tokens.max(self.tokens[0]))
-    }
-
-    /// The time at `tokens`, with what is read taking `memory` and what is computed beyond that `compute` times
-    /// as long as measured.
-    fn scaled(&self, tokens: f64, memory: f64, compute: f64) -> f64 {
-        let read = self.us[0];
-        memory * read + compute * (self.at(tokens) - read)
-    }
-}
 
 impl StepFunction {
     /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from kernels timed on them, and from `fitted`
@@ -146,13 +127,13 @@ impl StepFunction {
         let mut counts: Vec<u64> = gemm.m.clone();
         counts.push(1);
         if let Some(experts) = &experts {
-            counts.extend(experts.tokens.iter().map(|tokens| *tokens as u64));
+            counts.extend(experts.points());
         }
         if let Some(reduce) = &reduce {
-            counts.extend(reduce.tokens.iter().map(|bytes| (bytes / message).ceil() as u64));
+            counts.extend(reduce.counts.iter().map(|bytes| (bytes / message).ceil() as u64));
         }
         if let Some(timed) = &timed {
-            counts.extend(&timed.counts);
+            counts.extend(timed.points());
         }
         counts.retain(|count| *count >= 1);
         counts.sort_unstable();
@@ -171,7 +152,7 @@ impl StepFunction {
         let by_tokens = curve(&counts, |tokens| all_us(tokens).max(streamed.0))?;
         let drawing = if model.vocab > 0 { profile.sampling_over(model.vocab as f64) } else { None };
         let mut counts = head_table.m.clone();
-        counts.extend(drawing.iter().flat_map(|times| &times.counts));
+        counts.extend(drawing.iter().flat_map(Series::points));
         counts.sort_unstable();
         counts.dedup();
         let sampling_us = match &drawing {
@@ -191,7 +172,7 @@ impl StepFunction {
         let host_sequence_us = or(|fitted| fitted.host_sequence_us, overheads.host_sequence_us);
         let wake_us = or(|fitted| fitted.wake_us, 0.0);
         // Products, element-wise kernels, and attention in two.
-        let others = if matches!(precision, Precision::Fp8 | Precision::Int8) { 7.0 } else { 6.0 };
+        let others = of_layer(precision).iter().map(|(count, _)| count).sum::<f64>() + 2.0;
         let kernels = products.iter().map(|product| product.0).sum::<f64>() + layers * others;
         let floors_us = layers * (decode.floor_us + elementwise_floor_us) + kernels * gemm.gap_us + gap_us;
         let (inline, hidden_host) = if async_scheduling { (0.0, 1.0) } else { (1.0, 0.0) };
@@ -238,7 +219,7 @@ impl Profile {
         let table = self.all_reduce.iter().find(|table| table.gpus == gpus);
         let table =
             table.ok_or_else(|| self.lacks(format!("all-reduce over {gpus} GPUs"), "other numbers only"))?;
-        Ok(Series { tokens: table.bytes.iter().map(|bytes| *bytes as f64).collect(), us: table.us.clone() })
+        Ok(Series::new(&table.bytes, table.us.clone()))
     }
 
     /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
@@ -257,8 +238,7 @@ impl Profile {
                 && (table.active, table.experts) == (model.active_experts, model.experts)
         });
         if let Some(table) = timed {
-            let tokens = table.tokens.iter().map(|tokens| *tokens as f64).collect();
-            return Series { tokens, us: table.us.clone() };
+            return Series::new(&table.tokens, table.us.clone());
         }
         let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
         let parameters = matrices * (model.hidden * inner) as f64;
@@ -277,10 +257,7 @@ impl Profile {
         counts.extend(EXPERT_TOKENS);
         counts.sort_unstable();
         counts.dedup();
-        Series {
-            tokens: counts.iter().map(|tokens| *tokens as f64).collect(),
-            us: counts.iter().map(|tokens| us(*tokens)).collect(),
-        }
+        Series::new(&counts, counts.iter().map(|tokens| us(*tokens)).collect())
     }
 }
 
@@ -293,7 +270,7 @@ fn series(table: &GemmTable, products: &[(f64, f64, f64)]) -> Series {
         }
     }
     make_monotone(&mut us);
-    Series { tokens: table.m.iter().map(|m| *m as f64).collect(), us }
+    Series::new(&table.m, us)
 }
 
 /// Microseconds below which neither the layers nor the output layer can be, whatever was measured or

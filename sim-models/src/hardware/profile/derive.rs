@@ -2,7 +2,8 @@
 
 use super::super::catalogue::{self, Gpu};
 use super::super::precision::Precision;
-use super::{GemmTable, Profile, ProfileError};
+use super::series::four_digits;
+use super::{Profile, ProfileError};
 
 /// How far an estimate is off at most, as a factor less one, where it can be looked at: the H100's shares of its
 /// datasheet, carried over to A100, L40S and B200, miss what others measured there (`[gpu.measured]` in
@@ -35,27 +36,27 @@ impl Profile {
         let compute = |precision| from.peak_flops(precision) / gpu.peak_flops(precision);
         let mut derived = self.clone();
         derived.gemm.retain(|table| has_units(gpu, table.precision));
-        derived.gemm.iter_mut().for_each(|table| scale(table, read, compute(table.precision)));
+        for table in &mut derived.gemm {
+            let by = compute(table.precision);
+            table.us.iter_mut().for_each(|us| scale(us, read, by));
+        }
         for row in &mut derived.decode_attention {
-            row.gb_s = digits(row.gb_s / read);
+            row.gb_s = four_digits(row.gb_s / read);
         }
         let sixteen = compute(Precision::Bf16);
         for row in &mut derived.prefill_attention {
-            row.tflops = digits(row.tflops / sixteen);
-            row.token_ns = digits(row.token_ns * sixteen);
+            row.tflops = four_digits(row.tflops / sixteen);
+            row.token_ns = four_digits(row.token_ns * sixteen);
         }
         let elementwise = derived.elementwise.iter_mut().map(|table| &mut table.us);
-        for us in elementwise.chain(derived.sampling.iter_mut().map(|table| &mut table.us)) {
-            let first = us[0];
-            us.iter_mut().for_each(|us| *us = digits(first + (*us - first) * read));
-        }
+        let sampling = derived.sampling.iter_mut().map(|table| &mut table.us);
+        elementwise.chain(sampling).for_each(|us| scale(us, 1.0, read));
         derived.experts.retain(|table| has_units(gpu, table.precision));
         for table in &mut derived.experts {
-            let (first, by) = (table.us[0], compute(table.precision));
-            table.us.iter_mut().for_each(|us| *us = digits(first * read + (*us - first) * by));
+            scale(&mut table.us, read, compute(table.precision));
         }
         derived.all_reduce.clear();
-        derived.overheads.elementwise_gb_s = digits(derived.overheads.elementwise_gb_s / read);
+        derived.overheads.elementwise_gb_s = four_digits(derived.overheads.elementwise_gb_s / read);
         derived.overheads.source = format!("{}, scaled", self.overheads.source);
         derived.estimate = Some(format!(
             "derived from {} by datasheet ratios, off by up to {:.0}%",
@@ -76,15 +77,9 @@ fn has_units(gpu: &Gpu, precision: Precision) -> bool {
     !gpu.unsupported.contains(&precision) && (!eight_bits || gpu.computes_in_8_bits(precision))
 }
 
-/// The time of the fewest tokens reads the weights; what more tokens take computes.
-fn scale(table: &mut GemmTable, read: f64, compute: f64) {
-    for times in &mut table.us {
-        let first = times[0];
-        times.iter_mut().for_each(|us| *us = digits(first * read + (*us - first) * compute));
-    }
-}
-
-/// Four significant digits, as in a profile that was measured.
-fn digits(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
+/// Scales the time of the fewest tokens (reading weights, or starting) and what more tokens take (computing, or
+/// moving them).
+fn scale(times: &mut [f64], fewest: f64, more: f64) {
+    let first = times[0];
+    times.iter_mut().for_each(|us| *us = four_digits(first * fewest + (*us - first) * more));
 }

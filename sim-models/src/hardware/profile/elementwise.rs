@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::numbers;
 use super::super::precision::Precision;
 use super::Profile;
-use super::series::{interpolate, neighbours};
+use super::series::{Series, neighbours};
 
 /// A kernel that goes over the values of each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,60 +77,57 @@ pub struct SamplingTable {
     pub us: Vec<f64>,
 }
 
-/// Microseconds by counts.
-pub(super) struct Times {
-    pub counts: Vec<u64>,
-    us: Vec<f64>,
-}
-
-impl Times {
-    pub fn at(&self, count: f64) -> f64 {
-        let counts: Vec<f64> = self.counts.iter().map(|count| *count as f64).collect();
-        interpolate(&counts, &self.us, count.max(counts[0]))
+/// The element-wise kernels of a layer, and how often it has each.
+pub(super) fn of_layer(precision: Precision) -> Vec<(f64, ElementwiseKernel)> {
+    use ElementwiseKernel::{AddRmsNorm, AddRmsNormE4m3, RopeCache, SiluMul, SiluMulE4m3, ToE4m3};
+    match precision {
+        Precision::Fp8 | Precision::Int8 => {
+            vec![(2.0, AddRmsNormE4m3), (1.0, RopeCache), (1.0, SiluMulE4m3), (1.0, ToE4m3)]
+        }
+        _ => vec![(2.0, AddRmsNorm), (1.0, RopeCache), (1.0, SiluMul)],
     }
 }
 
 /// Of rows (size, counts, times), the times at `size`, linear between the sizes there are.
-fn between<'a>(rows: impl Iterator<Item = (u64, &'a [u64], &'a [f64])>, size: f64) -> Option<Times> {
+fn between<'a>(rows: impl Iterator<Item = (u64, &'a [u64], &'a [f64])>, size: f64) -> Option<Series> {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|row| row.0);
-    let counts = rows.first()?.1.to_vec();
+    let counts = rows.first()?.1;
     let sizes: Vec<u64> = rows.iter().map(|row| row.0).collect();
     let mut us = vec![0.0; counts.len()];
     for (row, weight) in neighbours(&sizes, size) {
         us.iter_mut().zip(rows[row].2).for_each(|(sum, time)| *sum += weight * time);
     }
-    Some(Times { counts, us })
+    Some(Series::new(counts, us))
 }
 
 impl Profile {
     /// The element-wise kernels of a layer on one GPU, by tokens; none where they were not timed. `widths` are those
     /// of the residual stream, of queries with keys and values, of attention's result, and of the feed-forward part.
-    pub(super) fn layer_elementwise(&self, precision: Precision, widths: [f64; 4]) -> Option<Times> {
+    pub(super) fn layer_elementwise(&self, precision: Precision, widths: [f64; 4]) -> Option<Series> {
         use ElementwiseKernel::{AddRmsNorm, AddRmsNormE4m3, RopeCache, SiluMul, SiluMulE4m3, ToE4m3};
         let [hidden, qkv, out, ffn] = widths;
-        let eight_bits = matches!(precision, Precision::Fp8 | Precision::Int8);
-        let (norm, silu) = if eight_bits { (AddRmsNormE4m3, SiluMulE4m3) } else { (AddRmsNorm, SiluMul) };
-        let mut parts = vec![(2.0, norm, hidden), (1.0, RopeCache, qkv), (1.0, silu, ffn)];
-        if eight_bits {
-            parts.push((1.0, ToE4m3, out));
-        }
-        let timed: Vec<(f64, Times)> = parts
-            .into_iter()
-            .map(|(count, kernel, width)| {
-                let rows = self.elementwise.iter().filter(|row| row.kernel == kernel);
-                Some((count, between(rows.map(|row| (row.width, &row.tokens[..], &row.us[..])), width)?))
-            })
-            .collect::<Option<_>>()?;
-        let mut counts: Vec<u64> = timed.iter().flat_map(|(_, times)| times.counts.iter().copied()).collect();
+        let timed = |(count, kernel): (f64, ElementwiseKernel)| {
+            let width = match kernel {
+                AddRmsNorm | AddRmsNormE4m3 => hidden,
+                RopeCache => qkv,
+                ToE4m3 => out,
+                SiluMul | SiluMulE4m3 => ffn,
+            };
+            let rows = self.elementwise.iter().filter(|row| row.kernel == kernel);
+            Some((count, between(rows.map(|row| (row.width, &row.tokens[..], &row.us[..])), width)?))
+        };
+        let timed: Vec<(f64, Series)> = of_layer(precision).into_iter().map(timed).collect::<Option<_>>()?;
+        let mut counts: Vec<u64> = timed.iter().flat_map(|(_, times)| times.points()).collect();
         counts.sort_unstable();
         counts.dedup();
         let sum = |tokens: &u64| timed.iter().map(|(count, times)| count * times.at(*tokens as f64)).sum();
-        Some(Times { us: counts.iter().map(sum).collect(), counts })
+        let us = counts.iter().map(sum).collect();
+        Some(Series::new(&counts, us))
     }
 
     /// Drawing tokens from `vocabulary` logits each, by sequences; none where that was not timed.
-    pub(super) fn sampling_over(&self, vocabulary: f64) -> Option<Times> {
+    pub(super) fn sampling_over(&self, vocabulary: f64) -> Option<Series> {
         let rows = self.sampling.iter();
         between(rows.map(|row| (row.vocabulary, &row.sequences[..], &row.us[..])), vocabulary)
     }

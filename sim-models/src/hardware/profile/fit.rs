@@ -10,8 +10,8 @@ use super::super::catalogue;
 use super::super::kernels::{Kernel, precision};
 use super::super::microbench::{Line, Raw, Use};
 use super::super::precision::Precision;
-use super::import::{four_digits, smooth};
-use super::series::median;
+use super::import::smooth;
+use super::series::{four_digits, median};
 use super::{
     AttentionRecord, ElementwiseKernel, ElementwiseTable, GemmRecord, Measurements, Overheads, Profile,
     ProfileError, ProfileHeader, SamplingTable, SlopeFit,
@@ -250,11 +250,10 @@ fn overheads(raw: &Raw, profile: &Profile) -> Overheads {
     }
     let list = if measured.is_empty() { "nothing".to_owned() } else { measured.join(", ") };
     overheads.source = format!("measured: {list}; all else, the host's times among it, are assumptions");
-    let digits = |value: f64| format!("{value:.3e}").parse().unwrap_or(value);
-    overheads.elementwise_floor_us = digits(overheads.elementwise_floor_us);
-    overheads.elementwise_gb_s = digits(overheads.elementwise_gb_s);
-    overheads.step_gap_us = digits(overheads.step_gap_us);
-    overheads.sustained_slowdown = digits(overheads.sustained_slowdown).max(1.0);
+    overheads.elementwise_floor_us = four_digits(overheads.elementwise_floor_us);
+    overheads.elementwise_gb_s = four_digits(overheads.elementwise_gb_s);
+    overheads.step_gap_us = four_digits(overheads.step_gap_us);
+    overheads.sustained_slowdown = four_digits(overheads.sustained_slowdown).max(1.0);
     overheads
 }
 

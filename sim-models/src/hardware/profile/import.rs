@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::precision::Precision;
 use super::attention::{DecodeAttention, PrefillAttention};
-use super::series::{make_monotone, median};
+use super::series::{four_digits, make_monotone, median};
 use super::table::{AllReduceTable, ExpertTable, GemmTable};
 use super::{FORMAT, Overheads, Profile, ProfileError};
 
@@ -405,9 +405,4 @@ fn explained(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
         rest += (measured - line) * (measured - line);
     }
     1.0 - rest / total
-}
-
-/// Rounded to four significant digits, so that files are short.
-pub(super) fn four_digits(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
 }

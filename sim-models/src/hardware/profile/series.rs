@@ -49,6 +49,41 @@ pub(super) fn make_monotone(values: &mut [f64]) {
     }
 }
 
+/// Rounded to four significant digits, so that files are short.
+pub(super) fn four_digits(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+/// Microseconds by counts, in a row that increases.
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    pub(super) counts: Vec<f64>,
+    /// Non-decreasing.
+    pub(super) us: Vec<f64>,
+}
+
+impl Series {
+    pub(super) fn new(counts: &[u64], us: Vec<f64>) -> Self {
+        Self { counts: counts.iter().map(|count| *count as f64).collect(), us }
+    }
+
+    pub(super) fn at(&self, count: f64) -> f64 {
+        interpolate(&self.counts, &self.us, count.max(self.counts[0]))
+    }
+
+    /// The time at `count`, with what is read taking `memory` and what is computed beyond that `compute` times as
+    /// long as measured.
+    pub(super) fn scaled(&self, count: f64, memory: f64, compute: f64) -> f64 {
+        let read = self.us[0];
+        memory * read + compute * (self.at(count) - read)
+    }
+
+    /// The counts that there are times for.
+    pub(super) fn points(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().map(|count| *count as u64)
+    }
+}
+
 /// The median; none of nothing.
 pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

@@ -4,10 +4,9 @@ use sim_models::hardware::catalogue;
 use sim_models::hardware::microbench::{Format, Line};
 
 use super::attention::shuffled;
-use super::elementwise::{TOKEN_THREADS, narrow_grid, silu_grid};
 use super::gemm::{MODELS, padded, shapes};
 use super::{Section, Suite};
-use crate::cuda::{Arg, Error, Product, Result, element_bytes};
+use crate::cuda::{Error, Product, Result, element_bytes};
 
 pub(super) fn chains(suite: &mut Suite, section: &mut Section) -> Result<()> {
     for format in [Format::Bf16, Format::Fp8] {
@@ -49,33 +48,20 @@ fn chain(suite: &mut Suite, format: Format, tokens: u64) -> Result<()> {
     }
     let positions = gpu.buffer_of(&(0..tokens as u32).collect::<Vec<_>>())?;
     let slots = gpu.buffer_of(&shuffled(tokens, 3))?;
-    let wide = |places: &[u64], sizes: &[u32]| {
-        let places = places.iter().copied().map(Arg::Wide);
-        places.chain(sizes.iter().copied().map(Arg::Narrow)).collect::<Vec<Arg>>()
-    };
     let weights_bytes = |(n, k): (u64, u64)| n * k * element_bytes(format);
-    let (kernels, tokens_grid) = (&suite.kernels, [tokens as u32, 1, 1]);
+    let kernels = &suite.kernels;
     let step = |step: Step, turn: u64| match step {
         Step::Norm => {
-            let args =
-                wide(&[x.at, residual.at, suite.pool.at, normed.at], &[hidden as u32, u32::from(is_fp8)]);
-            gpu.launch(kernels.add_rms_norm, tokens_grid, TOKEN_THREADS, &args)
+            let places = [x.at, residual.at, suite.pool.at, normed.at];
+            kernels.norm_on(gpu, places, tokens, hidden, is_fp8)
         }
         Step::Rope => {
-            let half = suite.cache.bytes / 512 * 256;
-            let places = [qkv.at, q.at, suite.cache.at, suite.cache.at + half, positions.at, slots.at];
-            let sizes = [model.heads as u32, model.kv_heads as u32, model.head_dim as u32, 0];
-            gpu.launch(kernels.rope_cache, tokens_grid, TOKEN_THREADS, &wide(&places, &sizes))
+            let values = suite.cache.at + suite.cache.bytes / 512 * 256;
+            let places = [qkv.at, q.at, suite.cache.at, values, positions.at, slots.at];
+            kernels.rope_on(gpu, places, tokens, [model.heads, model.kv_heads, model.head_dim], false)
         }
-        Step::Narrow => {
-            let pairs = tokens * hidden / 2;
-            let args = [Arg::Wide(q.at), Arg::Wide(narrow.at), Arg::Wide(pairs)];
-            gpu.launch(kernels.to_e4m3, narrow_grid(pairs), 256, &args)
-        }
-        Step::Silu => {
-            let args = wide(&[inner.at, active.at], &[ffn as u32, u32::from(is_fp8)]);
-            gpu.launch(kernels.silu_mul, silu_grid(ffn, tokens), 256, &args)
-        }
+        Step::Narrow => kernels.narrow_on(gpu, [q.at, narrow.at], tokens * hidden / 2),
+        Step::Silu => kernels.silu_on(gpu, [inner.at, active.at], tokens, ffn, is_fp8),
         Step::Product(which) => {
             let (shape, product) = &products[which];
             let weights = suite.window(4 * turn + which as u64, weights_bytes(*shape));

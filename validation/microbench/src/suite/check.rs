@@ -3,9 +3,8 @@
 use sim_models::hardware::microbench::{Format, Line};
 
 use super::attention::{PAGE, Places, Scratch, decode_on, prefill_on, shuffled};
-use super::elementwise::{TOKEN_THREADS, silu_grid};
 use super::{Section, Suite, fill};
-use crate::cuda::{Arg, Result, element_bytes};
+use crate::cuda::{Result, element_bytes};
 
 /// What is computed in a format with as many bits may be off by, relative to the size of the numbers.
 const TOLERANCE: f64 = 0.02;
@@ -224,15 +223,8 @@ fn norm(suite: &mut Suite) -> Result<f64> {
     let (gpu, row) = (&suite.gpu, 2 * tokens * width);
     let (residual, out) = (gpu.alloc(row)?, gpu.alloc(row)?);
     gpu.copy(residual.at, suite.pool.at + row, row)?;
-    let args = [
-        Arg::Wide(suite.pool.at),
-        Arg::Wide(residual.at),
-        Arg::Wide(suite.pool.at + 2 * row),
-        Arg::Wide(out.at),
-        Arg::Narrow(width as u32),
-        Arg::Narrow(0),
-    ];
-    gpu.launch(suite.kernels.add_rms_norm, [tokens as u32, 1, 1], TOKEN_THREADS, &args)?;
+    let places = [suite.pool.at, residual.at, suite.pool.at + 2 * row, out.at];
+    suite.kernels.norm_on(gpu, places, tokens, width, false)?;
     let all = |at| numbers(suite, at, tokens * width, Format::Bf16);
     let (x, before, weight, got) =
         (all(suite.pool.at)?, all(suite.pool.at + row)?, all(suite.pool.at + 2 * row)?, all(out.at)?);
@@ -250,8 +242,7 @@ fn silu(suite: &mut Suite) -> Result<f64> {
     suite.fill_pool(Format::Bf16)?;
     let (tokens, width) = (3_u64, 14_336_u64);
     let out = suite.gpu.alloc(2 * tokens * width)?;
-    let args = [Arg::Wide(suite.pool.at), Arg::Wide(out.at), Arg::Narrow(width as u32), Arg::Narrow(0)];
-    suite.gpu.launch(suite.kernels.silu_mul, silu_grid(width, tokens), 256, &args)?;
+    suite.kernels.silu_on(&suite.gpu, [suite.pool.at, out.at], tokens, width, false)?;
     let x = numbers(suite, suite.pool.at, 2 * tokens * width, Format::Bf16)?;
     let got = numbers(suite, out.at, tokens * width, Format::Bf16)?;
     let wanted: Vec<f64> = (0..(tokens * width) as usize)

@@ -7,7 +7,6 @@ use sim_models::hardware::catalogue::Model;
 use sim_models::hardware::microbench::{Format, PassShape};
 
 use super::super::attention::{PAGE, Places, Scratch, decode_on, prefill_on, shuffled};
-use super::super::elementwise::{TOKEN_THREADS, narrow_grid, silu_grid};
 use super::super::gemm::padded;
 use super::super::{Attention, Suite};
 use crate::cuda::{Arg, Buffer, Error, Product, Result, element_bytes};
@@ -183,15 +182,8 @@ impl Forward {
         };
         let is_fp8 = self.format == Format::Fp8;
         let norm = |x: u64, to_e4m3: bool| {
-            let args = [
-                Arg::Wide(x),
-                Arg::Wide(self.residual.at),
-                Arg::Wide(suite.pool.at),
-                Arg::Wide(self.normed.at),
-                Arg::Narrow(hidden as u32),
-                Arg::Narrow(u32::from(to_e4m3)),
-            ];
-            gpu.launch(kernels.add_rms_norm, [self.tokens as u32, 1, 1], TOKEN_THREADS, &args)
+            let places = [x, self.residual.at, suite.pool.at, self.normed.at];
+            kernels.norm_on(gpu, places, self.tokens, hidden, to_e4m3)
         };
         let half = suite.cache.bytes / 2 / 256 * 256;
         self.look_up(suite)?;
@@ -210,9 +202,7 @@ impl Forward {
             self.attend(suite, keys, values)?;
             let mut from = self.mixed.at;
             if is_fp8 {
-                let pairs = self.tokens * out / 2;
-                let args = [Arg::Wide(from), Arg::Wide(self.narrow.at), Arg::Wide(pairs)];
-                gpu.launch(kernels.to_e4m3, narrow_grid(pairs), 256, &args)?;
+                kernels.narrow_on(gpu, [from, self.narrow.at], self.tokens * out / 2)?;
                 from = self.narrow.at;
             }
             lt.run(gpu, &self.products[1], weights(hidden, out, self.format)?, from, self.x.at)?;
@@ -224,13 +214,8 @@ impl Forward {
                 self.normed.at,
                 self.inner.at,
             )?;
-            let args = [
-                Arg::Wide(self.inner.at),
-                Arg::Wide(self.active.at),
-                Arg::Narrow(model.ffn as u32),
-                Arg::Narrow(u32::from(is_fp8)),
-            ];
-            gpu.launch(kernels.silu_mul, silu_grid(model.ffn, self.tokens), 256, &args)?;
+            let places = [self.inner.at, self.active.at];
+            kernels.silu_on(gpu, places, self.tokens, model.ffn, is_fp8)?;
             lt.run(
                 gpu,
                 &self.products[3],
@@ -276,19 +261,9 @@ impl Forward {
 
     fn rotate(&self, suite: &Suite, keys: u64, values: u64) -> Result<()> {
         let model = &self.model;
-        let args = [
-            Arg::Wide(self.qkv.at),
-            Arg::Wide(self.q.at),
-            Arg::Wide(keys),
-            Arg::Wide(values),
-            Arg::Wide(self.positions.at),
-            Arg::Wide(self.slots.at),
-            Arg::Narrow(model.heads as u32),
-            Arg::Narrow(model.kv_heads as u32),
-            Arg::Narrow(model.head_dim as u32),
-            Arg::Narrow(u32::from(self.kv == Format::Fp8)),
-        ];
-        suite.gpu.launch(suite.kernels.rope_cache, [self.tokens as u32, 1, 1], TOKEN_THREADS, &args)
+        let places = [self.qkv.at, self.q.at, keys, values, self.positions.at, self.slots.at];
+        let shape = [model.heads, model.kv_heads, model.head_dim];
+        suite.kernels.rope_on(&suite.gpu, places, self.tokens, shape, self.kv == Format::Fp8)
     }
 
     fn attend(&self, suite: &Suite, keys: u64, values: u64) -> Result<()> {
