@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use eframe::egui::{self, Ui};
-use scenarios::report::Report;
+use scenarios::report::{Block, Report};
 
 use crate::command::Tab;
 use crate::document::Document;
@@ -17,7 +17,7 @@ use crate::files::Files;
 use crate::jobs::{Explored, Jobs, Kind, News, Of, Stressed, Task, words};
 use crate::keep::Keeper;
 use crate::shown::Shown;
-use crate::view::{Dialog, Drafts, Explore, System};
+use crate::view::{Dialog, Drafts, Explore, System, Window};
 
 /// Loads that can be asked for, relative to the scenario's.
 const LOADS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
@@ -41,6 +41,8 @@ pub struct App {
     /// What the run is of.
     run_of: Of,
     load: Load,
+    /// How it is at other loads.
+    curve: Option<Vec<Block>>,
     comparison: Option<Arc<Report>>,
     /// The variant that others are compared with; the scenario as it is written for none.
     baseline: Option<String>,
@@ -50,6 +52,7 @@ pub struct App {
     explore: Explore,
     tab: Tab,
     system: System,
+    window: Window,
     drafts: Drafts,
     files: Files,
     keeper: Keeper,
@@ -108,6 +111,21 @@ impl App {
         self.system.time
     }
 
+    /// The part of the run that is looked at more closely, in seconds; none for all of it.
+    pub fn window(&self) -> Option<(f64, f64)> {
+        self.window.times
+    }
+
+    /// Looks at a part of the run more closely; at all of it for none.
+    pub fn look_at(&mut self, times: Option<(f64, f64)>) {
+        self.window.show(times, self.run.as_deref());
+    }
+
+    /// One more axis of the sweep, with values around one.
+    pub fn add_axis(&mut self, path: &str, value: &str) {
+        self.explore.add(path.to_owned(), Some(value));
+    }
+
     /// What results are of that hold now.
     fn now(&self) -> Of {
         Of { hash: self.document.as_ref().map_or(0, Document::hash), load: self.load.0 }
@@ -146,7 +164,7 @@ impl App {
                 self.said = format!("opened {}", document.name());
                 (self.document, self.run) = (Some(document), None);
                 (self.load, self.baseline) = (Load::default(), None);
-                self.explore = Explore::default();
+                (self.explore, self.window) = (Explore::default(), Window::default());
                 self.as_it_was_seen();
                 self.changed(ctx);
             }
@@ -156,21 +174,25 @@ impl App {
 
     /// The scenario is another one: what was found of the last no longer holds, and it is run.
     fn changed(&mut self, ctx: &egui::Context) {
-        for kind in [Kind::Compare, Kind::Stress, Kind::Sweep, Kind::Plan] {
+        (self.stressed, self.curve) = (None, None);
+        for kind in [Kind::Stress, Kind::Curve] {
             self.jobs.cancel(kind);
         }
-        (self.comparison, self.stressed, self.swept, self.planned) = (None, None, None, None);
         self.drafts.clear();
-        self.start(Task::Run, ctx);
+        self.rerun(ctx);
     }
 
-    /// Another load: what was found at the last no longer holds. The stress test has loads of its own.
+    /// Another load: what has loads of its own still holds.
     fn set_load(&mut self, load: f64, ctx: &egui::Context) {
         let load = load.clamp(*LOADS.start(), *LOADS.end());
-        if load == self.load.0 {
-            return;
+        if load != self.load.0 {
+            self.load = Load(load);
+            self.rerun(ctx);
         }
-        self.load = Load(load);
+    }
+
+    /// Runs it, and forgets what was found at another load or of another scenario.
+    fn rerun(&mut self, ctx: &egui::Context) {
         for kind in [Kind::Compare, Kind::Sweep, Kind::Plan] {
             self.jobs.cancel(kind);
         }
@@ -207,8 +229,10 @@ impl App {
             match news {
                 News::Run(shown) => {
                     self.run_of = self.now();
+                    self.window.show(self.window.times, Some(&shown));
                     self.run = Some(shown);
                 }
+                News::Curve(pictures) => self.curve = Some(pictures),
                 News::Compare(report) => self.comparison = Some(report),
                 News::Stress(stressed) => self.stressed = Some(stressed),
                 News::Explored(explored) if explored.is_plan => self.planned = Some(explored),

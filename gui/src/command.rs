@@ -78,6 +78,8 @@ pub enum Command {
     Run,
     /// Runs all variants side by side.
     RunComparison,
+    /// Runs the scenario at loads from 1x to 10x.
+    RunCurve,
     /// Runs the stress test.
     RunStress,
     /// Runs the scenario along the axes of the sweep.
@@ -152,6 +154,7 @@ pub const MENUS: [(&str, &[Command]); 6] = [
         "Run",
         &[
             Command::Run,
+            Command::RunCurve,
             Command::RunComparison,
             Command::RunStress,
             Command::RunSweep,
@@ -203,6 +206,7 @@ impl Command {
             Self::Undo => "Undo",
             Self::Redo => "Redo",
             Self::Run => "Run again",
+            Self::RunCurve => "Latency against load",
             Self::RunComparison => "Compare variants",
             Self::RunStress => "Run the stress test",
             Self::RunSweep => "Run the sweep",
@@ -256,6 +260,7 @@ impl Command {
             Self::Undo => command(Key::Z),
             Self::Redo => shifted(Key::Z),
             Self::Run => plain(Key::F5),
+            Self::RunCurve => shifted(Key::L),
             Self::RunComparison => plain(Key::F6),
             Self::RunStress => plain(Key::F7),
             Self::ApplyRecommended => shifted(Key::R),

@@ -61,7 +61,9 @@ impl Version {
     /// Gives a path a value in the variant that is shown; none to take it back.
     fn put(&mut self, path: &str, value: Option<&str>) {
         let edits = self.edits.entry(self.variant.clone()).or_default();
-        edits.retain(|(known, _)| known != path);
+        // A value takes the place of what was said of its parts.
+        let below = format!("{path}.");
+        edits.retain(|(known, _)| known != path && !(value.is_some() && known.starts_with(&below)));
         edits.extend(value.map(|value| (path.to_owned(), value.to_owned())));
         self.edits.retain(|_, edits| !edits.is_empty());
     }

@@ -38,7 +38,7 @@ impl Default for Files {
 impl Files {
     /// Opens the dialog of the system for a path that is being asked for; one at a time.
     pub fn browse(&mut self, dialog: Option<&Dialog>, ctx: &Context) {
-        if std::mem::replace(&mut self.is_browsing, true) {
+        if self.is_browsing {
             return;
         }
         let (opens, typed, endings): (bool, &str, &[&str]) = match dialog {
@@ -50,6 +50,7 @@ impl Files {
             Some(Dialog::Part { part: Part::Table(_), typed }) => (false, typed, &["csv", "parquet"]),
             _ => return,
         };
+        self.is_browsing = true;
         let mut asks = rfd::FileDialog::new().add_filter(endings.join(", "), endings);
         let typed = Path::new(typed);
         if let Some(name) = typed.file_name() {

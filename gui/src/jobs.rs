@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use eframe::egui;
 use scenarios::compare::{candidates, compare};
-use scenarios::report::Report;
+use scenarios::report::{Block, Report};
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::stress::{Recommendation, StressOptions, StressReport, StressTest};
 use scenarios::sweep::SweepProgress;
@@ -25,6 +25,7 @@ pub(crate) use explore::{Explored, Question};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Run,
+    Curve,
     Compare,
     Stress,
     Sweep,
@@ -32,12 +33,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Run, Self::Compare, Self::Stress, Self::Sweep, Self::Plan];
+    pub const ALL: [Self; 6] = [Self::Run, Self::Curve, Self::Compare, Self::Stress, Self::Sweep, Self::Plan];
 
     /// What is shown beside its progress.
     pub fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Curve => "latency against load",
             Self::Compare => "comparison",
             Self::Stress => "stress test",
             Self::Sweep => "sweep",
@@ -50,6 +52,8 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
     Run,
+    /// At loads from 1x to 10x.
+    Curve,
     /// Against the variant of that name.
     Compare(String),
     Stress,
@@ -62,6 +66,7 @@ impl Task {
     fn kind(&self) -> Kind {
         match self {
             Self::Run => Kind::Run,
+            Self::Curve => Kind::Curve,
             Self::Compare(_) => Kind::Compare,
             Self::Stress => Kind::Stress,
             Self::Sweep(_) => Kind::Sweep,
@@ -81,6 +86,7 @@ pub(crate) struct Of {
 #[derive(Debug)]
 pub(crate) enum News {
     Run(Arc<Shown>),
+    Curve(Vec<Block>),
     Compare(Arc<Report>),
     Stress(Arc<Stressed>),
     Explored(Arc<Explored>),
@@ -183,6 +189,7 @@ impl Jobs {
                 let loaded = loaded?;
                 match task {
                     Task::Run => run(&loaded, &options, &progress, &tell),
+                    Task::Curve => curve(&loaded, &progress, &tell),
                     Task::Compare(baseline) => compared(&loaded, &baseline, &options, &progress, &tell),
                     Task::Stress => stress(&loaded, &progress, &tell),
                     Task::Sweep(axes) => explore::sweep(&loaded, axes, options, &points, &tell),
@@ -264,6 +271,19 @@ fn run(
     steps::run(loaded, options, progress, |result, coarse| {
         tell.news(News::Run(Arc::new(Shown::new(result, coarse))));
     })
+}
+
+/// The loads of the curves, from the scenario's own on: `tenfold stress --levels-only` takes the same.
+pub(crate) const CURVE: [f64; 9] = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
+
+fn curve(loaded: &Loaded, progress: &RunProgress, tell: &Tell) -> Result<(), ScenarioError> {
+    let options = StressOptions { multipliers: CURVE.to_vec(), ..StressOptions::default() };
+    let levels = StressTest::new(loaded, options, progress)?.levels()?;
+    if !progress.is_cancelled() {
+        let report = StressReport { levels, ..StressReport::default() };
+        tell.news(News::Curve(report.against_load(loaded).into_iter().map(Block::Picture).collect()));
+    }
+    Ok(())
 }
 
 fn compared(

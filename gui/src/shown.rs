@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use scenarios::report::{Block, Diagram, Drawing, Node, Report};
+use scenarios::report::{Block, Diagram, Drawing, Event, Node, Report, events};
 use scenarios::results::RunResult;
 
 use crate::draw::{Architecture, NodeState};
@@ -17,36 +17,10 @@ pub(crate) struct Shown {
     pub architecture: Architecture,
     /// On average, over the measured part.
     averages: Vec<NodeState>,
-    /// When something happened, what, and whether that was a fault; of the first replication.
-    pub moments: Vec<(f64, String, bool)>,
-}
-
-/// Most changes of a pool that are marked: more could not be told apart.
-const MARKED: usize = 60;
-
-/// Faults as they were set, and windows in which a component had another number of servers than before.
-fn moments(result: &RunResult) -> Vec<(f64, String, bool)> {
-    let faults = result.scenario.fault.iter().filter_map(|fault| {
-        let kind = serde_json::to_value(fault.kind).ok()?;
-        let what = format!("fault: {} of {}", kind.as_str()?.replace('_', " "), fault.target);
-        Some((fault.at?.as_secs_f64(), what, true))
-    });
-    let mut all: Vec<_> = faults.collect();
-    let Some(output) = result.outputs.first() else { return all };
-    let count = output.components.len().max(1);
-    let rows: Vec<_> = output.component_windows.chunks(count).collect();
-    for (pair, window) in rows.windows(2).zip(output.windows.iter().skip(1)) {
-        for ((before, now), component) in pair[0].iter().zip(pair[1]).zip(&output.components) {
-            // Means over windows: what comes within one is seen as a whole server in the next.
-            let (before, now) = (libm::round(before.capacity), libm::round(now.capacity));
-            if before != now {
-                let what = format!("`{}`: {before} to {now} servers", component.name);
-                all.push((window.start.as_secs_f64(), what, false));
-            }
-        }
-    }
-    all.truncate(MARKED);
-    all
+    /// Calls that reach each node, by those that reach the busiest, over the measured part.
+    flow: Vec<f64>,
+    /// What happened besides requests.
+    pub events: Vec<Event>,
 }
 
 impl Shown {
@@ -67,10 +41,40 @@ impl Shown {
             let (queue, kv) = (mean("queue_mean"), mean("kv_mean"));
             NodeState { utilization: node.utilization, queue, busy: None, kv }
         };
+        let calls = |node: &Node| {
+            rows.iter().find(|row| row.keys[0] == node.name).and_then(|row| row.mean("calls")).unwrap_or(0.0)
+        };
+        let calls: Vec<f64> = diagram.nodes.iter().map(calls).collect();
+        let most = calls.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+        let flow = calls.iter().map(|calls| calls / most).collect();
         let averages = diagram.nodes.iter().map(of).collect();
         let architecture = Architecture::new(diagram, &result.scenario);
-        let moments = moments(&result);
-        Self { result, report, coarse, architecture, averages, moments }
+        let events = events(&result);
+        Self { result, report, coarse, architecture, averages, flow, events }
+    }
+
+    /// The number of the window of the first replication that a time falls into.
+    fn window(&self, time: f64) -> usize {
+        let windows = self.result.outputs.first().map_or(&[][..], |output| &output.windows);
+        windows.partition_point(|window| window.start.as_secs_f64() <= time).saturating_sub(1)
+    }
+
+    /// How fast calls come to each node at a time, by how fast they come to the busiest on average: its share of all
+    /// calls, by the requests that are born in the window.
+    pub fn flow(&self, time: f64) -> Vec<f64> {
+        let windows = self.result.outputs.first().map_or(&[][..], |output| &output.windows);
+        let rates = windows.iter().map(|window| (window.born as f64, window.width.as_secs_f64()));
+        let (born, length) = rates.clone().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let now = rates.clone().nth(self.window(time)).filter(|(_, width)| *width > 0.0);
+        let pace = now.filter(|_| born > 0.0).map_or(0.0, |(now, width)| now / width / (born / length));
+        self.flow.iter().map(|share| share * pace).collect()
+    }
+
+    /// Where the GPU times of a component come from; none where it has none.
+    pub fn calibration(&self, name: &str) -> Option<&str> {
+        let components = &self.result.outputs.first()?.components;
+        let component = components.iter().find(|component| component.name == name)?;
+        component.pool.as_ref()?.calibration.as_deref()
     }
 
     /// The state of every node: on average, or in the window of the first replication that a time falls into.
@@ -78,8 +82,7 @@ impl Shown {
         let (Some(time), Some(output)) = (time, self.result.outputs.first()) else {
             return Cow::Borrowed(&self.averages);
         };
-        let place =
-            output.windows.partition_point(|window| window.start.as_secs_f64() <= time).saturating_sub(1);
+        let place = self.window(time);
         let count = output.components.len();
         let row = output.component_windows.get(place * count..(place + 1) * count).unwrap_or_default();
         let of = |node: &Node| {

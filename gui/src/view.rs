@@ -17,7 +17,7 @@ pub(crate) use compare::compare;
 pub(crate) use dialog::{Dialog, dialog};
 pub(crate) use explore::{Explore, plan, sweep};
 pub(crate) use inspector::{Drafts, inspector};
-pub(crate) use pages::{charts, findings, stress};
+pub(crate) use pages::{Window, charts, findings, stress};
 pub(crate) use start::start;
 pub(crate) use system::{System, system};
 pub(crate) use text::text;
@@ -73,6 +73,8 @@ pub(crate) enum Action {
     Select(Option<String>),
     /// The run is shown at this time; on average for none.
     Time(Option<f64>),
+    /// A part of the run is looked at more closely; all of it for none.
+    Window(Option<(f64, f64)>),
 }
 
 pub(crate) type Actions = Vec<Action>;

@@ -14,29 +14,7 @@ app=${TENFOLD_GUI:-target/debug/tenfold-gui}
 dir=$(mktemp -d)
 pictures=$dir
 scenario=$dir/shop.toml
-cat >"$scenario" <<'END'
-name = "Shop"
-[run]
-duration = "60s"
-replications = 2
-[slo]
-latency = { p95 = "400ms" }
-[traffic.web]
-arrivals = { process = "poisson", rate = "8/s" }
-entry = "page"
-[components.page]
-kind = "flow"
-steps = ["db"]
-[components.db]
-kind = "service"
-servers = 2
-service_time = { exponential = { mean = "100ms" } }
-[links."page -> db"]
-timeout = "2s"
-[[variant]]
-name = "more"
-set = { "components.db.servers" = 30 }
-END
+cp gui/tests/shop.toml "$scenario"
 if [ "${1:-}" = full ]; then
     scenario=scenarios/library/ten-times.toml
     pictures=docs/src/pictures

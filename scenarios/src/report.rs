@@ -11,6 +11,7 @@ mod chart;
 pub mod color;
 pub mod compare;
 mod diagram;
+mod events;
 mod html;
 mod matrix;
 mod picture;
@@ -30,7 +31,8 @@ pub use axis::{Axis, Unit};
 pub use bars::{Span, Spans, Stack};
 pub use chart::{Chart, Mark, Reference, Series};
 pub use diagram::{Diagram, Layout, Node, heat};
-pub use matrix::{Cell, Matrix};
+pub use events::{Event, events};
+pub use matrix::{Cell, HEATED, Matrix, step};
 pub use picture::{Drawing, Picture};
 pub use pictures::{Choice, pareto, tornado};
 pub use run::heading;
@@ -39,6 +41,7 @@ pub use tables::{dashboard, of_run};
 pub use write::write_png;
 
 use crate::language::BASE;
+use crate::results::show::seconds;
 use crate::results::write::{Staged, at, write_text};
 use crate::results::{Provenance, ResultsError, check_writable};
 
@@ -89,6 +92,24 @@ impl Report {
             Block::Picture(picture) => Some(picture),
             _ => None,
         })
+    }
+
+    /// Mean, p50, p99 and maximum of everything that is drawn over time, between two times in seconds since the start
+    /// of the run. None where nothing is.
+    pub fn between(&self, from: f64, to: f64) -> Option<Table> {
+        let title = format!("Over time, from {} to {}", seconds(from), seconds(to));
+        let header = ["chart", "line", "mean", "p50", "p99", "max"];
+        let mut table = Table::new(&title, "of the values that are drawn, one for each window", 2, &header);
+        for picture in self.pictures() {
+            let Drawing::Chart(chart) = &picture.drawing else { continue };
+            if chart.is_over_time() {
+                for (name, figures) in chart.between(from, to) {
+                    let figures = figures.map(|figure| chart.y.unit.show(figure));
+                    table.row([picture.title.clone(), name.to_owned()].into_iter().chain(figures));
+                }
+            }
+        }
+        (!table.rows.is_empty()).then_some(table)
     }
 
     fn picture(&mut self, picture: Option<Picture>) {

@@ -16,6 +16,13 @@ const STEPS: [f64; 9] = [1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 30.0, 100.0];
 /// How fast a run can be played, relative to twenty seconds for all of it.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.5..=8.0;
 
+/// Larger or smaller by a tenth of the usual size. Letters are kept in every size that they were drawn in, so there are
+/// only so many sizes.
+fn zoom(by: f32, ctx: &egui::Context) {
+    let tenths = (ctx.zoom_factor() * 10.0).round() + by;
+    ctx.set_zoom_factor(tenths.clamp(5.0, 30.0) / 10.0);
+}
+
 impl App {
     /// Whether a command can be done now.
     pub fn can(&self, command: Command) -> bool {
@@ -24,9 +31,12 @@ impl App {
             Command::Start | Command::Open | Command::Screenshot | Command::Quit => true,
             Command::Theme | Command::ZoomIn | Command::ZoomOut => true,
             Command::Palette | Command::Keys | Command::NotModelled => true,
-            Command::Save | Command::SaveAs | Command::Run | Command::RunStress | Command::Show(_) => {
-                document.is_some()
-            }
+            Command::Save
+            | Command::SaveAs
+            | Command::Run
+            | Command::RunStress
+            | Command::RunCurve
+            | Command::Show(_) => document.is_some(),
             Command::RunPlan | Command::Add | Command::Keep | Command::Copy | Command::Fit => {
                 document.is_some()
             }
@@ -154,6 +164,10 @@ impl App {
                 self.changed(ctx);
             }
             Command::Run => self.start(Task::Run, ctx),
+            Command::RunCurve => {
+                (self.tab, self.curve) = (Tab::Charts, None);
+                self.start(Task::Curve, ctx);
+            }
             Command::RunComparison => {
                 self.tab = Tab::Compare;
                 self.comparison = None;
@@ -184,8 +198,8 @@ impl App {
             Command::Theme => {
                 ctx.set_theme(if ctx.theme() == Theme::Dark { Theme::Light } else { Theme::Dark })
             }
-            Command::ZoomIn => ctx.set_zoom_factor((ctx.zoom_factor() * 1.1).min(3.0)),
-            Command::ZoomOut => ctx.set_zoom_factor((ctx.zoom_factor() / 1.1).max(0.5)),
+            Command::ZoomIn => zoom(1.0, ctx),
+            Command::ZoomOut => zoom(-1.0, ctx),
             Command::Palette => self.dialog = Some(Dialog::Palette { typed: String::new() }),
             Command::Keys => self.dialog = Some(Dialog::Keys),
             Command::NotModelled => self.dialog = Some(Dialog::NotModelled),
@@ -264,6 +278,7 @@ impl App {
             Action::Speed(speed) => self.system.set_speed(speed),
             Action::Variant(name) => self.edit(ctx, |document| document.show_variant(&name)),
             Action::Select(name) => self.system.selected = name,
+            Action::Window(times) => self.look_at(times),
             Action::Time(time) => {
                 self.system.time = time;
                 self.system.playing &= time.is_some();

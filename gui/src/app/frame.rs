@@ -11,7 +11,6 @@ use scenarios::results::show::seconds;
 use super::App;
 use crate::command::{Command, MENUS, Tab};
 use crate::document::Document;
-use crate::draw::Cursor;
 use crate::inspector::things;
 use crate::jobs::Kind;
 use crate::theme;
@@ -22,7 +21,10 @@ const PLAYS_FOR: f64 = 20.0;
 
 impl App {
     fn keys(&mut self, ctx: &egui::Context) {
-        for command in Command::all() {
+        // Keys with Shift first: those without would take them.
+        let (shifted, plain): (Vec<_>, Vec<_>) =
+            Command::all().partition(|command| command.shortcut().modifiers.shift);
+        for command in shifted.into_iter().chain(plain) {
             if ctx.input_mut(|input| input.consume_shortcut(&command.shortcut())) {
                 self.command(command, ctx);
             }
@@ -35,11 +37,14 @@ impl App {
     }
 
     fn play(&mut self, ctx: &egui::Context) {
-        let end = self.run.as_ref().and_then(|run| run.result.outputs.first());
-        let (Some(end), Some(time), true) = (end, self.system.time, self.system.playing) else { return };
-        let end = end.end.as_secs_f64();
-        let pace = end / PLAYS_FOR * self.system.speed();
-        let step = f64::from(ctx.input(|input| input.stable_dt.min(0.1))) * pace;
+        let (Some(run), Some(time), true) = (&self.run, self.system.time, self.system.playing) else {
+            return;
+        };
+        let Some(output) = run.result.outputs.first() else { return };
+        let (end, passed) =
+            (output.end.as_secs_f64(), f64::from(ctx.input(|input| input.stable_dt.min(0.1))));
+        let step = passed * end / PLAYS_FOR * self.system.speed();
+        self.system.flow_on(&run.flow(time), passed);
         self.system.time = Some(if time >= end { 0.0 } else { (time + step).min(end) });
         self.system.playing = time + step < end;
         ctx.request_repaint();
@@ -67,7 +72,7 @@ impl App {
         }
         let mut actions = Actions::new();
         Panel::top("menus").show(ui, |ui| self.menus(ui, &mut actions));
-        Panel::bottom("status").show(ui, |ui| self.status(ui));
+        Panel::bottom("status").show(ui, |ui| self.status(ui, &mut actions));
         self.contents(ui, &mut actions);
         if let Some(dialog) = &mut self.dialog {
             view::dialog(&ctx, dialog, &mut actions);
@@ -119,7 +124,7 @@ impl App {
     }
 
     /// What holds, what is going on, and what the figures rest on.
-    fn status(&self, ui: &mut Ui) {
+    fn status(&self, ui: &mut Ui, actions: &mut Actions) {
         // What stands at the right first: the rest is cut to what is left.
         let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
@@ -133,7 +138,12 @@ impl App {
                 let provenance = &run.result.provenance;
                 ui.weak(seconds(provenance.duration_s)).on_hover_text("simulated time of each replication");
                 if provenance.calibration != "none" {
-                    ui.weak(format!("GPU times: {}", provenance.calibration));
+                    let words = RichText::new(format!("GPU times: {}", provenance.calibration)).weak();
+                    let response = ui.add(egui::Label::new(words).sense(egui::Sense::click()));
+                    let response = response.on_hover_text(Command::NotModelled.name());
+                    if response.clicked() {
+                        actions.push(Action::Do(Command::NotModelled));
+                    }
                 }
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -179,7 +189,8 @@ impl App {
                     Some((of, whose, things)) if of == hash && whose == name => things,
                     _ => things(&document.loaded.scenario, &name),
                 };
-                view::inspector(ui, document, &name, &things, &mut self.drafts, actions);
+                let calibration = run.and_then(|run| run.calibration(&name));
+                view::inspector(ui, document, &name, &things, calibration, &mut self.drafts, actions);
                 self.system.things = Some((hash, name, things));
             });
         }
@@ -194,7 +205,10 @@ impl App {
             match self.tab {
                 Tab::System => view::system(ui, document, run, &mut self.system, actions),
                 Tab::Findings => view::findings(ui, run),
-                Tab::Charts => view::charts(ui, run, Cursor { at: self.system.time }),
+                Tab::Charts => {
+                    let curve = self.curve.as_deref();
+                    view::charts(ui, run, self.system.time, &self.window, curve, actions);
+                }
                 Tab::Compare => {
                     let baseline = self.baseline.as_deref();
                     let report = self.comparison.as_deref();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Arc, Document, again};
 
 /// What can be added: kind, and the least that one needs besides its kind; `{}` stands for a component that it calls.
-pub const KINDS: [(&str, &str); 11] = [
+pub const KINDS: [(&str, &str); 13] = [
     ("service", "servers = 4, service_time = { exponential = { mean = \"50ms\" } }"),
     ("flow", "steps = [\"{}\"]"),
     ("llm", "model = \"llama-3.1-8b\", gpu = \"h100-sxm\", replicas = 1"),
@@ -23,6 +23,8 @@ pub const KINDS: [(&str, &str); 11] = [
     ),
     ("semantic_cache", "call = \"{}\""),
     ("queue", "target = \"{}\", consumers = 4, store_time = \"2ms\""),
+    ("pipeline", "interval = \"1h\", volume = \"10GB\", task_volume = \"1GB\", task_time = \"10s\""),
+    ("training", "work = \"24h\", gpu = \"h100-sxm\""),
 ];
 
 /// A value of an override as a variant has it.
@@ -184,7 +186,25 @@ impl Document {
                 stages.insert(0, first);
                 (vec!["stages"], toml_of(&Value::Array(stages)).unwrap_or_default())
             }
-            "router" if all["policy"] == "random" => (vec!["shares", to], "1".to_owned()),
+            // A share as large as the mean of the others, which leave it in proportion.
+            "router" if all["policy"] == "random" => {
+                let mut shares = all["shares"].as_object().cloned().unwrap_or_default();
+                let part = 1.0 / (shares.len() + 1) as f64;
+                for share in shares.values_mut() {
+                    *share = (share.as_f64().unwrap_or_default() * (1.0 - part)).into();
+                }
+                shares.insert(to.to_owned(), part.into());
+                (vec!["shares"], toml_of(&Value::Object(shares)).unwrap_or_default())
+            }
+            // The harder half (an assumption, to be set in the inspector) goes there.
+            "router" if all["policy"] == "rules" => {
+                let rule = serde_json::json!({ "when": { "difficulty_above": 0.5 }, "to": to });
+                (vec!["rules"], list("rules", rule))
+            }
+            "router" if all["policy"] == "strong_share" => {
+                (vec!["strong_share", "strong"], format!("{to:?}"))
+            }
+            "router" if all["policy"] == "classifier" => (vec!["classifier", "strong"], format!("{to:?}")),
             "semantic_cache" => (vec!["call"], format!("{to:?}")),
             "queue" => (vec!["target"], format!("{to:?}")),
             "pipeline" if all["materializes"].is_object() => {
@@ -295,6 +315,35 @@ mod tests {
         let file = dir.path().join("saved.toml");
         document.save(&file).unwrap();
         assert_eq!(Document::open(&file).unwrap().hash(), document.hash());
+    }
+
+    #[test]
+    fn routers_are_connected_by_their_policy() {
+        let mut document = document();
+        let router = document.add("router", None).unwrap();
+        let (one, other) = (document.add("service", None).unwrap(), document.add("service", None).unwrap());
+        for (own, to) in [
+            (
+                format!(
+                    "policy = \"rules\", default = \"{one}\", rules = [{{ when = {{ prompt_tokens_above = 1000 }}, to = \"{one}\" }}]"
+                ),
+                other.as_str(),
+            ),
+            // Models that the quality table knows.
+            (
+                "policy = \"strong_share\", strong_share = { weak = \"small\", strong = \"small\", auc = 0.8, share = 0.4 }"
+                    .to_owned(),
+                "large",
+            ),
+            (format!("policy = \"random\", shares = {{ {one} = 1 }}"), other.as_str()),
+        ] {
+            // In the place of the one before, with what was changed in it.
+            let whole = format!("{{ kind = \"router\", {own} }}");
+            document.set(&format!("components.{router}"), &whole, false).unwrap();
+            document.connect(&router, to).unwrap_or_else(|error| panic!("{own}: {error:?}"));
+            let component = &document.loaded.scenario.components[&router];
+            assert!(component.callees().iter().any(|(_, callee)| *callee == to), "{own}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use scenarios::report::{Diagram, Node};
 use crate::theme;
 
 const BOX: Vec2 = vec2(196.0, 74.0);
+/// How far calls on a link are drawn from one another.
+const APART: f32 = 42.0;
 const GAP: Vec2 = vec2(64.0, 26.0);
 
 /// What is shown in a box besides its name.
@@ -91,13 +93,14 @@ impl Architecture {
         &self.diagram.nodes
     }
 
-    /// Draws it; the name of the node or link that was clicked. A right click on a node opens the menu.
+    /// Draws it; the name of the node or link that was clicked. A right click on a node opens the menu. `flow` says how
+    /// far calls to each node have come; empty where nothing moves.
     pub fn draw(
         &self,
         ui: &mut Ui,
         states: &[State],
         selected: Option<&str>,
-        flow: Option<f32>,
+        flow: &[f32],
         mut menu: impl FnMut(&mut Ui, &str),
     ) -> Option<String> {
         ui.set_min_size(self.room.max.to_vec2());
@@ -106,7 +109,8 @@ impl Architecture {
         let all = self.diagram.links.iter().zip(&self.routes).zip(&self.links);
         for (((_, to, fallback), route), (name, marks, words)) in all {
             let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
-            let line = link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow);
+            let line =
+                link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow.get(*to).copied());
             if handle(ui, &line, name, marks, words, selected == Some(name.as_str())).clicked() {
                 clicked = Some(name.clone());
             }
@@ -187,10 +191,10 @@ fn link(ui: &Ui, route: &[Pos2], is_tight: bool, fallback: bool, flow: Option<f3
     }
     if let Some(phase) = flow.filter(|_| !fallback) {
         let length: f32 = line.windows(2).map(|pair| pair[0].distance(pair[1])).sum();
-        let mut at = phase.rem_euclid(1.0) * 42.0;
+        let mut at = phase.rem_euclid(APART);
         while at < length {
             painter.circle_filled(along(&line, at), 2.6, ink);
-            at += 42.0;
+            at += APART;
         }
     }
     line

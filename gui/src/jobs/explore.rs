@@ -57,6 +57,8 @@ pub(crate) struct Choice {
     pub holds: Option<bool>,
     /// As overrides.
     pub sets: Vec<String>,
+    /// What it costs and its latency, where that is drawn.
+    pub at: Option<(f64, f64)>,
 }
 
 /// What came of a sweep or of a plan.
@@ -64,7 +66,10 @@ pub(crate) struct Choice {
 pub(crate) struct Explored {
     pub is_plan: bool,
     pub report: Report,
+    /// Those that are offered first.
     pub choices: Vec<Choice>,
+    /// Those that are drawn by their cost.
+    pub points: Vec<Choice>,
 }
 
 /// A directory that goes when it is no longer needed.
@@ -96,9 +101,22 @@ pub(super) fn sweep(
     if let SweepEnd::Finished { .. } = sweep.run(&scratch.0, progress).map_err(wrong)? {
         let report = sweep.report(&scratch.0).map_err(wrong)?;
         let choices = taken(&sweep, &report);
-        tell.news(News::Explored(Arc::new(Explored { is_plan: false, report, choices })));
+        let drawn = sweep.choices(&scratch.0).map_err(wrong)?;
+        let points = drawn.into_iter().map(|(point, one)| Choice {
+            at: Some((one.cost, one.figure)),
+            ..configuration(&sweep, point, String::new(), one.pass)
+        });
+        let points = points.filter(|one| !one.sets.is_empty()).collect();
+        tell.news(News::Explored(Arc::new(Explored { is_plan: false, report, choices, points })));
     }
     Ok(())
+}
+
+/// A point of a sweep, without its load and its variant.
+fn configuration(sweep: &Sweep, point: u64, said: String, holds: Option<bool>) -> Choice {
+    let own = sweep.point(point).into_iter().filter(|(path, _)| !["scale", "variant"].contains(path));
+    let sets: Vec<String> = own.map(|(path, value)| format!("{path}={value}")).collect();
+    Choice { name: short(&sets), said, holds, sets, at: None }
 }
 
 /// The points of the first table of a sweep, which has their numbers.
@@ -109,8 +127,6 @@ fn taken(sweep: &Sweep, report: &Report) -> Vec<Choice> {
     });
     let choice = |row: &Vec<String>| {
         let point = row.first()?.parse().ok()?;
-        let own = sweep.point(point).into_iter().filter(|(path, _)| !["scale", "variant"].contains(path));
-        let sets: Vec<String> = own.map(|(path, value)| format!("{path}={value}")).collect();
         let holds = match row.last().map(String::as_str) {
             Some("pass") => Some(true),
             Some("FAIL") => Some(false),
@@ -124,7 +140,7 @@ fn taken(sweep: &Sweep, report: &Report) -> Vec<Choice> {
             .into_iter()
             .filter_map(|name| Some(format!("{name} {}", figure(name)?)));
         let said = said.collect::<Vec<_>>().join(", ");
-        (!sets.is_empty()).then(|| Choice { name: short(&sets), said, holds, sets })
+        Some(configuration(sweep, point, said, holds)).filter(|one| !one.sets.is_empty())
     };
     table.into_iter().flat_map(|table| &table.rows).filter_map(choice).collect()
 }
@@ -155,7 +171,8 @@ pub(super) fn plan(
     let choice = |one: &Evaluated| {
         let latency = optional(one.latency_p99_s, seconds);
         let said = format!("{} per month, latency p99 {latency}", usd(one.usd_per_month));
-        Choice { name: short(&one.sets()), said, holds: Some(one.holds), sets: one.sets() }
+        let at = one.latency_p99_s.map(|latency| (one.usd_per_month, latency));
+        Choice { name: short(&one.sets()), said, holds: Some(one.holds), sets: one.sets(), at }
     };
     let on_front = front.iter().filter(|one| one.dominated_by.is_none()).map(|one| choice(&one.evaluated));
     let best = found.best.iter().map(choice);
@@ -165,6 +182,9 @@ pub(super) fn plan(
             choices.push(one);
         }
     }
-    tell.news(News::Explored(Arc::new(Explored { is_plan: true, report: planned.report(), choices })));
+    let full = found.evaluated.iter().filter(|one| one.full);
+    let points = front.iter().map(|one| &one.evaluated).chain(full).map(choice).collect();
+    let report = planned.report();
+    tell.news(News::Explored(Arc::new(Explored { is_plan: true, report, choices, points })));
     Ok(())
 }

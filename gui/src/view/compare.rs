@@ -44,7 +44,7 @@ pub(crate) fn compare(
     });
     ui.separator();
     match report {
-        Some(report) => page(ui, "compare", |ui| whole(ui, report)),
+        Some(report) => page(ui, "compare", |ui| _ = whole(ui, report)),
         None if is_running => waiting(ui),
         None => {
             empty(ui, "See how the variants differ, under the same traffic.", Command::RunComparison, actions)

@@ -5,6 +5,7 @@ use eframe::egui::{Align, Button, DragValue, Grid, Layout, RichText, TextEdit, U
 use super::pages::{waiting, whole};
 use super::{Action, Actions, page};
 use crate::command::Command;
+use crate::draw::Touched;
 use crate::inspector::Quantity;
 use crate::jobs::{Explored, Question};
 use crate::theme;
@@ -176,9 +177,16 @@ fn results(ui: &mut Ui, explored: Option<&Explored>, is_running: bool, actions: 
                 ui.end_row();
             }
         });
+        if !explored.points.is_empty() {
+            ui.weak("A click on a point of the chart of costs takes that one on.");
+        }
         ui.separator();
     }
-    whole(ui, &explored.report);
+    if let Some(Touched::Point(cost, figure)) = whole(ui, &explored.report)
+        && let Some(one) = explored.points.iter().find(|one| one.at == Some((cost, figure)))
+    {
+        actions.push(Action::Apply { name: one.name.clone(), change: one.sets.clone() });
+    }
 }
 
 /// Choices that are offered above the report, which has all.

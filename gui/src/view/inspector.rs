@@ -20,6 +20,7 @@ pub(crate) fn inspector(
     document: &Document,
     name: &str,
     things: &[Thing],
+    calibration: Option<&str>,
     drafts: &mut Drafts,
     actions: &mut Actions,
 ) {
@@ -37,6 +38,19 @@ pub(crate) fn inspector(
                 if ui.small_button(command.name()).clicked() {
                     actions.push(Action::Do(command));
                 }
+            }
+        });
+    }
+    if let Some(calibration) = calibration {
+        ui.horizontal_wrapped(|ui| {
+            ui.strong("GPU times:").on_hover_text(
+                "Calibrated: from kernels measured on this GPU, or scaled to measurements of your own server.\n\
+                 Estimate: from kernels measured on another GPU, scaled by the datasheets.\n\
+                 Uncalibrated: from datasheets and general efficiencies.",
+            );
+            ui.label(calibration);
+            if ui.small_button(Command::NotModelled.name()).clicked() {
+                actions.push(Action::Do(Command::NotModelled));
             }
         });
     }

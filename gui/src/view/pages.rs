@@ -1,11 +1,11 @@
 //! The pages of words, figures and charts.
 
-use eframe::egui::{RichText, Ui};
-use scenarios::report::{Block, Drawing, Report};
+use eframe::egui::{DragValue, RichText, Ui};
+use scenarios::report::{Block, Drawing, Report, Table};
 
 use super::{Action, Actions, empty, page};
 use crate::command::Command;
-use crate::draw::{self, Cursor};
+use crate::draw::{self, Cursor, Touched};
 use crate::jobs::Stressed;
 use crate::shown::Shown;
 
@@ -33,21 +33,88 @@ pub(crate) fn findings(ui: &mut Ui, run: Option<&Shown>) {
     });
 }
 
-/// All charts of a run, those over time with one cursor.
-pub(crate) fn charts(ui: &mut Ui, run: Option<&Shown>, cursor: Cursor) {
+/// A part of a run that is looked at more closely.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// From when to when, in seconds.
+    pub times: Option<(f64, f64)>,
+    /// What was drawn in it.
+    figures: Option<Table>,
+}
+
+impl Window {
+    /// Looks at other times, or at the same ones of another run.
+    pub fn show(&mut self, times: Option<(f64, f64)>, run: Option<&Shown>) {
+        self.figures = times.zip(run).and_then(|((from, to), run)| run.report.between(from, to));
+        self.times = times;
+    }
+}
+
+/// All charts of a run, those over time with one cursor and one window; above them, how it is at other loads.
+pub(crate) fn charts(
+    ui: &mut Ui,
+    run: Option<&Shown>,
+    at: Option<f64>,
+    window: &Window,
+    curve: Option<&[Block]>,
+    actions: &mut Actions,
+) {
     let Some(run) = run else { return waiting(ui) };
     let charts: Vec<&Block> = run.report.blocks.iter().filter(|block| is_chart(block)).collect();
+    let cursor = Cursor { at, window: window.times, events: &run.events };
     page(ui, "charts", |ui| {
+        times(ui, run, window, actions);
+        if curve.is_none() && ui.button(Command::RunCurve.name()).clicked() {
+            actions.push(Action::Do(Command::RunCurve));
+        }
         let columns = if ui.available_width() > 900.0 { 2 } else { 1 };
-        for row in charts.chunks(columns) {
+        let all: Vec<&Block> = curve.into_iter().flatten().chain(charts).collect();
+        for row in all.chunks(columns) {
             ui.columns(columns, |columns| {
                 for (ui, block) in columns.iter_mut().zip(row) {
-                    draw::block(ui, block, cursor);
+                    if let Some(Touched::Window(from, to)) = draw::block(ui, block, cursor) {
+                        actions.push(Action::Window(Some((from, to))));
+                    }
                 }
             });
             ui.add_space(8.0);
         }
     });
+}
+
+/// The window: typed, or dragged over a chart; and what was in it.
+fn times(ui: &mut Ui, run: &Shown, window: &Window, actions: &mut Actions) {
+    let end = run.result.outputs.first().map_or(0.0, |output| output.end.as_secs_f64());
+    ui.horizontal(|ui| {
+        let (mut from, mut to) = window.times.unwrap_or((0.0, end));
+        let speed = end / 400.0;
+        let drag = |ui: &mut Ui, name: &str, value: &mut f64| {
+            let label = ui.label(name);
+            let drag = DragValue::new(value)
+                .range(0.0..=end)
+                .clamp_existing_to_range(false)
+                .speed(speed)
+                .max_decimals(3)
+                .suffix(" s");
+            ui.add(drag).labelled_by(label.id).changed()
+        };
+        let changed = drag(ui, "Figures from", &mut from) | drag(ui, "to", &mut to);
+        if changed && from < to {
+            actions.push(Action::Window(Some((from, to))));
+        }
+        if window.times.is_none() {
+            ui.weak("or drag over a chart");
+        } else if ui.button("All of the run").clicked() {
+            actions.push(Action::Window(None));
+        }
+    });
+    match &window.figures {
+        Some(figures) => _ = draw::block(ui, &Block::Table(figures.clone()), Cursor::default()),
+        None if window.times.is_some() => {
+            _ = ui.label("Nothing was drawn in so short a time: take a longer one.")
+        }
+        None => {}
+    }
 }
 
 /// The 10x stress test.
@@ -91,12 +158,15 @@ pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool,
     });
 }
 
-pub(super) fn whole(ui: &mut Ui, report: &Report) {
+/// All of a report; what was done to one of its charts.
+pub(super) fn whole(ui: &mut Ui, report: &Report) -> Option<Touched> {
     ui.heading(&report.title);
     ui.label(&report.lead);
+    let mut touched = None;
     for block in &report.blocks {
-        draw::block(ui, block, Cursor::default());
+        touched = draw::block(ui, block, Cursor::default()).or(touched);
     }
+    touched
 }
 
 pub(super) fn waiting(ui: &mut Ui) {

@@ -25,13 +25,26 @@ pub(crate) struct System {
     /// The time that is shown; on average for none.
     pub time: Option<f64>,
     pub playing: bool,
+    /// How far calls to each node have come since it plays.
+    pub flow: Vec<f32>,
     /// Twice for twice as fast; 0 for the usual.
     speed: i32,
     /// The part of the diagram that is seen; all of it at first.
     pub seen: Option<Rect>,
 }
 
+/// How fast calls to the busiest node move, in pixels a second.
+const PACE: f64 = 80.0;
+
 impl System {
+    /// Calls move on, those to each node as fast as they come.
+    pub fn flow_on(&mut self, rates: &[f64], seconds: f64) {
+        self.flow.resize(rates.len(), 0.0);
+        for (far, rate) in self.flow.iter_mut().zip(rates) {
+            *far += (rate * PACE * seconds) as f32;
+        }
+    }
+
     /// How fast it plays, relative to the usual.
     pub fn speed(&self) -> f64 {
         libm::exp2(f64::from(self.speed))
@@ -60,7 +73,7 @@ pub(crate) fn system(
     };
     Panel::bottom("timeline").show(ui, |ui| timeline(ui, run, view, actions));
     let mut seen = view.seen.unwrap_or(architecture.room());
-    let flow = view.playing.then(|| ui.input(|input| input.time as f32));
+    let flow: &[f32] = if view.playing { &view.flow } else { &[] };
     let clicked = Scene::new().zoom_range(0.2..=1.6).show(ui, &mut seen, |ui| {
         architecture.draw(ui, &states, view.selected.as_deref(), flow, |ui, name| menu(ui, name, actions))
     });
@@ -141,15 +154,15 @@ fn timeline(ui: &mut Ui, run: Option<&Shown>, view: &System, actions: &mut Actio
 /// Faults and changes in the number of servers, where they are on the timeline.
 fn marks(ui: &mut Ui, room: Rect, end: f64, run: Option<&Shown>) {
     let Some(run) = run else { return };
-    for (at, what, is_fault) in &run.moments {
+    for event in &run.events {
         // A handle stops half its width before the ends.
         let half = room.height() / 2.5;
-        let share = if end > 0.0 { (at / end).clamp(0.0, 1.0) as f32 } else { 0.0 };
+        let share = if end > 0.0 { (event.at / end).clamp(0.0, 1.0) as f32 } else { 0.0 };
         let x = room.left() + half + share * (room.width() - 2.0 * half);
-        let ink = theme::on(ui, if *is_fault { BAD } else { MUTED });
-        ui.painter().vline(x, room.y_range(), Stroke::new(if *is_fault { 2.5 } else { 1.5 }, ink));
+        let ink = theme::on(ui, if event.is_fault { BAD } else { MUTED });
+        ui.painter().vline(x, room.y_range(), Stroke::new(if event.is_fault { 2.5 } else { 1.5 }, ink));
         let spot = Rect::from_center_size(eframe::egui::pos2(x, room.center().y), vec2(6.0, room.height()));
-        let id = ui.scope_id().with((what, at.to_bits()));
-        ui.interact(spot, id, Sense::hover()).on_hover_text(format!("{what} at {}", seconds(*at)));
+        let id = ui.scope_id().with((&event.what, event.at.to_bits()));
+        ui.interact(spot, id, Sense::hover()).on_hover_text(event.said());
     }
 }

@@ -104,14 +104,32 @@ fn pages() {
     }
 }
 
+/// What is further down a page, in a taller window.
+fn taller(harness: &mut Harness<App>) {
+    harness.set_size(eframe::egui::vec2(1000.0, 1400.0));
+    harness.run_steps(2);
+}
+
+#[test]
+fn charts_of_load_and_of_a_part_of_the_run() {
+    let mut harness = shop();
+    taller(&mut harness);
+    press(&mut harness, Command::RunCurve);
+    until(&mut harness, "the curve", |app| !app.is_busy());
+    harness.state_mut().look_at(Some((20.0, 40.0)));
+    drawn(&mut harness, "window");
+}
+
 #[test]
 fn explored() {
     let mut harness = shop();
     press(&mut harness, Command::Show(Tab::Sweep));
     harness.get_by_label("Add the load as an axis").click();
     harness.run_steps(2);
+    harness.state_mut().add_axis("components.db.servers", "2");
     press(&mut harness, Command::RunSweep);
     until(&mut harness, "the sweep", |app| !app.is_busy());
+    taller(&mut harness);
     drawn(&mut harness, "sweep");
     let ctx = harness.ctx.clone();
     harness.state_mut().open_library("llm-capacity", &ctx);

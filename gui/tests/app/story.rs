@@ -73,6 +73,10 @@ fn an_edit_is_run_and_undone() {
     until(&mut harness, "the first result", |app| app.result().is_some());
     assert_eq!(harness.state().result().unwrap().provenance.fingerprints, before);
     assert_eq!(harness.state().document().unwrap().hash(), hash);
+    press(&mut harness, Command::Redo);
+    assert_ne!(harness.state().document().unwrap().hash(), hash, "the keys of undo with Shift");
+    press(&mut harness, Command::Undo);
+    until(&mut harness, "the first result again", |app| app.result().is_some());
     // What cannot be is said, and changes nothing.
     harness.state_mut().set("run.replications", "0", &ctx);
     harness.run_steps(2);
@@ -145,29 +149,7 @@ fn unsaved_changes_are_not_lost() {
 }
 
 /// A shop with one server too few for three times its load.
-pub const SHOP: &str = r#"
-name = "Shop"
-[run]
-duration = "60s"
-replications = 2
-[slo]
-latency = { p95 = "400ms" }
-[traffic.web]
-arrivals = { process = "poisson", rate = "8/s" }
-entry = "page"
-[components.page]
-kind = "flow"
-steps = ["db"]
-[components.db]
-kind = "service"
-servers = 2
-service_time = { exponential = { mean = "100ms" } }
-[links."page -> db"]
-timeout = "2s"
-[[variant]]
-name = "more"
-set = { "components.db.servers" = 30 }
-"#;
+pub const SHOP: &str = include_str!("../shop.toml");
 
 /// Open, stress, apply what helps, see it hold, write the report.
 #[test]

@@ -1,6 +1,6 @@
 //! The load, components that come and go, variants that are kept, sweeps and plans.
 
-use eframe::egui::{Event, Key};
+use eframe::egui::{Event, Key, Modifiers, PointerButton, Pos2, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use tenfold_gui::{App, Command, Tab};
@@ -124,4 +124,88 @@ fn the_run_is_stepped_through() {
     assert!(harness.state().time().unwrap() > first);
     press(&mut harness, Command::StepBack);
     assert_eq!(harness.state().time(), Some(first));
+}
+
+/// Where the plot below a title is.
+fn plot(harness: &Harness<App>, title: &str) -> Pos2 {
+    harness.get_by_label(title).rect().left_bottom()
+}
+
+fn pointer(harness: &mut Harness<App>, pos: Pos2, pressed: bool) {
+    let (button, modifiers) = (PointerButton::Primary, Modifiers::NONE);
+    harness.event(Event::PointerMoved(pos));
+    harness.step();
+    harness.event(Event::PointerButton { pos, button, pressed, modifiers });
+    harness.step();
+}
+
+fn has_figures(harness: &Harness<App>) -> bool {
+    let is_title = |label: String| label.starts_with("Export: Over time, from");
+    harness.query_by(|node| node.label().is_some_and(is_title)).is_some()
+}
+
+#[test]
+fn a_part_of_a_run_is_looked_at_more_closely() {
+    let mut harness = open("queueing-basics");
+    press(&mut harness, Command::Show(Tab::Charts));
+    assert!(!has_figures(&harness));
+    harness.get_by_label("Requests a second").scroll_to_me();
+    harness.run_steps(3);
+    let start = plot(&harness, "Requests a second") + vec2(120.0, 120.0);
+    pointer(&mut harness, start, true);
+    pointer(&mut harness, start + vec2(150.0, 0.0), false);
+    harness.run_steps(3);
+    let (from, to) = harness.state().window().expect("a window of time");
+    assert!(0.0 < from && from < to, "{from} to {to}");
+    assert!(has_figures(&harness));
+    // It holds for the next run as well.
+    let ctx = harness.ctx.clone();
+    harness.state_mut().set("run.seed", "5", &ctx);
+    until(&mut harness, "another result", |app| app.result().is_some());
+    assert_eq!(harness.state().window(), Some((from, to)));
+    harness.get_by_label("All of the run").scroll_to_me();
+    harness.run_steps(3);
+    harness.get_by_label("All of the run").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().window(), None);
+    assert!(!has_figures(&harness));
+}
+
+#[test]
+fn latency_against_load_needs_no_stress_test() {
+    let mut harness = super::story::harness();
+    shop(&mut harness);
+    press(&mut harness, Command::RunCurve);
+    until(&mut harness, "the curve", |app| !app.is_busy());
+    assert_eq!((harness.state().tab(), harness.state().dialog()), (Tab::Charts, None));
+    assert!(harness.query_by_label("Export: Latency against load").is_some());
+    let bounds = harness.query_all_by_label_contains("SLO p95").count();
+    assert!(bounds > 1, "in the curve as well as below it: {bounds}");
+    let ctx = harness.ctx.clone();
+    harness.state_mut().set("run.seed", "5", &ctx);
+    harness.run_steps(2);
+    assert!(harness.query_by_label("Export: Latency against load").is_none(), "of another scenario");
+}
+
+#[test]
+fn a_point_of_the_chart_of_costs_is_taken_on() {
+    let mut harness = open("llm-capacity");
+    press(&mut harness, Command::RunPlan);
+    until(&mut harness, "the plan", |app| app.choices(Tab::Plan).is_some() || app.dialog().is_some());
+    let title = "Latency p99 by cost of what was run in full";
+    harness.get_by_label(title).scroll_to_me();
+    harness.run_steps(3);
+    let before = harness.state().document().unwrap().variant().to_owned();
+    let corner = plot(&harness, title);
+    let places = (0..14).flat_map(|row| (0..60).map(move |column| vec2(column as f32, row as f32) * 18.0));
+    for place in places {
+        pointer(&mut harness, corner + place, true);
+        pointer(&mut harness, corner + place, false);
+        if harness.state().document().unwrap().variant() != before {
+            assert_eq!(harness.state().dialog(), None);
+            assert!(harness.state().document().unwrap().can_undo());
+            return;
+        }
+    }
+    panic!("no point of the chart is one");
 }

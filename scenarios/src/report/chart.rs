@@ -1,8 +1,10 @@
 //! Lines and points over two axes.
 
-use super::axis::{Axis, Ruler};
+use sim_core::stats::ExactQuantiles;
+
+use super::axis::{Axis, Ruler, Unit};
 use super::canvas::{Canvas, Point, letters};
-use super::color::{BAD, Color, GRID, INK, MUTED, SERIES};
+use super::color::{BAD, Color, GRID, INK, MUTED, OUTLINE, SERIES};
 
 /// How values are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +15,15 @@ pub enum Mark {
     Points,
     /// A line through them, with a point at each.
     Both,
+    /// Grey points behind the others.
+    Behind,
+}
+
+impl Mark {
+    /// Whether there is a line through the values.
+    pub fn is_line(self) -> bool {
+        matches!(self, Self::Line | Self::Both)
+    }
 }
 
 /// Values of one thing.
@@ -50,6 +61,9 @@ pub struct Chart {
     pub references: Vec<Reference>,
 }
 
+/// What the x axis of a chart over time is called.
+const TIME: &str = "time";
+
 /// Letters of ticks and legends, in pixels.
 pub(super) const SMALL: f64 = 12.5;
 /// Height of a line of a legend.
@@ -79,6 +93,29 @@ enum Kind {
 }
 
 impl Chart {
+    /// An axis of the time of a run, from its start to its end, in seconds.
+    pub fn time(end: f64) -> Axis {
+        Axis::linear(TIME, Unit::Seconds).reaching(end)
+    }
+
+    /// Whether its x axis is the time of a run.
+    pub fn is_over_time(&self) -> bool {
+        self.x.name == TIME
+    }
+
+    /// Mean, p50, p99 and maximum of each series between two places of the x axis, by the name of the series. Series
+    /// without a value there are left out.
+    pub fn between(&self, from: f64, to: f64) -> Vec<(&str, [f64; 4])> {
+        let figures = |series: &Series| {
+            let own = series.points.iter().filter(|(x, y)| (from..=to).contains(x) && y.is_finite());
+            let values = ExactQuantiles::new(own.map(|(_, y)| *y).collect()).ok()?;
+            let sorted = values.sorted();
+            let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
+            Some([mean, values.quantile(0.5), values.quantile(0.99), *sorted.last()?])
+        };
+        self.series.iter().filter_map(|series| Some((series.name.as_str(), figures(series)?))).collect()
+    }
+
     /// Whether there is anything to be seen.
     pub fn is_empty(&self) -> bool {
         !self.series.iter().any(|series| self.shown(series).next().is_some())
@@ -116,7 +153,7 @@ impl Chart {
         let seen = self.series.iter().enumerate().filter(|(_, series)| self.shown(series).next().is_some());
         let series = seen.map(|(number, series)| Entry {
             text: series.name.clone(),
-            ink: SERIES[number % SERIES.len()],
+            ink: ink(number, series.mark),
             kind: Kind::Series(number, series.mark),
         });
         let references = self.references.iter().enumerate().map(|(number, reference)| {
@@ -196,16 +233,18 @@ impl Chart {
                 }
             }
         }
-        for (number, series) in self.series.iter().enumerate() {
-            let ink = SERIES[number % SERIES.len()];
+        let is_front = |(_, series): &(usize, &Series)| series.mark != Mark::Behind;
+        let (front, behind): (Vec<_>, Vec<_>) = self.series.iter().enumerate().partition(is_front);
+        for (number, series) in behind.into_iter().chain(front) {
+            let ink = ink(number, series.mark);
             let points: Vec<Point> = self.shown(series).map(|(px, py)| place(px, py)).collect();
-            if series.mark != Mark::Points && points.len() > 1 {
+            if series.mark.is_line() && points.len() > 1 {
                 canvas.path(&points, ink, 2.0);
             }
             // Of many points a few are marked, each series' at other places.
             let every = if series.mark == Mark::Line { (points.len() / 8).max(1) } else { 1 };
             let offset = if every > 1 { (number * every / 3) % every } else { 0 };
-            let size = if series.mark == Mark::Points && points.len() > 60 { 3.0 } else { 4.5 };
+            let size = if !series.mark.is_line() && points.len() > 60 { 3.0 } else { 4.5 };
             for at in points.iter().skip(offset).step_by(every) {
                 marker(canvas, *at, number, ink, size);
             }
@@ -222,10 +261,14 @@ fn lines(entries: &[Entry]) -> Vec<&[Entry]> {
     entries.chunks(side_by_side).collect()
 }
 
+fn ink(number: usize, mark: Mark) -> Color {
+    if mark == Mark::Behind { OUTLINE } else { SERIES[number % SERIES.len()] }
+}
+
 fn sample(canvas: &mut dyn Canvas, (x, y): Point, entry: &Entry) {
     match entry.kind {
         Kind::Series(number, mark) => {
-            if mark != Mark::Points {
+            if mark.is_line() {
                 canvas.path(&[(x, y), (x + 28.0, y)], entry.ink, 2.0);
             }
             marker(canvas, (x + 14.0, y), number, entry.ink, 4.5);
@@ -263,5 +306,27 @@ pub(super) fn marker(canvas: &mut dyn Canvas, (x, y): Point, number: usize, ink:
             canvas.path(&at(&[(-1.2, 0.0), (1.2, 0.0)]), ink, 2.0);
             canvas.path(&at(&[(0.0, -1.2), (0.0, 1.2)]), ink, 2.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_the_figures_of_what_is_drawn_in_it() {
+        let series =
+            |name: &str, points: Vec<(f64, f64)>| Series { name: name.to_owned(), points, mark: Mark::Line };
+        let ramp = (0..=100).map(|at| (f64::from(at), f64::from(at))).collect();
+        let chart = Chart {
+            x: Chart::time(100.0),
+            y: Axis::linear("value", Unit::Number("")),
+            series: vec![series("ramp", ramp), series("late", vec![(90.0, 7.0), (95.0, f64::NAN)])],
+            references: Vec::new(),
+        };
+        assert!(chart.is_over_time());
+        assert_eq!(chart.between(10.0, 20.0), [("ramp", [15.0, 15.0, 19.9, 20.0])]);
+        assert_eq!(chart.between(89.5, 90.0), [("ramp", [90.0; 4]), ("late", [7.0; 4])]);
+        assert!(chart.between(200.0, 300.0).is_empty());
     }
 }

@@ -1,9 +1,12 @@
 //! The report of a comparison, and its tables.
 
+use sim_models::system::recorder::SystemWindow;
+
 use super::axis::{Axis, Unit};
 use super::bars::{Span, Spans};
+use super::chart::{Chart, Mark, Series};
 use super::picture::{Drawing, Picture};
-use super::pictures::{Choice, bill, bounds, distribution, merged, pareto};
+use super::pictures::{Choice, MOST, bill, bounds, distribution, merged, pareto};
 use super::table::Table;
 use super::{Block, Report, heading, provenance_rows};
 use crate::compare::{Comparison, METRICS, Metric, change};
@@ -152,6 +155,11 @@ impl Comparison {
             of(|meter| &meter.ttft),
             bounds("TTFT ", slo.ttft, true),
         ));
+        report.blocks.push(Block::Heading("Over time".to_owned()));
+        if self.baseline.outputs.len() > 1 {
+            report.blocks.push(Block::Text("The first replication of each.".to_owned()));
+        }
+        self.over_time().into_iter().for_each(|picture| report.picture(picture));
         report.blocks.push(Block::Heading("What it costs".to_owned()));
         report.picture(bill("cost", "Cost by component", self.results().map(|r| (r.variant.clone(), r))));
         let choices: Vec<Choice> = self
@@ -167,6 +175,53 @@ impl Comparison {
         let latency = Axis::log("latency p99", Unit::Seconds);
         report.picture(pareto("cost-latency", "Latency p99 by cost", cost, latency, &choices, false));
         report
+    }
+
+    /// What becomes of every system, window by window, on the same axes.
+    fn over_time(&self) -> [Option<Picture>; 3] {
+        let end = self.results().filter_map(|result| Some(result.outputs.first()?.end.as_secs_f64()));
+        let end = end.fold(0.0, f64::max);
+        let picture =
+            |name: &str, title: &str, caption: &str, y: Axis, of: &dyn Fn(&SystemWindow) -> Option<f64>| {
+                let series = self.results().take(MOST + 1).map(|result| {
+                    let windows = result.outputs.first().into_iter().flat_map(|output| &output.windows);
+                    let points = windows.filter_map(|window| {
+                        let middle = window.start.as_secs_f64() + window.width.as_secs_f64() / 2.0;
+                        Some((middle, of(window)?))
+                    });
+                    Series { name: result.variant.clone(), points: points.collect(), mark: Mark::Line }
+                });
+                let (series, references) = (series.collect(), Vec::new());
+                let chart = Chart { x: Chart::time(end), y, series, references };
+                Picture::new(name, title, caption, Drawing::Chart(chart))
+            };
+        let rate = |window: &SystemWindow, count: u64| {
+            let width = window.width.as_secs_f64();
+            (width > 0.0).then(|| count as f64 / width)
+        };
+        [
+            picture(
+                "latency-series",
+                "Latency p99 over time",
+                "Of the requests answered in each window.",
+                Axis::linear("latency p99", Unit::Seconds),
+                &|window| Some(window.latency_p99? as f64 / 1e9),
+            ),
+            picture(
+                "answers-series",
+                "Answers a second over time",
+                "How many requests were answered, by window.",
+                Axis::linear("answers a second", Unit::Number("1/s")),
+                &|window| rate(window, window.outcomes[0] + window.outcomes[1]),
+            ),
+            picture(
+                "in-flight",
+                "Requests in the system over time",
+                "Born and not ended, at the end of each window. A number that keeps rising is an overload.",
+                Axis::linear("requests in the system", Unit::Number("")),
+                &|window| Some(window.in_flight as f64),
+            ),
+        ]
     }
 
     /// A figure of every system, with its interval.

@@ -61,24 +61,24 @@ pub fn pareto(
     if choices.len() < 2 {
         return None;
     }
-    let points = |wanted: fn(Option<bool>) -> bool| -> Vec<(f64, f64)> {
-        choices
-            .iter()
-            .filter(|choice| wanted(choice.pass))
-            .map(|choice| (choice.cost, choice.figure))
-            .collect()
-    };
     let front = front(choices, more_is_better);
+    let on_front =
+        |choice: &Choice| front.iter().any(|best| (best.cost, best.figure) == (choice.cost, choice.figure));
+    let of = |pass: Option<bool>, dominated: bool| -> Vec<(f64, f64)> {
+        let own = choices.iter().filter(|choice| choice.pass == pass && on_front(choice) != dominated);
+        own.map(|choice| (choice.cost, choice.figure)).collect()
+    };
+    let kinds =
+        [("keeps to the SLO", Some(true)), ("misses the SLO", Some(false)), ("nothing expected", None)];
+    let mut series: Vec<Series> = Vec::new();
+    for (dominated, mark) in [(false, Mark::Points), (true, Mark::Behind)] {
+        for (name, pass) in kinds {
+            let name = if dominated { format!("{name}, dominated") } else { name.to_owned() };
+            series.push(Series { name, points: of(pass, dominated), mark });
+        }
+    }
     // The front is a line of steps: between two of its choices there is none.
     let line = front.iter().map(|choice| (choice.cost, choice.figure)).collect();
-    let mut series = Vec::new();
-    for (name, wanted) in [
-        ("keeps to the SLO", (|pass| pass == Some(true)) as fn(Option<bool>) -> bool),
-        ("misses the SLO", |pass| pass == Some(false)),
-        ("nothing expected", |pass| pass.is_none()),
-    ] {
-        series.push(Series { name: name.to_owned(), points: points(wanted), mark: Mark::Points });
-    }
     series.push(Series {
         name: "not beaten in both (Pareto front)".to_owned(),
         points: line,
@@ -349,5 +349,26 @@ mod tests {
         let names = |more| front(&choices, more).iter().map(|choice| choice.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(false), ["a", "c", "e"]);
         assert_eq!(names(true), ["a"]);
+    }
+
+    #[test]
+    fn what_another_beats_in_both_is_behind() {
+        let choice = |cost, figure, pass| Choice { name: "x".to_owned(), cost, figure, pass };
+        let choices =
+            [choice(1.0, 9.0, Some(false)), choice(2.0, 4.0, Some(true)), choice(3.0, 5.0, Some(true))];
+        let (cost, figure) = (Axis::linear("cost", Unit::Usd), Axis::log("latency", Unit::Seconds));
+        let picture = pareto("pareto", "Pareto", cost, figure, &choices, false).unwrap();
+        let Drawing::Chart(chart) = picture.drawing else { panic!("{picture:?}") };
+        let points = |mark: Mark| -> Vec<(f64, f64)> {
+            chart
+                .series
+                .iter()
+                .filter(|series| series.mark == mark)
+                .flat_map(|series| series.points.clone())
+                .collect()
+        };
+        assert_eq!(points(Mark::Behind), [(3.0, 5.0)]);
+        assert_eq!(points(Mark::Points), [(2.0, 4.0), (1.0, 9.0)]);
+        assert_eq!(points(Mark::Line), [(1.0, 9.0), (2.0, 4.0)]);
     }
 }

@@ -5,6 +5,7 @@ use sim_models::system::RunOutput;
 use super::axis::{Axis, Unit};
 use super::bars::Stack;
 use super::chart::{Chart, Mark, Reference, Series};
+use super::events::events;
 use super::picture::{Drawing, Picture};
 use super::pictures::{MOST, architecture, bounds, distribution, merged};
 use super::{Block, Report, named, provenance_rows, tables};
@@ -44,6 +45,9 @@ fn missed(verdict: &Verdict) -> String {
         None => format!("{metric} was not measured"),
     }
 }
+
+/// Faults and changes of pools that are told of.
+const HAPPENED: usize = 12;
 
 /// Missed expectations that a sentence can hold; the table has all.
 const TOLD: usize = 3;
@@ -110,6 +114,16 @@ impl RunResult {
         for picture in self.series_pictures(first) {
             report.picture(picture);
         }
+        let happened = events(self);
+        if !happened.is_empty() {
+            let rest = happened.len().saturating_sub(HAPPENED);
+            let told = happened.iter().take(HAPPENED).map(|event| format!("{}.", event.said()));
+            let rest = (rest > 0).then(|| format!("And {rest} more."));
+            report.blocks.push(Block::Text("What happened:".to_owned()));
+            report.blocks.push(Block::Items(told.chain(rest).collect()));
+        }
+        let [from, to] = [first.measured_from, first.end].map(|time| time.as_secs_f64());
+        report.blocks.extend(report.between(from, to).map(Block::Table));
         let bill = self.resources();
         if bill.is_some() {
             report.blocks.push(Block::Heading("What it costs".to_owned()));
@@ -159,18 +173,14 @@ impl RunResult {
         let vertical = |name: String, at: f64| Reference { name, at, vertical: true };
         let from = output.measured_from.as_secs_f64();
         let warm = (from > 0.0).then(|| vertical("measured from".to_owned(), from));
-        let faults = self.scenario.fault.iter().filter_map(|fault| {
-            let kind = serde_json::to_value(fault.kind).ok()?;
-            let kind = kind.as_str()?.replace('_', " ");
-            let at = fault.at?.as_secs_f64();
-            Some(vertical(format!("fault: {kind} of {}", fault.target), at))
-        });
+        let faults = events(self).into_iter().filter(|event| event.is_fault);
+        let faults = faults.map(|fault| vertical(fault.what, fault.at));
         warm.into_iter().chain(faults.take(3)).collect()
     }
 
     fn series_pictures(&self, output: &RunOutput) -> Vec<Option<Picture>> {
         let moments = self.moments(output);
-        let time = || Axis::linear("time", Unit::Seconds).reaching(output.end.as_secs_f64());
+        let time = || Chart::time(output.end.as_secs_f64());
         let windows = &output.windows;
         let middle = |window: &sim_models::system::recorder::SystemWindow| {
             window.start.as_secs_f64() + window.width.as_secs_f64() / 2.0

@@ -269,7 +269,7 @@ fn knee(points: &[(f64, f64)]) -> Option<f64> {
     (below(farthest) > 0.1).then(|| libm::exp(farthest.0))
 }
 
-fn load_pictures(loaded: &Loaded, report: &StressReport) -> Vec<Option<Picture>> {
+fn load_pictures(loaded: &Loaded, report: &StressReport) -> [Option<Picture>; 5] {
     let slo = &loaded.scenario.slo;
     let most = curve(report, "born").last().map_or(1.0, |(multiple, _)| *multiple);
     let load = || Axis::log("load, by today's", Unit::Times).reaching(most);
@@ -331,7 +331,7 @@ fn load_pictures(loaded: &Loaded, report: &StressReport) -> Vec<Option<Picture>>
         series: used,
         references: verticals(None),
     };
-    vec![
+    [
         times(
             "latency-load",
             "latency",
@@ -368,7 +368,8 @@ fn load_pictures(loaded: &Loaded, report: &StressReport) -> Vec<Option<Picture>>
 
 fn blast_matrix(blast: &[(String, Vec<Blast>)]) -> Option<Picture> {
     let cell = |blast: &Blast| Cell {
-        pass: blast.passes(),
+        pass: Some(blast.passes()),
+        heat: None,
         lines: vec![
             format!("{} of all requests hit", percent(blast.hit)),
             match blast.hit_without_need {
@@ -387,6 +388,9 @@ fn blast_matrix(blast: &[(String, Vec<Blast>)]) -> Option<Picture> {
         (component.clone(), cells.to_vec())
     });
     let matrix = Matrix {
+        across: String::new(),
+        down: String::new(),
+        without: "cannot fail so".to_owned(),
         columns: Failure::ALL.map(|failure| failure.name().to_owned()).to_vec(),
         rows: rows.collect(),
     };
@@ -398,6 +402,12 @@ fn blast_matrix(blast: &[(String, Vec<Blast>)]) -> Option<Picture> {
 }
 
 impl StressReport {
+    /// Latency, answers and what is in use against the load, with the bounds of the SLO, the limit and the knee as far
+    /// as they are known.
+    pub fn against_load(&self, loaded: &Loaded) -> Vec<Picture> {
+        load_pictures(loaded, self).into_iter().flatten().collect()
+    }
+
     /// The test for people: how far the system goes, what breaks first, what helps, pictures, tables.
     pub fn report(&self, loaded: &Loaded) -> Report {
         let provenance = match self.levels.first().map(|level| &level.result) {
@@ -436,9 +446,7 @@ impl StressReport {
         let why = why.into_iter().map(|(multiple, name, text)| format!("{multiple}, {name}: {text}"));
         report.blocks.push(Block::Items(why.collect()));
         report.blocks.push(Block::Heading("Against load".to_owned()));
-        for picture in load_pictures(loaded, self) {
-            report.picture(picture);
-        }
+        report.blocks.extend(self.against_load(loaded).into_iter().map(Block::Picture));
         self.architectures(&mut report);
         if let Some(first) = &self.first {
             report.blocks.push(Block::Heading("What breaks first".to_owned()));

@@ -1,10 +1,12 @@
 //! The report of a sweep.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use super::axis::{Axis, Unit};
 use super::bars::Span;
 use super::chart::{Chart, Mark, Series};
+use super::matrix::{Cell, Matrix};
 use super::picture::{Drawing, Picture};
 use super::pictures::{Choice, bounds, pareto, tornado};
 use super::table::Table;
@@ -20,6 +22,8 @@ const ROWS: usize = 20;
 const AXES: usize = 4;
 /// Values of an axis that are looked at by themselves; more are put together in fours.
 const LEVELS: usize = 8;
+/// Rows of a heat map.
+const TALL: usize = 24;
 
 /// The figure that points are judged by: its column, its name, and the bounds on it.
 const FIGURES: [(&str, &str); 3] = [
@@ -39,6 +43,23 @@ impl Sweep {
     pub fn report(&self, dir: &Path) -> Result<Report, SweepError> {
         Ok(self.swept(dir)?.report())
     }
+
+    /// The points of its chart of costs, with their numbers: what a click on one means. None where nothing costs
+    /// anything.
+    ///
+    /// # Errors
+    /// When what is in the directory cannot be read.
+    pub fn choices(&self, dir: &Path) -> Result<Vec<(u64, Choice)>, SweepError> {
+        let swept = self.swept(dir)?;
+        let run = swept.run();
+        let Some((column, _)) = swept.figure(&run) else { return Ok(Vec::new()) };
+        let choice = |point: &&Seen| Some((point.point, choice(&swept.axes, point, column)?));
+        let mut all: Vec<(u64, Choice)> = run.iter().filter_map(choice).collect();
+        if all.iter().all(|(_, choice)| choice.cost <= 0.0) {
+            all.clear();
+        }
+        Ok(thin(all))
+    }
 }
 
 impl Shards {
@@ -52,6 +73,20 @@ impl Shards {
 }
 
 impl Swept {
+    /// The points that could be run.
+    fn run(&self) -> Vec<&Seen> {
+        self.points.iter().filter(|point| !point.figures.is_empty()).collect()
+    }
+
+    /// What points are judged by, and what it is called; none where nothing was measured.
+    fn figure(&self, run: &[&Seen]) -> Option<(&'static str, &'static str)> {
+        let asks_first_token = self.slo.ttft.is_some() && self.slo.latency.is_none();
+        let order = if asks_first_token { [1, 0, 2] } else { [0, 1, 2] };
+        let measured =
+            |(column, _): &(&str, &str)| run.iter().any(|point| point.figures.contains_key(column));
+        order.map(|at| FIGURES[at]).into_iter().find(measured)
+    }
+
     fn report(&self) -> Report {
         let mut report = Report {
             title: format!("{}: sweep", self.scenario),
@@ -65,20 +100,15 @@ impl Swept {
             provenance: self.provenance.clone(),
         };
         report.blocks.extend(self.description.clone().map(Block::Text));
-        let run: Vec<&Seen> = self.points.iter().filter(|point| !point.figures.is_empty()).collect();
+        let run = self.run();
         report.blocks.push(verdict(&self.points));
         let slo = &self.slo;
-        let asks_first_token = slo.ttft.is_some() && slo.latency.is_none();
-        let order = if asks_first_token { [1, 0, 2] } else { [0, 1, 2] };
-        let measured =
-            |(column, _): &(&str, &str)| run.iter().any(|point| point.figures.contains_key(column));
-        let Some((column, name)) = order.map(|at| FIGURES[at]).into_iter().find(measured) else {
-            return report;
-        };
+        let Some((column, name)) = self.figure(&run) else { return report };
         report.blocks.push(Block::Table(table(&self.axes, &run)));
-        report.blocks.push(Block::Heading("What is cheap and good".to_owned()));
+        report.picture(heat_map(&self.axes, &run, column, name));
         let choices: Vec<Choice> = run.iter().filter_map(|point| choice(&self.axes, point, column)).collect();
         if choices.iter().any(|choice| choice.cost > 0.0) {
+            report.blocks.push(Block::Heading("What is cheap and good".to_owned()));
             let cost = Axis::linear("bill for a month", Unit::Usd);
             let title = format!("{name} by cost");
             report.picture(pareto(
@@ -178,14 +208,18 @@ fn table(axes: &[String], run: &[&Seen]) -> Table {
     table
 }
 
+/// The order of points along an axis.
+fn by_value(a: &Seen, b: &Seen, number: usize) -> Ordering {
+    match (a.numbers[number], b.numbers[number]) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        _ => a.values[number].cmp(&b.values[number]),
+    }
+}
+
 /// Points by the values of an axis, in their order; numbers of which there are many are put together in fours.
 fn groups<'a>(number: usize, run: &[&'a Seen]) -> Vec<Vec<&'a Seen>> {
     let mut sorted: Vec<&Seen> = run.to_vec();
-    let value = |point: &Seen| point.numbers[number];
-    sorted.sort_by(|a, b| match (value(a), value(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        _ => a.values[number].cmp(&b.values[number]),
-    });
+    sorted.sort_by(|a, b| by_value(a, b, number));
     let mut groups: Vec<Vec<&Seen>> = Vec::new();
     for point in sorted {
         match groups.last_mut().filter(|group| group[0].values[number] == point.values[number]) {
@@ -203,6 +237,53 @@ fn groups<'a>(number: usize, run: &[&'a Seen]) -> Vec<Vec<&'a Seen>> {
 fn mean(points: &[&Seen], column: &str) -> Option<f64> {
     let values: Vec<f64> = points.iter().filter_map(|point| point.figures.get(column).copied()).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// A figure over two axes, where their values can be shown side by side.
+fn heat_map(axes: &[String], run: &[&Seen], column: &str, name: &str) -> Option<Picture> {
+    let [down, across] = axes else { return None };
+    let values = |number: usize| -> Vec<String> {
+        let mut all: Vec<&Seen> = run.to_vec();
+        all.sort_by(|a, b| by_value(a, b, number));
+        all.dedup_by(|a, b| a.values[number] == b.values[number]);
+        all.iter().map(|point| point.values[number].clone()).collect()
+    };
+    let (rows, columns) = (values(0), values(1));
+    if rows.len().min(columns.len()) < 2 || rows.len() > TALL || columns.len() > LEVELS {
+        return None;
+    }
+    let figures = || run.iter().filter_map(|point| point.figures.get(column).copied());
+    let ends = figures().filter(|figure| *figure > 0.0);
+    let (low, high) =
+        ends.fold((f64::INFINITY, 0.0), |(low, high), figure| (figure.min(low), figure.max(high)));
+    let heat = |figure: f64| {
+        // Equal ratios are equal steps.
+        if high > low { libm::log(figure.max(low) / low) / libm::log(high / low) } else { 0.0 }
+    };
+    let cell = |row: &String, across: &String| {
+        let is_here = |point: &&&Seen| point.values[0] == *row && point.values[1] == *across;
+        let point = run.iter().find(is_here)?;
+        let figure = point.figures.get(column).copied();
+        let cost = point.figures.get(COST).filter(|cost| **cost > 0.0);
+        let said = figure.map_or_else(|| "no figure".to_owned(), seconds);
+        let lines = [Some(said), cost.map(|cost| usd(*cost))];
+        Some(Cell { pass: point.pass, heat: figure.map(heat), lines: lines.into_iter().flatten().collect() })
+    };
+    let cells = |row: &String| columns.iter().map(|across| cell(row, across)).collect();
+    let matrix = Matrix {
+        across: across.clone(),
+        down: down.clone(),
+        rows: rows.iter().map(|row| (row.clone(), cells(row))).collect(),
+        without: "not run".to_owned(),
+        columns: columns.clone(),
+    };
+    let range =
+        if high > low { format!(" from {} to {}", seconds(low), seconds(high)) } else { String::new() };
+    let caption = format!(
+        "The {name} at every point{range}: the darker (in the dark: the brighter), the longer, in equal ratios. Below \
+         it the bill for a month, where there is one."
+    );
+    Picture::new("heat-map", format!("{name} over `{down}` and `{across}`"), caption, Drawing::Matrix(matrix))
 }
 
 /// How far the mean figure goes along each axis.

@@ -100,7 +100,12 @@ fn reports() -> &'static [(&'static str, Report)] {
         let sweep = SweepOptions { axes: axes.map(str::to_owned).to_vec(), ..SweepOptions::default() };
         let sweep = Sweep::new(&loaded, sweep).unwrap();
         sweep.run(dir.path(), &SweepProgress::new()).unwrap();
+        let two = tempfile::tempdir().unwrap();
+        let axes = ["components.db.servers=1,2,4", "scale=1,2"].map(str::to_owned).to_vec();
+        let over_two = Sweep::new(&loaded, SweepOptions { axes, ..SweepOptions::default() }).unwrap();
+        over_two.run(two.path(), &SweepProgress::new()).unwrap();
         vec![
+            ("over two", over_two.report(two.path()).unwrap()),
             ("run", run),
             ("compare", compared),
             ("stress", found.report(&loaded)),
@@ -116,7 +121,7 @@ fn each_experiment_has_its_pictures() {
             "run",
             &["architecture", "latency-cdf", "rates", "latency-series", "queues", "utilization", "cost"][..],
         ),
-        ("compare", &["latency-p99", "latency-cdf", "cost", "cost-latency"]),
+        ("compare", &["latency-p99", "latency-cdf", "latency-series", "in-flight", "cost", "cost-latency"]),
         (
             "stress",
             &[
@@ -130,6 +135,7 @@ fn each_experiment_has_its_pictures() {
             ],
         ),
         ("sweep", &["pareto", "tornado", "axis-1"]),
+        ("over two", &["heat-map", "pareto"]),
     ] {
         let (_, report) = reports().iter().find(|(known, _)| *known == name).unwrap();
         let names: Vec<&str> = report.pictures().map(|picture| picture.name.as_str()).collect();
@@ -144,6 +150,46 @@ fn each_experiment_has_its_pictures() {
             |name: &&str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         assert!(names.iter().all(ending), "{names:?}");
     }
+}
+
+#[test]
+fn a_run_tells_what_happened_and_the_figures_of_its_series() {
+    let (_, run) = reports().iter().find(|(name, _)| *name == "run").unwrap();
+    let items: Vec<&String> = run
+        .blocks
+        .iter()
+        .filter_map(|block| match block {
+            Block::Items(items) => Some(items),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert!(items.iter().any(|item| *item == "fault: crash of features at 30.0 s."), "{items:?}");
+    let measured = run.blocks.iter().find_map(|block| match block {
+        Block::Table(table) if table.title.starts_with("Over time, from 5") => Some(table),
+        _ => None,
+    });
+    assert!(measured.unwrap().rows.iter().any(|row| row[..2] == ["Latency", "p99"]), "{measured:?}");
+}
+
+#[test]
+fn two_axes_are_a_heat_map_with_the_shortest_at_its_cool_end() {
+    let (_, report) = reports().iter().find(|(name, _)| *name == "over two").unwrap();
+    let matrix = report.pictures().find_map(|picture| match &picture.drawing {
+        Drawing::Matrix(matrix) => Some(matrix),
+        _ => None,
+    });
+    let matrix = matrix.unwrap();
+    assert_eq!((matrix.columns.len(), matrix.rows.len()), (2, 3));
+    let cell = |row: usize, column: usize| matrix.rows[row].1[column].as_ref().unwrap();
+    // One server at 2x gives none: that is said.
+    assert_eq!((cell(0, 1).heat, cell(0, 1).lines[0].as_str()), (None, "no figure"));
+    let heats: Vec<f64> =
+        (0..3).flat_map(|row| [cell(row, 0), cell(row, 1)]).filter_map(|cell| cell.heat).collect();
+    assert_eq!(heats.len(), 5);
+    assert!(cell(2, 0).heat < cell(0, 0).heat, "four servers, one: {matrix:?}");
+    assert_eq!(heats.iter().copied().fold(1.0, f64::min), 0.0);
+    assert_eq!(heats.iter().copied().fold(0.0, f64::max), 1.0);
 }
 
 #[test]
@@ -173,7 +219,8 @@ fn pages_ask_for_nothing_and_run_nothing() {
             "seed",
             "fingerprint",
         ] {
-            assert!(html.contains(word) || (*name == "sweep" && word == "fingerprint"), "{word} in {name}");
+            let of_many = ["sweep", "over two"].contains(name);
+            assert!(html.contains(word) || of_many && word == "fingerprint", "{word} in {name}");
         }
         // All but the head is XML, too: every element is closed.
         let body = html.split_once("<body>").unwrap().1.split_once("</body>").unwrap().0;
