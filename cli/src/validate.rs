@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::profile::{find_profile, open_raw};
-use scenarios::results::write_text;
+use scenarios::results::{check_writable, write_text};
 use validation::engine::check_engine;
 use validation::gpu::check_gpu;
 use validation::redis::{RedisCheckError, RedisOptions, check_redis};
@@ -18,6 +18,7 @@ use crate::tables;
 const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
+    args.out.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)?;
     match (&args.engine, &args.raw, &args.profile) {
         (Some(engine), ..) => validate_engine(args, engine),
         (None, Some(raw), Some(profile)) => validate_gpu(args, raw, profile),

@@ -373,7 +373,8 @@ fn compare(run: &Run, replica: &Replica, own: &Calibrated) -> Result<(Compared, 
         })
         .collect();
     let (answers, tally) = replica.measure(&recorded)?;
-    let predicted: Vec<Times> = recorded.iter().zip(&answers).map(|(asked, got)| simulated(asked, got)).collect();
+    let predicted: Vec<Times> =
+        recorded.iter().zip(&answers).map(|(asked, got)| simulated(asked, got)).collect();
 
     let ended: Vec<Option<Times>> = run.requests.iter().map(|seen| measured(seen, seen.last)).collect();
     let end = if closed { facts.seconds } else { f64::MAX };
@@ -451,7 +452,8 @@ fn tokens(times: impl Iterator<Item = Times>, (from, to): (f64, f64)) -> f64 {
             let length = times.last - times.first;
             let rest = f64::from(times.tokens.saturating_sub(1));
             let shared = (times.last.min(to) - times.first.max(from)).max(0.0);
-            within(times.first) + if length > 0.0 { rest * shared / length } else { rest * within(times.first) }
+            within(times.first)
+                + if length > 0.0 { rest * shared / length } else { rest * within(times.first) }
         })
         .sum()
 }

@@ -276,8 +276,7 @@ impl Raw {
     /// What cannot be read, is of another format or version, or has a time that is none.
     pub fn open(path: &Path) -> Result<Self, RawError> {
         let (text, cut) = unpacked(path)?;
-        let refuse =
-            |line, message: String| RawError { path: path.display().to_string(), line, message };
+        let refuse = |line, message: String| RawError { path: path.display().to_string(), line, message };
         Self::parse(&text, cut).map_err(|(line, message)| refuse(line, message))
     }
 

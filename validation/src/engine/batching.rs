@@ -151,8 +151,10 @@ fn predict(run: &BatchingRun, fixed: f64, per_item: f64) -> Result<BatchingCompa
     sorted(&mut predicted);
     sorted(&mut measured);
     let none = || failed("no request came to its end".into());
-    let components = result.component_averages();
-    let batch = components.iter().find_map(|row| row.mean("batch_mean")).unwrap_or(f64::NAN);
+    let pool =
+        result.outputs.iter().flat_map(|output| &output.components).find_map(|found| found.pool.as_ref());
+    let replica = pool.and_then(|pool| pool.replicas.first());
+    let batch = replica.and_then(|replica| replica.engine.as_ref()?.batch_mean).ok_or_else(none)?;
     let batches = run.batches.len().max(1) as f64;
     Ok(BatchingCompared {
         run: run.run.clone(),

@@ -81,7 +81,8 @@ impl Calibrated {
         decode.gb_s = 1e-3 / (1e-3 / decode.gb_s + host.context_us / kv_bytes);
         prefill.token_ns += host.query_us * 1e3 / layers;
 
-        let source = format!("torch {}, transformers {}", records.machine.torch, records.machine.transformers);
+        let source =
+            format!("torch {}, transformers {}", records.machine.torch, records.machine.transformers);
         let profile = Profile {
             format: FORMAT,
             id: profile_id(name),
@@ -109,7 +110,10 @@ impl Calibrated {
             experts: vec![],
             all_reduce: vec![],
         };
-        let wake = single.iter().flat_map(|run| &run.requests).filter_map(|seen| Some(seen.admitted? - seen.arrival));
+        let wake = single
+            .iter()
+            .flat_map(|run| &run.requests)
+            .filter_map(|seen| Some(seen.admitted? - seen.arrival));
         let fitted = Fitted {
             wake_us: Some((1e6 * mean(wake).unwrap_or(0.0)).clamp(0.0, 1e6)),
             ..Fitted::neutral(1.0, format!("single requests of {name}"))
@@ -215,7 +219,8 @@ pub fn config_json(facts: &EngineFacts) -> String {
 }
 
 fn profile_id(name: &str) -> String {
-    let own: String = name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).collect();
+    let own: String =
+        name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).collect();
     own.chars().take(64).collect()
 }
 

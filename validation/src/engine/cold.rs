@@ -114,7 +114,9 @@ impl ColdReport {
         let mut compared = Vec::new();
         for ((layers, model, cached), own) in &starts {
             // The smallest model with its weights in the same place.
-            let Some(((few, from, _), base)) = starts.iter().find(|(key, _)| key.2 == *cached) else { continue };
+            let Some(((few, from, _), base)) = starts.iter().find(|(key, _)| key.2 == *cached) else {
+                continue;
+            };
             if from == model {
                 continue;
             }

@@ -34,10 +34,21 @@ impl EngineReport {
     /// Times of requests, run by run.
     fn times(&self, figure: Figure) -> Table {
         let header = [
-            "run", "requests", "mean", "predicted", "error", "p50", "error", "p95", "error", "p99",
-            "predicted", "error",
+            "run",
+            "requests",
+            "mean",
+            "predicted",
+            "error",
+            "p50",
+            "error",
+            "p95",
+            "error",
+            "p99",
+            "predicted",
+            "error",
         ];
-        let mut table = Table::new(figure.name(), "measured, predicted, predicted over measured less one", 1, &header);
+        let mut table =
+            Table::new(figure.name(), "measured, predicted, predicted over measured less one", 1, &header);
         for run in &self.compared {
             let Some(Pair { predicted: p, measured: m }) = run.spread(figure) else { continue };
             let error = |of: fn(&Spread) -> f64| signed(of(&p) / of(&m) - 1.0);
@@ -62,8 +73,20 @@ impl EngineReport {
     /// What the engine does, run by run.
     fn states(&self) -> Table {
         let header = [
-            "run", "tokens/s", "predicted", "error", "batch", "predicted", "error", "KV tokens", "predicted",
-            "error", "growth /s", "predicted", "error", "least KV free",
+            "run",
+            "tokens/s",
+            "predicted",
+            "error",
+            "batch",
+            "predicted",
+            "error",
+            "KV tokens",
+            "predicted",
+            "error",
+            "growth /s",
+            "predicted",
+            "error",
+            "least KV free",
         ];
         let note = "measured and predicted; the queue's growth only beyond saturation";
         let mut table = Table::new("Throughput, batch, KV cache and queue", note, 1, &header);
@@ -86,7 +109,8 @@ impl EngineReport {
     /// Engines and the parts of their steps.
     fn engines(&self) -> Table {
         let header = ["engine", "KV tokens", "batch", "tokens", "operations", "host", "gap", "step"];
-        let note = "the parts of a step that decodes one sequence: the gap is what is left of what was measured";
+        let note =
+            "the parts of a step that decodes one sequence: the gap is what is left of what was measured";
         let mut table = Table::new("Engines", note, 1, &header);
         for engine in &self.engines {
             let us = |us: f64| seconds(us / 1e6);
@@ -120,17 +144,31 @@ impl EngineReport {
 
     /// Dynamic batching, run by run.
     fn batching(&self) -> Table {
-        let header =
-            ["run", "requests", "p50", "predicted", "error", "p99", "predicted", "error", "batch", "predicted", ""];
+        let header = [
+            "run",
+            "requests",
+            "p50",
+            "predicted",
+            "error",
+            "p99",
+            "predicted",
+            "error",
+            "batch",
+            "predicted",
+            "",
+        ];
         let mut note = String::new();
         let mut table = Table::new("Dynamic batching", "", 1, &header);
         if let Some(report) = &self.batching {
             let (fixed, each) = report.execution_us;
             let bound = 100.0 * report.bound;
-            note = format!("an execution takes {fixed:.0} us and {each:.1} us a request; at most {bound:.0}% off");
+            note = format!(
+                "an execution takes {fixed:.0} us and {each:.1} us a request; at most {bound:.0}% off"
+            );
             for run in &report.compared {
                 let Pair { predicted: p, measured: m } = run.latency;
-                let pair = |of: fn(&Spread) -> f64| both(Pair { predicted: of(&p), measured: of(&m) }, seconds);
+                let pair =
+                    |of: fn(&Spread) -> f64| both(Pair { predicted: of(&p), measured: of(&m) }, seconds);
                 let verdict = if report.run_passed(run) { "pass" } else { "FAIL" };
                 let cells = [
                     vec![run.run.clone(), run.requests.to_string()],
@@ -150,7 +188,8 @@ impl EngineReport {
         let header = ["start", "stage", "measured", "predicted", "error", ""];
         let mut table = Table::new("Cold starts", "", 2, &header);
         let Some(report) = &self.cold else { return table };
-        table.note = format!("predicted from the smaller model; the total at most {:.0}% off", 100.0 * report.bound);
+        table.note =
+            format!("predicted from the smaller model; the total at most {:.0}% off", 100.0 * report.bound);
         for start in &report.compared {
             let place = if start.cached { "page cache" } else { "disk" };
             let name = format!("{} from {}, {place}", start.model, start.from);
@@ -179,12 +218,14 @@ impl EngineReport {
             let spreads = self.compared.iter().filter_map(|run| run.spread(figure));
             spreads.map(|pair| (pick(&pair.measured), pick(&pair.predicted))).collect()
         };
-        let quantiles: [(&str, fn(&Spread) -> f64); 4] =
-            [("mean", |s| s.mean), ("p50", |s| s.p50), ("p95", |s| s.p95), ("p99", |s| s.p99)];
-        let mut series: Vec<Series> = quantiles
-            .into_iter()
-            .map(|(name, pick)| Series { name: name.to_owned(), points: of(pick), mark: Mark::Points })
-            .collect();
+        let quantile =
+            |name: &str, pick| Series { name: name.to_owned(), points: of(pick), mark: Mark::Points };
+        let mut series = vec![
+            quantile("mean", |s| s.mean),
+            quantile("p50", |s| s.p50),
+            quantile("p95", |s| s.p95),
+            quantile("p99", |s| s.p99),
+        ];
         let all = series.iter().flat_map(|series| &series.points).flat_map(|(x, y)| [*x, *y]);
         let (least, most) = all.fold((f64::MAX, 0.0_f64), |(least, most), s| (least.min(s), most.max(s)));
         if most <= 0.0 {
@@ -233,7 +274,10 @@ impl EngineReport {
     pub fn report(&self) -> Report {
         let verdict = |v: Verdict| {
             let text = format!("{}, {}: {}", v.run, v.what, signed(v.pair.error()));
-            Block::Verdict { pass: Some(v.passed()), text: format!("{text} (at most {:.0}%)", 100.0 * v.bound) }
+            Block::Verdict {
+                pass: Some(v.passed()),
+                text: format!("{text} (at most {:.0}%)", 100.0 * v.bound),
+            }
         };
         let mut blocks: Vec<Block> = self.verdicts().into_iter().map(verdict).collect();
         blocks.extend(self.tables().into_iter().map(Block::Table));

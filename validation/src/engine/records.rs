@@ -224,11 +224,8 @@ impl Records {
     /// # Errors
     /// What cannot be read or is no such file, with its line.
     pub fn open(path: &Path) -> Result<Self, EngineCheckError> {
-        let refuse = |line, message| EngineCheckError::Records {
-            path: path.display().to_string(),
-            line,
-            message,
-        };
+        let refuse =
+            |line, message| EngineCheckError::Records { path: path.display().to_string(), line, message };
         Self::of(lines(path)?).map_err(|(line, message)| refuse(line, message))
     }
 
@@ -294,7 +291,15 @@ fn steps(columns: &[String], rows: &[Vec<f64>]) -> Result<Vec<Step>, String> {
         found.ok_or_else(|| format!("steps without `{name}`"))
     };
     let names = [
-        "start", "prepare", "launch", "wait", "update", "sequences", "queries", "context", "free_blocks",
+        "start",
+        "prepare",
+        "launch",
+        "wait",
+        "update",
+        "sequences",
+        "queries",
+        "context",
+        "free_blocks",
         "captured",
     ];
     let mut places = [0; 10];

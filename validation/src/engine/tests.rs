@@ -41,7 +41,7 @@ fn the_check_can_fail() {
     }
     assert!(!report.passed());
     let out = |verdict: &Verdict| !verdict.passed() && verdict.what == "TPOT mean";
-    assert!(report.verdicts().iter().any(|verdict| out(verdict)));
+    assert!(report.verdicts().iter().any(out));
     assert!(report.tables().iter().any(|table| table.title == "Out of bounds"));
 }
 
@@ -118,7 +118,9 @@ fn records_that_cannot_be_used_are_told_where() {
         (format!("{MACHINE}\n{run}\n"), "engine.jsonl:2: a run of b"),
         (format!("{MACHINE}\n{{\"kind\":\"ran\",\"run\":\"a\"}}\n"), "has not begun"),
         (
-            format!("{MACHINE}\n{{\"kind\":\"check\",\"what\":\"attention\",\"worst\":1,\"tolerance\":0.1}}\n"),
+            format!(
+                "{MACHINE}\n{{\"kind\":\"check\",\"what\":\"attention\",\"worst\":1,\"tolerance\":0.1}}\n"
+            ),
             "means nothing",
         ),
         (format!("{MACHINE}\n"), "no run under load"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use scenarios::results::write_text;
+use scenarios::results::{check_writable, write_text};
 
 use super::calibration::{Calibrated, config_json};
 use super::{EngineCheckError, EngineReport};
@@ -18,6 +18,7 @@ impl EngineReport {
         page.write_html(&dir.join("report.html"))?;
         write_text(&dir.join("report.md"), &self.markdown())?;
         let dir = dir.join("scenarios");
+        check_writable(&dir)?;
         for engine in &self.engines {
             let name = &engine.profile.id;
             write_text(&dir.join(format!("{name}.profile.toml")), &engine.profile.to_toml())?;
@@ -29,7 +30,8 @@ impl EngineReport {
             let name = run.run.replace('/', "-");
             let mut csv = String::from("arrival_s,prompt_tokens,output_tokens\n");
             for asked in recorded {
-                let (sent, prompt, output) = (asked.sent.as_nanos(), asked.prompt_tokens, asked.output_tokens);
+                let (sent, prompt, output) =
+                    (asked.sent.as_nanos(), asked.prompt_tokens, asked.output_tokens);
                 csv += &format!("{}.{:09},{prompt},{output}\n", sent / 1_000_000_000, sent % 1_000_000_000);
             }
             write_text(&dir.join(format!("{name}.csv")), &csv)?;
