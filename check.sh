@@ -40,5 +40,7 @@ rm -rf target/python-wheels
     --interpreter "$venv/bin/python" --out target/python-wheels
 "$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps target/python-wheels/*.whl
 "$venv/bin/mypy" --config-file python/pyproject.toml -p tenfold
-"$venv/bin/pytest" -q python/tests
+"$venv/bin/mypy" --config-file validation/engine/mypy.ini validation/engine/*.py validation/engine/tests
+# The engine's own tests are skipped without PyTorch.
+"$venv/bin/pytest" -q -rs python/tests validation/engine/tests
 "$venv/bin/jupyter" nbconvert --log-level WARN --to notebook --execute --output-dir target/python-notebooks python/notebooks/*.ipynb

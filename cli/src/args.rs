@@ -4,7 +4,7 @@ mod profile;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use scenarios::plan::ApiPrice;
 use scenarios::report::{Report, check_file};
 use scenarios::results::show::plural;
@@ -449,18 +449,23 @@ pub struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["redis", "engine", "raw"]))]
 pub struct ValidateArgs {
     /// Start a Redis on loopback, and predict reads of 50 and 100 features from those of 1 and 10
-    #[arg(long, required_unless_present = "raw", conflicts_with = "raw")]
+    #[arg(long)]
     pub redis: bool,
+    /// Predict the runs of a serving engine that validation/engine/suite.py wrote to this directory
+    #[arg(long, value_name = "DIR")]
+    pub engine: Option<PathBuf>,
     /// Hold a GPU's profile against what tenfold-microbench measured and the fit did not see
     #[arg(long, value_name = "FILE", requires = "profile")]
     pub raw: Option<PathBuf>,
     /// The profile: a built-in one by its name, or a file (.toml)
     #[arg(long, value_name = "PROFILE", requires = "raw")]
     pub profile: Option<String>,
-    /// Write the report of --raw (Markdown, HTML, pictures) to this directory
-    #[arg(long, value_name = "DIR", requires = "raw")]
+    /// Write the report of --raw or --engine (Markdown, HTML, pictures) to this directory; of --engine also the
+    /// scenarios that predict it
+    #[arg(long, value_name = "DIR", conflicts_with = "redis")]
     pub out: Option<PathBuf>,
     /// The server program
     #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]

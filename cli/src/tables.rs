@@ -12,6 +12,7 @@ use scenarios::report::{Table, compare, dashboard, heading, of_run, stress};
 use scenarios::results::RunResult;
 use scenarios::results::show::{count, optional, seconds};
 use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
+use validation::engine::EngineReport;
 use validation::gpu::GpuReport;
 use validation::redis::{RedisReport, TOLERANCE};
 
@@ -91,6 +92,18 @@ pub fn gpu(report: &GpuReport) -> String {
     }
     if !report.left_out.is_empty() {
         sections.push(format!("Not predicted\n{}", listed(&report.left_out)));
+    }
+    sections.join("\n\n")
+}
+
+/// A serving engine beside its prediction.
+pub fn engine(report: &EngineReport) -> String {
+    let mut sections: Vec<String> = report.tables().iter().map(section).collect();
+    if !report.complete {
+        sections.insert(0, "The suite was cut off: this is what it got to.".to_owned());
+    }
+    if !report.missing.is_empty() {
+        sections.push(format!("Not measured\n{}", listed(&report.missing)));
     }
     sections.join("\n\n")
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use scenarios::profile::{find_profile, open_raw};
-use scenarios::results::write_text;
+use scenarios::results::{check_writable, write_text};
+use validation::engine::check_engine;
 use validation::gpu::check_gpu;
 use validation::redis::{RedisCheckError, RedisOptions, check_redis};
 
@@ -17,10 +18,22 @@ use crate::tables;
 const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
-    match (&args.raw, &args.profile) {
-        (Some(raw), Some(profile)) => validate_gpu(args, raw, profile),
+    args.out.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)?;
+    match (&args.engine, &args.raw, &args.profile) {
+        (Some(engine), ..) => validate_engine(args, engine),
+        (None, Some(raw), Some(profile)) => validate_gpu(args, raw, profile),
         _ => validate_redis(args),
     }
+}
+
+/// A serving engine beside its prediction: exit code 1 when an error is out of its bounds.
+fn validate_engine(args: &ValidateArgs, dir: &Path) -> Result<ExitCode, Failure> {
+    let report = check_engine(dir).map_err(Failure::text)?;
+    if let Some(out) = &args.out {
+        report.write(out).map_err(Failure::text)?;
+    }
+    print(&tables::engine(&report))?;
+    Ok(ExitCode::from(u8::from(!report.passed())))
 }
 
 /// A profile beside measurements: exit code 1 when an error is out of its bounds.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaForCausalLM
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.continuous_batching.utils import create_warmup_future_states
@@ -87,12 +87,15 @@ def read_requests(path: Path, scale: float = 1.0) -> list[Request]:
 class Engine:
     """A started engine. Use as a context manager."""
 
-    def __init__(self, config: EngineConfig, records: Records) -> None:
+    def __init__(
+        self, config: EngineConfig, records: Records, model: LlamaForCausalLM | None = None
+    ) -> None:
         self.config = config
         self.records = records
         self.steps: list[Step] = []
+        self.captured_seconds = 0.0
         began = time.perf_counter()
-        self.model = models.build(config.model, config.device, config.attention)
+        self.model = model or models.build(config.model, config.device, config.attention)
         built = time.perf_counter()
         self.manager = self.model.init_continuous_batching(
             generation_config=GenerationConfig(do_sample=False, max_new_tokens=16, eos_token_id=-1),
@@ -178,7 +181,7 @@ class Engine:
                         for state in states:
                             cache.free_blocks(state.state.request_id)
         inputs.retrieve_device_outputs()
-        seconds = time.perf_counter() - began
+        seconds = self.captured_seconds = time.perf_counter() - began
         self.records.write(
             "captured",
             engine=config.name,
@@ -306,15 +309,16 @@ class Engine:
             seconds=seconds,
             **facts,
         )
-        asked: dict[str, Request] = {}
+        asked: dict[str, tuple[Request, float]] = {}
         done = outputs = 0
 
         def finish(result: Any) -> bool:
             """Whether it was one of this run, not one of the run before that was done before it was cancelled."""
             nonlocal done, outputs
-            request = asked.pop(result.request_id, None)
-            if request is None:
+            found = asked.pop(result.request_id, None)
+            if found is None:
                 return False
+            request = found[0]
             times = result.timestamps or []
             done += 1
             outputs += len(times)
@@ -337,12 +341,13 @@ class Engine:
 
         following: Iterator[tuple[int, Request]] = iter(enumerate(requests))
 
+        clock: Callable[[], float] = time.perf_counter
+
         def ask(index: int, request: Request) -> None:
             key = f"{name}:{index}"
-            asked[key] = request
+            asked[key] = (request, clock() - start)
             self._ask(key, request)
 
-        clock: Callable[[], float] = time.perf_counter
         if users is None:
             for index, request in following:
                 if request.arrival > seconds:
@@ -367,7 +372,7 @@ class Engine:
                 finish(result)
         unfinished = sorted(asked.items(), key=lambda item: int(item[0].rsplit(":", 1)[1]))
         states = dict(self.processor.scheduler.active_requests)
-        for key, request in unfinished:
+        for key, (request, arrival) in unfinished:
             # One that was let in may have tokens already; those still waiting have no more than their arrival.
             state = states.get(key)
             times = list(state._timestamps) if state is not None else []
@@ -377,7 +382,7 @@ class Engine:
                 id=int(key.rsplit(":", 1)[1]),
                 prompt=request.prompt,
                 output=request.output,
-                due=round(request.arrival, 6),
+                arrival=round(arrival, 6),
                 first=round(times[0] - start, 6) if times else None,
                 tokens=len(times),
             )

@@ -52,15 +52,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-for _name in ("llama-3.1-8b", "llama-3.2-1b", "llama-3.2-3b"):
+SHAPES["small"] = SHAPES["tiny"] | {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
+for _name in list(SHAPES):
     SHAPES[f"host-{_name}"] = {
-        "hidden_size": 128,
-        "intermediate_size": 256,
+        "hidden_size": 32,
+        "intermediate_size": 64,
         "num_hidden_layers": SHAPES[_name]["num_hidden_layers"],
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "head_dim": 64,
-        "vocab_size": 1024,
+        "head_dim": 16,
+        "vocab_size": 256,
         "tie_word_embeddings": SHAPES[_name]["tie_word_embeddings"],
     }
 
@@ -148,8 +149,8 @@ def paged_attention(
 AttentionInterface.register(VARLEN, paged_attention)
 
 
-def build(name: str, device: str, attention: str) -> LlamaForCausalLM:
-    """A Llama of the shape `name` with random weights, made on the device: bfloat16 on a GPU, float32 on a CPU."""
+def config_of(name: str, attention: str) -> LlamaConfig:
+    """The configuration of the shape `name`."""
     config = LlamaConfig(
         **SHAPES[name],
         max_position_embeddings=131072,
@@ -160,13 +161,34 @@ def build(name: str, device: str, attention: str) -> LlamaForCausalLM:
         pad_token_id=None,
     )
     config._attn_implementation = attention
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    return config
+
+
+def dtype_on(device: str) -> torch.dtype:
+    """bfloat16 on a GPU, float32 on a CPU."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
+
+
+def build(name: str, device: str, attention: str) -> LlamaForCausalLM:
+    """A Llama of the shape `name` with random weights, made on the device."""
     before = torch.get_default_dtype()
     torch.manual_seed(0)
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(dtype_on(device))
     try:
         with torch.device(device):
-            model = LlamaForCausalLM(config)
+            model = LlamaForCausalLM(config_of(name, attention))
     finally:
         torch.set_default_dtype(before)
+    return model.eval()
+
+
+def loaded(name: str, device: str, weights: dict[str, torch.Tensor]) -> LlamaForCausalLM:
+    """A Llama of the shape `name` with these weights, which are on the device already."""
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config_of(name, VARLEN))
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    # The frequencies of the rotation are no weights.
+    rotary = model.model.rotary_emb
+    model.model.rotary_emb = type(rotary)(config=model.config).to(device)
     return model.eval()

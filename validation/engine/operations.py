@@ -248,7 +248,7 @@ class Operations:
         """Decode and prefill attention of one layer."""
         layer = _Layer(self)
         small = self.config.device == "cpu"
-        contexts = (8, 16, 32, 64, 96) if small else (64, 128, 256, 384, 512, 768, 1024, 1536)
+        contexts = (8, 16, 32, 64, 128, 256) if small else (64, 128, 256, 384, 512, 768, 1024, 1536)
         for batch in (1, 2, 4, 8, 16, 24, 32, 48, 64):
             for context in contexts:
                 line = {

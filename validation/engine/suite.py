@@ -40,8 +40,8 @@ class Suite:
             # As long in steps as a CPU can do.
             for requests in self.mixes.values():
                 for request in requests:
-                    request.prompt = max(1, request.prompt // 16)
-                    request.output = max(2, request.output // 16)
+                    request.prompt = max(1, request.prompt // 8)
+                    request.output = max(2, request.output // 4)
         self.capacity: dict[tuple[str, str], float] = {}
         self.records.write("machine", **facts(args.device), budget_seconds=args.budget)
 
@@ -255,8 +255,8 @@ class Suite:
             large, small = (self.config(name, graphs) for name in (args.large, args.small))
             self.operations(large, 0.1 * args.budget)
             self.engine(large, "full")
+            self.engine(self.config(f"host-{args.large}", graphs), "host")
             if large != small:
-                self.engine(self.config(f"host-{args.large}", graphs), "host")
                 self.operations(small, 0.06 * args.budget)
                 self.engine(small, "short")
                 self.engine(self.config(f"host-{args.small}", graphs), "host")
@@ -281,6 +281,9 @@ def main() -> int:
         return 2
     # The load generator shares the interpreter with the engine: it must not wait 5 ms for its turn.
     sys.setswitchinterval(0.0005)
+    if args.device == "cpu":
+        # The other processors are for the load generator.
+        torch.set_num_threads(1)
     Suite(args).run()
     return 0
 

@@ -33,4 +33,17 @@ impl Table {
             |row: &Vec<String>| row.get(column).is_some_and(|cell| cell.contains(' ') && cell.len() > 24);
         column < self.texts || self.rows.iter().any(words)
     }
+
+    /// The table in Markdown, under a heading of the second level.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut text = format!("\n## {}\n\n", self.title);
+        if !self.note.is_empty() {
+            text += &format!("{}\n\n", self.note);
+        }
+        text += &line(&self.header);
+        text += &format!("|{}\n", "---|".repeat(self.header.len()));
+        text.extend(self.rows.iter().map(|row| line(row)));
+        text
+    }
 }

@@ -235,6 +235,29 @@ pub struct RawError {
     pub message: String,
 }
 
+/// The bytes of a file of JSON lines, unpacked if it is a gzip, and whether a gzip was cut off.
+///
+/// # Errors
+/// What cannot be read, or is too long.
+pub fn unpacked(path: &Path) -> Result<(Vec<u8>, bool), RawError> {
+    let refuse = |message: String| RawError { path: path.display().to_string(), line: None, message };
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let mut packed = BufReader::new(file);
+    let zipped = packed.fill_buf().map_err(|error| refuse(error.to_string()))?.starts_with(&[31, 139]);
+    let mut text = Vec::new();
+    let mut cut = false;
+    if zipped {
+        // What came before a cut is kept.
+        cut = MultiGzDecoder::new(packed).take(MAX_BYTES).read_to_end(&mut text).is_err();
+    } else {
+        packed.take(MAX_BYTES).read_to_end(&mut text).map_err(|error| refuse(error.to_string()))?;
+    }
+    if text.len() as u64 >= MAX_BYTES {
+        return Err(refuse(format!("over {MAX_BYTES} bytes: expected fewer")));
+    }
+    Ok((text, cut))
+}
+
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raw {
@@ -252,24 +275,8 @@ impl Raw {
     /// # Errors
     /// What cannot be read, is of another format or version, or has a time that is none.
     pub fn open(path: &Path) -> Result<Self, RawError> {
-        let shown = path.display().to_string();
-        let refuse = |line, message: String| RawError { path: shown.clone(), line, message };
-        let file = File::open(path).map_err(|error| refuse(None, error.to_string()))?;
-        let mut packed = BufReader::new(file);
-        let zipped =
-            packed.fill_buf().map_err(|error| refuse(None, error.to_string()))?.starts_with(&[31, 139]);
-        let mut text = Vec::new();
-        let mut cut = false;
-        if zipped {
-            // What came before a cut is kept.
-            cut = MultiGzDecoder::new(packed).take(MAX_BYTES).read_to_end(&mut text).is_err();
-        } else {
-            let read = packed.take(MAX_BYTES).read_to_end(&mut text);
-            read.map_err(|error| refuse(None, error.to_string()))?;
-        }
-        if text.len() as u64 >= MAX_BYTES {
-            return Err(refuse(None, format!("over {MAX_BYTES} bytes: expected fewer")));
-        }
+        let (text, cut) = unpacked(path)?;
+        let refuse = |line, message: String| RawError { path: path.display().to_string(), line, message };
         Self::parse(&text, cut).map_err(|(line, message)| refuse(line, message))
     }
 

@@ -44,7 +44,17 @@ impl Replica {
     /// # Errors
     /// The first request that could never be served, by its number, or settings that no engine runs with.
     pub fn replay(&self, requests: &[Recorded]) -> Result<Vec<Answered>, String> {
-        self.answer(&mut self.new_engine(EngineKind::Fast)?, requests)
+        Ok(self.measure(requests)?.0)
+    }
+
+    /// The same, with what the engine measured.
+    ///
+    /// # Errors
+    /// As [`Replica::replay`].
+    pub fn measure(&self, requests: &[Recorded]) -> Result<(Vec<Answered>, Tally), String> {
+        let mut tally = Tally::default();
+        let answers = self.answer(&mut self.new_engine(EngineKind::Fast)?, requests, &mut tally)?;
+        Ok((answers, tally))
     }
 
     /// The passes that answer `requests`, in order, as a kernel benchmark can run them.
@@ -54,7 +64,7 @@ impl Replica {
     pub fn passes(&self, requests: &[Recorded]) -> Result<Vec<PassShape>, String> {
         let mut engine = self.new_engine(EngineKind::Stepwise)?;
         engine.shapes();
-        self.answer(&mut engine, requests)?;
+        self.answer(&mut engine, requests, &mut Tally::default())?;
         Ok(engine.shapes().map(std::mem::take).unwrap_or_default())
     }
 
@@ -63,7 +73,12 @@ impl Replica {
         engine.map_err(|error| error.to_string())
     }
 
-    fn answer(&self, engine: &mut Engine, requests: &[Recorded]) -> Result<Vec<Answered>, String> {
+    fn answer(
+        &self,
+        engine: &mut Engine,
+        requests: &[Recorded],
+        tally: &mut Tally,
+    ) -> Result<Vec<Answered>, String> {
         let mut arrivals: Vec<(SimTime, usize)> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let at = request.sent.checked_add(self.frontend.delay(request.prompt_tokens));
@@ -72,7 +87,6 @@ impl Replica {
         arrivals.sort_unstable();
         let mut arrivals = arrivals.into_iter().peekable();
         let mut answers = vec![Answered::default(); requests.len()];
-        let mut tally = Tally::default();
         // When an engine that was idle begins a step.
         let mut waking: Option<SimTime> = None;
         loop {
@@ -87,7 +101,7 @@ impl Replica {
                 let Recorded { prompt_tokens, output_tokens, .. } = requests[index];
                 let submission = Submission::new(index as u64, prompt_tokens, output_tokens);
                 engine
-                    .submit(now, &submission, &mut tally)
+                    .submit(now, &submission, tally)
                     .map_err(|reason| format!("request {index}: {reason}"))?;
                 if engine.is_idle() && waking.is_none() {
                     let begins = now.checked_add(nanos_ceil(self.step.wake()));
@@ -97,7 +111,7 @@ impl Replica {
             }
             let Some(now) = boundary else { break };
             waking = None;
-            for milestone in &engine.advance(now, &mut tally).milestones {
+            for milestone in &engine.advance(now, tally).milestones {
                 let index = milestone.key as usize;
                 let since = now.since(requests[index].sent);
                 if milestone.first {

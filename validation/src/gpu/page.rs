@@ -199,16 +199,7 @@ impl GpuReport {
     /// The tables as Markdown.
     pub fn markdown(&self) -> String {
         let mut page = format!("# Profile {} beside measurements\n\n{}\n", self.profile, self.lead());
-        for table in self.tables() {
-            page += &format!("\n## {}\n\n", table.title);
-            if !table.note.is_empty() {
-                page += &format!("{}\n\n", table.note);
-            }
-            let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-            page += &line(&table.header);
-            page += &format!("|{}\n", "---|".repeat(table.header.len()));
-            page.extend(table.rows.iter().map(|row| line(row)));
-        }
+        page.extend(self.tables().map(|table| table.markdown()));
         if !self.left_out.is_empty() {
             page += "\n## Not predicted\n\n";
             page.extend(self.left_out.iter().map(|why| format!("- {why}\n")));
