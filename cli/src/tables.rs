@@ -14,6 +14,7 @@ use scenarios::results::show::{count, optional, seconds};
 use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
 use validation::engine::EngineReport;
 use validation::gpu::GpuReport;
+use validation::published::PublishedReport;
 use validation::redis::{RedisReport, TOLERANCE};
 
 pub use plan::{break_even, plan};
@@ -104,6 +105,15 @@ pub fn engine(report: &EngineReport) -> String {
     }
     if !report.missing.is_empty() {
         sections.push(format!("Not measured\n{}", listed(&report.missing)));
+    }
+    sections.join("\n\n")
+}
+
+/// Published measurements beside their predictions.
+pub fn published(report: &PublishedReport) -> String {
+    let mut sections: Vec<String> = report.tables().map(|table| section(&table)).collect();
+    if !report.skipped.is_empty() {
+        sections.push(format!("Left out\n{}", listed(&report.skipped)));
     }
     sections.join("\n\n")
 }

@@ -8,6 +8,7 @@ use scenarios::profile::{find_profile, open_raw};
 use scenarios::results::{check_writable, write_text};
 use validation::engine::check_engine;
 use validation::gpu::check_gpu;
+use validation::published::check_published;
 use validation::redis::{RedisCheckError, RedisOptions, check_redis};
 
 use crate::args::ValidateArgs;
@@ -19,11 +20,34 @@ const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     args.out.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)?;
-    match (&args.engine, &args.raw, &args.profile) {
+    match (&args.engine, &args.raw, &args.profile, &args.published) {
         (Some(engine), ..) => validate_engine(args, engine),
-        (None, Some(raw), Some(profile)) => validate_gpu(args, raw, profile),
+        (None, Some(raw), Some(profile), _) => validate_gpu(args, raw, profile),
+        (.., Some(published)) => validate_published(args, published),
         _ => validate_redis(args),
     }
+}
+
+/// Published measurements beside their predictions: exit code 1 when an error is out of its bounds.
+fn validate_published(args: &ValidateArgs, dir: &Path) -> Result<ExitCode, Failure> {
+    let bar = bar(args, "{pos}/{len} {bar:40} {msg}");
+    let report = check_published(dir, |next, done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message(next.to_owned());
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(Failure::text)?;
+    if let Some(out) = &args.out {
+        report.write(out).map_err(Failure::text)?;
+    }
+    print(&tables::published(&report))?;
+    Ok(ExitCode::from(u8::from(!report.passed())))
+}
+
+fn bar(args: &ValidateArgs, template: &str) -> ProgressBar {
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
 /// A serving engine beside its prediction: exit code 1 when an error is out of its bounds.
@@ -54,9 +78,7 @@ fn validate_gpu(args: &ValidateArgs, raw: &Path, profile: &str) -> Result<ExitCo
 }
 
 fn validate_redis(args: &ValidateArgs) -> Result<ExitCode, Failure> {
-    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    let style = "round {pos}/{len} {bar:40} {elapsed} gone, {eta} left";
-    bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+    let bar = bar(args, "round {pos}/{len} {bar:40} {elapsed} gone, {eta} left");
     let options =
         RedisOptions { program: args.redis_server.clone(), rounds: args.rounds, ..RedisOptions::default() };
     let report = check_redis(&options, |done, all| {

@@ -73,54 +73,86 @@ pub struct Imported {
     pub timings: usize,
 }
 
-/// Reads the per-operation tables of aiconfigurator in `folder`: `gemm.parquet`, `context_attention.parquet` and
-/// `generation_attention.parquet`, and if they are there `moe.parquet`, `custom_allreduce.parquet` and
-/// `nccl.parquet`.
-///
-/// bf16 and fp8 (one scale a tensor) are taken, attention without a sliding window, and experts routed evenly
-/// on one GPU or split over several (not expert-parallel).
+/// The kernel timings of one serving engine on one kind of GPU, as aiconfigurator keeps them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTables {
+    /// The device as its driver calls it.
+    pub device: String,
+    /// Whose kernels were timed.
+    pub kernel_set: String,
+    /// The timings.
+    pub measurements: Measurements,
+}
+
+impl KernelTables {
+    /// Reads the per-operation tables of aiconfigurator in `folder`: `gemm.parquet`, `context_attention.parquet` and
+    /// `generation_attention.parquet`, and if they are there `moe.parquet`, `custom_allreduce.parquet` and
+    /// `nccl.parquet`.
+    ///
+    /// bf16 and fp8 (one scale a tensor) are taken, attention without a sliding window, and experts routed evenly
+    /// on one GPU or split over several (not expert-parallel).
+    ///
+    /// # Errors
+    /// A table that is missing, cannot be read or lacks a column.
+    pub fn open(folder: &Path) -> Result<Self, ProfileError> {
+        let gemm = Table::open(folder, "gemm.parquet", Some("gemm_dtype"))?;
+        let (device, kernel_set) = (
+            gemm.constant("device")?,
+            format!("{} {}", gemm.constant("framework")?, gemm.constant("version")?),
+        );
+        let mut measurements = Measurements { gemm: gemm_records(&gemm)?, ..Measurements::default() };
+        let decode = Table::open(folder, "generation_attention.parquet", Some("kv_cache_dtype"))?;
+        measurements.decode = attention_records(&decode)?;
+        let prefill = Table::open(folder, "context_attention.parquet", Some("kv_cache_dtype"))?;
+        measurements.prefill = attention_records(&prefill)?;
+        if folder.join("moe.parquet").exists() {
+            measurements.experts = expert_records(&Table::open(folder, "moe.parquet", Some("moe_dtype"))?)?;
+        }
+        for (file, dtype, name, operation) in [
+            ("custom_allreduce.parquet", "allreduce_dtype", "bfloat16", None),
+            ("nccl.parquet", "nccl_dtype", "half", Some("all_reduce")),
+        ] {
+            if folder.join(file).exists() {
+                let table = Table::open(folder, file, Some(dtype))?;
+                measurements.all_reduce.extend(all_reduce_records(&table, dtype, name, operation)?);
+            }
+        }
+        Ok(Self { device, kernel_set: kernel_set.replace("VLLM", "vLLM"), measurements })
+    }
+
+    /// The profile of these timings.
+    ///
+    /// # Errors
+    /// What makes no profile.
+    pub fn profile(&self, options: &ImportOptions) -> Result<Imported, ProfileError> {
+        let measurements = &self.measurements;
+        let timings = measurements.gemm.len()
+            + measurements.decode.len()
+            + measurements.prefill.len()
+            + measurements.experts.len()
+            + measurements.all_reduce.len();
+        let header = ProfileHeader {
+            id: options.id.clone(),
+            gpu: options.gpu.clone(),
+            device: self.device.clone(),
+            kernel_set: self.kernel_set.clone(),
+            source: options.source.clone(),
+            licence: options.licence.clone(),
+            measured: options.measured.clone(),
+            fitted: options.fitted.clone(),
+            overheads: options.overheads.clone(),
+        };
+        let (profile, fits) = measurements.profile(header, &TOKENS)?;
+        Ok(Imported { profile, fits, timings })
+    }
+}
+
+/// The profile of the tables of aiconfigurator in `folder`.
 ///
 /// # Errors
-/// A table that is missing, cannot be read or lacks a column, and what makes no profile.
+/// As [`KernelTables::open`] and [`KernelTables::profile`].
 pub fn import_aiconfigurator(folder: &Path, options: &ImportOptions) -> Result<Imported, ProfileError> {
-    let gemm = Table::open(folder, "gemm.parquet", Some("gemm_dtype"))?;
-    let (device, kernel_set) =
-        (gemm.constant("device")?, format!("{} {}", gemm.constant("framework")?, gemm.constant("version")?));
-    let mut measurements = Measurements { gemm: gemm_records(&gemm)?, ..Measurements::default() };
-    let decode = Table::open(folder, "generation_attention.parquet", Some("kv_cache_dtype"))?;
-    measurements.decode = attention_records(&decode)?;
-    let prefill = Table::open(folder, "context_attention.parquet", Some("kv_cache_dtype"))?;
-    measurements.prefill = attention_records(&prefill)?;
-    if folder.join("moe.parquet").exists() {
-        measurements.experts = expert_records(&Table::open(folder, "moe.parquet", Some("moe_dtype"))?)?;
-    }
-    for (file, dtype, name, operation) in [
-        ("custom_allreduce.parquet", "allreduce_dtype", "bfloat16", None),
-        ("nccl.parquet", "nccl_dtype", "half", Some("all_reduce")),
-    ] {
-        if folder.join(file).exists() {
-            let table = Table::open(folder, file, Some(dtype))?;
-            measurements.all_reduce.extend(all_reduce_records(&table, dtype, name, operation)?);
-        }
-    }
-    let timings = measurements.gemm.len()
-        + measurements.decode.len()
-        + measurements.prefill.len()
-        + measurements.experts.len()
-        + measurements.all_reduce.len();
-    let header = ProfileHeader {
-        id: options.id.clone(),
-        gpu: options.gpu.clone(),
-        device,
-        kernel_set: kernel_set.replace("VLLM", "vLLM"),
-        source: options.source.clone(),
-        licence: options.licence.clone(),
-        measured: options.measured.clone(),
-        fitted: options.fitted.clone(),
-        overheads: options.overheads.clone(),
-    };
-    let (profile, fits) = measurements.profile(header, &TOKENS)?;
-    Ok(Imported { profile, fits, timings })
+    KernelTables::open(folder)?.profile(options)
 }
 
 /// A profile fitted to measurements of `tenfold-microbench`.

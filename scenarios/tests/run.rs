@@ -474,8 +474,8 @@ fn an_llm_pool_fills_its_columns() {
     {
         assert!(real(name).is_some_and(|value| value > 0.0), "{name}: {:?}", real(name));
     }
-    assert_eq!(result.provenance.calibration, "uncalibrated (datasheet)");
-    assert!(result.findings.iter().any(|f| f.starts_with("GPU times of `large` are uncalibrated")));
+    assert_eq!(result.provenance.calibration, "estimate (datasheet, uncalibrated)");
+    assert!(result.findings.iter().any(|f| f.starts_with("GPU times of `large` are estimates")));
     assert!(result.findings[0].starts_with("nothing is overloaded: "), "{:?}", result.findings);
     let ttft = &result.verdicts[0];
     assert!(ttft.pass && ttft.value.unwrap() > 0.01, "{ttft:?}");

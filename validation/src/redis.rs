@@ -14,14 +14,12 @@
 
 mod server;
 
-use std::path::Path;
 use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use redis::{Commands, Connection, RedisError};
-use scenarios::run::{RunOptions, RunProgress};
 use thiserror::Error;
 
 use server::Server;
@@ -272,9 +270,7 @@ impl Fit {
              [components.store]\nkind = \"feature_store\"\nfeatures = {features}\nread = \"{read}\"\n\
              base = {base}\nlookup = {lookup}\nper_feature = {per_feature}\n"
         );
-        let loaded = scenarios::parse(&text, "redis", Path::new("."), &[])?;
-        let result = scenarios::run(&loaded, &RunOptions::default(), &RunProgress::new())?;
-        Ok(result.summary_averages()[0].mean("latency_mean_s").expect("reads that were answered"))
+        Ok(crate::simulate(&text, "latency_mean_s")?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use sim_models::hardware::microbench::Raw;
 use sim_models::hardware::precision::Precision;
 use sim_models::hardware::profile::{FitOptions, Profile};
-use validation::gpu::{ALIKE, Measured, Operation};
+use validation::gpu::{ALIKE, Measured, Operation, gpus_md};
 
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements")
@@ -82,4 +82,15 @@ fn the_page_of_measurements_is_as_made() {
         text == h200().markdown(),
         "{shipped} is old: cargo run -p validation --example measured_md > it"
     );
+}
+
+#[test]
+fn the_page_of_gpus_is_as_made() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/gpus.md");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    assert!(text == gpus_md(&h200()), "{shipped} is old: cargo run -p validation --example gpus_md > it");
+    // By name and in the words of results.
+    for line in ["| `h100-sxm` | estimate | imported | imported | imported | estimate | estimate |"] {
+        assert!(text.contains(line), "{text}");
+    }
 }

@@ -44,9 +44,11 @@ pub(crate) fn inspector(
     if let Some(calibration) = calibration {
         ui.horizontal_wrapped(|ui| {
             ui.strong("GPU times:").on_hover_text(
-                "Calibrated: from kernels measured on this GPU, or scaled to measurements of your own server.\n\
-                 Estimate: from kernels measured on another GPU, scaled by the datasheets.\n\
-                 Uncalibrated: from datasheets and general efficiencies.",
+                "Measured: from kernels that tenfold-microbench timed on this GPU.\n\
+                 Imported: from kernels that others timed on it.\n\
+                 Calibrated: scaled to measurements of your own server.\n\
+                 Estimate: from kernels timed on another GPU, scaled by the datasheets, or, uncalibrated, from datasheets and \
+                 general efficiencies.",
             );
             ui.label(calibration);
             if ui.small_button(Command::NotModelled.name()).clicked() {

@@ -51,12 +51,12 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     list.extend(notes);
     rollouts(result, &mut list);
     thin_quantiles(result, &mut list);
-    let uncalibrated: Vec<String> =
-        llm::uncalibrated(&result.outputs).into_iter().map(|name| format!("`{name}`")).collect();
-    if !uncalibrated.is_empty() {
+    let estimated: Vec<String> =
+        llm::estimated(&result.outputs).into_iter().map(|name| format!("`{name}`")).collect();
+    if !estimated.is_empty() {
         list.push(format!(
-            "GPU times of {} are uncalibrated: they come from datasheet figures, not from measurements",
-            uncalibrated.join(", ")
+            "GPU times of {} are estimates: they come from datasheet figures, not from measurements",
+            estimated.join(", ")
         ));
     }
     list

@@ -38,8 +38,13 @@ impl Figures {
 }
 
 /// From the least certain on.
-const BY_CERTAINTY: [Calibration; 4] =
-    [Calibration::Datasheet, Calibration::Estimate, Calibration::Profile, Calibration::Fitted];
+const BY_CERTAINTY: [Calibration; 5] = [
+    Calibration::Datasheet,
+    Calibration::Estimate,
+    Calibration::Imported,
+    Calibration::Measured,
+    Calibration::Fitted,
+];
 
 /// Where the GPU times of a pool come from; none without any.
 pub(super) fn calibration(component: &ComponentOutput) -> Option<&str> {
@@ -62,7 +67,7 @@ pub(super) fn worst_calibration(outputs: &[RunOutput]) -> String {
 }
 
 /// Names of pools whose GPU times were not measured.
-pub(super) fn uncalibrated(outputs: &[RunOutput]) -> Vec<&str> {
+pub(super) fn estimated(outputs: &[RunOutput]) -> Vec<&str> {
     let guessed = [Calibration::Datasheet, Calibration::Estimate].map(|calibration| calibration.to_string());
     let is_guessed = |text: &str| guessed.iter().any(|calibration| text.starts_with(calibration));
     calibrations(outputs).filter(|(_, text)| is_guessed(text)).map(|(name, _)| name).collect()

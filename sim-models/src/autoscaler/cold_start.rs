@@ -24,7 +24,7 @@ pub enum StorageTier {
 
 impl StorageTier {
     /// Bytes a second where the scenario does not say.
-    fn bandwidth(self) -> f64 {
+    pub fn bandwidth(self) -> f64 {
         match self {
             Self::Remote => 0.8e9,
             Self::Ssd => 7e9,

@@ -33,17 +33,22 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::timing::Calibration;
 pub use attention::{DecodeAttention, PrefillAttention};
 pub use derive::ESTIMATE_ERROR;
 pub use elementwise::{ElementwiseKernel, ElementwiseTable, SamplingTable};
 pub use fit::{FitOptions, is_held_back};
 pub use import::{
-    AllReduceRecord, AttentionRecord, ExpertRecord, GemmRecord, Measurements, ProfileHeader, SlopeFit,
+    AllReduceRecord, AttentionRecord, BEYOND_CACHE, ExpertRecord, GemmRecord, LEAST_SHAPE, Measurements,
+    ProfileHeader, SlopeFit,
 };
 pub use table::{AllReduceTable, ExpertTable, GemmTable};
 
 /// The version of the profile format.
 pub const FORMAT: u32 = 1;
+
+/// How the kernel set of a profile begins whose kernels `tenfold-microbench` timed.
+const OWN_KERNELS: &str = "tenfold-microbench";
 
 /// Longest profile file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -248,6 +253,15 @@ impl Profile {
     /// The built-in profile of a GPU of the catalogue, where there is one.
     pub fn of_gpu(gpu: &str) -> Option<&'static Self> {
         BUILTIN.iter().find(|builtin| builtin.gpu == gpu).map(|builtin| &*builtin.profile)
+    }
+
+    /// Whose timings it is of.
+    pub fn calibration(&self) -> Calibration {
+        match &self.estimate {
+            Some(_) => Calibration::Estimate,
+            None if self.kernel_set.starts_with(OWN_KERNELS) => Calibration::Measured,
+            None => Calibration::Imported,
+        }
     }
 
     fn lacks(&self, what: impl Into<String>, has: impl Into<String>) -> ProfileError {

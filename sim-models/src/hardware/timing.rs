@@ -59,8 +59,10 @@ pub enum Calibration {
     Datasheet,
     /// Kernels measured on another GPU, scaled by the datasheets.
     Estimate,
-    /// Fitted to kernels measured on this GPU.
-    Profile,
+    /// Kernels that others timed on this GPU.
+    Imported,
+    /// Kernels timed on this GPU by `tenfold-microbench`.
+    Measured,
     /// Scaled to end-to-end measurements of the user's own server.
     Fitted,
 }
@@ -68,9 +70,10 @@ pub enum Calibration {
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Datasheet => "uncalibrated (datasheet)",
-            Self::Estimate => "estimate",
-            Self::Profile => "calibrated (kernel profile)",
+            Self::Datasheet => "estimate (datasheet, uncalibrated)",
+            Self::Estimate => "estimate (another GPU's kernels)",
+            Self::Imported => "imported (kernel profile)",
+            Self::Measured => "measured (kernel profile)",
             Self::Fitted => "calibrated (fitted to measurements)",
         })
     }

@@ -187,8 +187,8 @@ impl StepFunction {
         };
         let (calibration, detail) = match fitted {
             None => match &profile.estimate {
-                None => (Calibration::Profile, format!("{}, kernels of {}", profile.id, profile.kernel_set)),
-                Some(estimate) => (Calibration::Estimate, format!("{}, {estimate}", profile.id)),
+                None => (profile.calibration(), format!("{}, kernels of {}", profile.id, profile.kernel_set)),
+                Some(estimate) => (profile.calibration(), format!("{}, {estimate}", profile.id)),
             },
             Some(fitted) => {
                 let detail =

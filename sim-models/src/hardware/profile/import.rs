@@ -127,12 +127,12 @@ pub struct SlopeFit {
 }
 
 /// Smallest shape that is kept: what models multiply with is larger.
-const LEAST_SHAPE: u64 = 256;
+pub const LEAST_SHAPE: u64 = 256;
 /// Tokens up to which a matrix multiplication only reads its weights.
 const ONLY_WEIGHTS: u64 = 32;
 /// Key-value bytes from which decode attention is bound by memory: twice an L2 cache of 50 MB. What the cache
 /// holds is faster when a kernel is timed again and again, but in a model the weights have displaced it.
-const BEYOND_CACHE: f64 = 100e6;
+pub const BEYOND_CACHE: f64 = 100e6;
 /// Share of the variance that a shape's line must explain for the shape to be kept.
 const LEAST_R2: f64 = 0.9;
 /// Key-value bytes up to which decode attention is its floor.

@@ -250,7 +250,7 @@ fn a_step_of_qwen3_14b_is_the_sum_of_its_kernels() {
     // 26.4 GFLOP a token at 0.70 of the peak, and attention and element-wise kernels.
     let prompt = ms(&step, &prefill(986));
     assert!((39.0..44.0).contains(&prompt), "{prompt} ms");
-    assert_eq!(step.calibration(), Calibration::Profile);
+    assert_eq!(step.calibration(), Calibration::Imported);
     assert!(step.badge().contains("vLLM 0.24.0"), "{}", step.badge());
     let per_token = step.coefficients().per_context as f64 / TICKS_PER_NANO as f64;
     let gb_s = 163_840.0 / per_token;

@@ -134,7 +134,7 @@ fn each_term_counts_what_it_says() {
         host_base: 900_000,
         host_per_sequence: 100_000,
     };
-    let step = StepFunction::new(c, Calibration::Profile).unwrap();
+    let step = StepFunction::new(c, Calibration::Imported).unwrap();
     let pass = Pass { sequences: 1, new_tokens: 1, decode_context: 10, ..Pass::default() };
     assert_eq!(step.ticks(&pass), 1_000_000 + 10 + 100 + 30);
     assert_eq!(step.ticks(&Pass { adapters: 3, ..pass }), 1_000_000 + 10 + 100 + 30 + 15);
@@ -183,6 +183,6 @@ fn ticks_become_nanoseconds_upwards() {
 
 #[test]
 fn the_badge_says_what_was_measured() {
-    assert_eq!(Calibration::Datasheet.to_string(), "uncalibrated (datasheet)");
+    assert_eq!(Calibration::Datasheet.to_string(), "estimate (datasheet, uncalibrated)");
     assert_eq!(serde_json::to_string(&Calibration::Fitted).unwrap(), "\"fitted\"");
 }

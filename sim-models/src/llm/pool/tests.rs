@@ -140,7 +140,7 @@ fn one_request_takes_the_sum_of_its_steps() {
     let elapsed = output.end.as_nanos() as f64;
     assert!((report.gpu_busy - all as f64 / elapsed).abs() < 1e-9);
     assert_eq!(llm(&output).meter.wait.sum(), 0);
-    assert_eq!(report.calibration, "calibrated (kernel profile): h100-sxm-vllm-0.24, kernels of vLLM 0.24.0");
+    assert_eq!(report.calibration, "imported (kernel profile): h100-sxm-vllm-0.24, kernels of vLLM 0.24.0");
 }
 
 #[test]

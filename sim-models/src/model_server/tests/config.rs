@@ -135,7 +135,7 @@ fn a_ranking_model_is_told_apart_from_a_transformer() {
     let output =
         run(build(&config, &RunPlan::default(), &Traces::new()).unwrap(), &RunPlan::default()).unwrap();
     assert_eq!(output.costs[0].resource, "host cpu-m7i-8xlarge");
-    assert_eq!(calibration(&output), Some("uncalibrated (datasheet)"));
+    assert_eq!(calibration(&output), Some("estimate (datasheet, uncalibrated)"));
     // 96 GB of embeddings do not fit on an L4.
     let (path, text) = refusal("model = \"dlrm-mlperf\"\ngpu = \"l4\"");
     assert!(path == "components.db.gpu" && text.contains("GiB short"), "{text}");

@@ -202,7 +202,7 @@ fn padding_makes_every_item_as_long_as_the_longest() {
     // Compute-bound: 14,000 tokens of 32,000, and less attention.
     let ratio = time(&mixed, false) / time(&mixed, true);
     assert!((0.38..0.45).contains(&ratio), "{ratio}");
-    assert_eq!(calibration(&replay(&mixed, &settings(true))), Some("uncalibrated (datasheet)"));
+    assert_eq!(calibration(&replay(&mixed, &settings(true))), Some("estimate (datasheet, uncalibrated)"));
 }
 
 /// Throughput of full batches is B / (a + b B), whatever the delay (B2 of the reference).
