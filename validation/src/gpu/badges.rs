@@ -45,9 +45,13 @@ fn stated(profile: &Profile, measured: &Measured, precision: Precision) -> Strin
         Calibration::Measured if profile.gpu == measured.profile.gpu => {
             of_measured(measured, precision, false)
         }
-        Calibration::Imported => match IMPORTED_ERROR.iter().find(|stated| stated.0 == precision) {
+        // 16 bits are timed as one.
+        Calibration::Imported => match IMPORTED_ERROR
+            .iter()
+            .find(|stated| stated.0 == if precision == Precision::Fp16 { Precision::Bf16 } else { precision })
+        {
             Some((_, median, p90)) => format!(
-                "kernels left out of a profile of the others {} and {}",
+                "kernels together, left out of a profile of the other half, {} and {}",
                 percent(*median),
                 percent(*p90)
             ),
