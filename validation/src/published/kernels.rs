@@ -5,6 +5,7 @@ use std::path::Path;
 
 use scenarios::profile::{ImportOptions, KernelTables};
 use scenarios::report::{Picture, Unit};
+use scenarios::results::show;
 use sim_models::hardware::catalogue;
 use sim_models::hardware::datasheet::Efficiency;
 use sim_models::hardware::kernels::Kernel;
@@ -192,7 +193,7 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
              left out together: a median of 5% and a 90th percentile of 15%, to which held-back kernels of our own \
              measurements are held as well; in fp8 of 16%, as 15% is missed.",
             builtin.id,
-            imported.timings,
+            show::count(imported.timings as f64),
             100.0 * held,
             BEYOND_CACHE / 1e6,
         ),
