@@ -133,6 +133,35 @@ fn a_production_trace_is_conserved() {
     }
 }
 
+/// What others published, where it can be had.
+#[test]
+fn published_measurements_are_predicted() {
+    let scratch = Scratch::new();
+    for (args, part) in [
+        (["validate", "--published", "nowhere"].as_slice(), "qwen3-14b_h100_2rps"),
+        (&["validate", "--published", ".", "--redis"], "cannot be used with"),
+        (&["validate"], "--published <DIR>"),
+    ] {
+        let output = scratch.tenfold(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(part), "{args:?}: {}", text(&output.stderr));
+    }
+    let shared = std::env::var("TENFOLD_SHARED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").to_owned());
+    let data = format!("{shared}/data");
+    if !std::path::Path::new(&data).exists() {
+        println!("skipped: {data} is not there");
+        return;
+    }
+    let output = scratch.tenfold(&["validate", "--published", &data, "--out", "out", "--quiet"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("TTFT p99 at 8/s") && !shown.contains("FAIL"), "{shown}");
+    for file in ["report.md", "report.html", "parity-server.svg", "parity-kernels.png"] {
+        assert!(scratch.path("out").join(file).exists(), "{file}");
+    }
+}
+
 #[test]
 fn a_bench_prints_rates() {
     let scratch = Scratch::new();
