@@ -112,6 +112,9 @@ pub fn engine(report: &EngineReport) -> String {
 /// Published measurements beside their predictions.
 pub fn published(report: &PublishedReport) -> String {
     let mut sections: Vec<String> = report.tables().map(|table| section(&table)).collect();
+    if !report.passed() {
+        sections.push(format!("Out of bounds\n{}", listed(&report.missed())));
+    }
     if !report.skipped.is_empty() {
         sections.push(format!("Left out\n{}", listed(&report.skipped)));
     }

@@ -151,9 +151,15 @@ pub struct PublishedReport {
 }
 
 impl PublishedReport {
+    /// What does not keep to its bound, in words.
+    pub fn missed(&self) -> Vec<String> {
+        let verdicts = self.checks.iter().flat_map(Check::verdicts);
+        verdicts.filter(|(passed, _)| !passed).map(|(_, text)| text).collect()
+    }
+
     /// Whether all that has a bound keeps to it.
     pub fn passed(&self) -> bool {
-        self.checks.iter().flat_map(Check::verdicts).all(|(passed, _)| passed)
+        self.missed().is_empty()
     }
 }
 

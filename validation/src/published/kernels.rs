@@ -184,14 +184,15 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
         title: "Kernels of an H100",
         source: "ai-dynamo/aiconfigurator @ 095f58a, tables of vLLM 0.24.0 on h100_sxm, Apache-2.0",
         said: format!(
-            "The built-in profile `{}` is made of {} timings. Of the products of at least {LEAST_SHAPE} by {LEAST_SHAPE} it \
-             holds the token counts of {:.0}%, smoothed; between them it draws lines. Of attention it holds three figures a \
-             shape. To see how far lines carry, a profile is also made of every other width of the products and of \
-             every other timing of attention, and predicts the rest. Decode attention counts from {:.0} MB of keys and values: what the \
-             cache holds is faster when a kernel is timed again and again than within a model. The datasheet's \
-             efficiencies are medians of the large shapes of these same tables. Bounds are set on all that was \
-             left out together: a median of 5% and a 90th percentile of 15%, to which held-back kernels of our own \
-             measurements are held as well; in fp8 of 16%, as 15% is missed.",
+            "The built-in profile `{}` is made of {} timings. Of the products of at least {LEAST_SHAPE} by \
+             {LEAST_SHAPE} it holds the token counts of {:.0}%, smoothed; between them it draws lines. Of \
+             attention it holds three figures a shape. To see how far lines carry, a profile is also made of every \
+             other width of the products and of every other timing of attention, and predicts the rest. Decode \
+             attention counts from {:.0} MB of keys and values: what the cache holds is faster when a kernel is \
+             timed again and again than within a model. The datasheet's efficiencies are medians of the large \
+             shapes of these same tables. Bounds are set on all that was left out together: a median of 5% and a \
+             90th percentile of 15%, to which held-back kernels of our own measurements are held as well; in fp8 \
+             of 16%, as 15% is missed.",
             builtin.id,
             show::count(imported.timings as f64),
             100.0 * held,

@@ -62,9 +62,10 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
     Ok(Check {
         title: "Loading of weights on an H100 host",
         source: "ServerlessLLM, model loading benchmarks of 2025, Apache-2.0",
-        said: "Weights in 16 bits over the default bandwidths of `cold_start.weights_from` (`ssd`, `dram`). Those come from \
-               another publication (ServerlessLLM issue 193, 2024) and say nothing of the loader, which alone makes a factor of six to \
-               ten: no bound can be justified. Set `weights_bandwidth` to what your loader reaches."
+        said: "Weights in 16 bits over the default bandwidths of `cold_start.weights_from` (`ssd`, `dram`). Those \
+               come from another publication (ServerlessLLM issue 193, 2024) and say nothing of the loader, which \
+               alone makes a factor of six to ten: no bound can be justified. Set `weights_bandwidth` to what your \
+               loader reaches."
             .into(),
         facts: Vec::new(),
         pictures: parity_of_rows("parity-loading", "Loading of weights", &rows).into_iter().collect(),

@@ -132,13 +132,15 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
         title: "MLPerf Inference v4.1, Offline",
         source: "MLCommons, MLPerf Inference v4.1 results, closed division, Apache-2.0",
         said: format!(
-            "Throughput of H100 and H200 machines, the median over submitters, beside that of vLLM's scheduler on the built-in \
-             profiles, fp8 with an fp8 KV cache. Nearly all of them were made with TensorRT-LLM, whose kernels and \
-             scheduler are others, and the results do not say how models were split over GPUs, how large batches were, or how \
-             long prompts are: splits as named, {SEQUENCES} sequences, {BATCHED_TOKENS} tokens a pass and prompts of \
-             {PROMPT_TOKENS} tokens are assumptions, lengths of prompts and answers (mean as published) are drawn from exponential laws cut at {LONGEST}. No bound can be justified. Of \
-             Mixtral, experts were not timed on the H200: their layers are worked out from its products, which is much too fast; on \
-             the H100 they are vLLM's fp8 kernels, which take twice as long as those in bf16 in these tables."
+            "Throughput of H100 and H200 machines, the median over submitters, beside that of vLLM's scheduler on \
+             the built-in profiles, fp8 with an fp8 KV cache. Nearly all of them were made with TensorRT-LLM, \
+             whose kernels and scheduler are others, and the results do not say how models were split over GPUs, \
+             how large batches were, or how long prompts are: splits as named, {SEQUENCES} sequences, \
+             {BATCHED_TOKENS} tokens a pass and prompts of {PROMPT_TOKENS} tokens are assumptions, lengths of \
+             prompts and answers (mean as published) are drawn from exponential laws cut at {LONGEST}. No bound \
+             can be justified. Of Mixtral, experts were not timed on the H200: their layers are worked out from \
+             its products, which is much too fast; on the H100 they are vLLM's fp8 kernels, which take twice as \
+             long as those in bf16 in these tables."
         ),
         facts: Vec::new(),
         pictures: parity_of_rows("parity-mlperf", "MLPerf Inference v4.1, Offline", &rows)

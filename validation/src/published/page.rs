@@ -83,13 +83,12 @@ impl Check {
 
 impl PublishedReport {
     fn lead(&self) -> String {
-        let verdicts: Vec<(bool, String)> = self.checks.iter().flat_map(Check::verdicts).collect();
-        let missed = verdicts.iter().filter(|(passed, _)| !passed).count();
-        let said = if missed == 0 { "all of them keep to it".to_owned() } else { format!("{missed} do not") };
+        let bounded = self.checks.iter().flat_map(Check::verdicts).count();
+        let missed = self.missed().len();
+        let said = if missed == 0 { "all of them pass".to_owned() } else { format!("{missed} fail") };
         format!(
-            "What others measured and published, beside what is predicted. {} predictions have a bound; {said}. \
-             The rest is shown for information.",
-            verdicts.len()
+            "What others measured and published, beside what is predicted. {bounded} predictions are checked; \
+             {said}. The rest is shown for information."
         )
     }
 
@@ -127,7 +126,12 @@ impl PublishedReport {
     pub fn markdown(&self) -> String {
         let mut page = format!("# Published measurements, predicted\n\n{}\n", self.lead());
         for check in &self.checks {
-            page += &check.table(&format!("{}\n\nSource: {}.", check.said, check.source)).markdown();
+            let fact = |(holds, what): &(bool, String)| {
+                format!("{}: {what}.\n\n", if *holds { "pass" } else { "FAIL" })
+            };
+            let facts: String = check.facts.iter().map(fact).collect();
+            let note = format!("{}\n\n{facts}Source: {}.", check.said, check.source);
+            page += &check.table(&note).markdown();
         }
         if !self.skipped.is_empty() {
             page += "\n## Left out\n\n";
@@ -142,10 +146,10 @@ impl PublishedReport {
         let (title, body) = markdown.split_once("\n\n").unwrap_or((&markdown, ""));
         let files = KNOWN.iter().flat_map(|known| known.files).map(|file| format!("- `{file}`\n"));
         format!(
-            "{title}\n\n`tenfold validate --published DIR` makes this of a folder that has any of these files as their publishers \
-             have them; none is part of the project, and what is not there is left out and said to be. With `--out DIR` it writes \
-             `report.md`, `report.html` and pictures of predicted over measured. Exit code 1: an error is over its bound.\n\n\
-             {}\n{body}",
+            "{title}\n\n`tenfold validate --published DIR` makes this of a folder that has any of these files as \
+             their publishers have them; none is part of the project, and what is not there is left out and said \
+             to be. With `--out DIR` it writes `report.md`, `report.html` and pictures of predicted over measured. \
+             Exit code 1: an error is over its bound.\n\n{}\n{body}",
             files.collect::<String>()
         )
     }

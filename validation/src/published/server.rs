@@ -32,8 +32,8 @@ max_num_seqs = 256
 kv_blocks = 18038
 "#;
 
-/// Requests a second that it served in saturation, and between which figures: 17.2 to 17.5, at about 985 tokens in and
-/// 128 out.
+/// Requests a second that it served in saturation, the middle of 17.2 to 17.5, at about 985 tokens in and
+/// 128 out: from other runs of the same server, which are not in the files.
 const SATURATED: f64 = 17.35;
 /// Tokens of an answer in saturation.
 const OUTPUT_TOKENS: u32 = 128;
@@ -139,12 +139,13 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
     let fitted = calibrated.fit.as_ref().map_or(0, |fit| fit.requests);
     Ok(Check {
         title: "A vLLM server of Qwen3-14B on an H100",
-        source: "inference-sim/residency-vllm @ 2641b57: vLLM 0.23, bf16, one H100 SXM; no licence is stated, the files \
-                 are not part of the project",
+        source: "inference-sim/residency-vllm @ 2641b57: vLLM 0.23, bf16, one H100 SXM; no licence is stated, the \
+                 files are not part of the project",
         said: format!(
-            "Fitted to {fitted} requests of the run at 2 requests/s alone; the run at 8/s ({} requests) is replayed at its \
-             send times. No figure of that run or of saturation was fitted to. Repeats of the real runs differ by 1.7% in \
-             means and 4.7% in the p99 of TTFT.",
+            "Fitted to {fitted} requests of the run at 2 requests/s alone; the run at 8/s ({} requests) is \
+             replayed at its send times. No figure of that run or of saturation was fitted to. What it served in \
+             saturation (17.2 to 17.5 requests/s) is from other runs of it, which are not in the files. Repeats of \
+             the real runs differ by 1.7% in means and 4.7% in the p99 of TTFT.",
             measured.len()
         ),
         facts: Vec::new(),
