@@ -138,7 +138,7 @@ fn a_production_trace_is_conserved() {
 fn published_measurements_are_predicted() {
     let scratch = Scratch::new();
     for (args, part) in [
-        (["validate", "--published", "nowhere"].as_slice(), "qwen3-14b_h100_2rps"),
+        (["validate", "--published", "nowhere"].as_slice(), "no published measurements"),
         (&["validate", "--published", ".", "--redis"], "cannot be used with"),
         (&["validate"], "--published <DIR>"),
     ] {
