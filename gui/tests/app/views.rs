@@ -126,6 +126,26 @@ fn the_run_is_stepped_through() {
     assert_eq!(harness.state().time(), Some(first));
 }
 
+#[test]
+fn headings_stand_with_their_words() {
+    let mut harness = super::story::harness();
+    harness.set_size(vec2(1280.0, 4000.0));
+    shop(&mut harness);
+    press(&mut harness, Command::Show(Tab::Findings));
+    harness.run_steps(2);
+    let place = |label: &str| harness.query_by_label(label).map(|node| node.rect().top());
+    let (heading, words) = (place("Over time"), place("The first replication."));
+    assert!(heading.is_some() && heading < words, "{heading:?} {words:?}");
+    // There is nothing but pictures below these.
+    for of_pictures in ["The system", "How long answers take", "What it costs"] {
+        assert_eq!(place(of_pictures), None, "{of_pictures}");
+    }
+    press(&mut harness, Command::RunStress);
+    until(&mut harness, "the stress test", App::is_stressed);
+    assert!(harness.query_by_label("Against load").is_some());
+    assert!(harness.query_by_label("The system").is_none(), "it has a view of its own");
+}
+
 /// Where the plot below a title is.
 fn plot(harness: &Harness<App>, title: &str) -> Pos2 {
     harness.get_by_label(title).rect().left_bottom()
