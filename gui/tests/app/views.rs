@@ -62,6 +62,21 @@ fn a_component_is_added_connected_and_taken_away() {
 }
 
 #[test]
+fn what_is_connected_already_is_told() {
+    let mut harness = open("queueing-basics");
+    let scenario = &harness.state().document().unwrap().loaded.scenario;
+    let (source, traffic) = scenario.traffic.iter().next().unwrap();
+    let (source, entry) = (source.clone(), traffic.entry.clone());
+    harness.get_by_label_contains(&format!("{source} (traffic")).click_accesskit();
+    harness.run_steps(2);
+    press(&mut harness, Command::Connect);
+    harness.get_by_label(&entry).click();
+    harness.run_steps(2);
+    let said = harness.state().dialog().expect("why not");
+    assert!(said.contains(&format!("`{source}` already calls `{entry}`")), "{said}");
+}
+
+#[test]
 fn what_is_shown_is_kept_as_a_variant_and_compared() {
     let mut harness = open("queueing-basics");
     let ctx = harness.ctx.clone();
