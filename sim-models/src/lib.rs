@@ -15,7 +15,7 @@
 //! - [`system`]: configuration to world, a run to its end, and what is known then.
 //! - [`component`], [`context`], [`call`], [`request`], [`meter`], [`measure`], [`cost`], [`energy`]: the plumbing a new component
 //!   plugs into.
-//! - [`units`]: values as scenario files write them.
+//! - [`units`]: values as scenario files write them; [`gzip`]: files that may be packed.
 //!
 //! ```
 //! use sim_models::system::{self, RunPlan, SystemConfig, Traces};
@@ -49,6 +49,7 @@ pub mod error;
 pub mod external_api;
 pub mod feature_store;
 pub mod flow;
+pub mod gzip;
 pub mod hardware;
 pub mod journal;
 pub mod link;

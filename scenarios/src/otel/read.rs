@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::error::Category;
+use sim_models::gzip::unpack;
 
 use crate::language::ScenarioError;
 
@@ -151,10 +151,7 @@ pub(super) fn read(path: &Path) -> Result<Spans, ScenarioError> {
     let name = path.display().to_string();
     let refuse = |message: String| ScenarioError::new(message).with_help(EXPECTED).in_file(&name);
     let unread = |error: io::Error| ScenarioError::new(format!("cannot read it: {error}")).in_file(&name);
-    let mut packed = BufReader::new(File::open(path).map_err(unread)?);
-    let is_zipped = packed.fill_buf().map_err(unread)?.starts_with(&[31, 139]);
-    let text: Box<dyn Read> =
-        if is_zipped { Box::new(BufReader::new(MultiGzDecoder::new(packed))) } else { Box::new(packed) };
+    let (text, is_zipped) = File::open(path).and_then(unpack).map_err(unread)?;
     let mut spans = Spans::default();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let (mut exports, mut others) = (0_usize, 0_usize);

@@ -5,13 +5,14 @@
 //! Times are those of the device, in microseconds.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use thiserror::Error;
+
+use crate::gzip::unpack;
 
 /// The version of the raw format.
 pub const RAW_FORMAT: u32 = 1;
@@ -241,17 +242,14 @@ pub struct RawError {
 /// What cannot be read, or is too long.
 pub fn unpacked(path: &Path) -> Result<(Vec<u8>, bool), RawError> {
     let refuse = |message: String| RawError { path: path.display().to_string(), line: None, message };
-    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    let mut packed = BufReader::new(file);
-    let zipped = packed.fill_buf().map_err(|error| refuse(error.to_string()))?.starts_with(&[31, 139]);
+    let opened = File::open(path).and_then(unpack);
+    let (input, is_zipped) = opened.map_err(|error| refuse(error.to_string()))?;
     let mut text = Vec::new();
-    let mut cut = false;
-    if zipped {
-        // What came before a cut is kept.
-        cut = MultiGzDecoder::new(packed).take(MAX_BYTES).read_to_end(&mut text).is_err();
-    } else {
-        packed.take(MAX_BYTES).read_to_end(&mut text).map_err(|error| refuse(error.to_string()))?;
-    }
+    // What came before a cut is kept.
+    let cut = match input.take(MAX_BYTES).read_to_end(&mut text) {
+        Err(_) if is_zipped => true,
+        read => read.map(|_| false).map_err(|error| refuse(error.to_string()))?,
+    };
     if text.len() as u64 >= MAX_BYTES {
         return Err(refuse(format!("over {MAX_BYTES} bytes: expected fewer")));
     }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 
-use flate2::bufread::MultiGzDecoder;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::QualityConfig;
 use crate::error::ConfigError;
+use crate::gzip::unpack;
 use crate::units::Number;
 
 /// A cell of the joint table.
@@ -107,12 +107,7 @@ impl JointCsv {
     fn read(&self, models: &[String]) -> Result<BTreeMap<u64, f64>, ConfigError> {
         let fault = |message: String| wrong(["joint_csv", "path"], format!("`{}`: {message}", self.path));
         let file = File::open(&self.path).map_err(|error| fault(error.to_string()))?;
-        let mut input = BufReader::new(file);
-        let start = input.fill_buf().map_err(|error| fault(error.to_string()))?;
-        let text: Box<dyn Read> = match start {
-            [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(input)),
-            _ => Box::new(input),
-        };
+        let (text, _) = unpack(file).map_err(|error| fault(error.to_string()))?;
         let mut rows = csv::Reader::from_reader(text.take(MAX_FILE));
         let head = rows.headers().map_err(|error| fault(error.to_string()))?.clone();
         let column = |path: [&str; 3], name: &str| {

@@ -21,17 +21,17 @@ mod scale;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_core::random::stable_hash;
 use sim_core::time::SimDuration;
 use thiserror::Error;
 
+use crate::gzip::unpack;
 use lines::Lines;
 
 /// Tokens in a prefix block of a Mooncake trace (Qin et al., "Mooncake", FAST'25: blocks of 512).
@@ -180,14 +180,9 @@ impl Trace {
     /// # Errors
     /// [`TraceError`] with the name, the line and what is wrong.
     pub fn read(input: impl Read, name: &str, format: TraceFormat) -> Result<Self, TraceError> {
-        let mut input = BufReader::with_capacity(1 << 16, input);
-        let head = input.fill_buf().map_err(|source| TraceError::Io { path: name.to_owned(), source })?;
-        // The magic number of gzip (RFC 1952), which is not UTF-8 text.
-        if head.starts_with(&[0x1f, 0x8b]) {
-            Self::parse(&mut BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input)), name, format)
-        } else {
-            Self::parse(&mut input, name, format)
-        }
+        let (mut text, _) =
+            unpack(input).map_err(|source| TraceError::Io { path: name.to_owned(), source })?;
+        Self::parse(&mut text, name, format)
     }
 
     fn parse(input: &mut dyn BufRead, name: &str, format: TraceFormat) -> Result<Self, TraceError> {

@@ -13,11 +13,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::moments::Observation;
+use crate::gzip::unpack;
 
 /// Longest file that is read, in bytes, unpacked.
 const MAX_FILE: u64 = 1 << 30;
@@ -68,15 +68,10 @@ impl Bench {
     /// What keeps it from being read, or what is missing in it.
     pub fn open(path: &Path) -> Result<Self, BenchError> {
         let refuse = |message: String| BenchError { path: path.display().to_string(), message };
-        let mut file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+        let text = File::open(path).and_then(unpack);
+        let (text, _) = text.map_err(|error| refuse(error.to_string()))?;
         let mut bytes = Vec::new();
-        file.by_ref().take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut unpacked = Vec::new();
-            let mut decoder = MultiGzDecoder::new(bytes.as_slice()).take(MAX_FILE);
-            decoder.read_to_end(&mut unpacked).map_err(|error| refuse(error.to_string()))?;
-            bytes = unpacked;
-        }
+        text.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| refuse(format!("no text: {EXPECTED}")))?;
         Self::parse(&text).map_err(refuse)
     }

@@ -51,7 +51,7 @@ use super::clock::{Clock, Pace};
 use super::host::Host;
 use super::lora::Residency;
 use super::reservation::Arena;
-use super::tally::Tally;
+use super::tally::{Extras, Tally};
 use super::{ConfigError, EngineConfig, KvTransfer, Milestone, Output, Rejection, SeqId, Submission};
 use crate::hardware::timing::StepFunction;
 use cache::{Cache, NONE};
@@ -143,6 +143,9 @@ pub(super) struct Fast {
     ended_wall: u64,
     head: Option<Plan>,
     tail: Option<Plan>,
+    /// What each does besides decoding, if it is a single step.
+    head_extras: Extras,
+    tail_extras: Extras,
     /// Who completes a prefill in each.
     head_filled: Vec<SeqId>,
     tail_filled: Vec<SeqId>,
@@ -205,6 +208,8 @@ impl Fast {
             ended_wall: 0,
             head: None,
             tail: None,
+            head_extras: Extras::default(),
+            tail_extras: Extras::default(),
             head_filled: Vec::new(),
             tail_filled: Vec::new(),
             filled: Vec::new(),

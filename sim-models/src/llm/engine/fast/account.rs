@@ -4,7 +4,7 @@ use super::Fast;
 use super::phases::Phases;
 use super::plan::Plan;
 use super::run::Run;
-use crate::llm::engine::tally::Tally;
+use crate::llm::engine::tally::{Extras, Tally};
 
 /// The most steps counted at once: squares of them, summed over 2^30 sequences, fit 64 bits.
 const SPAN: u64 = 1 << 10;
@@ -23,7 +23,7 @@ impl Fast {
     pub(super) fn count_through(&mut self, step: u64, tally: &mut Tally) {
         if let Some(Plan { last, end, .. }) = self.head {
             let gap = self.end_step(end);
-            count_single(&self.head, gap, tally);
+            count_single(&self.head, &self.head_extras, gap, tally);
             self.ended = last;
             self.head = None;
         }
@@ -34,7 +34,7 @@ impl Fast {
             Some(Plan { run: Some(run), .. }) => self.count_run(run, step - self.ended, tally),
             Some(Plan { end, .. }) => {
                 let gap = self.end_step(end);
-                count_single(&self.tail, gap, tally);
+                count_single(&self.tail, &self.tail_extras, gap, tally);
             }
             None => unreachable!("steps that end are underway"),
         }
@@ -77,10 +77,10 @@ impl Fast {
 
 /// A plan of one step of so many ticks of wall time, and what it did besides decoding.
 #[inline]
-fn count_single(plan: &Option<Plan>, ticks: u64, tally: &mut Tally) {
+fn count_single(plan: &Option<Plan>, extras: &Extras, ticks: u64, tally: &mut Tally) {
     if let Some(plan) = plan {
         count_one(plan, ticks, tally);
-        tally.extras(&plan.extras);
+        tally.extras(extras);
     }
 }
 

@@ -24,7 +24,6 @@ pub(super) struct Draft {
     pub(super) work: Pass,
     /// Sequences that decode as in the step before.
     pub(super) decoding: u64,
-    pub(super) extras: Extras,
     /// Who gets a token, but does not do so as in the step before.
     pub(super) filled: Vec<SeqId>,
     /// Whether the step is not one of decodes alone.
@@ -44,7 +43,8 @@ impl Fast {
         }
         self.draft.filled.clear();
         self.draft.work = Pass::default();
-        (self.draft.decoding, self.draft.extras, self.draft.mixed) = (0, Extras::default(), false);
+        (self.draft.decoding, self.draft.mixed) = (0, false);
+        self.tail_extras = Extras::default();
         self.draft.prefilled = 0;
         let mut budget = u64::from(self.config.max_num_batched_tokens);
         let preemptions = self.preemptions;
@@ -60,7 +60,7 @@ impl Fast {
             return false;
         }
         self.draft.work.adapters = self.adapters.as_ref().map_or(0, Residency::active);
-        self.draft.extras.preemptions = std::mem::take(&mut self.preemptions);
+        self.tail_extras.preemptions = std::mem::take(&mut self.preemptions);
         self.plan(number);
         true
     }
@@ -82,7 +82,6 @@ impl Fast {
             done: 0,
             used: self.cache.used(),
             freed: 0,
-            extras: draft.extras,
             quiet: false,
         };
         debug_assert!(draft.work.new_tokens <= u64::from(self.config.max_num_batched_tokens));
@@ -103,7 +102,7 @@ impl Fast {
             }
         }
         if plan.run.is_none() {
-            let loading = self.config.lora.map_or(0, |lora| lora.ticks(&plan.extras.adapters));
+            let loading = self.config.lora.map_or(0, |lora| lora.ticks(&self.tail_extras.adapters));
             plan.end = begin.saturating_add(self.step.ticks(&self.draft.work).saturating_add(loading));
             // All decode in the step behind it, and there are blocks for them: nobody is preempted.
             let free = u64::from(self.cache.free());
@@ -274,7 +273,7 @@ impl Fast {
         let (before, window, work) = (u64::from(record.computed), self.step.window(), &mut self.draft.work);
         if record.computed < record.prefill_end {
             work.prefill(before, chunk.into(), window);
-            self.draft.extras.prompt_tokens += u64::from(chunk);
+            self.tail_extras.prompt_tokens += u64::from(chunk);
             self.draft.prefilled += before + u64::from(chunk);
         } else {
             debug_assert_eq!(chunk, 1);
@@ -481,7 +480,7 @@ impl Fast {
             self.admissions += 1;
             record.joined = self.admissions;
             (record.state, record.computed, record.prefill_end) = (State::Single, hit, known);
-            let extras = &mut self.draft.extras;
+            let extras = &mut self.tail_extras;
             if let (Some(adapters), Some(adapter)) = (&mut self.adapters, record.adapter) {
                 adapters.enter(adapter, &mut extras.adapters);
                 record.holds_adapter = true;

@@ -2,7 +2,6 @@
 
 use super::Fast;
 use super::run::Run;
-use crate::llm::engine::tally::Extras;
 
 /// Steps scheduled alike.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +25,6 @@ pub(super) struct Plan {
     pub(super) used: u32,
     /// How many fewer from the second step on: those of sequences that end with the step before the first.
     pub(super) freed: u32,
-    pub(super) extras: Extras,
     /// Nothing can be seen from outside before its last step ends, if nobody comes.
     pub(super) quiet: bool,
 }
@@ -89,6 +87,7 @@ impl Fast {
             if let Some(head) = &mut self.head {
                 (head.first, head.begin, head.run, head.done) = (last, self.ended_work, None, 0);
             }
+            self.head_extras = self.tail_extras;
             std::mem::swap(&mut self.head_filled, &mut self.tail_filled);
         }
         self.tail = None;
