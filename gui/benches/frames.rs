@@ -1,14 +1,17 @@
 //! How soon an edit is answered, what a frame costs, and how much memory the app takes.
 //!
-//! `cargo bench -p tenfold-gui` drives the app without a window and prints:
+//! `cargo bench -p tenfold-gui` drives the app without a window, and prints each figure with whether it is within its
+//! bound:
 //!
 //! - `answers`: for every scenario of the library, the time from an edit to the frame with the first, coarse answer, to
-//!   the first frame with a finer one, and to that with the whole run; medians and the worst of edits in turn.
-//! - `frames`: CPU time of the thread that draws, for a frame of each view while something is simulated.
-//! - `large`: the same with 100 variants and with a series of 24 hours.
+//!   the first frame with a finer one, and to that with the whole run; medians and the worst of edits in turn. The worst
+//!   are bounded: the first answer, and the finer one.
+//! - `frames`: CPU time of the thread that draws, for a frame of the views of every scenario of the library while it is
+//!   simulated; the 99th percentile of drawing is bounded.
+//! - `large`: both with 100 variants and with a series of 24 hours.
 //! - `memory`: the most that the process took, after all of it.
 //!
-//! Names pick single tables; with `answers`, also single scenarios.
+//! Names pick single tables; with `answers` and `frames`, also single scenarios.
 
 #![expect(clippy::disallowed_methods, reason = "it is the time of people that is measured")]
 
@@ -21,6 +24,18 @@ use tenfold_gui::{App, Command, Tab};
 /// Edits of each scenario.
 const EDITS: usize = 5;
 
+/// Within so many milliseconds an edit is answered, coarsely.
+const FIRST: f64 = 100.0;
+
+/// Within so many milliseconds the answer is a finer one.
+const FINER: f64 = 2_000.0;
+
+/// So many milliseconds the code that draws a frame may take, at the 99th percentile.
+const DRAWING: f64 = 8.0;
+
+/// So many MB the process may take.
+const MEMORY: f64 = 500.0;
+
 /// The app, drawn without a window.
 struct Driven {
     ctx: Context,
@@ -31,13 +46,22 @@ struct Driven {
     /// CPU times of turning what is drawn into triangles.
     tessellated: Vec<Duration>,
     events: Vec<Event>,
+    /// Figures that are within their bounds, and those that are not.
+    judged: [usize; 2],
 }
 
 impl Driven {
     fn new() -> Self {
         let (ctx, started) = (Context::default(), Instant::now());
         let (drawn, tessellated, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { ctx, app: App::default(), started, drawn, tessellated, events }
+        Self { ctx, app: App::default(), started, drawn, tessellated, events, judged: [0; 2] }
+    }
+
+    /// Whether a figure is within its bound, in a word.
+    fn judge(&mut self, figure: f64, bound: f64) -> &'static str {
+        let is_within = figure <= bound;
+        self.judged[usize::from(!is_within)] += 1;
+        if is_within { "pass" } else { "FAIL" }
     }
 
     fn frame(&mut self) {
@@ -108,45 +132,71 @@ fn quantile(times: &mut [Duration], share: f64) -> f64 {
         .map_or(0.0, |t| ms(*t))
 }
 
+/// Whether a scenario is one of those that were asked for; all are without any.
+fn is_picked(id: &str, picked: &[String]) -> bool {
+    picked.is_empty() || picked.iter().any(|name| name == id)
+}
+
 fn answers(driven: &mut Driven, picked: &[String]) {
-    println!("edit to answer on screen, ms: median (worst) of {EDITS} edits");
-    println!("{:<20} {:>18} {:>18} {:>20}  edited", "scenario", "first", "finer", "whole");
-    for one in scenarios::library() {
-        if !picked.is_empty() && !picked.iter().any(|name| name == one.id) {
-            continue;
-        }
+    head_of_answers();
+    for one in scenarios::library().iter().filter(|one| is_picked(one.id, picked)) {
         driven.open(one.id);
-        let (path, value) = slider(&driven.app);
-        let mut times = [Vec::new(), Vec::new(), Vec::new()];
-        for edit in 1..=EDITS {
-            let from = Instant::now();
-            driven.app.set(&path, &value(1.0 + 0.01 * edit as f64), &driven.ctx.clone());
-            driven.until(|app| app.answer().is_some());
-            let first = from.elapsed();
-            let simulated = |app: &App| {
-                app.answer().map_or(0.0, |run| run.provenance.duration_s * run.outputs.len() as f64)
-            };
-            let coarse = simulated(&driven.app);
-            driven.until(|app| app.result().is_some() || simulated(app) > coarse);
-            let finer = from.elapsed();
-            driven.until(|app| app.result().is_some());
-            for (times, time) in times.iter_mut().zip([first, finer, from.elapsed()]) {
-                times.push(time);
-            }
-        }
-        let said = times
-            .each_mut()
-            .map(|times| format!("{:.0} ({:.0})", quantile(times, 0.5), quantile(times, 1.0)));
-        println!("{:<20} {:>18} {:>18} {:>20}  {path}", one.id, said[0], said[1], said[2]);
+        answer(driven, one.id);
     }
 }
 
-fn table_of_frames(driven: &mut Driven, what: &str) {
+fn head_of_answers() {
     println!(
-        "{what:<32} {:>6} frames  drawing p50 {:>6.2} p99 {:>6.2}  tessellation p50 {:>6.2} p99 {:>6.2}",
+        "edit to answer on screen, ms: median (worst) of {EDITS} edits; at worst {FIRST:.0} to the first, {FINER:.0} to a \
+         finer one"
+    );
+    println!("{:<20} {:>18}      {:>18}      {:>20}  edited", "scenario", "first", "finer", "whole");
+}
+
+/// Edits what is open, and waits for the answers.
+fn answer(driven: &mut Driven, name: &str) {
+    let (path, value) = slider(&driven.app);
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for edit in 1..=EDITS {
+        let from = Instant::now();
+        driven.app.set(&path, &value(1.0 + 0.01 * edit as f64), &driven.ctx.clone());
+        driven.until(|app| app.answer().is_some());
+        let first = from.elapsed();
+        let simulated =
+            |app: &App| app.answer().map_or(0.0, |run| run.provenance.duration_s * run.outputs.len() as f64);
+        let coarse = simulated(&driven.app);
+        driven.until(|app| app.result().is_some() || simulated(app) > coarse);
+        let finer = from.elapsed();
+        driven.until(|app| app.result().is_some());
+        for (times, time) in times.iter_mut().zip([first, finer, from.elapsed()]) {
+            times.push(time);
+        }
+    }
+    let [first, finer, whole] = times.each_mut().map(|times| (quantile(times, 0.5), quantile(times, 1.0)));
+    let said = |(median, worst): (f64, f64)| format!("{median:.0} ({worst:.0})");
+    let [is_first, is_finer] =
+        [(first, FIRST), (finer, FINER)].map(|((_, worst), bound)| driven.judge(worst, bound));
+    println!(
+        "{name:<20} {:>18} {is_first} {:>18} {is_finer} {:>20}  {path}",
+        said(first),
+        said(finer),
+        said(whole)
+    );
+}
+
+fn head_of_frames() {
+    println!(
+        "CPU time of a frame while simulating, ms; at most {DRAWING:.0} at the 99th percentile of drawing"
+    );
+}
+
+fn table_of_frames(driven: &mut Driven, what: &str) {
+    let p99 = quantile(&mut driven.drawn, 0.99);
+    let is_within = driven.judge(p99, DRAWING);
+    println!(
+        "{what:<32} {:>6} frames  drawing p50 {:>6.2} p99 {p99:>6.2} {is_within}  tessellation p50 {:>6.2} p99 {:>6.2}",
         driven.drawn.len(),
         quantile(&mut driven.drawn, 0.5),
-        quantile(&mut driven.drawn, 0.99),
         quantile(&mut driven.tessellated, 0.5),
         quantile(&mut driven.tessellated, 0.99),
     );
@@ -179,13 +229,20 @@ fn drawn(driven: &mut Driven, tab: Tab, what: &str) {
     table_of_frames(driven, what);
 }
 
-fn frames(driven: &mut Driven) {
-    println!("CPU time of a frame while simulating, ms");
-    driven.open("ten-times");
-    driven.does(Command::RunComparison);
-    driven.until(|app| !app.is_busy());
-    for tab in Tab::ALL {
-        drawn(driven, tab, &format!("ten-times, {}", tab.name()));
+/// Every view of the largest scenario, and those of a run of the others.
+fn frames(driven: &mut Driven, picked: &[String]) {
+    head_of_frames();
+    for one in scenarios::library().iter().filter(|one| is_picked(one.id, picked)) {
+        driven.open(one.id);
+        let mut tabs = vec![Tab::System, Tab::Findings, Tab::Charts];
+        if one.id == "ten-times" {
+            tabs = Tab::ALL.to_vec();
+            driven.does(Command::RunComparison);
+            driven.until(|app| !app.is_busy());
+        }
+        for tab in tabs {
+            drawn(driven, tab, &format!("{}, {}", one.id, tab.name()));
+        }
     }
 }
 
@@ -206,7 +263,6 @@ fn shop(variants: usize, duration: &str) -> String {
 }
 
 fn large(driven: &mut Driven) {
-    println!("CPU time of a frame while simulating, ms");
     let path = std::env::temp_dir().join(format!("tenfold-bench-{}.toml", std::process::id()));
     for (what, text, tabs) in [
         ("100 variants", shop(100, "60s"), &[Tab::System, Tab::Compare][..]),
@@ -215,8 +271,11 @@ fn large(driven: &mut Driven) {
         std::fs::write(&path, text).expect("a temporary file");
         driven.app.open(&path, &driven.ctx.clone());
         driven.until(|app| app.result().is_some());
+        head_of_answers();
+        answer(driven, what);
         driven.does(Command::RunComparison);
         driven.until(|app| !app.is_busy());
+        head_of_frames();
         for tab in tabs {
             drawn(driven, *tab, &format!("{what}, {}", tab.name()));
         }
@@ -225,12 +284,15 @@ fn large(driven: &mut Driven) {
 }
 
 /// Peak resident memory of this process so far; none where the system does not say.
-fn memory() {
+fn memory(driven: &mut Driven) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let peak = peak.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
     match peak {
-        Some(kib) => println!("peak memory: {:.0} MB", kib * 1024.0 / 1e6),
+        Some(kib) => {
+            let mb = kib * 1024.0 / 1e6;
+            println!("peak memory: {mb:.0} MB, at most {MEMORY:.0} {}", driven.judge(mb, MEMORY));
+        }
         None => println!("peak memory: unknown on this system"),
     }
 }
@@ -247,10 +309,14 @@ fn main() {
         answers(&mut driven, &picked);
     }
     if wanted("frames") {
-        frames(&mut driven);
+        frames(&mut driven, &picked);
     }
     if wanted("large") {
         large(&mut driven);
     }
-    memory();
+    memory(&mut driven);
+    match driven.judged {
+        [all, 0] => println!("all {all} figures are within their bounds"),
+        [within, beyond] => println!("FAIL: {beyond} of {} figures are beyond their bounds", within + beyond),
+    }
 }

@@ -1,5 +1,6 @@
 //! The scenario that is being edited: a text, and overrides on top of it that can be undone.
 
+mod connect;
 mod structure;
 
 use std::cell::OnceCell;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use scenarios::report::{Block, Diagram, Drawing, Event, Node, Report, events};
 use scenarios::results::RunResult;
 
-use crate::draw::{Architecture, NodeState};
+use crate::draw::{Architecture, Breaker, NodeState};
 
 /// A run, its report, and its architecture with the state of each component.
 #[derive(Debug)]
@@ -17,10 +17,59 @@ pub(crate) struct Shown {
     pub architecture: Architecture,
     /// On average, over the measured part.
     averages: Vec<NodeState>,
+    /// Of each node its replicas.
+    pools: Vec<Option<Replicas>>,
     /// Calls that reach each node, by those that reach the busiest, over the measured part.
     flow: Vec<f64>,
     /// What happened besides requests.
     pub events: Vec<Event>,
+}
+
+/// The replicas of a pool that has, or had, several.
+#[derive(Debug, Clone, Copy)]
+struct Replicas {
+    /// What one adds to the capacity of the pool.
+    each: f64,
+    /// The most that were up at once.
+    most: f64,
+    /// How many were, on average over the measured part.
+    mean: f64,
+}
+
+/// The replicas of a component; none where it has one at most, or such as differ.
+fn pool(result: &RunResult, name: &str) -> Option<Replicas> {
+    let output = result.outputs.first()?;
+    let number = output.components.iter().position(|component| component.name == name)?;
+    let replicas = &output.components[number].pool.as_ref()?.replicas;
+    let each = replicas.first().map(|replica| replica.capacity).filter(|each| *each > 0)?;
+    if replicas.len() < 2 || replicas.iter().any(|replica| replica.capacity != each) {
+        return None;
+    }
+    let each = each as f64;
+    let rows = output.component_windows.chunks_exact(output.components.len());
+    let most = rows.map(|row| row[number].capacity / each).fold(0.0, f64::max);
+    let means = result.outputs.iter().map(|output| output.components[number].meter.capacity.mean(output.end));
+    let mean = means.sum::<f64>() / result.outputs.len() as f64 / each;
+    Some(Replicas { each, most: most.max(mean), mean })
+}
+
+/// What the breaker of a link did over the measured part, on average over the replications; none where it has none.
+fn breaker(result: &RunResult, from: &str, to: &str) -> Option<Breaker> {
+    let mut all = Breaker::default();
+    for output in &result.outputs {
+        let caller = output.components.iter().find(|component| component.name == from)?;
+        let measure = |name: &str| {
+            let mut own = caller.measures.iter().filter(|measure| measure.part.as_deref() == Some(to));
+            own.find(|measure| measure.name == name)?.value
+        };
+        let length = output.end.as_secs_f64() - output.measured_from.as_secs_f64();
+        all.open += measure("breaker_open_s")? / length.max(f64::MIN_POSITIVE);
+        all.opened += measure("breaker_opens")?;
+        all.refused += measure("short_circuited")?;
+    }
+    let count = result.outputs.len().max(1) as f64;
+    let Breaker { open, opened, refused } = all;
+    Some(Breaker { open: open / count, opened: opened / count, refused: refused / count })
 }
 
 impl Shown {
@@ -35,11 +84,13 @@ impl Shown {
         });
         let diagram = drawn.unwrap_or_else(|| Diagram::of(&result.scenario));
         let rows = result.component_averages();
-        let of = |node: &Node| {
+        let pools: Vec<_> = diagram.nodes.iter().map(|node| pool(&result, &node.name)).collect();
+        let of = |(node, pool): (&Node, &Option<Replicas>)| {
             let row = rows.iter().find(|row| row.keys[0] == node.name);
             let mean = |column: &str| row.and_then(|row| row.mean(column));
             let (queue, kv) = (mean("queue_mean"), mean("kv_mean"));
-            NodeState { utilization: node.utilization, queue, busy: None, kv }
+            let replicas = pool.map(|pool| (pool.mean, pool.most));
+            NodeState { utilization: node.utilization, queue, busy: None, kv, replicas }
         };
         let calls = |node: &Node| {
             rows.iter().find(|row| row.keys[0] == node.name).and_then(|row| row.mean("calls")).unwrap_or(0.0)
@@ -47,10 +98,11 @@ impl Shown {
         let calls: Vec<f64> = diagram.nodes.iter().map(calls).collect();
         let most = calls.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
         let flow = calls.iter().map(|calls| calls / most).collect();
-        let averages = diagram.nodes.iter().map(of).collect();
-        let architecture = Architecture::new(diagram, &result.scenario);
+        let averages = diagram.nodes.iter().zip(&pools).map(of).collect();
+        let architecture =
+            Architecture::new(diagram, &result.scenario, |from, to| breaker(&result, from, to));
         let events = events(&result);
-        Self { result, report, coarse, architecture, averages, flow, events }
+        Self { result, report, coarse, architecture, averages, pools, flow, events }
     }
 
     /// The number of the window of the first replication that a time falls into.
@@ -85,7 +137,7 @@ impl Shown {
         let place = self.window(time);
         let count = output.components.len();
         let row = output.component_windows.get(place * count..(place + 1) * count).unwrap_or_default();
-        let of = |node: &Node| {
+        let of = |(node, pool): (&Node, &Option<Replicas>)| {
             let number = output.components.iter().position(|component| component.name == node.name);
             let Some(window) = number.and_then(|number| row.get(number)) else { return NodeState::default() };
             let (used, total) = (window.signals.kv_used as f64, window.signals.kv_total as f64);
@@ -96,8 +148,52 @@ impl Shown {
                 queue: Some(window.queue),
                 busy: is_there.then_some((window.busy, window.capacity)),
                 kv: (total > 0.0).then(|| used / total),
+                replicas: pool.map(|pool| (window.capacity / pool.each, pool.most)),
             }
         };
-        self.architecture.nodes().iter().map(of).collect()
+        self.architecture.nodes().iter().zip(&self.pools).map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use scenarios::run::{RunOptions, RunProgress};
+
+    use super::*;
+
+    fn shown(text: &str) -> Shown {
+        let loaded = scenarios::parse(text, "test", Path::new("."), &[]).unwrap();
+        let result = scenarios::run(&loaded, &RunOptions::default(), &RunProgress::default()).unwrap();
+        Shown::new(result, false)
+    }
+
+    #[test]
+    fn replicas_and_memory_are_those_at_the_time() {
+        let shown = shown(include_str!("../tests/troubled.toml"));
+        let number =
+            |name: &str| shown.architecture.nodes().iter().position(|node| node.name == name).unwrap();
+        let (db, model) = (number("db"), number("model"));
+        let replicas = |time: Option<f64>| shown.states(time)[db].replicas;
+        assert_eq!(replicas(Some(10.0)), Some((2.0, 2.0)));
+        assert_eq!(replicas(Some(30.0)), Some((1.0, 2.0)));
+        assert_eq!(replicas(Some(50.0)), Some((2.0, 2.0)));
+        let (mean, most) = replicas(None).unwrap();
+        assert!((mean - 5.0 / 3.0).abs() < 0.05 && most == 2.0, "20 of 60 seconds without one: {mean}");
+        assert_eq!(shown.states(Some(30.0))[model].replicas, None, "there is one");
+        let kv = |time: f64| shown.states(Some(time))[model].kv.unwrap();
+        assert!(kv(0.0) < kv(19.0) && kv(19.0) <= 1.0, "{} {}", kv(0.0), kv(19.0));
+    }
+
+    #[test]
+    fn a_breaker_is_told_by_what_it_did() {
+        let text = include_str!("../tests/troubled.toml");
+        let troubled = shown(text);
+        let Breaker { open, opened, refused } = breaker(&troubled.result, "page", "db").unwrap();
+        assert!((0.02..0.5).contains(&open) && opened >= 1.0 && refused >= 1.0, "{open} {opened} {refused}");
+        assert_eq!(breaker(&troubled.result, "page", "model"), None, "it has none");
+        let calm = shown(text.split("[[fault]]").next().unwrap().replace("12/s", "1/s").as_str());
+        assert_eq!(breaker(&calm.result, "page", "db"), Some(Breaker::default()));
     }
 }

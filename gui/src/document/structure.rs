@@ -1,4 +1,4 @@
-//! Components that come, go and are connected, and variants that are kept.
+//! Components that come and go, and variants that are kept.
 
 use scenarios::language::{BASE, path_text};
 use scenarios::scenario::VariantConfig;
@@ -38,7 +38,7 @@ fn toml_of(value: &Value) -> Option<String> {
     toml::Value::try_from(value).ok().map(|value| value.to_string())
 }
 
-fn path(keys: &[&str]) -> String {
+pub(super) fn path(keys: &[&str]) -> String {
     path_text(&keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
 }
 
@@ -156,72 +156,6 @@ impl Document {
         self.turn_to(next, true)
     }
 
-    /// Makes one call another: the source its entry, a flow as its last step, and what hands calls on that instead.
-    ///
-    /// # Errors
-    /// When it calls nobody by its nature, or already calls that one; what the simulator says of it.
-    pub fn connect(&mut self, from: &str, to: &str) -> Result<(), ScenarioError> {
-        let scenario = &self.loaded.scenario;
-        if scenario.traffic.contains_key(from) {
-            return self.set(&path(&["traffic", from, "entry"]), &format!("{to:?}"), false);
-        }
-        let component = scenario
-            .components
-            .get(from)
-            .ok_or_else(|| ScenarioError::new(format!("there is no component `{from}`")))?;
-        let all = serde_json::to_value(component).unwrap_or_default();
-        let list = |key: &str, entry: Value| {
-            let mut entries = all[key].as_array().cloned().unwrap_or_default();
-            entries.push(entry);
-            toml_of(&Value::Array(entries)).unwrap_or_default()
-        };
-        let (keys, value) = match component.kind() {
-            "flow" => (vec!["steps"], list("steps", Value::String(to.to_owned()))),
-            "cascade" => {
-                // The last model has no verifier: a new one is asked first.
-                let mut stages = all["stages"].as_array().cloned().unwrap_or_default();
-                let first = serde_json::json!({
-                    "call": to, "verifier": { "true_positive_rate": 0.8, "false_positive_rate": 0.2 }
-                });
-                stages.insert(0, first);
-                (vec!["stages"], toml_of(&Value::Array(stages)).unwrap_or_default())
-            }
-            // A share as large as the mean of the others, which leave it in proportion.
-            "router" if all["policy"] == "random" => {
-                let mut shares = all["shares"].as_object().cloned().unwrap_or_default();
-                let part = 1.0 / (shares.len() + 1) as f64;
-                for share in shares.values_mut() {
-                    *share = (share.as_f64().unwrap_or_default() * (1.0 - part)).into();
-                }
-                shares.insert(to.to_owned(), part.into());
-                (vec!["shares"], toml_of(&Value::Object(shares)).unwrap_or_default())
-            }
-            // The harder half (an assumption, to be set in the inspector) goes there.
-            "router" if all["policy"] == "rules" => {
-                let rule = serde_json::json!({ "when": { "difficulty_above": 0.5 }, "to": to });
-                (vec!["rules"], list("rules", rule))
-            }
-            "router" if all["policy"] == "strong_share" => {
-                (vec!["strong_share", "strong"], format!("{to:?}"))
-            }
-            "router" if all["policy"] == "classifier" => (vec!["classifier", "strong"], format!("{to:?}")),
-            "semantic_cache" => (vec!["call"], format!("{to:?}")),
-            "queue" => (vec!["target"], format!("{to:?}")),
-            "pipeline" if all["materializes"].is_object() => {
-                (vec!["materializes", "store"], format!("{to:?}"))
-            }
-            kind => {
-                let kind = kind.replace('_', " ");
-                return Err(ScenarioError::new(format!(
-                    "`{from}` is a {kind} and cannot be made to call `{to}` here"
-                ))
-                .with_help("put a flow before both, or set whom it calls in the inspector"));
-            }
-        };
-        let keys: Vec<&str> = ["components", from].into_iter().chain(keys).collect();
-        self.set(&path(&keys), &value, false)
-    }
-
     /// Keeps what is shown as a variant of its own, shows it, and gives its name. What was changed is a part of the new
     /// variant, and no longer of what it was changed in.
     ///
@@ -315,35 +249,6 @@ mod tests {
         let file = dir.path().join("saved.toml");
         document.save(&file).unwrap();
         assert_eq!(Document::open(&file).unwrap().hash(), document.hash());
-    }
-
-    #[test]
-    fn routers_are_connected_by_their_policy() {
-        let mut document = document();
-        let router = document.add("router", None).unwrap();
-        let (one, other) = (document.add("service", None).unwrap(), document.add("service", None).unwrap());
-        for (own, to) in [
-            (
-                format!(
-                    "policy = \"rules\", default = \"{one}\", rules = [{{ when = {{ prompt_tokens_above = 1000 }}, to = \"{one}\" }}]"
-                ),
-                other.as_str(),
-            ),
-            // Models that the quality table knows.
-            (
-                "policy = \"strong_share\", strong_share = { weak = \"small\", strong = \"small\", auc = 0.8, share = 0.4 }"
-                    .to_owned(),
-                "large",
-            ),
-            (format!("policy = \"random\", shares = {{ {one} = 1 }}"), other.as_str()),
-        ] {
-            // In the place of the one before, with what was changed in it.
-            let whole = format!("{{ kind = \"router\", {own} }}");
-            document.set(&format!("components.{router}"), &whole, false).unwrap();
-            document.connect(&router, to).unwrap_or_else(|error| panic!("{own}: {error:?}"));
-            let component = &document.loaded.scenario.components[&router];
-            assert!(component.callees().iter().any(|(_, callee)| *callee == to), "{own}");
-        }
     }
 
     #[test]

@@ -7,10 +7,11 @@ use eframe::egui::{
 use scenarios::Scenario;
 use scenarios::report::color::{BAD, GRID, INK, MUTED, OUTLINE, PAPER};
 use scenarios::report::{Diagram, Node};
+use scenarios::results::show::percent;
 
 use crate::theme;
 
-const BOX: Vec2 = vec2(196.0, 74.0);
+const BOX: Vec2 = vec2(196.0, 88.0);
 /// How far calls on a link are drawn from one another.
 const APART: f32 = 42.0;
 const GAP: Vec2 = vec2(64.0, 26.0);
@@ -26,6 +27,95 @@ pub(crate) struct State {
     pub busy: Option<(f64, f64)>,
     /// Share of the KV memory in use.
     pub kv: Option<f64>,
+    /// Replicas that are up, and the most that ever were.
+    pub replicas: Option<(f64, f64)>,
+}
+
+/// A number with its tenth, where there is one.
+fn tenths(value: f64) -> String {
+    let whole = value.round();
+    if (value - whole).abs() < 0.05 { format!("{whole:.0}") } else { format!("{value:.1}") }
+}
+
+impl State {
+    /// Calls waiting and in service, in words.
+    fn calls(&self) -> Vec<String> {
+        let waiting = self.queue.filter(|queue| *queue >= 0.05).map(|queue| format!("{queue:.1} waiting"));
+        let busy = self.busy.map(|(busy, capacity)| format!("{busy:.1} of {capacity:.0} busy"));
+        waiting.into_iter().chain(busy).collect()
+    }
+
+    fn replicas(&self) -> Option<String> {
+        self.replicas.map(|(up, most)| format!("{} of {} up", tenths(up), tenths(most)))
+    }
+
+    /// Of the calls that are here, the share that waits.
+    fn waiting(&self) -> Option<f64> {
+        let (queue, (busy, _)) = (self.queue?, self.busy?);
+        (queue >= 0.05).then(|| queue / (queue + busy))
+    }
+
+    /// All of it, in words.
+    fn said(&self) -> String {
+        let share = |what: &str, share: f64| format!("{:.0}% {what}", share * 100.0);
+        let used = self.utilization.map(|used| share("in use", used));
+        let replicas = self.replicas().map(|replicas| format!("replicas: {replicas}"));
+        let kv = self.kv.map(|kv| share("of the KV memory", kv));
+        let all = used.into_iter().chain(self.calls()).chain(replicas).chain(kv);
+        all.map(|one| format!(", {one}")).collect()
+    }
+}
+
+/// What the circuit breaker of a link did in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Breaker {
+    /// Share of the time that it was open or half-open.
+    pub open: f64,
+    /// How often it opened.
+    pub opened: f64,
+    /// Attempts that it did not let through.
+    pub refused: f64,
+}
+
+impl Breaker {
+    fn said(self) -> String {
+        let times = |count: f64| format!("{} {}", tenths(count), if count == 1.0 { "time" } else { "times" });
+        match self {
+            Self { refused: 0.0, open: 0.0, .. } => "circuit breaker closed all the time".to_owned(),
+            // Limits and throttles have no state: they only refuse.
+            Self { refused, open: 0.0, .. } => {
+                format!("circuit breaker refused {} attempts", tenths(refused))
+            }
+            Self { open, opened, refused } => format!(
+                "circuit breaker open or half-open {} of the time, opened {}, refused {} attempts",
+                percent(open),
+                times(opened),
+                tenths(refused)
+            ),
+        }
+    }
+
+    /// In a word or two, where there is something to worry about.
+    fn short(self) -> Option<String> {
+        match self {
+            Self { open, .. } if open >= 0.01 => Some(format!("open {:.0}%", open * 100.0)),
+            Self { open, .. } if open > 0.0 => Some("opened".to_owned()),
+            Self { refused, .. } if refused > 0.0 => Some("refuses".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A link: what it is called, and the policies on it.
+#[derive(Debug)]
+struct Link {
+    name: String,
+    /// The letters of its policies.
+    marks: String,
+    /// Its policies in words, and what its breaker did.
+    words: String,
+    /// What its breaker did, in short.
+    trouble: Option<String>,
 }
 
 /// An architecture with its boxes and links in their places.
@@ -34,13 +124,12 @@ pub(crate) struct Architecture {
     diagram: Diagram,
     boxes: Vec<Rect>,
     routes: Vec<Vec<Pos2>>,
-    /// Of each link: its name, its policies in short, and in words.
-    links: Vec<(String, String, String)>,
+    links: Vec<Link>,
     room: Rect,
 }
 
 /// The policies of a link: the letters that mark them, and what they say.
-fn policies(scenario: &Scenario, link: &str) -> (String, String) {
+fn policies(scenario: &Scenario, link: &str) -> (String, Vec<String>) {
     let Some(link) = scenario.links.get(link) else { return Default::default() };
     let mut marks = String::new();
     let mut words = Vec::new();
@@ -63,11 +152,16 @@ fn policies(scenario: &Scenario, link: &str) -> (String, String) {
     if !link.fallback.is_empty() {
         add('F', "fallback".to_owned());
     }
-    (marks, words.join(", "))
+    (marks, words)
 }
 
 impl Architecture {
-    pub fn new(diagram: Diagram, scenario: &Scenario) -> Self {
+    /// With what is known of the breaker from one to another, by their names.
+    pub fn new(
+        diagram: Diagram,
+        scenario: &Scenario,
+        breaker: impl Fn(&str, &str) -> Option<Breaker>,
+    ) -> Self {
         let layout = diagram.layout();
         let corner =
             |(layer, row): (usize, f64)| pos2(layer as f32 * (BOX.x + GAP.x), row as f32 * (BOX.y + GAP.y));
@@ -76,9 +170,12 @@ impl Architecture {
         let routes = layout.routes.iter().map(|route| route.iter().map(|place| corner(*place)).collect());
         let room = boxes.iter().fold(Rect::NOTHING, |all, one| all.union(*one)).expand(16.0);
         let link = |(from, to, _): &(usize, usize, bool)| {
-            let name = format!("{} -> {}", diagram.nodes[*from].name, diagram.nodes[*to].name);
+            let (from, to) = (&diagram.nodes[*from].name, &diagram.nodes[*to].name);
+            let name = format!("{from} -> {to}");
             let (marks, words) = policies(scenario, &name);
-            (name, marks, words)
+            let breaker = breaker(from, to);
+            let words = words.into_iter().chain(breaker.map(Breaker::said)).collect::<Vec<_>>().join(", ");
+            Link { name, marks, words, trouble: breaker.and_then(Breaker::short) }
         };
         let links = diagram.links.iter().map(link).collect();
         Self { routes: routes.collect(), boxes, links, room, diagram }
@@ -107,12 +204,13 @@ impl Architecture {
         let origin = ui.min_rect().min.to_vec2();
         let mut clicked = None;
         let all = self.diagram.links.iter().zip(&self.routes).zip(&self.links);
-        for (((_, to, fallback), route), (name, marks, words)) in all {
+        for (((_, to, fallback), route), policies) in all {
             let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
             let line =
                 link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow.get(*to).copied());
-            if handle(ui, &line, name, marks, words, selected == Some(name.as_str())).clicked() {
-                clicked = Some(name.clone());
+            let is_selected = selected == Some(policies.name.as_str());
+            if handle(ui, &line, policies, is_selected).clicked() {
+                clicked = Some(policies.name.clone());
             }
         }
         for (number, node) in self.diagram.nodes.iter().enumerate() {
@@ -128,26 +226,41 @@ impl Architecture {
     }
 }
 
-/// A dot in the middle of a link, with the letters of its policies: what is clicked to see them.
-fn handle(ui: &mut Ui, line: &[Pos2], name: &str, marks: &str, words: &str, selected: bool) -> Response {
+/// A dot in the middle of a link, with the letters of its policies and what its breaker did: what is clicked to see them.
+fn handle(ui: &mut Ui, line: &[Pos2], link: &Link, selected: bool) -> Response {
     let length: f32 = line.windows(2).map(|pair| pair[0].distance(pair[1])).sum();
-    let size = vec2(if marks.is_empty() { 12.0 } else { 10.0 + 7.5 * marks.len() as f32 }, 15.0);
-    let rect = Rect::from_center_size(along(line, length / 2.0), size);
-    let response = ui.interact(rect.expand(3.0), ui.scope_id().with(name), Sense::click());
-    let said = if words.is_empty() { "no policies" } else { words };
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Calls {name}: {said}")));
     let (ink, quiet) = (theme::on(ui, INK), theme::on(ui, MUTED));
+    let text = |text: &str, ink: Color32| {
+        ui.painter().layout_no_wrap(text.to_owned(), FontId::proportional(10.5), ink)
+    };
+    let marks = text(&link.marks, ink);
+    let trouble = link.trouble.as_ref().map(|trouble| text(trouble, theme::on(ui, BAD)));
+    let below = trouble.as_ref().map_or(Vec2::ZERO, |trouble| trouble.size());
+    let size = match link.marks.is_empty() {
+        true => vec2(12.0, 15.0),
+        false => vec2(10.0 + marks.size().x.max(below.x), 15.0 + below.y),
+    };
+    let rect = Rect::from_center_size(along(line, length / 2.0), size);
+    let response = ui.interact(rect.expand(3.0), ui.scope_id().with(&link.name), Sense::click());
+    let said = if link.words.is_empty() { "no policies" } else { &link.words };
+    let name = &link.name;
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Calls {name}: {said}")));
     let is_lit = selected || response.hovered() || response.has_focus();
-    let edge = match selected {
-        true => Stroke::new(2.0, ui.visuals().selection.bg_fill),
-        false => Stroke::new(if is_lit { 2.0 } else { 1.0 }, quiet),
+    let edge = match (selected, &trouble) {
+        (true, _) => Stroke::new(2.0, ui.visuals().selection.bg_fill),
+        (_, Some(_)) => Stroke::new(if is_lit { 2.4 } else { 1.6 }, theme::on(ui, BAD)),
+        _ => Stroke::new(if is_lit { 2.0 } else { 1.0 }, quiet),
     };
     let painter = ui.painter();
-    if marks.is_empty() {
+    if link.marks.is_empty() {
         painter.circle(rect.center(), if is_lit { 4.5 } else { 3.0 }, theme::on(ui, PAPER), edge);
     } else {
         painter.rect(rect, CornerRadius::same(7), theme::on(ui, PAPER), edge, StrokeKind::Inside);
-        painter.text(rect.center(), Align2::CENTER_CENTER, marks, FontId::proportional(10.5), ink);
+        let middle = rect.center_top() + vec2(0.0, 7.5);
+        painter.galley(middle - marks.size() / 2.0, marks, ink);
+        if let Some(trouble) = trouble {
+            painter.galley(middle + vec2(-below.x / 2.0, 5.0), trouble, ink);
+        }
     }
     response.on_hover_text(format!("{name}\n{said}"))
 }
@@ -214,10 +327,10 @@ fn along(line: &[Pos2], mut far: f32) -> Pos2 {
 
 fn boxed(ui: &mut Ui, rect: Rect, node: &Node, state: &State, selected: bool) -> Response {
     let response = ui.allocate_rect(rect, Sense::click());
-    let used = state.utilization.map_or(String::new(), |share| format!(", {:.0}% in use", share * 100.0));
     let tight = if node.bottleneck { ", bottleneck" } else { "" };
     response.widget_info(|| {
-        WidgetInfo::labeled(Role::Button, true, format!("{} ({}{used}{tight})", node.name, node.kind))
+        let said = state.said();
+        WidgetInfo::labeled(Role::Button, true, format!("{} ({}{said}{tight})", node.name, node.kind))
     });
     let painter = ui.painter();
     let outline = match (selected, node.bottleneck) {
@@ -243,25 +356,34 @@ fn boxed(ui: &mut Ui, rect: Rect, node: &Node, state: &State, selected: bool) ->
         FontId::proportional(11.5),
         kind_ink,
     );
+    if let Some(replicas) = state.replicas() {
+        let at = pos2(rect.right() - 10.0, rect.top() + 32.0);
+        let is_short = state.replicas.is_some_and(|(up, most)| up < most - 0.05);
+        let ink = if is_short { ink } else { quiet };
+        painter.text(at, Align2::RIGHT_CENTER, replicas, FontId::proportional(11.0), ink);
+    }
+    // Calls that wait pile up at the edge that they come to.
+    if let Some(share) = state.waiting() {
+        let room = rect.shrink2(vec2(0.0, 6.0));
+        let pile = Rect::from_min_max(
+            pos2(room.left() + 3.0, room.bottom() - room.height() * share as f32),
+            pos2(room.left() + 7.0, room.bottom()),
+        );
+        painter.rect_filled(pile, 1.0, theme::on(ui, BAD));
+    }
     if let Some(share) = state.utilization {
         bar(ui, rect, rect.top() + 45.0, share, &format!("{:.0}%", share * 100.0), theme::heat(ui, share));
     }
-    let mut said = Vec::new();
-    said.extend(state.queue.filter(|queue| *queue >= 0.05).map(|queue| format!("{queue:.1} waiting")));
-    said.extend(state.busy.map(|(busy, capacity)| format!("{busy:.1} of {capacity:.0} busy")));
-    said.extend(state.kv.map(|kv| format!("KV {:.0}%", kv * 100.0)));
-    painter.text(
-        pos2(left, rect.bottom() - 10.0),
-        Align2::LEFT_CENTER,
-        said.join(", "),
-        FontId::proportional(11.0),
-        quiet,
-    );
+    if let Some(share) = state.kv {
+        bar(ui, rect, rect.top() + 58.0, share, &format!("KV {:.0}%", share * 100.0), theme::heat(ui, share));
+    }
+    let at = pos2(left, rect.top() + if state.kv.is_some() { 77.0 } else { 65.0 });
+    painter.text(at, Align2::LEFT_CENTER, state.calls().join(", "), FontId::proportional(11.0), quiet);
     response
 }
 
 fn bar(ui: &Ui, rect: Rect, y: f32, share: f64, words: &str, fill: Color32) {
-    let room = Rect::from_min_size(pos2(rect.left() + 10.0, y), vec2(rect.width() - 58.0, 9.0));
+    let room = Rect::from_min_size(pos2(rect.left() + 10.0, y), vec2(rect.width() - 66.0, 9.0));
     let painter = ui.painter();
     painter.rect_filled(room, 2.0, theme::on(ui, GRID));
     let full =
@@ -269,7 +391,7 @@ fn bar(ui: &Ui, rect: Rect, y: f32, share: f64, words: &str, fill: Color32) {
     painter.rect_filled(full, 2.0, fill);
     painter.rect_stroke(room, 2.0, Stroke::new(0.8, theme::on(ui, OUTLINE)), StrokeKind::Inside);
     let at = pos2(room.right() + 6.0, room.center().y);
-    painter.text(at, Align2::LEFT_CENTER, words, FontId::proportional(11.5), theme::on(ui, INK));
+    painter.text(at, Align2::LEFT_CENTER, words, FontId::proportional(11.0), theme::on(ui, INK));
 }
 
 fn short(text: &str, most: usize) -> String {
@@ -278,4 +400,37 @@ fn short(text: &str, most: usize) -> String {
     }
     let kept: String = text.chars().take(most - 1).collect();
     format!("{kept}\u{2026}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_said() {
+        assert_eq!(State::default().said(), "");
+        let state = State {
+            utilization: Some(0.5),
+            queue: Some(3.0),
+            busy: Some((1.0, 1.0)),
+            kv: Some(0.25),
+            replicas: Some((1.0, 2.0)),
+        };
+        let said = ", 50% in use, 3.0 waiting, 1.0 of 1 busy, replicas: 1 of 2 up, 25% of the KV memory";
+        assert_eq!(state.said(), said);
+        assert_eq!(state.waiting(), Some(0.75));
+        assert_eq!(State { replicas: Some((1.667, 2.0)), ..state }.replicas().unwrap(), "1.7 of 2 up");
+    }
+
+    #[test]
+    fn a_breaker_is_said() {
+        let calm = Breaker::default();
+        assert_eq!((calm.said().as_str(), calm.short()), ("circuit breaker closed all the time", None));
+        let limit = Breaker { refused: 12.5, ..calm };
+        assert_eq!(limit.said(), "circuit breaker refused 12.5 attempts");
+        let open = Breaker { open: 0.123, opened: 1.0, refused: 20.0 };
+        let said = "circuit breaker open or half-open 12.3% of the time, opened 1 time, refused 20 attempts";
+        assert_eq!((open.said().as_str(), open.short().as_deref()), (said, Some("open 12%")));
+        assert_eq!(Breaker { open: 0.002, ..open }.short().as_deref(), Some("opened"));
+    }
 }

@@ -9,8 +9,12 @@ use crate::draw::{self, Cursor, Touched};
 use crate::jobs::Stressed;
 use crate::shown::Shown;
 
+fn is_diagram(block: &Block) -> bool {
+    matches!(block, Block::Picture(picture) if matches!(picture.drawing, Drawing::Diagram(_)))
+}
+
 fn is_chart(block: &Block) -> bool {
-    matches!(block, Block::Picture(picture) if !matches!(picture.drawing, Drawing::Diagram(_)))
+    matches!(block, Block::Picture(_)) && !is_diagram(block)
 }
 
 /// What was found, in words and tables.
@@ -19,18 +23,28 @@ pub(crate) fn findings(ui: &mut Ui, run: Option<&Shown>) {
     page(ui, "findings", |ui| {
         ui.heading(&run.report.title);
         ui.label(&run.report.lead);
-        // Headings of charts stand on the other page.
-        let blocks = &run.report.blocks;
-        for (place, block) in blocks.iter().enumerate() {
-            let of_charts = matches!(block, Block::Heading(_)) && {
-                let behind = blocks[place + 1..].iter().take_while(|next| !matches!(next, Block::Heading(_)));
-                behind.clone().any(|next| matches!(next, Block::Picture(_)))
-            };
-            if !of_charts && !matches!(block, Block::Picture(_)) {
-                draw::block(ui, block, Cursor::default());
-            }
+        // Charts stand on the other page.
+        for block in headed(&run.report.blocks, |block| !matches!(block, Block::Picture(_))) {
+            draw::block(ui, block, Cursor::default());
         }
     });
+}
+
+/// The blocks that are shown here, with those headings that something of what is below them is shown of.
+fn headed(blocks: &[Block], is_kept: impl Fn(&Block) -> bool) -> Vec<&Block> {
+    let is_heading = |block: &Block| matches!(block, Block::Heading(_));
+    let is_shown = |block: &Block| {
+        let is_empty = matches!(block, Block::Items(items) if items.is_empty());
+        !is_empty && is_kept(block)
+    };
+    let mut shown = Vec::with_capacity(blocks.len());
+    for (place, block) in blocks.iter().enumerate() {
+        let mut below = blocks[place + 1..].iter().take_while(|next| !is_heading(next));
+        if if is_heading(block) { below.any(&is_shown) } else { is_shown(block) } {
+            shown.push(block);
+        }
+    }
+    shown
 }
 
 /// A part of a run that is looked at more closely.
@@ -163,7 +177,7 @@ pub(super) fn whole(ui: &mut Ui, report: &Report) -> Option<Touched> {
     ui.heading(&report.title);
     ui.label(&report.lead);
     let mut touched = None;
-    for block in &report.blocks {
+    for block in headed(&report.blocks, |block| !is_diagram(block)) {
         touched = draw::block(ui, block, Cursor::default()).or(touched);
     }
     touched
@@ -175,4 +189,46 @@ pub(super) fn waiting(ui: &mut Ui) {
         ui.spinner();
         ui.label("Simulating\u{2026}");
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use scenarios::report::{Diagram, Picture};
+
+    use super::*;
+
+    fn diagram() -> Block {
+        let drawing = Drawing::Diagram(Diagram { nodes: Vec::new(), links: Vec::new() });
+        let [name, title, caption] = ["architecture", "Who calls whom", ""].map(str::to_owned);
+        Block::Picture(Picture { name, title, caption, drawing })
+    }
+
+    #[test]
+    fn a_heading_is_shown_with_what_stands_below_it() {
+        let heading = |text: &str| Block::Heading(text.to_owned());
+        let words = |text: &str| Block::Text(text.to_owned());
+        let blocks = [
+            words("first"),
+            heading("of a picture"),
+            diagram(),
+            heading("of a picture and words"),
+            diagram(),
+            words("second"),
+            heading("of no items"),
+            Block::Items(Vec::new()),
+            heading("of items"),
+            Block::Items(vec!["one".to_owned()]),
+            heading("of nothing"),
+        ];
+        let shown: Vec<usize> = headed(&blocks, |block| !is_diagram(block))
+            .into_iter()
+            .map(|block| blocks.iter().position(|one| std::ptr::eq(one, block)).unwrap())
+            .collect();
+        assert_eq!(shown, [0, 3, 5, 8, 9]);
+        assert_eq!(
+            headed(&blocks, |_| true).len(),
+            blocks.len() - 3,
+            "all but two headings and the empty list"
+        );
+    }
 }

@@ -66,7 +66,11 @@ pub(crate) fn system(
     let not_run;
     let (architecture, states) = match run {
         None => {
-            not_run = Architecture::new(Diagram::of(&document.loaded.scenario), &document.loaded.scenario);
+            not_run = Architecture::new(
+                Diagram::of(&document.loaded.scenario),
+                &document.loaded.scenario,
+                |_, _| None,
+            );
             (&not_run, Cow::default())
         }
         Some(run) => (&run.architecture, run.states(view.time)),

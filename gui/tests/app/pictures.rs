@@ -90,6 +90,30 @@ fn system() {
     drawn(&mut harness, "charts");
 }
 
+/// The architecture in the middle of a fault.
+#[test]
+fn troubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("troubled.toml");
+    std::fs::write(&path, include_str!("../troubled.toml")).unwrap();
+    let mut harness = window();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().open(&path, &ctx);
+    until(&mut harness, "the result", |app| app.result().is_some() && !app.is_busy());
+    let has = |harness: &Harness<App>, start: &str, part: &str| {
+        let is_so = |label: String| label.starts_with(start) && label.contains(part);
+        assert!(harness.query_by(|node| node.label().is_some_and(is_so)).is_some(), "{start} ... {part}");
+    };
+    has(&harness, "Calls page -> db: ", "circuit breaker open or half-open");
+    has(&harness, "db (service", "replicas: 1.7 of 2 up");
+    for _ in 0..27 {
+        press(&mut harness, Command::StepOn);
+    }
+    has(&harness, "db (service", "replicas: 1 of 2 up");
+    has(&harness, "model (llm", "of the KV memory");
+    drawn(&mut harness, "troubled");
+}
+
 #[test]
 fn pages() {
     let mut harness = shop();

@@ -62,6 +62,21 @@ fn a_component_is_added_connected_and_taken_away() {
 }
 
 #[test]
+fn what_is_connected_already_is_told() {
+    let mut harness = open("queueing-basics");
+    let scenario = &harness.state().document().unwrap().loaded.scenario;
+    let (source, traffic) = scenario.traffic.iter().next().unwrap();
+    let (source, entry) = (source.clone(), traffic.entry.clone());
+    harness.get_by_label_contains(&format!("{source} (traffic")).click_accesskit();
+    harness.run_steps(2);
+    press(&mut harness, Command::Connect);
+    harness.get_by_label(&entry).click();
+    harness.run_steps(2);
+    let said = harness.state().dialog().expect("why not");
+    assert!(said.contains(&format!("`{source}` already calls `{entry}`")), "{said}");
+}
+
+#[test]
 fn what_is_shown_is_kept_as_a_variant_and_compared() {
     let mut harness = open("queueing-basics");
     let ctx = harness.ctx.clone();
@@ -124,6 +139,26 @@ fn the_run_is_stepped_through() {
     assert!(harness.state().time().unwrap() > first);
     press(&mut harness, Command::StepBack);
     assert_eq!(harness.state().time(), Some(first));
+}
+
+#[test]
+fn headings_stand_with_their_words() {
+    let mut harness = super::story::harness();
+    harness.set_size(vec2(1280.0, 4000.0));
+    shop(&mut harness);
+    press(&mut harness, Command::Show(Tab::Findings));
+    harness.run_steps(2);
+    let place = |label: &str| harness.query_by_label(label).map(|node| node.rect().top());
+    let (heading, words) = (place("Over time"), place("The first replication."));
+    assert!(heading.is_some() && heading < words, "{heading:?} {words:?}");
+    // There is nothing but pictures below these.
+    for of_pictures in ["The system", "How long answers take", "What it costs"] {
+        assert_eq!(place(of_pictures), None, "{of_pictures}");
+    }
+    press(&mut harness, Command::RunStress);
+    until(&mut harness, "the stress test", App::is_stressed);
+    assert!(harness.query_by_label("Against load").is_some());
+    assert!(harness.query_by_label("The system").is_none(), "it has a view of its own");
 }
 
 /// Where the plot below a title is.
