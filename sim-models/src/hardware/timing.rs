@@ -57,7 +57,8 @@ pub const fn nanos_ceil(ticks: u64) -> SimDuration {
 pub enum Calibration {
     /// Datasheet peaks and general efficiencies; nothing was measured for this model on this GPU.
     Datasheet,
-    /// Kernels measured on another GPU, scaled by the datasheets.
+    /// Kernels measured on another GPU, scaled by the datasheets, or those of a mixture's experts worked out from others
+    /// of this GPU.
     Estimate,
     /// Kernels that others timed on this GPU.
     Imported,
@@ -71,7 +72,7 @@ impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Datasheet => "estimate (datasheet, uncalibrated)",
-            Self::Estimate => "estimate (another GPU's kernels)",
+            Self::Estimate => "estimate (from other kernels)",
             Self::Imported => "imported (kernel profile)",
             Self::Measured => "measured (kernel profile)",
             Self::Fitted => "calibrated (fitted to measurements)",

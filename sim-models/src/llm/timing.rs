@@ -16,7 +16,7 @@ use crate::hardware::timing::StepFunction;
 use crate::hardware::{HardwareError, Placement};
 
 /// Where step times come from, and what the API server takes. Results name it: *estimate*
-/// (uncalibrated, by the datasheet, or by another GPU's kernels), *imported* or *measured* (a profile of the GPU's
+/// (by the datasheet, uncalibrated, or from other kernels), *imported* or *measured* (a profile of the GPU's
 /// kernels, timed by others or by `tenfold-microbench`), or *calibrated* (fitted to measurements of the server itself).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

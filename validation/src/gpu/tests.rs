@@ -250,7 +250,7 @@ fn an_estimate_is_as_far_off_as_it_says_where_others_measured() {
         StepFunction::from_profile(&derived, gpu, model, Precision::Bf16, Precision::Bf16, 1, true, None)
             .unwrap();
     assert!(
-        step.badge().starts_with("estimate (another GPU's kernels): h200-estimate, derived from"),
+        step.badge().starts_with("estimate (from other kernels): h200-estimate, derived from"),
         "{}",
         step.badge()
     );

@@ -9,7 +9,7 @@ use super::super::{HardwareError, Placement, check_placement};
 use super::attention::nearest;
 use super::elementwise::of_layer;
 use super::series::{Series, make_monotone};
-use super::{GemmTable, Profile, ProfileError};
+use super::{ExpertTable, GemmTable, Profile, ProfileError};
 
 /// Token counts beyond those at which all experts are read, at which layers without a table are worked out.
 const EXPERT_TOKENS: [u64; 4] = [512, 1024, 4096, 16_384];
@@ -186,10 +186,17 @@ impl StepFunction {
             ..Coefficients::of_attention(model, context_us, work_us, ticks)
         };
         let (calibration, detail) = match fitted {
-            None => match &profile.estimate {
-                None => (profile.calibration(), format!("{}, kernels of {}", profile.id, profile.kernel_set)),
-                Some(estimate) => (profile.calibration(), format!("{}, {estimate}", profile.id)),
-            },
+            None => {
+                let said = match &profile.estimate {
+                    None => format!("{}, kernels of {}", profile.id, profile.kernel_set),
+                    Some(estimate) => format!("{}, {estimate}", profile.id),
+                };
+                if mixture && profile.timed_experts(model, precision, tensor_parallel).is_none() {
+                    (Calibration::Estimate, format!("{said}, experts worked out from its products"))
+                } else {
+                    (profile.calibration(), said)
+                }
+            }
             Some(fitted) => {
                 let detail =
                     format!("{} on {}, kernels of {}", fitted.source, profile.id, profile.kernel_set);
@@ -222,6 +229,19 @@ impl Profile {
         Ok(Series::new(&table.bytes, table.us.clone()))
     }
 
+    fn timed_experts(
+        &self,
+        model: &Model,
+        precision: Precision,
+        tensor_parallel: u64,
+    ) -> Option<&ExpertTable> {
+        self.experts.iter().find(|table| {
+            sixteen_bits(table.precision) == sixteen_bits(precision)
+                && (table.hidden, table.inner) == (model.hidden, model.ffn / tensor_parallel)
+                && (table.active, table.experts) == (model.active_experts, model.experts)
+        })
+    }
+
     /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
     /// of reading the experts that the tokens need in expectation and computing.
     fn experts_of(
@@ -231,15 +251,10 @@ impl Profile {
         precision: Precision,
         tensor_parallel: u64,
     ) -> Series {
-        let inner = model.ffn / tensor_parallel;
-        let timed = self.experts.iter().find(|table| {
-            sixteen_bits(table.precision) == sixteen_bits(precision)
-                && (table.hidden, table.inner) == (model.hidden, inner)
-                && (table.active, table.experts) == (model.active_experts, model.experts)
-        });
-        if let Some(table) = timed {
+        if let Some(table) = self.timed_experts(model, precision, tensor_parallel) {
             return Series::new(&table.tokens, table.us.clone());
         }
+        let inner = model.ffn / tensor_parallel;
         let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
         let parameters = matrices * (model.hidden * inner) as f64;
         // Rates of a large product: 8192 x 8192.

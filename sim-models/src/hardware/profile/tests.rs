@@ -194,6 +194,9 @@ fn experts_without_a_table_are_read_as_tokens_need_them() {
     let (found, expected) =
         ((eight - one) / (four - one), (share(8.0) - share(1.0)) / (share(4.0) - share(1.0)));
     assert!((found / expected - 1.0).abs() < 0.05, "{found}, not {expected}");
+    assert_eq!(step.calibration(), Calibration::Estimate);
+    let timed = StepFunction::from_profile(h100(), gpu, mixtral, Bf16, Bf16, 4, true, None).unwrap();
+    assert_eq!(timed.calibration(), Calibration::Imported);
 }
 
 #[test]
