@@ -7,6 +7,7 @@ import logging
 import queue
 import random
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class EngineConfig:
     max_requests_per_batch: int = 64
     cuda_graph: bool = False
     q_padding_interval_size: int = 64
-    kv_padding_interval_size: int = 4096
+    kv_padding_interval_size: int = 8192
 
 
 @dataclass
@@ -141,16 +142,19 @@ class Engine:
 
     @torch.no_grad()
     def capture(self) -> None:
-        """Runs, and so captures, a batch of every size that graphs are kept for, with sequences of at most 1,024 and of
-        at most 2,048 tokens: `manager.warmup` captures the largest only and leaves the rest to the load."""
+        """Runs, and so captures, a batch of every size that the load may need, with sequences of at most 1,024 and of at
+        most 2,048 tokens: `manager.warmup` captures the largest only and leaves the rest to the load."""
         processor, config = self.processor, self.config
         cache, runner = processor.cache, processor.model_runner
         inputs: Any = processor.inputs_and_outputs
         began, captured = time.perf_counter(), 0
-        for longest in (1024, 2048):
+        # Shares of the cache that as many sequences as there are places take at most in the workloads.
+        for longest, share in ((1024, 0.32), (2048, 0.63)):
             past = longest - 24
             for context in range(
-                config.kv_padding_interval_size, cache.num_pages + 1, config.kv_padding_interval_size
+                config.kv_padding_interval_size,
+                int(share * cache.num_pages) + 1,
+                config.kv_padding_interval_size,
             ):
                 decoding = context // past
                 if decoding > config.max_requests_per_batch:
@@ -299,6 +303,8 @@ class Engine:
         then waits for at most `drain` for those that are not done, and cancels the rest."""
         self.records.note(f"{self.config.name}: {name}")
         self.steps.clear()
+        # How fast Python is at the moment: processors of a shared machine differ by the minute.
+        pace = min(timeit.repeat(lambda: list(range(20_000)), number=20, repeat=5)) / 20
         start = time.perf_counter()
         self.records.write(
             "run",
@@ -307,6 +313,7 @@ class Engine:
             purpose=purpose,
             users=users,
             seconds=seconds,
+            pace_us=round(1e6 * pace, 2),
             **facts,
         )
         asked: dict[str, tuple[Request, float]] = {}

@@ -1,4 +1,5 @@
-"""The engine's own operations, timed one by one, in the raw format of `tenfold-microbench`.
+"""The engine's own operations, timed one by one: attention as lines of `attention-ENGINE.jsonl`, the others in the raw
+format of `tenfold-microbench`.
 
 On a GPU each operation is captured in a CUDA graph some times in a row, on operands that change from one to the next so
 that none is found in the second-level cache, and the graph is replayed between two events. On a CPU each is called some
@@ -6,7 +7,9 @@ times in a row. An engine with CUDA graphs pads its batches: its operations are 
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +22,7 @@ from transformers.generation.continuous_batching.utils import pad_to_interval, p
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 import models
-from engine import EngineConfig
+from engine import EngineConfig, Request
 from records import Records, smi
 
 #: Bytes that operands of one kind take together at least: twice the second-level cache of an H200 (50 MiB).
@@ -36,7 +39,13 @@ class Timer:
         self.deadline = deadline
         self.done = self.left_out = 0
 
-    def time(self, operation: Callable[[int], object], variants: int, line: dict[str, Any]) -> None:
+    def time(
+        self,
+        operation: Callable[[int], object],
+        variants: int,
+        line: dict[str, Any],
+        records: Records | None = None,
+    ) -> None:
         """Times `operation(i)` for i below `variants` in turn, and writes `line` with the time of one."""
         if time.perf_counter() > self.deadline:
             self.left_out += 1
@@ -44,7 +53,7 @@ class Timer:
         try:
             with torch.no_grad():
                 times = (self._on_cpu if self.device == "cpu" else self._on_gpu)(operation, variants)
-            self.write(line, times)
+            (records or self.records).raw({**line, "time": self._summary(times)})
             self.done += 1
         except Exception:
             self.left_out += 1
@@ -87,15 +96,15 @@ class Timer:
             times.append(begin.elapsed_time(end) * 1e3 / repeats)
         return times
 
-    def write(self, line: dict[str, Any], times: list[float]) -> None:
-        """A line with its times in microseconds."""
-        summary = {
+    @staticmethod
+    def _summary(times: list[float]) -> dict[str, Any]:
+        """In microseconds."""
+        return {
             "us": round(statistics.median(times), 4),
             "least": round(min(times), 4),
             "most": round(max(times), 4),
             "repeats": len(times),
         }
-        self.records.raw({**line, "time": summary})
 
 
 def variants_of(num_bytes: int) -> int:
@@ -193,42 +202,53 @@ class Operations:
                 line = {"kind": "gemm", "format": self.format, "m": m, "n": n, "k": k}
                 self.timer.time(run, variants, line | {"purpose": "grid"})
 
-    def attend(self, layer: _Layer, new: int, before: int, batch: int, line: dict[str, Any]) -> None:
-        """Attention of `batch` sequences with `new` tokens after `before`: writing, gathering, attending."""
+    def attend(self, layer: _Layer, records: Records, mix: str, batch: _Batch) -> None:
+        """Attention of a batch: writing, gathering, attending."""
         config, device = self.config, self.config.device
-        queries, past = batch * new, batch * before
-        if queries + past > layer.pages or queries > config.max_batch_tokens:
+        new = [1] * len(batch.decoding) + [tokens for tokens, _ in batch.chunks]
+        seen = batch.decoding + [tokens + before for tokens, before in batch.chunks]
+        queries, past = sum(new), sum(seen) - sum(new)
+        if (
+            queries + past >= layer.pages
+            or queries > config.max_batch_tokens
+            or len(new) > config.max_requests_per_batch
+        ):
             return
-        if batch > config.max_requests_per_batch:
-            return
-        sequences, longest_q, longest_k, read_tokens = batch, new, new + before, queries + past
+        sequences, longest_q, longest_k = len(new), max(new), max(seen)
+        padded_past = past
         if config.cuda_graph:
             queries = pad_to_interval(
                 queries, config.q_padding_interval_size, config.max_batch_tokens
             )
-            past = pad_to_interval(past, config.kv_padding_interval_size, layer.pages)
+            padded_past = pad_to_interval(past, config.kv_padding_interval_size, layer.pages)
             sequences = min(queries, config.max_requests_per_batch)
             longest_q = queries
             longest_k = pad_to_pow2(longest_k, layer.pages, 1024)
-            read_tokens = min(queries + past, layer.pages)
         q = torch.randn(1, layer.heads, queries, layer.dim, **self.make)
-        k = torch.randn(queries, layer.kv_heads, layer.dim, **self.make)
-        read = layer.places[:read_tokens].contiguous()
-        own = read[: batch * (new + before)].view(batch, new + before)[:, before:].flatten()
-        write = torch.cat([own, layer.places[-1:].expand(queries - own.numel())])
+        # As it comes from the projection.
+        k = torch.randn(1, layer.kv_heads, queries, layer.dim, **self.make).transpose(1, 2).squeeze(0)
+        # What pads the batch is written to one place, and read from it.
+        nowhere = layer.places[-1:]
+        ends = list(itertools.accumulate(seen))
+        own = [layer.places[end - tokens : end] for end, tokens in zip(ends, new, strict=True)]
+        write = torch.cat([*own, nowhere.expand(queries - sum(new))])
+        read = torch.cat(
+            [layer.places[: ends[-1]], nowhere.expand(queries + padded_past - ends[-1])]
+        )
 
-        def bounds(each: int) -> torch.Tensor:
-            ends = [each * min(i, batch) for i in range(sequences + 1)]
+        def bounds(lengths: list[int]) -> torch.Tensor:
+            every = [*lengths, *[0] * (sequences - len(lengths))]
+            ends = [0, *itertools.accumulate(every)]
             return torch.tensor(ends, device=device, dtype=torch.int32)
 
-        lengths_q, lengths_k = bounds(new), bounds(new + before)
+        lengths_q, lengths_k = bounds(new), bounds(seen)
 
         def run(i: int) -> object:
             keys, values = layer.keys[i], layer.values[i]
             keys.index_copy_(0, write, k)
             values.index_copy_(0, write, k)
             gathered = [k, k]
-            if past:
+            if padded_past:
                 gathered = [torch.index_select(cache, 0, read) for cache in (keys, values)]
             return models.varlen_attention(
                 q.transpose(1, 2).squeeze(0).contiguous(),
@@ -241,36 +261,33 @@ class Operations:
                 layer.dim**-0.5,
             )
 
-        heads = {"heads": layer.heads, "kv_heads": layer.kv_heads, "head_dim": layer.dim}
-        self.timer.time(run, len(layer.keys), line | heads)
+        line = {
+            "kind": "attention",
+            "mix": mix,
+            "decoding": len(batch.decoding),
+            "context": sum(batch.decoding),
+            "longest": max(batch.decoding, default=0),
+            "chunks": batch.chunks,
+        }
+        self.timer.time(run, len(layer.keys), line, records)
 
-    def attention(self) -> None:
-        """Decode and prefill attention of one layer."""
+    def attention(self, records: Records, mixes: dict[str, list[Request]]) -> None:
+        """Attention of one layer in batches as the mixes give them: sequences differ in length, and the longest takes
+        its time when the others are done."""
+        config = self.config
         layer = _Layer(self)
-        small = self.config.device == "cpu"
-        contexts = (8, 16, 32, 64, 128, 256) if small else (64, 128, 256, 384, 512, 768, 1024, 1536)
-        for batch in (1, 2, 4, 8, 16, 24, 32, 48, 64):
-            for context in contexts:
-                line = {
-                    "kind": "decode_attention",
-                    "paged": True,
-                    "kv": self.format,
-                    "batch": batch,
-                    "context": context,
-                }
-                self.attend(layer, 1, context - 1, batch, line)
-        lengths = (4, 8, 16, 32, 64, 128) if small else (16, 32, 64, 128, 256, 512, 1024)
-        for tokens in lengths:
-            for before in (0, 64) if small else (0, 512, 1024):
-                for batch in (1, 2, 4):
-                    line = {
-                        "kind": "prefill_attention",
-                        "kv": self.format,
-                        "batch": batch,
-                        "tokens": tokens,
-                        "before": before,
-                    }
-                    self.attend(layer, tokens, before, batch, line)
+        luck = random.Random(5)
+        some = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64)
+        counts = [count for count in some if count <= config.max_requests_per_batch]
+        for turn, (mix, requests) in itertools.product(range(4), mixes.items()):
+            for count in counts:
+                self.attend(layer, records, mix, _Batch.of(requests, count, luck))
+            for count in (0, *counts[::2], config.max_requests_per_batch - 1):
+                for share in (0.25, 1.0):
+                    left = int((config.max_batch_tokens - count) * share)
+                    batch = _Batch.of(requests, count, luck)
+                    batch.prompts(requests, left, begun=turn % 2 == 1, luck=luck)
+                    self.attend(layer, records, mix, batch)
 
     def elementwise(self) -> None:
         """Norms, rotation and activation, unfused as `transformers` runs them, and the choice of a token."""
@@ -321,6 +338,30 @@ class Operations:
             self.timer.time(choose, 1, line)
 
 
+class _Batch:
+    """Contexts of the sequences that decode, each with its new token, and chunks of prompts: their tokens, and those of
+    the same prompt before them."""
+
+    def __init__(self, decoding: list[int]) -> None:
+        self.decoding = decoding
+        self.chunks: list[tuple[int, int]] = []
+
+    @staticmethod
+    def of(requests: list[Request], count: int, luck: random.Random) -> _Batch:
+        """So many sequences as they are found at any time: longer answers more often, each somewhere in its answer."""
+        found = luck.choices(requests, weights=[r.output for r in requests], k=count)
+        return _Batch([r.prompt + luck.randint(1, r.output) for r in found])
+
+    def prompts(self, requests: list[Request], left: int, begun: bool, luck: random.Random) -> None:
+        """Prompts for the `left` tokens, the last one cut; the first may have been begun before."""
+        while left > 0:
+            prompt = luck.choice(requests).prompt
+            before = luck.randint(0, prompt - 1) if begun and not self.chunks else 0
+            tokens = min(left, prompt - before)
+            self.chunks.append((tokens, before))
+            left -= tokens
+
+
 class _Layer:
     """The paged cache of some layers, as `PagedAttentionCache` lays it out."""
 
@@ -339,18 +380,27 @@ class _Layer:
         self.places = (order[:, None] * config.block_size + within).flatten()
 
 
-def measure(config: EngineConfig, out: Path, log: Records, seconds: float) -> None:
-    """Everything for one engine, in at most about `seconds`, into `operations-ENGINE.jsonl`."""
+def measure(
+    config: EngineConfig,
+    mixes: dict[str, list[Request]],
+    out: Path,
+    log: Records,
+    seconds: float,
+) -> None:
+    """Everything for one engine, in at most about `seconds`, into `operations-ENGINE.jsonl` and
+    `attention-ENGINE.jsonl`."""
     begin = time.perf_counter()
     records = Records(out, f"operations-{config.name}", log)
     records.raw(device_line(config.device))
     timer = Timer(records, config.device, begin + seconds)
     operations = Operations(config, timer)
-    for what, run in (
+    attention = Records(out, f"attention-{config.name}", log)
+    sections: list[tuple[str, Callable[[], None]]] = [
         ("linear layers", operations.linears),
-        ("attention", operations.attention),
+        ("attention", lambda: operations.attention(attention, mixes)),
         ("elementwise", operations.elementwise),
-    ):
+    ]
+    for what, run in sections:
         at, done, left = time.perf_counter(), timer.done, timer.left_out
         run()
         records.raw(

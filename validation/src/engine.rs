@@ -4,6 +4,7 @@
 //! down requests and steps; here its engine is calibrated with its own operations, with the times of its host and with
 //! single requests ([`calibration`]), and every run under load is simulated with the arrivals and lengths that it had.
 
+pub mod attention;
 pub mod batching;
 pub mod calibration;
 pub mod cold;
@@ -14,7 +15,7 @@ pub mod records;
 mod tests;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -24,6 +25,7 @@ use sim_models::hardware::microbench::{Raw, RawError, unpacked};
 use sim_models::llm::replay::{Answered, Recorded, Replica};
 use thiserror::Error;
 
+use attention::Attention;
 use batching::BatchingReport;
 use calibration::Calibrated;
 use cold::ColdReport;
@@ -190,6 +192,8 @@ pub struct Compared {
     pub kv_tokens: Option<Pair<f64>>,
     /// The least share of the KV blocks that was free.
     pub free_blocks: f64,
+    /// What the device and the host took of the steps that there were, in microseconds, on average.
+    pub steps: Option<[Pair<f64>; 2]>,
 }
 
 impl Compared {
@@ -200,7 +204,7 @@ impl Compared {
     }
 }
 
-/// How far a prediction may be from what is measured.
+/// How far a prediction may be from what is measured, in shares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// Of mean TPOT and mean time to the end.
@@ -215,17 +219,8 @@ pub struct Bounds {
     pub growth: f64,
 }
 
-impl Bounds {
-    /// On a GPU that nobody else uses, and on a CPU where the engine, the load generator and other programs take each
-    /// other's time.
-    pub fn on(device: &str) -> Self {
-        if device == "cpu" {
-            Self { mean: 0.35, ttft: 0.5, p99: 1.5, saturation: 0.3, growth: 0.75 }
-        } else {
-            Self { mean: 0.05, ttft: 0.10, p99: 0.15, saturation: 0.05, growth: 0.10 }
-        }
-    }
-}
+/// On a GPU that nobody else uses.
+pub const BOUNDS: Bounds = Bounds { mean: 0.05, ttft: 0.10, p99: 0.15, saturation: 0.05, growth: 0.10 };
 
 /// A bound and what it is held against.
 #[derive(Debug, Clone, PartialEq)]
@@ -260,8 +255,6 @@ pub struct EngineReport {
     pub missing: Vec<String>,
     /// Whether the suite came to its end.
     pub complete: bool,
-    /// How far errors may go.
-    pub bounds: Bounds,
     /// A model behind dynamic batching, where that was run.
     pub batching: Option<BatchingReport>,
     /// Cold starts, where there were some.
@@ -281,7 +274,6 @@ pub fn check_engine(dir: &Path) -> Result<EngineReport, EngineCheckError> {
         compared: vec![],
         missing: records.missing.clone(),
         complete: records.complete,
-        bounds: Bounds::on(&records.machine.device),
         machine: records.machine.clone(),
         batching: optional(dir, "batching").map(|path| BatchingReport::open(&path)).transpose()?,
         cold: optional(dir, "coldstart").map(|path| ColdReport::open(&path)).transpose()?,
@@ -295,15 +287,22 @@ pub fn check_engine(dir: &Path) -> Result<EngineReport, EngineCheckError> {
             continue;
         }
         let operations = Raw::open(&file(dir, &format!("operations-{name}"))?)?;
-        let calibrated = Calibrated::new(&records, name, &operations)?;
-        let replica = calibrated.replica()?;
+        let attention = Attention::open(&file(dir, &format!("attention-{name}"))?)?;
+        let mixes: BTreeSet<&str> = runs.iter().map(|run| run.facts.mix.as_str()).collect();
+        let mut engines = BTreeMap::new();
+        for mix in mixes {
+            let calibrated = Calibrated::new(&records, name, mix, &operations, &attention)?;
+            engines.insert(mix, (calibrated.replica()?, calibrated));
+        }
         for run in runs {
             let failed = |message| EngineCheckError::Run { run: run.facts.run.clone(), message };
-            let (compared, recorded) = compare(run, &replica, &calibrated).map_err(failed)?;
+            let (replica, calibrated) = &engines[run.facts.mix.as_str()];
+            let (mut compared, recorded) = compare(run, replica, calibrated).map_err(failed)?;
+            compared.steps = calibrated.steps_of(run)?;
             report.recorded.insert(run.facts.run.clone(), recorded);
             report.compared.push(compared);
         }
-        report.engines.push(calibrated);
+        report.engines.extend(engines.into_values().map(|(_, calibrated)| calibrated));
     }
     if report.compared.is_empty() {
         return Err(EngineCheckError::Nothing(dir.display().to_string()));
@@ -426,6 +425,7 @@ fn compare(run: &Run, replica: &Replica, own: &Calibrated) -> Result<(Compared, 
         batch: pair(by_time(tally.sequence_ticks), weighted(|step| step.sequences as f64)),
         kv_tokens: pair(by_time(tally.token_ticks), weighted(|step| step.context as f64)),
         free_blocks: free as f64 / f64::from(own.facts.cache_blocks),
+        steps: None,
     };
     Ok((compared, recorded))
 }
@@ -478,21 +478,21 @@ impl EngineReport {
             match run.share {
                 None => {
                     let Pair { predicted, measured } = run.tokens_per_second;
-                    judge("tokens a second", predicted, measured, self.bounds.saturation);
+                    judge("tokens a second", predicted, measured, BOUNDS.saturation);
                 }
                 Some(share) if share < 0.9 => {
                     for figure in Figure::ALL {
                         let Some(Pair { predicted, measured }) = run.spread(figure) else { continue };
-                        let bound = if figure == Figure::Ttft { self.bounds.ttft } else { self.bounds.mean };
+                        let bound = if figure == Figure::Ttft { BOUNDS.ttft } else { BOUNDS.mean };
                         judge(&format!("{} mean", figure.name()), predicted.mean, measured.mean, bound);
                         let apart = 2.0 * self.apart(&run.engine, figure);
-                        let bound = self.bounds.p99.max(apart);
+                        let bound = BOUNDS.p99.max(apart);
                         judge(&format!("{} p99", figure.name()), predicted.p99, measured.p99, bound);
                     }
                 }
                 Some(share) if share > 1.0 => {
                     let Pair { predicted, measured } = run.growth;
-                    judge("requests a second more", predicted, measured, self.bounds.growth);
+                    judge("requests a second more", predicted, measured, BOUNDS.growth);
                 }
                 Some(_) => {}
             }

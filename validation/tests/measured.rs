@@ -70,8 +70,7 @@ fn two_runs_agree_and_ceilings_are_those_of_pytorch() {
     assert!(repeated.median <= ALIKE && repeated.count > 1500, "{repeated:?}");
     let [copy, product] = &ceilings[..] else { panic!("{ceilings:?}") };
     assert!(copy.difference().abs() <= ALIKE, "{copy:?}");
-    // Over the bound: PyTorch was timed for 10 ms, ours for 100 ms, in which the power limit begins to tell.
-    assert!((ALIKE..0.037).contains(&product.difference().abs()), "{product:?}");
+    assert!(product.difference().abs() <= ALIKE, "{product:?}");
 }
 
 #[test]

@@ -45,8 +45,10 @@ def test_a_suite_says_what_every_request_and_every_step_did(tmp_path: Path) -> N
     assert max(step["sequences"] for step in steps) == most
     operations = lines(tmp_path / "operations-tiny.jsonl")
     assert operations[0]["kind"] == "device" and operations[-1]["kind"] == "end"
-    timed = {"gemm", "decode_attention", "prefill_attention", "elementwise", "sampling"}
-    assert timed <= {line["kind"] for line in operations}
+    assert {"gemm", "elementwise", "sampling"} <= {line["kind"] for line in operations}
+    attention = lines(tmp_path / "attention-tiny.jsonl")
+    assert {line["mix"] for line in attention} == {"chat", "document"}
+    assert any(line["chunks"] for line in attention) and not all(line["chunks"] for line in attention)
 
 
 def test_a_budget_ends_a_suite_and_says_what_is_left_out(tmp_path: Path) -> None:

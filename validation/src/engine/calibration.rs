@@ -1,8 +1,8 @@
 //! A profile of an engine's own operations, timed one by one, and of its host.
 //!
-//! Operations give everything that hangs on the batch. Steps of a model without work for the device, and requests that
-//! came one at a time, give the time of the host; what single requests took beyond both is the gap between steps.
-//! Nothing is taken from the runs that are predicted.
+//! Operations give everything that hangs on the batch. Steps of models without work for the device, and requests that
+//! came one at a time, give the time of the host, which is the same for every model; what single requests took beyond
+//! both is the gap between steps. Nothing is taken from the runs that are predicted.
 //!
 //! The engine runs query, key and value projections and the two of the feed-forward part one by one, where a step
 //! function counts them as merged: the table of matrix products has the sums at the merged shapes. An engine with
@@ -10,29 +10,31 @@
 
 use sim_models::hardware::catalogue::{self, Gpu, Model};
 use sim_models::hardware::fitted::Fitted;
-use sim_models::hardware::microbench::{Format, Line, Raw};
+use sim_models::hardware::microbench::{Line, Raw};
 use sim_models::hardware::precision::Precision;
 use sim_models::hardware::profile::{
-    DecodeAttention, ElementwiseKernel, ElementwiseTable, FORMAT, GemmTable, Overheads, PrefillAttention,
-    Profile, SamplingTable,
+    ElementwiseKernel, ElementwiseTable, FORMAT, GemmTable, Overheads, Profile, SamplingTable,
 };
 use sim_models::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use sim_models::llm::FrontEnd;
 use sim_models::llm::engine::EngineConfig;
 use sim_models::llm::replay::Replica;
 
+use super::attention::Attention;
 use super::least_squares::not_negative;
 use super::records::{EngineFacts, Purpose, Records, Run, Step};
-use super::{EngineCheckError, mean};
+use super::{EngineCheckError, Pair, mean};
 
 /// The least that a profile may say of a time, in microseconds.
-const LEAST_US: f64 = 1e-3;
+pub(super) const LEAST_US: f64 = 1e-3;
 
-/// An engine as it is predicted.
+/// An engine as it is predicted under one mix of requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibrated {
     /// What the records say of it.
     pub facts: EngineFacts,
+    /// The mix: how sequences differ in length tells in the time of attention.
+    pub mix: String,
     /// Its model.
     pub model: Model,
     /// Its operations and its host.
@@ -41,6 +43,8 @@ pub struct Calibrated {
     pub fitted: Fitted,
     /// How well the parts agree with the steps of single requests.
     pub parts: Parts,
+    /// What the host takes of a step.
+    host: Host,
 }
 
 /// Steps of single requests, in microseconds: means.
@@ -55,11 +59,17 @@ pub struct Parts {
 }
 
 impl Calibrated {
-    /// Finds the parameters of the engine `name`; `operations` are those of it.
+    /// Finds the parameters of the engine `name` under `mix`; `operations` and `attention` are those of it.
     ///
     /// # Errors
     /// Operations or runs that are not there, and a GPU that the catalogue lacks.
-    pub fn new(records: &Records, name: &str, operations: &Raw) -> Result<Self, EngineCheckError> {
+    pub fn new(
+        records: &Records,
+        name: &str,
+        mix: &str,
+        operations: &Raw,
+        attention: &Attention,
+    ) -> Result<Self, EngineCheckError> {
         let lacks = |what: &str| EngineCheckError::Lacks { engine: name.to_owned(), what: what.to_owned() };
         let facts = records.engines.get(name).ok_or_else(|| lacks("a line of its facts"))?;
         let gpu = gpu_of(&records.machine.device)?;
@@ -72,12 +82,16 @@ impl Calibrated {
         if steps.is_empty() {
             return Err(lacks("a run of single requests"));
         }
-        let host = Host::of(records, facts, &single);
+        let host = Host::of(records, facts.cuda_graph);
         let layers = model.layers as f64;
-        let mut decode = times.decode().ok_or_else(|| lacks("timings of decode attention"))?;
-        let mut prefill = times.prefill(&decode).ok_or_else(|| lacks("timings of prefill attention"))?;
-        // The host writes down a place in the cache for each token that is read, and for each new one.
+        let (mut decode, mut prefill) = attention
+            .tables(mix, &model, precision)
+            .ok_or_else(|| lacks(&format!("timings of attention in batches of {mix}")))?;
+        // A sequence alone is not hidden behind others: the line through all batches is too low for it.
+        let alone = attention.alone().ok_or_else(|| lacks("timings of attention of one sequence"))?;
         let kv_bytes = model.kv_bytes_per_token(precision, 1).unwrap_or(1) as f64;
+        let among = (decode.floor_us + decode.sequence_us, 1e-3 * kv_bytes / layers / decode.gb_s);
+        // The host writes down a place in the cache for each token that is read, and for each new one.
         decode.gb_s = 1e-3 / (1e-3 / decode.gb_s + host.context_us / kv_bytes);
         prefill.token_ns += host.query_us * 1e3 / layers;
 
@@ -85,7 +99,7 @@ impl Calibrated {
             format!("torch {}, transformers {}", records.machine.torch, records.machine.transformers);
         let profile = Profile {
             format: FORMAT,
-            id: profile_id(name),
+            id: profile_id(&format!("{name}-{mix}")),
             gpu: gpu.id.clone(),
             device: records.machine.device.clone(),
             kernel_set: format!("operations of {name} ({source})"),
@@ -99,7 +113,7 @@ impl Calibrated {
                 host_step_us: host.step_us.max(LEAST_US),
                 host_sequence_us: host.sequence_us.max(LEAST_US),
                 sustained_slowdown: 1.0,
-                source: "steps of a model without work for the device, and of single requests".into(),
+                source: "steps of models without work for the device, and of single requests".into(),
                 ..Overheads::default()
             },
             gemm: vec![times.gemm(&model).ok_or_else(|| lacks("timings of all linear layers"))?],
@@ -120,15 +134,18 @@ impl Calibrated {
         };
         let mut own = Self {
             facts: facts.clone(),
+            mix: mix.to_owned(),
             model,
             profile,
             fitted,
             parts: Parts { operations_us: 0.0, host_us: 0.0, step_us: 0.0 },
+            host,
         };
         let step = own.step()?;
-        let predicted = mean(steps.iter().map(|s| pass_us(&step, s))).unwrap_or(0.0);
+        let less = |s: &Step| layers * (among.0 - alone.0 + (among.1 - alone.1) * s.context as f64);
+        let predicted = mean(steps.iter().map(|s| pass_us(&step, s) - less(s))).unwrap_or(0.0);
         let step_us = mean(steps.iter().map(|s| s.us())).unwrap_or(0.0);
-        let host_us = own.profile.overheads.host_step_us + own.profile.overheads.host_sequence_us;
+        let host_us = mean(steps.iter().map(|s| own.host.us(s))).unwrap_or(0.0);
         own.parts = Parts { operations_us: predicted - host_us, host_us, step_us };
         own.profile.overheads.step_gap_us = (step_us - predicted).max(LEAST_US);
         own.profile.check().map_err(|error| EngineCheckError::Hardware(error.into()))?;
@@ -152,6 +169,21 @@ impl Calibrated {
             false,
             Some(&self.fitted),
         )?)
+    }
+
+    /// The device's and the host's time of the steps of `run`, in microseconds, on average: of the batches that it had,
+    /// prompts taken as begun in their step.
+    ///
+    /// # Errors
+    /// As [`Calibrated::step`].
+    pub(super) fn steps_of(&self, run: &Run) -> Result<Option<[Pair<f64>; 2]>, EngineCheckError> {
+        let step = self.step()?;
+        let steps = || run.steps.iter().filter(|step| !step.captured);
+        let of = |value: &dyn Fn(&Step) -> f64| mean(steps().map(value));
+        let host = |s: &Step| s.prepare + s.update;
+        let pair = |predicted, measured| Some(Pair { predicted: predicted?, measured: measured? });
+        let device = pair(of(&|s| pass_us(&step, s) - self.host.us(s)), of(&|s| s.us() - host(s)));
+        Ok(device.zip(pair(of(&|s| self.host.us(s)), of(&host))).map(|(device, host)| [device, host]))
     }
 
     /// The number format of its weights and its KV cache.
@@ -238,14 +270,23 @@ fn decodes(run: &Run) -> impl Iterator<Item = &Step> {
     run.steps.iter().filter(|step| step.sequences == 1 && step.queries == 1 && !step.captured)
 }
 
-/// The pass of a step that decodes.
+/// The pass of a step, whose tokens beyond one for each sequence are those of one prompt.
 fn pass_us(step: &StepFunction, seen: &Step) -> f64 {
     let mut pass = Pass::default();
-    pass.decode(seen.context.saturating_sub(1), 0, None);
+    let chunk = if seen.queries > seen.sequences { seen.queries + 1 - seen.sequences } else { 0 };
+    let decoding = seen.sequences - u64::from(chunk > 0);
+    let context = seen.context.saturating_sub(chunk + decoding);
+    for number in 0..decoding {
+        pass.decode(context * (number + 1) / decoding - context * number / decoding, 0, None);
+    }
+    if chunk > 0 {
+        pass.prefill(0, chunk, None);
+    }
     step.ticks(&pass) as f64 / TICKS_PER_NANO as f64 / 1e3
 }
 
 /// The host's time in a step, in microseconds.
+#[derive(Debug, Clone, PartialEq)]
 struct Host {
     step_us: f64,
     sequence_us: f64,
@@ -254,20 +295,23 @@ struct Host {
 }
 
 impl Host {
-    /// From the steps of the model without work that stands for this engine's, and of single requests.
-    fn of(records: &Records, facts: &EngineFacts, single: &[&Run]) -> Self {
-        let stand_in = format!("host-{}", facts.model);
-        let is_stand_in = |run: &&Run| {
-            run.facts.purpose == Purpose::Host
-                && records
-                    .engines
-                    .get(&run.facts.engine)
-                    .is_some_and(|own| own.model == stand_in && own.cuda_graph == facts.cuda_graph)
+    /// Of a step.
+    fn us(&self, seen: &Step) -> f64 {
+        let Self { step_us, sequence_us, context_us, query_us } = self;
+        let (sequences, context, queries) = (seen.sequences as f64, seen.context as f64, seen.queries as f64);
+        step_us + sequence_us * sequences + context_us * context + query_us * queries
+    }
+
+    /// From the steps of models without work that stand for others, and of single requests: what the host does for a
+    /// batch is the same for every model, and more runs level out how fast its processors were in each.
+    fn of(records: &Records, graphs: bool) -> Self {
+        let own = |run: &&Run| {
+            let known = matches!(run.facts.purpose, Purpose::Host | Purpose::Single);
+            known && records.engines.get(&run.facts.engine).is_some_and(|own| own.cuda_graph == graphs)
         };
-        let runs = records.runs.iter().filter(is_stand_in).chain(single.iter().copied());
-        let steps: Vec<&Step> = runs.flat_map(|run| &run.steps).filter(|step| !step.captured).collect();
+        let steps = records.runs.iter().filter(own).flat_map(|run| &run.steps);
         let points: Vec<([f64; 4], f64)> = steps
-            .iter()
+            .filter(|step| !step.captured)
             .map(|s| {
                 let x = [1.0, s.sequences as f64, s.context as f64, s.queries as f64];
                 (x, s.prepare + s.update)
@@ -391,64 +435,5 @@ impl Operations<'_> {
         let (vocabularies, points): (Vec<u64>, Vec<(u64, f64)>) = own.unzip();
         let (sequences, us) = self.spread(points);
         Some(SamplingTable { vocabulary: *vocabularies.first()?, sequences, us })
-    }
-
-    /// A straight line through all timings of decode attention.
-    fn decode(&self) -> Option<DecodeAttention> {
-        let mut shape = None;
-        let mut points = Vec::new();
-        for line in &self.raw.lines {
-            if let Line::DecodeAttention { kv, batch, context, heads, kv_heads, head_dim, time, .. } = line {
-                shape = Some((*heads, *kv_heads, *head_dim));
-                let bytes = (batch * context * 2 * kv_heads * head_dim) as f64 * bytes_of(*kv);
-                // By their own size, as they span orders of magnitude.
-                let x = [1.0, *batch as f64, bytes, 0.0].map(|x| x / time.us);
-                points.push((x, 1.0));
-            }
-        }
-        let (heads, kv_heads, head_dim) = shape?;
-        let [floor_us, sequence_us, byte_us, _] = not_negative(&points);
-        Some(DecodeAttention {
-            kv: self.precision,
-            heads,
-            kv_heads,
-            head_dim,
-            floor_us: floor_us.max(LEAST_US),
-            sequence_us,
-            gb_s: (1e-3 / byte_us).clamp(1e-3, 1e9),
-        })
-    }
-
-    /// A straight line through all timings of prefill attention, above the floor of `decode`, which every pass has.
-    fn prefill(&self, decode: &DecodeAttention) -> Option<PrefillAttention> {
-        let DecodeAttention { heads, kv_heads, head_dim, floor_us, .. } = *decode;
-        let mut points = Vec::new();
-        for line in &self.raw.lines {
-            if let Line::PrefillAttention { batch, tokens, before, time, .. } = line {
-                let work = batch * Pass::chunk_work(*before, *tokens);
-                let x = [(batch * tokens) as f64, work as f64, 0.0, 0.0].map(|x| x / time.us);
-                points.push((x, (time.us - floor_us).max(0.0) / time.us));
-            }
-        }
-        if points.is_empty() {
-            return None;
-        }
-        let [token_us, work_us, ..] = not_negative(&points);
-        Some(PrefillAttention {
-            kv: self.precision,
-            heads,
-            kv_heads,
-            head_dim,
-            token_ns: token_us * 1e3,
-            tflops: ((2 * heads * head_dim) as f64 / work_us / 1e6).clamp(1e-6, 1e9),
-        })
-    }
-}
-
-fn bytes_of(format: Format) -> f64 {
-    match format {
-        Format::Fp32 | Format::Tf32 => 4.0,
-        Format::Fp16 | Format::Bf16 => 2.0,
-        Format::Fp8 | Format::Int8 => 1.0,
     }
 }

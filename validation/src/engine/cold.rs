@@ -8,8 +8,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::records::Machine;
 use super::{EngineCheckError, Pair, lines, mean};
+
+/// How far a total may be off, in shares.
+pub const BOUND: f64 = 0.15;
 
 /// A stage of a start.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -38,7 +40,6 @@ pub struct Start {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
-    Machine(Machine),
     ColdStart(Start),
     #[serde(other)]
     Other,
@@ -90,8 +91,6 @@ impl ColdCompared {
 pub struct ColdReport {
     /// By model and place of the weights.
     pub compared: Vec<ColdCompared>,
-    /// How far the total may be off.
-    pub bound: f64,
 }
 
 impl ColdReport {
@@ -101,10 +100,8 @@ impl ColdReport {
     /// What cannot be read, and a file with starts of fewer than two models.
     pub(super) fn open(path: &Path) -> Result<Self, EngineCheckError> {
         let mut starts: BTreeMap<(u32, String, bool), Vec<Start>> = BTreeMap::new();
-        let mut device = String::new();
         for line in lines(path)? {
             match line {
-                Line::Machine(machine) => device = machine.device,
                 Line::ColdStart(start) => {
                     starts.entry((start.layers, start.model.clone(), start.cached)).or_default().push(start);
                 }
@@ -140,12 +137,12 @@ impl ColdReport {
             let what = "starts of two models".to_owned();
             return Err(EngineCheckError::Lacks { engine: "cold starts".into(), what });
         }
-        Ok(Self { compared, bound: if device == "cpu" { 0.5 } else { 0.15 } })
+        Ok(Self { compared })
     }
 
     /// Whether all totals are within the bound.
     pub fn passed(&self) -> bool {
-        self.compared.iter().all(|start| start.total().error().abs() <= self.bound)
+        self.compared.iter().all(|start| start.total().error().abs() <= BOUND)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Least squares with coefficients that are not negative.
 
-/// The coefficients, none below 0, with which four variables come nearest to what was measured. Variables that would get
+/// The coefficients, none below 0, with which some variables come nearest to what was measured. Variables that would get
 /// a negative one are left out, the most negative first (an active set without a way back: with few variables, and none
 /// that stands for another, it ends where the exact method does).
-pub(super) fn not_negative(points: &[([f64; 4], f64)]) -> [f64; 4] {
+pub(super) fn not_negative<const N: usize>(points: &[([f64; N], f64)]) -> [f64; N] {
     let mut used: Vec<usize> =
-        (0..4).filter(|variable| points.iter().any(|(x, _)| x[*variable] != 0.0)).collect();
+        (0..N).filter(|variable| points.iter().any(|(x, _)| x[*variable] != 0.0)).collect();
     loop {
         let solved = solve(points, &used);
         let lowest = solved.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
@@ -14,7 +14,7 @@ pub(super) fn not_negative(points: &[([f64; 4], f64)]) -> [f64; 4] {
                 used.remove(place);
             }
             _ => {
-                let mut all = [0.0; 4];
+                let mut all = [0.0; N];
                 used.iter().zip(solved).for_each(|(variable, value)| all[*variable] = value);
                 return all;
             }
@@ -23,7 +23,7 @@ pub(super) fn not_negative(points: &[([f64; 4], f64)]) -> [f64; 4] {
 }
 
 /// The normal equations of some variables, by elimination with pivots; a variable that says nothing new gets 0.
-fn solve(points: &[([f64; 4], f64)], used: &[usize]) -> Vec<f64> {
+fn solve<const N: usize>(points: &[([f64; N], f64)], used: &[usize]) -> Vec<f64> {
     let size = used.len();
     let mut rows = vec![vec![0.0; size + 1]; size];
     for (x, y) in points {

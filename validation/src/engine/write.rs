@@ -25,7 +25,8 @@ impl EngineReport {
             write_text(&dir.join(format!("{name}.json")), &config_json(&engine.facts))?;
         }
         for run in &self.compared {
-            let engine = self.engines.iter().find(|engine| engine.facts.name == run.engine);
+            let own = |engine: &&Calibrated| engine.facts.name == run.engine && engine.mix == run.mix;
+            let engine = self.engines.iter().find(own);
             let (Some(engine), Some(recorded)) = (engine, self.recorded.get(&run.run)) else { continue };
             let name = run.run.replace('/', "-");
             let mut csv = String::from("arrival_s,prompt_tokens,output_tokens\n");

@@ -127,10 +127,17 @@ fn point(
     }
 }
 
-/// A large product for some seconds: what the power limit leaves.
+/// Lets the device cool to the state in which kernels are timed.
+const COOL: std::time::Duration = std::time::Duration::from_millis(500);
+/// The side of the product that stands for the ceiling.
+const CEILING: u64 = 8192;
+
+/// A large product, once as all are timed, and then for some seconds: what the power limit leaves.
 pub(super) fn sustained(suite: &mut Suite, section: &mut Section) -> Result<()> {
     suite.fill_pool(Format::Bf16)?;
-    let side = 8192_u64;
+    let side = CEILING;
+    std::thread::sleep(COOL);
+    point(suite, section, Format::Bf16, (side, side, side), Use::Check)?;
     let product = suite.lt.product(Format::Bf16, side, side, side, false)?;
     let bytes = 2 * side * side;
     let burst = |first: u64| {
@@ -142,8 +149,7 @@ pub(super) fn sustained(suite: &mut Suite, section: &mut Section) -> Result<()> 
         })
     };
     burst(0)?;
-    // A pause lets the device cool to the state in which kernels are timed.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(COOL);
     let start = suite.gone();
     let mut rates = Vec::new();
     while suite.gone() < section.until - 0.5 {
