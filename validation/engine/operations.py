@@ -397,8 +397,8 @@ def measure(
     attention = Records(out, f"attention-{config.name}", log)
     sections: list[tuple[str, Callable[[], None]]] = [
         ("linear layers", operations.linears),
-        ("attention", lambda: operations.attention(attention, mixes)),
         ("elementwise", operations.elementwise),
+        ("attention", lambda: operations.attention(attention, mixes)),
     ]
     for what, run in sections:
         at, done, left = time.perf_counter(), timer.done, timer.left_out

@@ -30,7 +30,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 
 def test_a_suite_says_what_every_request_and_every_step_did(tmp_path: Path) -> None:
-    run("suite.py", tmp_path, "--large=tiny", "--small=tiny", "--window=1", "--budget=30")
+    run("suite.py", tmp_path, "--large=tiny", "--small=tiny", "--window=1", "--budget=60")
     records = lines(tmp_path / "engine.jsonl")
     kinds = {record["kind"] for record in records}
     assert {"machine", "engine", "run", "request", "steps", "ran", "saturation", "end"} <= kinds
