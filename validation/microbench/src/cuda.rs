@@ -266,6 +266,17 @@ impl Gpu {
             .told("cuLaunchKernel")
     }
 
+    /// Blocks of `threads` of a kernel that run at once on the device.
+    pub fn resident(&self, kernel: Kernel, threads: u32) -> Result<u64> {
+        let mut blocks = 0;
+        // SAFETY: the function is loaded; one integer is written.
+        let done = unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut blocks, kernel.0, threads as i32, 0)
+        };
+        done.result().told("cuOccupancyMaxActiveBlocksPerMultiprocessor")?;
+        Ok(u64::from(blocks.unsigned_abs().max(1)) * u64::from(self.multiprocessors()))
+    }
+
     /// Milliseconds of the device between the start and the end of `work` on the stream.
     pub fn elapsed_ms(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         let [start, end] = self.events;

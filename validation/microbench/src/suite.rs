@@ -95,21 +95,21 @@ type Measure = fn(&mut Suite, &mut Section) -> Result<()>;
 /// Seconds that each section may take of a full run; a quick one takes the quick share.
 const SECTIONS: [(&str, f64, f64, Measure); 16] = [
     ("checks", 5.0, 5.0, check::checks),
-    ("gemm bf16", 80.0, 20.0, |s, at| gemm::gemm(s, at, Format::Bf16)),
-    ("decode attention", 30.0, 12.0, attention::decode),
-    ("prefill attention", 30.0, 8.0, attention::prefill),
-    ("elementwise and sampling", 15.0, 4.0, elementwise::elementwise),
-    ("passes", 95.0, 22.0, passes::passes),
-    ("streams", 50.0, 15.0, passes::streams),
-    ("gemm fp8", 65.0, 8.0, |s, at| gemm::gemm(s, at, Format::Fp8)),
-    ("copies", 15.0, 4.0, copies::copies),
-    ("latencies", 8.0, 3.0, latency::latency),
+    ("gemm bf16", 144.0, 24.0, |s, at| gemm::gemm(s, at, Format::Bf16)),
+    ("decode attention", 20.0, 8.0, attention::decode),
+    ("prefill attention", 16.0, 5.0, attention::prefill),
+    ("elementwise and sampling", 8.0, 4.0, elementwise::elementwise),
+    ("passes", 80.0, 20.0, passes::passes),
+    ("streams", 30.0, 15.0, passes::streams),
+    ("gemm fp8", 108.0, 16.0, |s, at| gemm::gemm(s, at, Format::Fp8)),
+    ("copies", 4.0, 4.0, copies::copies),
+    ("latencies", 3.0, 2.0, latency::latency),
     ("chains", 4.0, 2.0, chain::chains),
     ("sustained", 6.0, 4.0, gemm::sustained),
     ("sharing", 40.0, 1.0, sharing::sharing),
     ("memory", 6.0, 1.0, memory::memory),
-    ("loading", 15.0, 3.0, loading::loading),
-    ("gemm, other formats", 46.0, 1.0, gemm::others),
+    ("loading", 8.0, 3.0, loading::loading),
+    ("gemm, other formats", 47.0, 1.0, gemm::others),
 ];
 
 impl<'a> Suite<'a> {

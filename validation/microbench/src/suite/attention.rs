@@ -25,6 +25,11 @@ pub(super) fn shuffled(pages: u64, seed: u64) -> Vec<u32> {
     order
 }
 
+/// Threads of a block of decode attention and their warps, each with its part of a context, and the fewest pages of one.
+const THREADS: u32 = 128;
+const WARPS: u64 = 4;
+const LEAST_PAGES: u64 = 4;
+
 /// Results of the parts of contexts, and how contexts are parted.
 pub(super) struct Scratch {
     partial: Buffer,
@@ -34,16 +39,39 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Parts are of so many pages that all run at once (three blocks of four warps on a multiprocessor, by their
-    /// registers), of four at least.
-    pub(super) fn new(gpu: &Gpu, contexts: &[u32], heads: u64, kv_heads: u64, dim: u64) -> Result<Self> {
-        let pages = contexts.iter().map(|context| u64::from(*context).div_ceil(PAGE));
-        let (sum, most) = (pages.clone().sum::<u64>(), pages.max().unwrap_or(1));
-        let each = (sum * kv_heads).div_ceil(12 * u64::from(gpu.multiprocessors())).max(4);
-        let parts = most.div_ceil(4 * each) * 4;
+    /// For one batch, whose contexts are parted as [`pages_of_a_part`] says.
+    pub(super) fn new(
+        gpu: &Gpu,
+        kernels: &Attention,
+        contexts: &[u32],
+        heads: u64,
+        kv_heads: u64,
+        dim: u64,
+    ) -> Result<Self> {
+        let pages: Vec<u64> = contexts.iter().map(|context| u64::from(*context).div_ceil(PAGE)).collect();
+        let most = pages.iter().copied().max().unwrap_or(1);
+        let each = pages_of_a_part(&pages, kv_heads, gpu.resident(kernels.decode, THREADS)?);
+        let parts = most.div_ceil(WARPS * each).max(1) * WARPS;
         let rows = contexts.len() as u64 * heads * parts;
         Ok(Self { partial: gpu.alloc(rows * dim * 4)?, sums: gpu.alloc(rows * 8)?, parts, each })
     }
+}
+
+/// Pages of a warp's part, four at least, with which the last block is done soonest: blocks run in waves of `resident`,
+/// and a last wave that is nearly empty takes as long as a full one.
+fn pages_of_a_part(pages: &[u64], kv_heads: u64, resident: u64) -> u64 {
+    let most = pages.iter().copied().max().unwrap_or(1).max(1);
+    let mut best = (u64::MAX, most);
+    for blocks in 1..=most.div_ceil(WARPS * LEAST_PAGES) {
+        let each = most.div_ceil(WARPS * blocks).max(LEAST_PAGES);
+        let all: u64 = pages.iter().map(|pages| pages.div_ceil(WARPS * each).max(1)).sum();
+        let waves = (all * kv_heads).div_ceil(resident);
+        best = best.min((waves * each, each));
+        if waves > 16 {
+            break;
+        }
+    }
+    best.1
 }
 
 /// Where a batch's queries, caches and results lie.
@@ -74,7 +102,7 @@ pub(super) fn decode_on(
 ) -> Result<()> {
     let Scratch { partial, sums, parts, each } = scratch;
     let (partial, sums, parts, each) = (partial.at, sums.at, *parts as u32, *each as u32);
-    let grid = [parts / 4, kv_heads as u32, batch as u32];
+    let grid = [parts / WARPS as u32, kv_heads as u32, batch as u32];
     let args = [
         Arg::Wide(at.q),
         Arg::Wide(at.keys),
@@ -89,7 +117,7 @@ pub(super) fn decode_on(
         Arg::Wide(partial),
         Arg::Wide(sums),
     ];
-    gpu.launch(kernels.decode, grid, 128, &args)?;
+    gpu.launch(kernels.decode, grid, THREADS, &args)?;
     let args = [
         Arg::Wide(partial),
         Arg::Wide(sums),
@@ -172,7 +200,7 @@ fn decode_point(
     let all = half / page_bytes;
     let order = gpu.buffer_of(&shuffled(all, 1))?;
     let contexts = vec![context as u32; batch as usize];
-    let scratch = Scratch::new(gpu, &contexts, heads, kv_heads, head_dim)?;
+    let scratch = Scratch::new(gpu, &kernels, &contexts, heads, kv_heads, head_dim)?;
     let contexts = gpu.buffer_of(&contexts)?;
     let row = heads * head_dim * 2 * batch;
     let (q, out) = (suite.pool.at, gpu.alloc(row)?);
@@ -258,6 +286,25 @@ fn prefill_point(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_wave_of_blocks_is_nearly_empty() {
+        let cost = |pages: u64, batch: usize, kv_heads: u64| {
+            let each = pages_of_a_part(&vec![pages; batch], kv_heads, 396);
+            let blocks = pages.div_ceil(WARPS * each) * batch as u64 * kv_heads;
+            // In units of what a full device would take.
+            (blocks.div_ceil(396) * 396 * WARPS * each) as f64 / (pages * batch as u64 * kv_heads) as f64
+        };
+        // One block for each sequence and head would take two waves, the second by a third full.
+        assert!(cost(512, 64, 8) < 1.05, "{}", cost(512, 64, 8));
+        for (pages, batch, kv_heads) in
+            [(512, 16, 8), (8192, 1, 8), (2048, 4, 8), (128, 128, 4), (512, 256, 8)]
+        {
+            let cost = cost(pages, batch, kv_heads);
+            assert!((1.0..1.2).contains(&cost), "{pages} pages, {batch} sequences: {cost}");
+        }
+        assert_eq!(pages_of_a_part(&[1], 8, 396), LEAST_PAGES);
+    }
 
     #[test]
     fn every_page_has_one_place() {

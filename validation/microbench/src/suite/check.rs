@@ -169,7 +169,7 @@ fn decode(suite: &mut Suite, head_dim: u64, kv: Format) -> Result<f64> {
     let pages = 300_u64.div_ceil(PAGE);
     let table = shuffled(3 * pages, 6);
     let (table_at, contexts_at) = (gpu.buffer_of(&table)?, gpu.buffer_of(&contexts)?);
-    let scratch = Scratch::new(gpu, &contexts, HEADS, KV_HEADS, head_dim)?;
+    let scratch = Scratch::new(gpu, &kernels, &contexts, HEADS, KV_HEADS, head_dim)?;
     let count = 3 * HEADS * head_dim;
     let out = gpu.alloc(2 * count)?;
     let half = suite.cache.bytes / 2 / 256 * 256;

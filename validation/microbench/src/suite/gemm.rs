@@ -3,6 +3,8 @@
 use sim_models::hardware::catalogue::{self, Model};
 use sim_models::hardware::microbench::{Format, Line, Use};
 
+use std::time::{Duration, Instant};
+
 use super::{Section, Suite};
 use crate::cuda::{Result, element_bytes};
 
@@ -107,6 +109,7 @@ fn point(
         section.left_out += 1;
         return Ok(());
     }
+    let began = Instant::now();
     let measured = suite.lt.product(format, rows, n, k, false).and_then(|product| {
         // Tokens come from the end of the pool; results go into what else is the KV cache.
         let from = suite.pool.at + (suite.pool.bytes - tokens) / 256 * 256;
@@ -118,6 +121,8 @@ fn point(
             suite.lt.run(&suite.gpu, &product, weights, from, suite.cache.at)
         })
     });
+    // A busy device grows hot, and what is timed later is slower: it cools before the next.
+    std::thread::sleep(began.elapsed().mul_f64(REST).min(COOL));
     match measured {
         Ok(time) => suite.out.write(&Line::Gemm { format, m, n, k, purpose, time }),
         Err(error) => {
@@ -127,8 +132,9 @@ fn point(
     }
 }
 
-/// Lets the device cool to the state in which kernels are timed.
-const COOL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Seconds of rest for each that a product was timed, up to what lets the device cool.
+const REST: f64 = 1.5;
+const COOL: Duration = Duration::from_millis(500);
 /// The side of the product that stands for the ceiling.
 const CEILING: u64 = 8192;
 

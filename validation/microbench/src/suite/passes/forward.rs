@@ -117,11 +117,14 @@ impl Forward {
             suite.lt.product(Format::Bf16, sequences, model.vocab, model.hidden, true)?,
         ];
         let room = |width: u64| gpu.alloc(rows * width * 2);
+        let attention = suite.attention(model.head_dim, kv == Format::Fp8)?;
         let scratch = (decodes > 0)
-            .then(|| Scratch::new(gpu, &shape.decode, model.heads, model.kv_heads, model.head_dim))
+            .then(|| {
+                Scratch::new(gpu, &attention, &shape.decode, model.heads, model.kv_heads, model.head_dim)
+            })
             .transpose()?;
         let forward = Self {
-            attention: suite.attention(model.head_dim, kv == Format::Fp8)?,
+            attention,
             format,
             kv,
             tokens,
