@@ -10,7 +10,7 @@ mod table;
 use eframe::egui::{RichText, Ui};
 use scenarios::report::{Block, Drawing, Event, Picture};
 
-pub(crate) use diagram::{Architecture, Breaker, State as NodeState};
+pub(crate) use diagram::{Architecture, Breaker, BreakerNow, State as NodeState};
 pub(crate) use part::Part;
 
 use crate::theme;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use scenarios::report::{Block, Diagram, Drawing, Event, Node, Report, events};
 use scenarios::results::RunResult;
 
-use crate::draw::{Architecture, Breaker, NodeState};
+use crate::draw::{Architecture, Breaker, BreakerNow, NodeState};
 
 /// A run, its report, and its architecture with the state of each component.
 #[derive(Debug)]
@@ -129,6 +129,20 @@ impl Shown {
         component.pool.as_ref()?.calibration.as_deref()
     }
 
+    /// The breakers of every link at a time of the first replication; nothing without a time.
+    pub fn breakers(&self, time: Option<f64>) -> Vec<Option<BreakerNow>> {
+        let (Some(time), Some(output)) = (time, self.result.outputs.first()) else { return Vec::new() };
+        let now = |(from, to): (&str, &str)| {
+            let mut all = output.breakers.iter();
+            let own = all.find(|link| link.caller == from && link.callee == to)?;
+            let place = own.changes.partition_point(|change| change.at.as_secs_f64() <= time);
+            let last = place.checked_sub(1).map(|place| own.changes[place]);
+            let (open, half_open) = last.map_or((0, 0), |last| (last.open, last.half_open));
+            Some(BreakerNow { open, half_open, clients: own.clients })
+        };
+        self.architecture.links().map(now).collect()
+    }
+
     /// The state of every node: on average, or in the window of the first replication that a time falls into.
     pub fn states(&self, time: Option<f64>) -> Cow<'_, [NodeState]> {
         let (Some(time), Some(output)) = (time, self.result.outputs.first()) else {
@@ -193,6 +207,16 @@ mod tests {
         let Breaker { open, opened, refused } = breaker(&troubled.result, "page", "db").unwrap();
         assert!((0.02..0.5).contains(&open) && opened >= 1.0 && refused >= 1.0, "{open} {opened} {refused}");
         assert_eq!(breaker(&troubled.result, "page", "model"), None, "it has none");
+        let link = troubled.architecture.links().position(|link| link == ("page", "db")).unwrap();
+        let other = troubled.architecture.links().position(|link| link == ("page", "model")).unwrap();
+        let now = |time: f64| troubled.breakers(Some(time))[link].unwrap();
+        let changes = &troubled.result.outputs[0].breakers[0].changes;
+        let first = changes[0].at.as_secs_f64();
+        assert_eq!((now(first - 0.01).open, now(first).open), (0, 1), "{changes:?}");
+        assert!(changes.iter().any(|change| change.half_open == 1), "{changes:?}");
+        assert_eq!(troubled.breakers(Some(first))[other], None, "it has none");
+        assert_eq!(troubled.breakers(None), []);
+        assert!(troubled.events.iter().any(|event| event.what == "circuit breaker of `page` to `db` opens"));
         let calm = shown(text.split("[[fault]]").next().unwrap().replace("12/s", "1/s").as_str());
         assert_eq!(breaker(&calm.result, "page", "db"), Some(Breaker::default()));
     }

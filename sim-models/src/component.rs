@@ -4,7 +4,6 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sim_core::event::Event;
 use sim_core::time::SimTime;
 
 use crate::call::{CallId, Progress, Reply};
@@ -211,72 +210,4 @@ pub enum DataReport {
     FeatureStore(Box<FeatureStoreReport>),
     /// A batch pipeline.
     Pipeline(Box<PipelineReport>),
-}
-
-/// Every event of a system.
-#[derive(Debug, Clone, Copy)]
-pub enum ModelEvent {
-    /// A call reaches its callee.
-    Deliver(CallId),
-    /// A call that waited at a door comes in.
-    Admitted(CallId),
-    /// A reply reaches the caller.
-    Reply(CallId),
-    /// News reaches the caller.
-    Progress(CallId, Progress),
-    /// A cancellation reaches the callee.
-    Cancel(CallId),
-    /// The caller's patience runs out.
-    Timeout(CallId),
-    /// A call over a link with policies goes on: its back-off is over, a hedge is due, or it ends at once.
-    Attempt(CallId),
-    /// A component's timer.
-    Timer {
-        /// Whose.
-        component: ComponentId,
-        /// Which.
-        kind: u16,
-        /// What it was set with.
-        data: u64,
-    },
-    /// A fault or its end, by its number.
-    Fault(u32),
-    /// The measured part begins.
-    MeasureFrom,
-    /// A window of the time series ends.
-    Sample,
-    /// Controllers and routers get fresh signals.
-    Scrape,
-    /// The work of a client of a shared GPU goes on at another rate.
-    RateChange(ClientId),
-    /// The background work on a component is another from now on.
-    Load(ComponentId),
-    /// A component has been filled with what was known at that time.
-    Materialized(ComponentId, SimTime),
-}
-
-impl Event for ModelEvent {
-    #[inline]
-    fn identity(&self) -> u64 {
-        let (kind, target) = match *self {
-            ModelEvent::Deliver(call) => (1, call.to_bits()),
-            ModelEvent::Reply(call) => (2, call.to_bits()),
-            ModelEvent::Progress(call, progress) => (3 + progress as u64, call.to_bits()),
-            ModelEvent::Cancel(call) => (5, call.to_bits()),
-            ModelEvent::Timeout(call) => (6, call.to_bits()),
-            ModelEvent::Attempt(call) => (24, call.to_bits()),
-            ModelEvent::Timer { component, kind, data } => {
-                (7, data ^ u64::from(component.0) << 40 ^ u64::from(kind) << 24)
-            }
-            ModelEvent::Fault(index) => (8, u64::from(index)),
-            ModelEvent::MeasureFrom => (9, 0),
-            ModelEvent::Sample => (10, 0),
-            ModelEvent::Scrape => (11, 0),
-            ModelEvent::RateChange(client) => (12, client.to_bits()),
-            ModelEvent::Load(target) => (13, u64::from(target.0)),
-            ModelEvent::Materialized(target, as_of) => (14, as_of.as_nanos() ^ u64::from(target.0) << 40),
-            ModelEvent::Admitted(call) => (20, call.to_bits()),
-        };
-        target ^ kind << 56
-    }
 }

@@ -17,13 +17,14 @@ use sim_core::time::{SimDuration, SimTime};
 
 use crate::admission::Door;
 use crate::call::{Call, CallId, Progress, Reply};
-use crate::component::{ComponentId, Load, ModelEvent, Signals};
+use crate::component::{ComponentId, Load, Signals};
 use crate::cost::{CostMeter, StorageConfig};
 use crate::device::{ClientId, Devices, Rate};
 use crate::energy::EnergyConfig;
+use crate::event::{ModelEvent, PackedEvent};
 use crate::journal::{Birth, RequestRecord};
 use crate::link::attempts::Attempts;
-use crate::link::{Link, LinkId};
+use crate::link::{BreakerOutput, Link, LinkId};
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
@@ -117,6 +118,16 @@ impl Core {
         measures.collect()
     }
 
+    /// The breakers of all links.
+    pub(crate) fn breakers(&self) -> Vec<BreakerOutput> {
+        let names = &self.names;
+        let laid = self.routes.iter().enumerate().filter_map(|(place, link)| link.map(|link| (place, link)));
+        let own = laid.filter_map(|(place, link)| {
+            self.links[link.0 as usize].breakers(&names[place / names.len()], &names[place % names.len()])
+        });
+        own.collect()
+    }
+
     /// All background work on a component.
     pub(crate) fn load_on(&self, target: ComponentId) -> Load {
         let all = self.loads.range((target, ComponentId(0))..=(target, ComponentId(u16::MAX)));
@@ -152,7 +163,7 @@ impl Core {
 pub struct Ctx<'a> {
     pub(crate) me: ComponentId,
     pub(crate) core: &'a mut Core,
-    pub(crate) scheduler: &'a mut Scheduler<ModelEvent>,
+    pub(crate) scheduler: &'a mut Scheduler<PackedEvent>,
 }
 
 impl Ctx<'_> {
@@ -270,7 +281,7 @@ impl Ctx<'_> {
         if self.is_cut(id) {
             self.lose(id);
         } else {
-            self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id));
+            self.scheduler.schedule(delay, Phase::Arrival, ModelEvent::Deliver(id).into());
         }
         id
     }
@@ -314,7 +325,7 @@ impl Ctx<'_> {
             lost: false,
         });
         if let Some((_, lane)) = timeout {
-            let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id));
+            let handle = self.scheduler.arm(lane, ModelEvent::Timeout(id).into());
             self.call_mut(id).timeout = Some(handle);
         }
         id
@@ -368,7 +379,7 @@ impl Ctx<'_> {
         if self.is_cut(id) {
             self.lose(id);
         } else {
-            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id));
+            self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id).into());
         }
     }
 
@@ -406,7 +417,7 @@ impl Ctx<'_> {
             let request = call.request;
             return self.note_progress(request, progress);
         }
-        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress));
+        self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Progress(id, progress).into());
     }
 
     /// Stops waiting for a call of mine and tells the callee.
@@ -439,20 +450,20 @@ impl Ctx<'_> {
         // The cancellation cannot overtake the call: it takes the time of the call's own way there, and
         // its phase comes after the call's.
         let delay = self.return_delay(call, 0);
-        self.scheduler.schedule(delay, Phase::Timer, ModelEvent::Cancel(id));
+        self.scheduler.schedule(delay, Phase::Timer, ModelEvent::Cancel(id).into());
     }
 
     /// Sets a timer of mine.
     #[inline]
     pub fn schedule(&mut self, delay: SimDuration, phase: Phase, kind: u16, data: u64) -> EventHandle {
-        let event = ModelEvent::Timer { component: self.me, kind, data };
+        let event: PackedEvent = ModelEvent::Timer { component: self.me, kind, data }.into();
         self.scheduler.schedule(delay, phase, event)
     }
 
     /// Sets a timer of mine for an instant.
     #[inline]
     pub fn schedule_at(&mut self, at: SimTime, phase: Phase, kind: u16, data: u64) -> EventHandle {
-        let event = ModelEvent::Timer { component: self.me, kind, data };
+        let event: PackedEvent = ModelEvent::Timer { component: self.me, kind, data }.into();
         self.scheduler.schedule_at(at, phase, event)
     }
 
@@ -463,7 +474,7 @@ impl Ctx<'_> {
 
     /// Sets a timer of mine in a lane.
     pub fn arm(&mut self, lane: TimerLane, kind: u16, data: u64) -> EventHandle {
-        let event = ModelEvent::Timer { component: self.me, kind, data };
+        let event: PackedEvent = ModelEvent::Timer { component: self.me, kind, data }.into();
         self.scheduler.arm(lane, event)
     }
 
@@ -491,7 +502,7 @@ impl Ctx<'_> {
         core.devices.set_running(client, running, now, |other| {
             // Ahead of all else of this instant; no time has passed since, so whatever comes before loses
             // nothing.
-            scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::RateChange(other));
+            scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::RateChange(other).into());
         });
     }
 
@@ -504,12 +515,12 @@ impl Ctx<'_> {
     /// Puts this background work of mine on `target`, in place of what I did there before.
     pub fn set_load(&mut self, target: ComponentId, load: Load) {
         self.core.loads.insert((target, self.me), load);
-        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::Load(target));
+        self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, ModelEvent::Load(target).into());
     }
 
     /// Tells `target` that I have written all that was known at `as_of` into it.
     pub fn materialize(&mut self, target: ComponentId, as_of: SimTime) {
-        let event = ModelEvent::Materialized(target, as_of);
+        let event: PackedEvent = ModelEvent::Materialized(target, as_of).into();
         self.scheduler.schedule(SimDuration::ZERO, Phase::StepEnd, event);
     }
 

@@ -127,9 +127,14 @@ pub struct ClientId {
 }
 
 impl ClientId {
-    /// As one number, for the fingerprint.
+    /// As one number, for events.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.device) << 16 | u64::from(self.client)
+    }
+
+    /// The client that [`ClientId::to_bits`] gave.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { device: (bits >> 16) as u32, client: bits as u16 }
     }
 }
 

@@ -46,6 +46,7 @@ pub mod deployment;
 pub mod device;
 pub mod energy;
 pub mod error;
+pub mod event;
 pub mod external_api;
 pub mod feature_store;
 pub mod flow;

@@ -37,8 +37,8 @@ use sim_core::scheduler::{Scheduler, TimerLane};
 use sim_core::time::SimDuration;
 
 use crate::call::CallId;
-use crate::component::ModelEvent;
 use crate::error::ConfigError;
+use crate::event::PackedEvent;
 use crate::units::{Time, TimeDist};
 use breaker::{Breaker, BreakerConfig};
 use budget::Budget;
@@ -47,6 +47,7 @@ pub use cross_zone::CrossZoneConfig;
 use fallback::{FallbackStep, Step};
 use hedge::{Hedge, HedgeConfig, Latencies};
 use meter::LinkMeter;
+pub use meter::{BreakerChange, BreakerOutput};
 use retry::{Retry, RetryConfig};
 
 /// Numbers the links of a system.
@@ -178,7 +179,7 @@ impl LinkConfig {
         name: LinkName,
         deadline: Option<SimDuration>,
         streams: Streams,
-        scheduler: &mut Scheduler<ModelEvent>,
+        scheduler: &mut Scheduler<PackedEvent>,
     ) -> Result<Link, ConfigError> {
         let within = |error: ConfigError| error.within(name.given).within("links");
         let wrong = |key: &str, message: String| within(ConfigError::new([key], message));

@@ -21,8 +21,9 @@ use underway::Underway;
 pub use zones::Placement;
 
 use crate::call::{CallId, Reply};
-use crate::component::{Component, ComponentId, Fault, ModelEvent, Role, Signals, Timer};
+use crate::component::{Component, ComponentId, Fault, Role, Signals, Timer};
 use crate::context::{Core, Ctx};
+use crate::event::{ModelEvent, PackedEvent};
 
 /// Traffic sources, components, links and meters as one world of the engine.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl System {
     pub(crate) fn at(
         &mut self,
         me: ComponentId,
-        scheduler: &mut Scheduler<ModelEvent>,
+        scheduler: &mut Scheduler<PackedEvent>,
         act: impl FnOnce(&mut dyn Component, &mut Ctx),
     ) {
         let Self { components, core, .. } = self;
@@ -98,7 +99,7 @@ impl System {
     }
 
     /// A fault happens or ends.
-    fn strike(&mut self, index: usize, scheduler: &mut Scheduler<ModelEvent>) {
+    fn strike(&mut self, index: usize, scheduler: &mut Scheduler<PackedEvent>) {
         let (target, trouble) = (self.faults[index].target, self.faults[index].trouble);
         match trouble {
             Trouble::Within(fault) => {
@@ -149,26 +150,26 @@ impl System {
         if let Some(then) = &mut self.faults[index].then
             && let Ok(at) = scheduler.now().checked_add(then.draw())
         {
-            scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(then.step));
+            scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(then.step).into());
         }
     }
 
-    fn suffer(&mut self, target: ComponentId, fault: Fault, scheduler: &mut Scheduler<ModelEvent>) {
+    fn suffer(&mut self, target: ComponentId, fault: Fault, scheduler: &mut Scheduler<PackedEvent>) {
         self.at(target, scheduler, |component, ctx| component.on_fault(&fault, ctx));
     }
 
     /// Sets the first timers.
-    fn start(&mut self, scheduler: &mut Scheduler<ModelEvent>) {
+    fn start(&mut self, scheduler: &mut Scheduler<PackedEvent>) {
         for index in 0..self.components.len() {
             self.at(ComponentId(index as u16), scheduler, |component, ctx| component.start(ctx));
         }
-        scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample);
+        scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample.into());
         if let Some(period) = self.core.scrape_period {
             self.scrape(scheduler.now());
-            scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
+            scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape.into());
         }
         if self.core.measure_from > scheduler.now() {
-            scheduler.schedule_at(self.core.measure_from, Phase::StepEnd, ModelEvent::MeasureFrom);
+            scheduler.schedule_at(self.core.measure_from, Phase::StepEnd, ModelEvent::MeasureFrom.into());
         }
     }
 
@@ -236,11 +237,11 @@ fn end_logical(id: CallId, reply: Option<Reply>, component: &mut dyn Component, 
 }
 
 impl World for System {
-    type Event = ModelEvent;
+    type Event = PackedEvent;
 
-    fn handle(&mut self, event: ModelEvent, scheduler: &mut Scheduler<ModelEvent>) {
+    fn handle(&mut self, event: PackedEvent, scheduler: &mut Scheduler<PackedEvent>) {
         let now = scheduler.now();
-        match event {
+        match event.unpacked() {
             ModelEvent::Deliver(id) => {
                 let Some(call) = self.core.calls.get(id) else { return };
                 self.at(call.callee, scheduler, |component, ctx| {
@@ -324,12 +325,12 @@ impl World for System {
             ModelEvent::MeasureFrom => self.measure_from(now),
             ModelEvent::Sample => {
                 self.sample(now);
-                scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample);
+                scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample.into());
             }
             ModelEvent::Scrape => {
                 self.scrape(now);
                 if let Some(period) = self.core.scrape_period {
-                    scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape);
+                    scheduler.schedule(period, Phase::Sampler, ModelEvent::Scrape.into());
                 }
             }
         }

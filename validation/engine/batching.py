@@ -166,17 +166,21 @@ class Server:
 
 
 def timed(server: Server, sizes: list[int], repeats: int, records: Records) -> dict[int, float]:
-    """Executions on their own, batch by batch: medians in seconds."""
+    """Executions of a server that is busy, batch by batch, with what the batcher takes between them: medians in
+    seconds."""
     found = {}
+    most = server.max_batch
     for size in sizes:
-        times = []
-        for repeat in range(repeats + 3):
-            begin = time.perf_counter()
-            server.execute(repeat, size)
-            times.append(time.perf_counter() - begin)
-        times = sorted(times[3:])
+        server.max_batch, server.delay, server.open = size, 0.0, False
+        server.done.clear()
+        # All are there before it begins, and it ends when they are done.
+        server.waiting.extend((number, 0.0) for number in range((repeats + 3) * size))
+        server.serve()
+        ends = sorted(set(server.done.values()))
+        times = sorted(end - begin for begin, end in zip(ends[2:-1], ends[3:], strict=True))
         found[size] = times[len(times) // 2]
         records.write("execution", batch=size, us=[round(t * 1e6, 1) for t in times])
+    server.max_batch = most
     return found
 
 

@@ -39,6 +39,7 @@ class EngineConfig:
     max_batch_tokens: int = 512
     max_requests_per_batch: int = 64
     cuda_graph: bool = False
+    asynchronous: bool = False
     q_padding_interval_size: int = 64
     kv_padding_interval_size: int = 8192
 
@@ -107,7 +108,7 @@ class Engine:
                 max_requests_per_batch=config.max_requests_per_batch,
                 max_blocks_per_request=0,
                 allow_block_sharing=False,
-                use_async_batching=False,
+                use_async_batching=config.asynchronous,
                 use_cuda_graph=(config.cuda_graph, False),
                 q_padding_interval_size=config.q_padding_interval_size,
                 kv_padding_interval_size=config.kv_padding_interval_size,
@@ -131,7 +132,6 @@ class Engine:
             batch_requests=resolved.max_requests_per_batch,
             decode_fast_path=cache.max_blocks_per_request > 0,
             graphs=list(resolved.cuda_graph_booleans),
-            asynchronous=bool(resolved.use_async_batching),
             scheduler=type(self.processor.scheduler).__name__,
             safety_margin=self.processor.scheduler.safety_margin,
             model_seconds=built - began,
@@ -144,9 +144,9 @@ class Engine:
     def capture(self) -> None:
         """Runs, and so captures, a batch of every size that the load may need, with sequences of at most 1,024 and of at
         most 2,048 tokens: `manager.warmup` captures the largest only and leaves the rest to the load."""
-        processor, config = self.processor, self.config
-        cache, runner = processor.cache, processor.model_runner
-        inputs: Any = processor.inputs_and_outputs
+        config, cache = self.config, self.processor.cache
+        # With asynchronous batching there are two of all inputs and graphs, which take turns.
+        turns = 2 if config.asynchronous else 1
         began, captured = time.perf_counter(), 0
         # Shares of the cache that as many sequences as there are places take at most in the workloads.
         for longest, share in ((1024, 0.32), (2048, 0.63)):
@@ -165,73 +165,100 @@ class Engine:
                     config.q_padding_interval_size,
                 ):
                     prompt = min(queries - decoding, longest)
-                    states = create_warmup_future_states(
-                        decoding, RequestStatus.DECODING, 1, past, cache
-                    )
-                    if prompt > 0:
-                        states += create_warmup_future_states(
-                            1, RequestStatus.PREFILLING, prompt, 0, cache
-                        )
-                    try:
-                        sizes = runner.maybe_pad_inputs(
-                            sum(state.query_length for state in states), decoding * past, False
-                        )
-                        inputs.prepare_batch_tensors(
-                            states, processor.logit_processor, False, *sizes, use_padding=True
-                        )
-                        runner.compute_batch(self.model, inputs.get_model_kwargs(use_padding=True))
+                    for _ in range(turns):
+                        self._run_once((decoding, past), prompt)
                         captured += 1
-                    finally:
-                        for state in states:
-                            cache.free_blocks(state.state.request_id)
-        inputs.retrieve_device_outputs()
+        if config.device != "cpu":
+            torch.cuda.synchronize()
         seconds = self.captured_seconds = time.perf_counter() - began
         self.records.write(
             "captured",
             engine=config.name,
             batches=captured,
-            graphs=len(inputs.graphs._storage),
+            graphs=sum(len(graphs) for graphs in self._graphs()),
             seconds=seconds,
         )
         self.records.note(f"{config.name}: {captured} batches captured in {seconds:.1f} s")
 
+    def _run_once(self, decoding: tuple[int, int], prompt: int) -> None:
+        """A batch of some sequences that decode, each with so many tokens behind it, and a prompt."""
+        processor = self.processor
+        cache, runner = processor.cache, processor.model_runner
+        inputs: Any = processor.inputs_and_outputs
+        count, past = decoding
+        states = create_warmup_future_states(count, RequestStatus.DECODING, 1, past, cache)
+        if prompt > 0:
+            states += create_warmup_future_states(1, RequestStatus.PREFILLING, prompt, 0, cache)
+        try:
+            queries = sum(state.query_length for state in states)
+            sizes = runner.maybe_pad_inputs(queries, count * past, False)
+            inputs.prepare_batch_tensors(
+                states, processor.logit_processor, False, *sizes, use_padding=True
+            )
+            runner.compute_batch(self.model, inputs.get_model_kwargs(use_padding=True))
+            inputs.retrieve_device_outputs()
+        finally:
+            for state in states:
+                cache.free_blocks(state.state.request_id)
+
+    def _graphs(self) -> list[Any]:
+        """Where the graphs are kept."""
+        inputs: Any = self.processor.inputs_and_outputs
+        every = [pair.device_io for pair in inputs.io_pairs] if self.config.asynchronous else [inputs]
+        return [one.graphs._storage for one in every]
+
     def _watch(self) -> None:
-        """Takes the time of each part of a step, and what is in the batch."""
+        """Takes the time of each part of a step, and what is in the batch. With asynchronous batching a step's wait and
+        update are those of the batch before, whose forward pass ends then."""
         processor: Any = self.processor
         # As Any: methods of theirs are replaced by ones that take the time.
         inputs: Any = processor.inputs_and_outputs
         runner: Any = processor.model_runner
         scheduler = processor.scheduler
-        prepare, compute, retrieve, update = (
+        prepare, compute, retrieve, take, update = (
             processor.prepare_next_batch,
             runner.compute_batch,
             inputs.retrieve_device_outputs,
+            inputs.prepare_batch_update,
             processor.update_batch,
         )
         now = time.perf_counter
         marks = [0.0] * 4
-        graphs = inputs.graphs._storage
+        graphs = self._graphs()
+        asynchronous = self.config.asynchronous
+        batch: dict[str, int] = {}
 
         def timed_prepare() -> bool:
             start = now()
             found: bool = prepare()
             if found:
                 marks[0], marks[1] = start, now()
+                own = inputs.io_pairs[inputs.current_pair].host_io if asynchronous else inputs
+                batch["sequences"] = own.num_request_in_batch
+                batch["queries"] = own.total_seqlen_q
+                batch["context"] = own.total_seqlen_k["full_attention"]
+                batch["padded_queries"] = own.num_q_tokens
+                batch["tokens"] = sum(request.has_new_token for request in own.requests_in_batch)
             return found
 
         def timed_compute(*args: Any) -> None:
-            before = len(graphs)
+            before = sum(len(own) for own in graphs)
             compute(*args)
             marks[2] = now()
-            self._captured = len(graphs) != before
+            self._captured = sum(len(own) for own in graphs) != before
 
         def timed_retrieve() -> None:
             retrieve()
             marks[3] = now()
 
+        def timed_take() -> Any:
+            taken = take()
+            if asynchronous:
+                marks[3] = now()
+            return taken
+
         def timed_update() -> None:
             waiting, free = len(scheduler.waiting_requests), processor.cache.get_num_free_blocks()
-            tokens = sum(request.has_new_token for request in inputs.requests_in_batch)
             update()
             self.steps.append(
                 Step(
@@ -240,13 +267,13 @@ class Engine:
                     marks[2] - marks[1],
                     marks[3] - marks[2],
                     now() - marks[3],
-                    inputs.num_request_in_batch,
-                    inputs.total_seqlen_q,
-                    inputs.total_seqlen_k["full_attention"],
+                    batch["sequences"],
+                    batch["queries"],
+                    batch["context"],
                     waiting,
                     free,
-                    inputs.num_q_tokens,
-                    tokens,
+                    batch["padded_queries"],
+                    batch["tokens"],
                     self._captured,
                 )
             )
@@ -255,6 +282,7 @@ class Engine:
         processor.prepare_next_batch = timed_prepare
         runner.compute_batch = timed_compute
         inputs.retrieve_device_outputs = timed_retrieve
+        inputs.prepare_batch_update = timed_take
         processor.update_batch = timed_update
 
     def __enter__(self) -> Engine:

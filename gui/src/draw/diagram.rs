@@ -106,16 +106,55 @@ impl Breaker {
     }
 }
 
+/// The breakers of a link at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BreakerNow {
+    pub open: u32,
+    pub half_open: u32,
+    /// All of them: each client process has one.
+    pub clients: u32,
+}
+
+impl BreakerNow {
+    /// In a word or two; none where all are closed.
+    fn short(self) -> Option<String> {
+        let (state, count) = match self {
+            Self { open: 0, half_open: 0, .. } => return None,
+            Self { open: 0, half_open, .. } => ("half-open", half_open),
+            Self { open, .. } => ("open", open),
+        };
+        Some(if self.clients == 1 { state.to_owned() } else { format!("{count} {state}") })
+    }
+
+    fn said(self) -> String {
+        let Self { open, half_open, clients } = self;
+        match self.short() {
+            None => "circuit breaker closed".to_owned(),
+            Some(short) if clients == 1 => format!("circuit breaker {short}"),
+            Some(_) => format!("circuit breakers of {clients} clients: {open} open, {half_open} half-open"),
+        }
+    }
+}
+
 /// A link: what it is called, and the policies on it.
 #[derive(Debug)]
 struct Link {
     name: String,
     /// The letters of its policies.
     marks: String,
-    /// Its policies in words, and what its breaker did.
-    words: String,
-    /// What its breaker did, in short.
-    trouble: Option<String>,
+    /// Its policies in words.
+    policies: Vec<String>,
+    /// What its breaker did.
+    breaker: Option<Breaker>,
+}
+
+impl Link {
+    /// Its policies and its breaker: now, if that is known, or what it did.
+    fn words(&self, now: Option<BreakerNow>) -> String {
+        let breaker = now.map(BreakerNow::said).or_else(|| self.breaker.map(Breaker::said));
+        let words: Vec<String> = self.policies.iter().cloned().chain(breaker).collect();
+        if words.is_empty() { "no policies".to_owned() } else { words.join(", ") }
+    }
 }
 
 /// An architecture with its boxes and links in their places.
@@ -173,9 +212,7 @@ impl Architecture {
             let (from, to) = (&diagram.nodes[*from].name, &diagram.nodes[*to].name);
             let name = format!("{from} -> {to}");
             let (marks, words) = policies(scenario, &name);
-            let breaker = breaker(from, to);
-            let words = words.into_iter().chain(breaker.map(Breaker::said)).collect::<Vec<_>>().join(", ");
-            Link { name, marks, words, trouble: breaker.and_then(Breaker::short) }
+            Link { name, marks, policies: words, breaker: breaker(from, to) }
         };
         let links = diagram.links.iter().map(link).collect();
         Self { routes: routes.collect(), boxes, links, room, diagram }
@@ -190,12 +227,20 @@ impl Architecture {
         &self.diagram.nodes
     }
 
+    /// Who calls whom, by link.
+    pub fn links(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |number: usize| self.diagram.nodes[number].name.as_str();
+        self.diagram.links.iter().map(move |(from, to, _)| (name(*from), name(*to)))
+    }
+
     /// Draws it; the name of the node or link that was clicked. A right click on a node opens the menu. `flow` says how
-    /// far calls to each node have come; empty where nothing moves.
+    /// far calls to each node have come; empty where nothing moves. `breakers` are those of each link at a time; empty
+    /// where no time is shown.
     pub fn draw(
         &self,
         ui: &mut Ui,
         states: &[State],
+        breakers: &[Option<BreakerNow>],
         selected: Option<&str>,
         flow: &[f32],
         mut menu: impl FnMut(&mut Ui, &str),
@@ -204,12 +249,13 @@ impl Architecture {
         let origin = ui.min_rect().min.to_vec2();
         let mut clicked = None;
         let all = self.diagram.links.iter().zip(&self.routes).zip(&self.links);
-        for (((_, to, fallback), route), policies) in all {
+        for (number, (((_, to, fallback), route), policies)) in all.enumerate() {
             let route: Vec<Pos2> = route.iter().map(|place| *place + origin).collect();
             let line =
                 link(ui, &route, self.diagram.nodes[*to].bottleneck, *fallback, flow.get(*to).copied());
             let is_selected = selected == Some(policies.name.as_str());
-            if handle(ui, &line, policies, is_selected).clicked() {
+            let now = breakers.get(number).copied().flatten();
+            if handle(ui, &line, policies, now, is_selected).clicked() {
                 clicked = Some(policies.name.clone());
             }
         }
@@ -226,15 +272,17 @@ impl Architecture {
     }
 }
 
-/// A dot in the middle of a link, with the letters of its policies and what its breaker did: what is clicked to see them.
-fn handle(ui: &mut Ui, line: &[Pos2], link: &Link, selected: bool) -> Response {
+/// A dot in the middle of a link, with the letters of its policies and its breaker, as it is now or what it did: what is
+/// clicked to see them.
+fn handle(ui: &mut Ui, line: &[Pos2], link: &Link, now: Option<BreakerNow>, selected: bool) -> Response {
     let length: f32 = line.windows(2).map(|pair| pair[0].distance(pair[1])).sum();
     let (ink, quiet) = (theme::on(ui, INK), theme::on(ui, MUTED));
     let text = |text: &str, ink: Color32| {
         ui.painter().layout_no_wrap(text.to_owned(), FontId::proportional(10.5), ink)
     };
     let marks = text(&link.marks, ink);
-    let trouble = link.trouble.as_ref().map(|trouble| text(trouble, theme::on(ui, BAD)));
+    let trouble = now.map_or_else(|| link.breaker.and_then(Breaker::short), BreakerNow::short);
+    let trouble = trouble.map(|trouble| text(&trouble, theme::on(ui, BAD)));
     let below = trouble.as_ref().map_or(Vec2::ZERO, |trouble| trouble.size());
     let size = match link.marks.is_empty() {
         true => vec2(12.0, 15.0),
@@ -242,7 +290,7 @@ fn handle(ui: &mut Ui, line: &[Pos2], link: &Link, selected: bool) -> Response {
     };
     let rect = Rect::from_center_size(along(line, length / 2.0), size);
     let response = ui.interact(rect.expand(3.0), ui.scope_id().with(&link.name), Sense::click());
-    let said = if link.words.is_empty() { "no policies" } else { &link.words };
+    let said = link.words(now);
     let name = &link.name;
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Calls {name}: {said}")));
     let is_lit = selected || response.hovered() || response.has_focus();
@@ -432,5 +480,15 @@ mod tests {
         let said = "circuit breaker open or half-open 12.3% of the time, opened 1 time, refused 20 attempts";
         assert_eq!((open.said().as_str(), open.short().as_deref()), (said, Some("open 12%")));
         assert_eq!(Breaker { open: 0.002, ..open }.short().as_deref(), Some("opened"));
+        let now = BreakerNow { open: 0, half_open: 0, clients: 1 };
+        assert_eq!((now.said().as_str(), now.short()), ("circuit breaker closed", None));
+        let now = BreakerNow { half_open: 1, ..now };
+        assert_eq!(
+            (now.said().as_str(), now.short().as_deref()),
+            ("circuit breaker half-open", Some("half-open"))
+        );
+        let now = BreakerNow { open: 3, half_open: 1, clients: 8 };
+        assert_eq!(now.said(), "circuit breakers of 8 clients: 3 open, 1 half-open");
+        assert_eq!(now.short().as_deref(), Some("3 open"));
     }
 }

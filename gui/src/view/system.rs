@@ -78,8 +78,10 @@ pub(crate) fn system(
     Panel::bottom("timeline").show(ui, |ui| timeline(ui, run, view, actions));
     let mut seen = view.seen.unwrap_or(architecture.room());
     let flow: &[f32] = if view.playing { &view.flow } else { &[] };
+    let breakers = run.map(|run| run.breakers(view.time)).unwrap_or_default();
     let clicked = Scene::new().zoom_range(0.2..=1.6).show(ui, &mut seen, |ui| {
-        architecture.draw(ui, &states, view.selected.as_deref(), flow, |ui, name| menu(ui, name, actions))
+        architecture
+            .draw(ui, &states, &breakers, view.selected.as_deref(), flow, |ui, name| menu(ui, name, actions))
     });
     if view.seen.is_some() || clicked.response.changed() {
         view.seen = Some(seen);

@@ -111,6 +111,8 @@ fn troubled() {
     }
     has(&harness, "db (service", "replicas: 1 of 2 up");
     has(&harness, "model (llm", "of the KV memory");
+    // Not what it did in the whole run, but what it is at the time.
+    has(&harness, "Calls page -> db: ", ", circuit breaker half-open");
     drawn(&mut harness, "troubled");
 }
 

@@ -4,8 +4,9 @@ use sim_core::event::Phase;
 use sim_core::time::SimDuration;
 
 use crate::call::{CallId, Reply};
-use crate::component::{ComponentId, ModelEvent};
+use crate::component::ComponentId;
 use crate::context::{Core, Ctx};
+use crate::event::ModelEvent;
 use crate::link::Cuts;
 
 impl Core {
@@ -38,7 +39,7 @@ impl Ctx<'_> {
         let refuses = self.core.links[self.call(id).link.0 as usize].cuts.silent == 0;
         if refuses {
             self.call_mut(id).reply = Some(Reply::FAILED);
-            self.scheduler.schedule(SimDuration::ZERO, Phase::Reply, ModelEvent::Reply(id));
+            self.scheduler.schedule(SimDuration::ZERO, Phase::Reply, ModelEvent::Reply(id).into());
         } else {
             self.call_mut(id).lost = true;
         }

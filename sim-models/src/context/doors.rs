@@ -6,7 +6,7 @@ use sim_core::time::SimDuration;
 use super::Ctx;
 use crate::admission::Door;
 use crate::call::CallId;
-use crate::component::ModelEvent;
+use crate::event::ModelEvent;
 
 impl Ctx<'_> {
     /// A call of mine begins to be served: how long it has waited goes into the meter.
@@ -41,7 +41,7 @@ impl Ctx<'_> {
 
     /// Has a call that waited at my door come in.
     pub(crate) fn let_in(&mut self, id: CallId) {
-        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id));
+        self.scheduler.schedule(SimDuration::ZERO, Phase::Arrival, ModelEvent::Admitted(id).into());
     }
 
     /// Whether a call that may come in still wants to.

@@ -15,8 +15,9 @@ use super::budget::Spending;
 use super::hedge::Winner;
 use super::{Client, Link, LinkId, Policies};
 use crate::call::{Call, CallId, Progress, Reply};
-use crate::component::{ComponentId, ModelEvent};
+use crate::component::ComponentId;
 use crate::context::{Ctx, Sending};
+use crate::event::ModelEvent;
 use crate::request::Outcome;
 use crate::slab::Key;
 
@@ -445,7 +446,7 @@ impl Ctx<'_> {
 
     /// Has the call go on after a while.
     fn call_on(&mut self, id: CallId, delay: SimDuration, phase: Phase, due: Due) {
-        let timer = self.scheduler.schedule(delay, phase, ModelEvent::Attempt(id));
+        let timer = self.scheduler.schedule(delay, phase, ModelEvent::Attempt(id).into());
         self.attempts_mut(id).due = Some((timer, due));
     }
 

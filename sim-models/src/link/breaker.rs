@@ -227,6 +227,11 @@ impl Breaker {
             Self::Envoy(_) | Self::AdaptiveThrottle(_) => State::Closed,
         }
     }
+
+    /// Whether it opens and closes; limits and throttles refuse one attempt at a time.
+    pub fn has_states(&self) -> bool {
+        matches!(self, Self::Resilience4j(_) | Self::Hystrix(_))
+    }
 }
 
 #[cfg(test)]

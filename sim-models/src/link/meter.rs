@@ -2,10 +2,37 @@
 
 use sim_core::time::{SimDuration, SimTime};
 
-use super::breaker::State;
+use super::breaker::{Breaker, State};
 use super::fallback::Step;
 use super::{Link, Policies};
 use crate::measure::Measure;
+
+/// Most changes of breakers that are kept of a link: more could not be told apart.
+const MOST_CHANGES: usize = 4096;
+
+/// How many clients' breakers of a link are not closed, from a time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerChange {
+    /// Since when.
+    pub at: SimTime,
+    /// Breakers that are open.
+    pub open: u32,
+    /// Breakers that let a few attempts through to see whether the callee is well again.
+    pub half_open: u32,
+}
+
+/// The breakers of a link over a whole run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerOutput {
+    /// Who calls.
+    pub caller: String,
+    /// Who is called.
+    pub callee: String,
+    /// Client processes, each with a breaker of its own.
+    pub clients: u32,
+    /// Changes in their order, 4,096 at most. All are closed before the first.
+    pub changes: Vec<BreakerChange>,
+}
 
 /// Counts over the measured part of a run.
 #[derive(Debug, Default)]
@@ -26,6 +53,8 @@ pub(crate) struct LinkMeter {
     not_closed: u64,
     time_not_closed: u128,
     since: SimTime,
+    /// Of the whole run.
+    changes: Vec<BreakerChange>,
 }
 
 impl LinkMeter {
@@ -41,6 +70,13 @@ impl LinkMeter {
             (_, State::Closed) => self.not_closed -= 1,
             _ => {}
         }
+        let last = self.changes.last().copied();
+        let (open, half_open) = last.map_or((0, 0), |last| (last.open, last.half_open));
+        let moved = |count: u32, state| count + u32::from(after == state) - u32::from(before == state);
+        if self.changes.len() < MOST_CHANGES {
+            let (open, half_open) = (moved(open, State::Open), moved(half_open, State::HalfOpen));
+            self.changes.push(BreakerChange { at: now, open, half_open });
+        }
     }
 
     fn account(&mut self, now: SimTime) {
@@ -50,7 +86,8 @@ impl LinkMeter {
 
     pub(crate) fn reset(&mut self, now: SimTime) {
         let served = vec![0; self.served.len()];
-        *self = Self { not_closed: self.not_closed, since: now, served, ..Self::default() };
+        let changes = std::mem::take(&mut self.changes);
+        *self = Self { not_closed: self.not_closed, since: now, served, changes, ..Self::default() };
     }
 }
 
@@ -63,6 +100,20 @@ impl Link {
         now: SimTime,
     ) -> Vec<Measure> {
         self.policies.as_mut().map_or_else(Vec::new, |policies| policies.measures(callee, name, now))
+    }
+}
+
+impl Link {
+    /// Its breakers; none where it has none with a state.
+    pub(crate) fn breakers(&self, caller: &str, callee: &str) -> Option<BreakerOutput> {
+        let policies = self.policies.as_ref()?;
+        let mut breakers = policies.clients.iter().filter_map(|client| client.breaker.as_ref());
+        breakers.any(Breaker::has_states).then(|| BreakerOutput {
+            caller: caller.to_owned(),
+            callee: callee.to_owned(),
+            clients: policies.clients.len() as u32,
+            changes: policies.meter.changes.clone(),
+        })
     }
 }
 

@@ -16,11 +16,12 @@ use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
 use super::zones::Zones;
 use crate::admission::Door;
-use crate::component::{Component, ComponentId, ModelEvent, Signals};
+use crate::component::{Component, ComponentId, Signals};
 use crate::context::{Core, Labels};
 use crate::cost::CostMeter;
 use crate::device::Devices;
 use crate::error::ConfigError;
+use crate::event::ModelEvent;
 use crate::link::{CrossZoneConfig, LinkConfig, LinkId, LinkName, fallback, link_ends};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
@@ -552,7 +553,7 @@ pub fn build(
     system.core.routes = routes;
     system.start(scheduler);
     for (at, step) in first {
-        scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(step));
+        scheduler.schedule_at(at, Phase::Fault, ModelEvent::Fault(step).into());
     }
     Ok(simulation)
 }

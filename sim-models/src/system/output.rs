@@ -13,6 +13,7 @@ use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
 use crate::energy::{ELECTRICITY, POWER, Power};
 use crate::journal::{Birth, RequestRecord};
+use crate::link::BreakerOutput;
 use crate::llm::LlmReport;
 use crate::measure::Measure;
 use crate::meter::{ComponentMeter, RequestMeter};
@@ -116,6 +117,8 @@ pub struct RunOutput {
     pub timeline: Option<Timeline>,
     /// Traffic sources, then components.
     pub components: Vec<ComponentOutput>,
+    /// Circuit breakers, by link.
+    pub breakers: Vec<BreakerOutput>,
     /// GPUs that components share.
     pub devices: Vec<DeviceOutput>,
     /// The bill.
@@ -246,6 +249,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
             source: "scenario".to_owned(),
         }
     });
+    let breakers = core.breakers();
     let costs = costs.chain(usage).chain(stored).chain(electricity).collect();
     let quality = core.quality.as_ref().map(|quality| {
         let mut all = RequestMeter::default();
@@ -279,6 +283,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
         births: core.births.unwrap_or_default(),
         timeline,
         components: components.collect(),
+        breakers,
         devices: core.devices.output(end),
         costs,
         quality,

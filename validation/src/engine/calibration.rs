@@ -82,7 +82,7 @@ impl Calibrated {
         if steps.is_empty() {
             return Err(lacks("a run of single requests"));
         }
-        let host = Host::of(records, facts.cuda_graph);
+        let host = Host::of(records, facts);
         let layers = model.layers as f64;
         let (mut decode, mut prefill) = attention
             .tables(mix, &model, precision)
@@ -146,7 +146,8 @@ impl Calibrated {
         let predicted = mean(steps.iter().map(|s| pass_us(&step, s) - less(s))).unwrap_or(0.0);
         let step_us = mean(steps.iter().map(|s| s.us())).unwrap_or(0.0);
         let host_us = mean(steps.iter().map(|s| own.host.us(s))).unwrap_or(0.0);
-        own.parts = Parts { operations_us: predicted - host_us, host_us, step_us };
+        let shown = if facts.asynchronous { 0.0 } else { host_us };
+        own.parts = Parts { operations_us: predicted - shown, host_us, step_us };
         own.profile.overheads.step_gap_us = (step_us - predicted).max(LEAST_US);
         own.profile.check().map_err(|error| EngineCheckError::Hardware(error.into()))?;
         Ok(own)
@@ -166,7 +167,7 @@ impl Calibrated {
             precision,
             precision,
             1,
-            false,
+            self.facts.asynchronous,
             Some(&self.fitted),
         )?)
     }
@@ -180,10 +181,15 @@ impl Calibrated {
         let step = self.step()?;
         let steps = || run.steps.iter().filter(|step| !step.captured);
         let of = |value: &dyn Fn(&Step) -> f64| mean(steps().map(value));
-        let host = |s: &Step| s.prepare + s.update;
         let pair = |predicted, measured| Some(Pair { predicted: predicted?, measured: measured? });
-        let device = pair(of(&|s| pass_us(&step, s) - self.host.us(s)), of(&|s| s.us() - host(s)));
-        Ok(device.zip(pair(of(&|s| self.host.us(s)), of(&host))).map(|(device, host)| [device, host]))
+        let host = pair(of(&|s| self.host.us(s)), of(&|s| self.host.part(s)));
+        // What is hidden behind the device is no part of a step.
+        let shown = |us: f64| if self.facts.asynchronous { 0.0 } else { us };
+        let device = pair(
+            of(&|s| pass_us(&step, s) - shown(self.host.us(s))),
+            of(&|s| s.us() - shown(self.host.part(s))),
+        );
+        Ok(device.zip(host).map(|(device, host)| [device, host]))
     }
 
     /// The number format of its weights and its KV cache.
@@ -202,7 +208,7 @@ impl Calibrated {
             max_num_seqs: self.facts.batch_requests,
             block_size: self.facts.cache_block_size,
             enable_prefix_caching: false,
-            async_scheduling: false,
+            async_scheduling: self.facts.asynchronous,
             // With vLLM's null block.
             ..EngineConfig::new(self.facts.cache_blocks + 1)
         }
@@ -285,9 +291,11 @@ fn pass_us(step: &StepFunction, seen: &Step) -> f64 {
     step.ticks(&pass) as f64 / TICKS_PER_NANO as f64 / 1e3
 }
 
-/// The host's time in a step, in microseconds.
+/// The host's time in a step, in microseconds: of asynchronous engines with starting the forward pass, and by sequences
+/// alone, as a step function has it.
 #[derive(Debug, Clone, PartialEq)]
 struct Host {
+    asynchronous: bool,
     step_us: f64,
     sequence_us: f64,
     context_us: f64,
@@ -297,28 +305,37 @@ struct Host {
 impl Host {
     /// Of a step.
     fn us(&self, seen: &Step) -> f64 {
-        let Self { step_us, sequence_us, context_us, query_us } = self;
+        let Self { step_us, sequence_us, context_us, query_us, .. } = self;
         let (sequences, context, queries) = (seen.sequences as f64, seen.context as f64, seen.queries as f64);
         step_us + sequence_us * sequences + context_us * context + query_us * queries
     }
 
     /// From the steps of models without work that stand for others, and of single requests: what the host does for a
     /// batch is the same for every model, and more runs level out how fast its processors were in each.
-    fn of(records: &Records, graphs: bool) -> Self {
+    fn of(records: &Records, facts: &EngineFacts) -> Self {
+        let alike =
+            |own: &EngineFacts| (own.cuda_graph, own.asynchronous) == (facts.cuda_graph, facts.asynchronous);
         let own = |run: &&Run| {
             let known = matches!(run.facts.purpose, Purpose::Host | Purpose::Single);
-            known && records.engines.get(&run.facts.engine).is_some_and(|own| own.cuda_graph == graphs)
+            known && records.engines.get(&run.facts.engine).is_some_and(alike)
         };
+        let asynchronous = facts.asynchronous;
+        let mut host = Self { asynchronous, step_us: 0.0, sequence_us: 0.0, context_us: 0.0, query_us: 0.0 };
         let steps = records.runs.iter().filter(own).flat_map(|run| &run.steps);
         let points: Vec<([f64; 4], f64)> = steps
             .filter(|step| !step.captured)
             .map(|s| {
-                let x = [1.0, s.sequences as f64, s.context as f64, s.queries as f64];
-                (x, s.prepare + s.update)
+                let more = if asynchronous { [0.0; 2] } else { [s.context as f64, s.queries as f64] };
+                ([1.0, s.sequences as f64, more[0], more[1]], host.part(s))
             })
             .collect();
-        let [step_us, sequence_us, context_us, query_us] = not_negative(&points);
-        Self { step_us, sequence_us, context_us, query_us }
+        [host.step_us, host.sequence_us, host.context_us, host.query_us] = not_negative(&points);
+        host
+    }
+
+    /// What was measured of it in a step.
+    fn part(&self, seen: &Step) -> f64 {
+        seen.prepare + seen.update + if self.asynchronous { seen.launch } else { 0.0 }
     }
 }
 

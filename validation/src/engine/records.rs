@@ -51,6 +51,8 @@ pub struct EngineFacts {
     pub batch_requests: u32,
     /// Whether batches run from CUDA graphs, padded.
     pub cuda_graph: bool,
+    /// Whether a batch is prepared while the one before runs.
+    pub asynchronous: bool,
     /// Multiples that tokens of a batch are padded to, with graphs.
     pub q_padding_interval_size: u32,
     /// Share of blocks that stays free of new prompts.

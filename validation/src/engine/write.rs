@@ -58,7 +58,7 @@ pub(super) fn scenario(engine: &Calibrated, run: &str, file: &str) -> String {
          arrivals = {{ process = \"trace\", path = \"{file}.csv\" }}\n\
          entry = \"engine\"\n\
          \n\
-         # transformers' continuous batching: FIFOScheduler, no prefix sharing, one step after the other.\n\
+         # transformers' continuous batching: FIFOScheduler, no prefix sharing.\n\
          [components.engine]\n\
          kind = \"llm\"\n\
          model = \"{id}.json\"\n\
@@ -69,7 +69,7 @@ pub(super) fn scenario(engine: &Calibrated, run: &str, file: &str) -> String {
          block_size = {block}\n\
          kv_blocks = {blocks}\n\
          enable_prefix_caching = false\n\
-         async_scheduling = false\n\
+         async_scheduling = {asynchronous}\n\
          \n\
          [components.engine.timing]\n\
          profile = \"{id}.profile.toml\"\n\
@@ -78,6 +78,7 @@ pub(super) fn scenario(engine: &Calibrated, run: &str, file: &str) -> String {
         gpu = profile.gpu,
         tokens = config.max_num_batched_tokens,
         seqs = config.max_num_seqs,
+        asynchronous = config.async_scheduling,
         block = config.block_size,
         blocks = facts.cache_blocks + 1,
         wake = fitted.wake_us.unwrap_or(0.0),

@@ -6,8 +6,8 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::{DRAWS, STALE};
 use crate::call::{Call, CallId, Reply};
-use crate::component::ModelEvent;
 use crate::context::{Ctx, child_hop};
+use crate::event::{ModelEvent, PackedEvent};
 use crate::link::LinkId;
 use crate::link::fallback::Step;
 
@@ -60,7 +60,7 @@ impl Ctx<'_> {
         let link = &self.core.links[link.0 as usize];
         let timeout = link.timeout.filter(|_| link.policies.is_some());
         let patience = timeout.and_then(|(after, _)| now.checked_add(after).ok()).unwrap_or(SimTime::MAX);
-        let event = ModelEvent::Timeout(id);
+        let event: PackedEvent = ModelEvent::Timeout(id).into();
         let handle = match timeout {
             Some((_, lane)) if patience <= bound => Some(self.scheduler.arm(lane, event)),
             _ if bound < SimTime::MAX => Some(self.scheduler.schedule_at(bound, Phase::Timer, event)),
