@@ -7,7 +7,10 @@ mod matrix;
 mod part;
 mod table;
 
-use eframe::egui::{RichText, Ui};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use eframe::egui::{Rect, RichText, Ui, Vec2};
 use scenarios::report::{Block, Drawing, Event, Picture};
 
 pub(crate) use diagram::{Architecture, Breaker, BreakerNow, State as NodeState};
@@ -35,6 +38,21 @@ pub(crate) enum Touched {
     Point(f64, f64),
 }
 
+/// Lays out what is in view; of what is scrolled away, and was laid out before as wide, only the room is taken.
+fn in_view(ui: &mut Ui, salt: impl Hash + Debug, add: impl FnOnce(&mut Ui)) {
+    let key = ui.scope_id().with((salt, ui.available_width().to_bits()));
+    let known: Option<Vec2> = ui.data(|data| data.get_temp(key));
+    match known {
+        Some(size) if !ui.is_rect_visible(Rect::from_min_size(ui.cursor().min, size)) => {
+            _ = ui.allocate_space(size);
+        }
+        _ => {
+            let size = ui.scope(add).response.rect.size();
+            ui.data_mut(|data| data.insert_temp(key, size));
+        }
+    }
+}
+
 /// A part of a report. Pictures of architectures have a view of their own, and are left out.
 pub(crate) fn block(ui: &mut Ui, block: &Block, cursor: Cursor<'_>) -> Option<Touched> {
     match block {
@@ -44,9 +62,11 @@ pub(crate) fn block(ui: &mut Ui, block: &Block, cursor: Cursor<'_>) -> Option<To
         }
         Block::Text(text) => _ = ui.label(text),
         Block::Items(items) => {
-            for item in items {
-                ui.label(format!("\u{2022} {item}"));
-            }
+            in_view(ui, ui.next_auto_id(), |ui| {
+                for item in items {
+                    ui.label(format!("\u{2022} {item}"));
+                }
+            });
         }
         Block::Verdict { pass, text } => match pass {
             Some(pass) => _ = ui.label(RichText::new(text).strong().color(theme::verdict(ui, *pass))),

@@ -1,9 +1,12 @@
-//! Prints the page of the book on a real serving engine beside its prediction.
+//! Writes the page of the book on a real serving engine beside its prediction, and its pictures.
 
 use std::path::Path;
 
-fn main() -> Result<(), validation::engine::EngineCheckError> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/records/h200");
-    print!("{}", validation::engine::check_engine(&folder)?.page_of_the_book());
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let report = validation::engine::check_engine(&root.join("engine/records/h200"))?;
+    for (place, text) in report.of_the_book() {
+        std::fs::write(root.join("../docs/src").join(place), text)?;
+    }
     Ok(())
 }

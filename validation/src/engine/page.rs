@@ -328,15 +328,31 @@ impl EngineReport {
         }
     }
 
-    /// The page of the book: made again by `cargo run -p validation --example engine_md`.
-    pub fn page_of_the_book(&self) -> String {
+    /// What the book has of it, by their places in the book: a page and its pictures. Made again by `cargo run -p
+    /// validation --example engine_md`.
+    pub fn of_the_book(&self) -> Vec<(&'static str, String)> {
+        let shown = |run: &&Compared| run.run == "llama-3.1-8b-graphs/chat/load-80";
+        let cdf = self.compared.iter().find(shown).and_then(|run| Self::cdf(run, Figure::Latency));
+        let pictures =
+            [("pictures/engine-parity.svg", self.parity(Figure::Latency)), ("pictures/engine-cdf.svg", cdf)];
+        let drawn = pictures.into_iter().filter_map(|(place, picture)| {
+            Some((place, picture?.svg(&format!("{}, torch {}", self.machine.device, self.machine.torch))))
+        });
+        std::iter::once(("reference/engine.md", self.page_of_the_book())).chain(drawn).collect()
+    }
+
+    fn page_of_the_book(&self) -> String {
         let verdicts = self.verdicts();
         let passed = verdicts.iter().filter(|verdict| verdict.passed()).count();
         let text = self.markdown();
         let (title, body) = text.split_once("\n\n").unwrap_or_default();
         format!(
             "{title}\n\nThe records of `validation/engine/records/h200`; [how it is measured and predicted](../serving.md). {passed} of \
-             {} bounds are kept; what is not is [listed](#out-of-bounds).\n\n{body}\n{HOW_FAR}",
+             {} bounds are kept; what is not is [listed](#out-of-bounds).\n\n\
+             ![time to the end of requests, predicted and measured, mean and quantiles of each run](../pictures/engine-parity.svg)\n\n\
+             All requests of one run, Llama 3.1 8B at 80% of its saturation:\n\n\
+             ![share of requests that end within a time, measured and predicted](../pictures/engine-cdf.svg)\n\n\
+             {body}\n{HOW_FAR}",
             verdicts.len()
         )
     }
