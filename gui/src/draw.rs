@@ -40,15 +40,16 @@ pub(crate) enum Touched {
 
 /// Lays out what is in view; of what is scrolled away, and was laid out before as wide, only the room is taken.
 fn in_view(ui: &mut Ui, salt: impl Hash + Debug, add: impl FnOnce(&mut Ui)) {
-    let key = ui.scope_id().with((salt, ui.available_width().to_bits()));
-    let known: Option<Vec2> = ui.data(|data| data.get_temp(key));
-    match known {
+    let (key, width) = (ui.scope_id().with(salt), ui.available_width());
+    let known: Option<(f32, Vec2)> = ui.data(|data| data.get_temp(key));
+    let size = known.filter(|known| known.0 == width).map(|known| known.1);
+    match size {
         Some(size) if !ui.is_rect_visible(Rect::from_min_size(ui.cursor().min, size)) => {
             _ = ui.allocate_space(size);
         }
         _ => {
             let size = ui.scope(add).response.rect.size();
-            ui.data_mut(|data| data.insert_temp(key, size));
+            ui.data_mut(|data| data.insert_temp(key, (width, size)));
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What happened in a run besides requests: faults, pools that grew or shrank, circuit breakers that opened.
 
+use sim_models::link::BreakerOutput;
+use sim_models::system::RunOutput;
+
 use super::axis::Unit;
 use crate::results::RunResult;
 
@@ -35,29 +38,36 @@ pub fn events(result: &RunResult) -> Vec<Event> {
     });
     let mut all: Vec<Event> = faults.take(MOST).collect();
     let Some(output) = result.outputs.first() else { return all };
-    let rows: Vec<_> = output.component_windows.chunks(output.components.len().max(1)).collect();
-    for (pair, window) in rows.windows(2).zip(output.windows.iter().skip(1)) {
-        for ((before, now), component) in pair[0].iter().zip(pair[1]).zip(&output.components) {
-            // Means over windows: what comes within one is seen as a whole server in the next.
-            let (before, now) = (libm::round(before.capacity), libm::round(now.capacity));
-            if before != now && all.len() < 2 * MOST {
-                let what = format!("`{}`: {before} to {now} servers", component.name);
-                all.push(Event { at: window.start.as_secs_f64(), what, is_fault: false });
-            }
-        }
-    }
-    for link in &output.breakers {
-        let mut was_closed = true;
-        for change in &link.changes {
-            let is_closed = change.open + change.half_open == 0;
-            if is_closed != was_closed && all.len() < 3 * MOST {
-                let does = if is_closed { "closes" } else { "opens" };
-                let what = format!("circuit breaker of `{}` to `{}` {does}", link.caller, link.callee);
-                all.push(Event { at: change.at.as_secs_f64(), what, is_fault: false });
-            }
-            was_closed = is_closed;
-        }
-    }
+    all.extend(servers(output).take(MOST));
+    all.extend(output.breakers.iter().flat_map(breaker).take(MOST));
     all.sort_by(|a, b| a.at.total_cmp(&b.at));
     all
+}
+
+/// Windows in which a component has another number of servers than before.
+fn servers(output: &RunOutput) -> impl Iterator<Item = Event> {
+    let rows = output.component_windows.chunks(output.components.len().max(1));
+    let pairs = rows.clone().zip(rows.skip(1)).zip(output.windows.iter().skip(1));
+    pairs.flat_map(|((before, now), window)| {
+        before.iter().zip(now).zip(&output.components).filter_map(move |((before, now), component)| {
+            // Means over windows: what comes within one is seen as a whole server in the next.
+            let (before, now) = (libm::round(before.capacity), libm::round(now.capacity));
+            let what = || format!("`{}`: {before} to {now} servers", component.name);
+            (before != now).then(|| Event { at: window.start.as_secs_f64(), what: what(), is_fault: false })
+        })
+    })
+}
+
+/// When the first breaker of a link opens, and when the last closes.
+fn breaker(link: &BreakerOutput) -> impl Iterator<Item = Event> {
+    let mut was_closed = true;
+    link.changes.iter().filter_map(move |change| {
+        let is_closed = change.open + change.half_open == 0;
+        if std::mem::replace(&mut was_closed, is_closed) == is_closed {
+            return None;
+        }
+        let does = if is_closed { "closes" } else { "opens" };
+        let what = format!("circuit breaker of `{}` to `{}` {does}", link.caller, link.callee);
+        Some(Event { at: change.at.as_secs_f64(), what, is_fault: false })
+    })
 }

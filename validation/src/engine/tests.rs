@@ -189,6 +189,27 @@ fn records_that_cannot_be_used_are_told_where() {
     }
 }
 
+/// Records of an asynchronous engine are predicted with a host that works while the device does.
+#[test]
+fn an_asynchronous_engine_hides_its_host() {
+    let calibrated = |asynchronous: bool| {
+        let mut records = Records::open(&file(&folder(), "engine").unwrap()).unwrap();
+        records.engines.values_mut().for_each(|engine| engine.asynchronous = asynchronous);
+        let name = "llama-3.1-8b-graphs";
+        let operations = Raw::open(&file(&folder(), &format!("operations-{name}")).unwrap()).unwrap();
+        let attention = Attention::open(&file(&folder(), &format!("attention-{name}")).unwrap()).unwrap();
+        Calibrated::new(&records, name, "chat", &operations, &attention).unwrap()
+    };
+    let (one, other) = (calibrated(false), calibrated(true));
+    assert!(!one.config().async_scheduling && other.config().async_scheduling);
+    // What was measured is the same: what the host no longer takes is in the gap.
+    let host = one.profile.overheads.host_step_us + one.profile.overheads.host_sequence_us;
+    let more = other.profile.overheads.step_gap_us - one.profile.overheads.step_gap_us;
+    assert!((0.8 * host..1.3 * host).contains(&more), "{host} {more}");
+    // Starting the forward pass and tokens are of the host, too.
+    assert!(other.profile.overheads.host_step_us > one.profile.overheads.host_step_us);
+}
+
 #[test]
 fn an_unknown_device_is_named() {
     let dir = folder();
