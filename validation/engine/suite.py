@@ -90,51 +90,45 @@ class Suite:
             )
 
     def load(self, engine: Engine, mix: str, share: float, repeat: int = 0) -> None:
-        """Poisson arrivals at `share` of the saturation, from the workload's file; those of a repeat are the same."""
-        rate = self.capacity.get((engine.config.name, mix))
-        name = f"{engine.config.name}/{mix}/load-{round(100 * share)}" + (
-            f"/{repeat}" if repeat else ""
-        )
-        window = self.args.window
-        if rate is None or not self.fits(1.5 * window, name):
-            return
-        # The file has one request a second.
-        scale = 1 / (rate * share)
-        requests = [replace(r, arrival=r.arrival * scale) for r in self.mixes[mix]]
-        engine.run(
-            name,
-            requests,
-            seconds=window,
-            drain=window * 0.6 if share < 1 else 0.0,
-            purpose="load",
-            mix=mix,
-            share=share,
-            rate=round(rate * share, 4),
-            repeat=repeat,
-        )
+        """Poisson arrivals at `share` of the saturation; those of a repeat are the same."""
+        name = f"load-{round(100 * share)}" + (f"/{repeat}" if repeat else "")
+        self.replay(engine, mix, name, [share], repeat)
 
     def step(self, engine: Engine, mix: str, low: float, high: float) -> None:
         """Poisson arrivals at one share of the saturation for half of the time, then at another."""
+        self.replay(engine, mix, f"step-{round(100 * low)}-{round(100 * high)}", [low, high])
+
+    def replay(
+        self, engine: Engine, mix: str, what: str, shares: list[float], repeat: int = 0
+    ) -> None:
+        """The workload's file at shares of the saturation, each for as long as the others."""
         rate = self.capacity.get((engine.config.name, mix))
-        name = f"{engine.config.name}/{mix}/step-{round(100 * low)}-{round(100 * high)}"
+        name = f"{engine.config.name}/{mix}/{what}"
         window = self.args.window
         if rate is None or not self.fits(1.5 * window, name):
             return
-        half, turn = window / 2, window / 2 * rate * low
+        mean, part = sum(shares) / len(shares), window / len(shares)
 
         def at(due: float) -> float:
-            return due / (rate * low) if due < turn else half + (due - turn) / (rate * high)
+            # The file has one request a second.
+            start = 0.0
+            for share in shares[:-1]:
+                if due < part * rate * share:
+                    return start + due / (rate * share)
+                due -= part * rate * share
+                start += part
+            return start + due / (rate * shares[-1])
 
         engine.run(
             name,
             [replace(r, arrival=at(r.arrival)) for r in self.mixes[mix]],
             seconds=window,
-            drain=window * 0.6,
+            drain=window * 0.6 if mean < 1 else 0.0,
             purpose="load",
             mix=mix,
-            share=(low + high) / 2,
-            rate=round(rate * (low + high) / 2, 4),
-            repeat=0,
+            share=mean,
+            rate=round(rate * mean, 4),
+            repeat=repeat,
         )
 
     def engine(self, config: EngineConfig, plan: str) -> None:

@@ -297,8 +297,7 @@ pub fn check_engine(dir: &Path) -> Result<EngineReport, EngineCheckError> {
         for run in runs {
             let failed = |message| EngineCheckError::Run { run: run.facts.run.clone(), message };
             let (replica, calibrated) = &engines[run.facts.mix.as_str()];
-            let (mut compared, recorded) = compare(run, replica, calibrated).map_err(failed)?;
-            compared.steps = calibrated.steps_of(run)?;
+            let (compared, recorded) = compare(run, replica, calibrated).map_err(failed)?;
             report.recorded.insert(run.facts.run.clone(), recorded);
             report.compared.push(compared);
         }
@@ -425,7 +424,7 @@ fn compare(run: &Run, replica: &Replica, own: &Calibrated) -> Result<(Compared, 
         batch: pair(by_time(tally.sequence_ticks), weighted(|step| step.sequences as f64)),
         kv_tokens: pair(by_time(tally.token_ticks), weighted(|step| step.context as f64)),
         free_blocks: free as f64 / f64::from(own.facts.cache_blocks),
-        steps: None,
+        steps: own.steps_of(run, &replica.step),
     };
     Ok((compared, recorded))
 }

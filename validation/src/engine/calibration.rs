@@ -146,8 +146,7 @@ impl Calibrated {
         let predicted = mean(steps.iter().map(|s| pass_us(&step, s) - less(s))).unwrap_or(0.0);
         let step_us = mean(steps.iter().map(|s| s.us())).unwrap_or(0.0);
         let host_us = mean(steps.iter().map(|s| own.host.us(s))).unwrap_or(0.0);
-        let shown = if facts.asynchronous { 0.0 } else { host_us };
-        own.parts = Parts { operations_us: predicted - shown, host_us, step_us };
+        own.parts = Parts { operations_us: predicted - own.host.shown(host_us), host_us, step_us };
         own.profile.overheads.step_gap_us = (step_us - predicted).max(LEAST_US);
         own.profile.check().map_err(|error| EngineCheckError::Hardware(error.into()))?;
         Ok(own)
@@ -173,23 +172,17 @@ impl Calibrated {
     }
 
     /// The device's and the host's time of the steps of `run`, in microseconds, on average: of the batches that it had,
-    /// prompts taken as begun in their step.
-    ///
-    /// # Errors
-    /// As [`Calibrated::step`].
-    pub(super) fn steps_of(&self, run: &Run) -> Result<Option<[Pair<f64>; 2]>, EngineCheckError> {
-        let step = self.step()?;
+    /// prompts taken as begun in their step. `step` is [`Calibrated::step`].
+    pub(super) fn steps_of(&self, run: &Run, step: &StepFunction) -> Option<[Pair<f64>; 2]> {
         let steps = || run.steps.iter().filter(|step| !step.captured);
         let of = |value: &dyn Fn(&Step) -> f64| mean(steps().map(value));
         let pair = |predicted, measured| Some(Pair { predicted: predicted?, measured: measured? });
-        let host = pair(of(&|s| self.host.us(s)), of(&|s| self.host.part(s)));
-        // What is hidden behind the device is no part of a step.
-        let shown = |us: f64| if self.facts.asynchronous { 0.0 } else { us };
+        let host = &self.host;
         let device = pair(
-            of(&|s| pass_us(&step, s) - shown(self.host.us(s))),
-            of(&|s| s.us() - shown(self.host.part(s))),
+            of(&|s| pass_us(step, s) - host.shown(host.us(s))),
+            of(&|s| s.us() - host.shown(host.part(s))),
         );
-        Ok(device.zip(host).map(|(device, host)| [device, host]))
+        Some([device?, pair(of(&|s| host.us(s)), of(&|s| host.part(s)))?])
     }
 
     /// The number format of its weights and its KV cache.
@@ -331,6 +324,11 @@ impl Host {
             .collect();
         [host.step_us, host.sequence_us, host.context_us, host.query_us] = not_negative(&points);
         host
+    }
+
+    /// Of its time `us`, what shows in a step: nothing that is hidden behind the device.
+    fn shown(&self, us: f64) -> f64 {
+        if self.asynchronous { 0.0 } else { us }
     }
 
     /// What was measured of it in a step.

@@ -189,18 +189,26 @@ fn records_that_cannot_be_used_are_told_where() {
     }
 }
 
+/// An engine of records that were changed.
+fn calibrated(name: &str, change: impl FnOnce(&mut Records)) -> Result<Calibrated, EngineCheckError> {
+    let at = |what: &str| file(&folder(), what).unwrap();
+    let mut records = Records::open(&at("engine")).unwrap();
+    change(&mut records);
+    let operations = Raw::open(&at(&format!("operations-{name}"))).unwrap();
+    let attention = Attention::open(&at(&format!("attention-{name}"))).unwrap();
+    Calibrated::new(&records, name, "chat", &operations, &attention)
+}
+
 /// Records of an asynchronous engine are predicted with a host that works while the device does.
 #[test]
 fn an_asynchronous_engine_hides_its_host() {
-    let calibrated = |asynchronous: bool| {
-        let mut records = Records::open(&file(&folder(), "engine").unwrap()).unwrap();
-        records.engines.values_mut().for_each(|engine| engine.asynchronous = asynchronous);
-        let name = "llama-3.1-8b-graphs";
-        let operations = Raw::open(&file(&folder(), &format!("operations-{name}")).unwrap()).unwrap();
-        let attention = Attention::open(&file(&folder(), &format!("attention-{name}")).unwrap()).unwrap();
-        Calibrated::new(&records, name, "chat", &operations, &attention).unwrap()
+    let found = |asynchronous: bool| {
+        let change = |records: &mut Records| {
+            records.engines.values_mut().for_each(|engine| engine.asynchronous = asynchronous);
+        };
+        calibrated("llama-3.1-8b-graphs", change).unwrap()
     };
-    let (one, other) = (calibrated(false), calibrated(true));
+    let (one, other) = (found(false), found(true));
     assert!(!one.config().async_scheduling && other.config().async_scheduling);
     // What was measured is the same: what the host no longer takes is in the gap.
     let host = one.profile.overheads.host_step_us + one.profile.overheads.host_sequence_us;
@@ -212,13 +220,8 @@ fn an_asynchronous_engine_hides_its_host() {
 
 #[test]
 fn an_unknown_device_is_named() {
-    let dir = folder();
     let found = |device: &str| {
-        let mut records = Records::open(&file(&dir, "engine").unwrap()).unwrap();
-        records.machine.device = device.to_owned();
-        let operations = Raw::open(&file(&dir, "operations-llama-3.2-1b-graphs").unwrap()).unwrap();
-        let attention = Attention::open(&file(&dir, "attention-llama-3.2-1b-graphs").unwrap()).unwrap();
-        Calibrated::new(&records, "llama-3.2-1b-graphs", "chat", &operations, &attention)
+        calibrated("llama-3.2-1b-graphs", |records| records.machine.device = device.to_owned())
             .map(|own| own.profile.gpu)
     };
     assert_eq!(found("NVIDIA H200").unwrap(), "h200-sxm");
