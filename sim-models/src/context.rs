@@ -3,6 +3,7 @@
 mod background;
 mod cuts;
 mod doors;
+mod links;
 mod requests;
 mod timeline;
 mod zones;
@@ -24,8 +25,7 @@ use crate::energy::EnergyConfig;
 use crate::event::{ModelEvent, PackedEvent};
 use crate::journal::{Birth, RequestRecord};
 use crate::link::attempts::Attempts;
-use crate::link::{BreakerOutput, Link, LinkId};
-use crate::measure::Measure;
+use crate::link::{Link, LinkId};
 use crate::meter::{ComponentMeter, GoodputBounds, RequestMeter};
 use crate::quality::Quality;
 use crate::request::{Outcome, Request, RequestId};
@@ -104,28 +104,6 @@ impl Core {
     /// Requests born and not ended.
     pub(crate) fn in_flight(&self) -> u64 {
         self.born - self.ended.iter().sum::<u64>()
-    }
-
-    /// What the policies of links counted, by caller.
-    pub(crate) fn link_measures(&mut self, now: SimTime) -> Vec<(ComponentId, Vec<Measure>)> {
-        let Self { routes, links, names, .. } = self;
-        let laid = routes.iter().enumerate().filter_map(|(place, link)| link.map(|link| (place, link)));
-        let measures = laid.map(|(place, link)| {
-            let (caller, callee) = (place / names.len(), place % names.len());
-            let link = &mut links[link.0 as usize];
-            (ComponentId(caller as u16), link.measures(&names[callee], |index| names[index].clone(), now))
-        });
-        measures.collect()
-    }
-
-    /// The breakers of all links.
-    pub(crate) fn breakers(&self) -> Vec<BreakerOutput> {
-        let names = &self.names;
-        let laid = self.routes.iter().enumerate().filter_map(|(place, link)| link.map(|link| (place, link)));
-        let own = laid.filter_map(|(place, link)| {
-            self.links[link.0 as usize].breakers(&names[place / names.len()], &names[place % names.len()])
-        });
-        own.collect()
     }
 
     /// All background work on a component.

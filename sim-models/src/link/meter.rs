@@ -101,9 +101,7 @@ impl Link {
     ) -> Vec<Measure> {
         self.policies.as_mut().map_or_else(Vec::new, |policies| policies.measures(callee, name, now))
     }
-}
 
-impl Link {
     /// Its breakers; none where it has none with a state.
     pub(crate) fn breakers(&self, caller: &str, callee: &str) -> Option<BreakerOutput> {
         let policies = self.policies.as_ref()?;
