@@ -5,7 +5,7 @@
 //! - **Matrix multiplications of the layers** take the longer of reading the weights (once, whatever the
 //!   number of tokens) and computing (2 FLOP a token and weight). Of E experts, `n` tokens that each go through
 //!   k of them read `E (1 - (1 - k/E)^n)`, the expected number where routing is uniform (assumption); each token
-//!   is computed by its active ones. Experts that every token goes through, dense layers and attention are
+//!   is computed by its active ones, at `expert_compute` of the rate of other matrices. Experts that every token goes through, dense layers and attention are
 //!   always read.
 //! - **The output layer** likewise, by sequences: only the last token of each is sampled from. An encoder
 //!   has none.
@@ -62,6 +62,10 @@ pub struct Efficiency {
     /// Share of the dense peak that 8-bit matrix multiplications reach. 0.50 (983 of 1,979 TFLOP/s for fp8
     /// on an H100, measured).
     pub gemm_compute_8bit: Option<f64>,
+    /// Share of that which the matrix multiplications of experts reach, many in one kernel. 0.60 (473 of 787 TFLOP/s in
+    /// bf16 on an H100: the median of layers with at least 256 tokens for each expert, measured; otherwise an
+    /// assumption).
+    pub expert_compute: f64,
     /// Share of the memory bandwidth at which 16- and 32-bit weights are read. H100: 0.83 (2,781 of 3,350
     /// GB/s, measured).
     pub weight_bandwidth: Option<f64>,
@@ -113,6 +117,7 @@ impl Default for Efficiency {
         Self {
             gemm_compute: None,
             gemm_compute_8bit: None,
+            expert_compute: 0.60,
             weight_bandwidth: None,
             weight_bandwidth_quantized: None,
             decode_attention_bandwidth: None,
@@ -192,6 +197,7 @@ impl Efficiency {
         let ranges = [
             share("gemm_compute", self.gemm_compute),
             share("gemm_compute_8bit", self.gemm_compute_8bit),
+            share("expert_compute", Some(self.expert_compute)),
             share("weight_bandwidth", self.weight_bandwidth),
             share("weight_bandwidth_quantized", self.weight_bandwidth_quantized),
             share("decode_attention_bandwidth", self.decode_attention_bandwidth),
@@ -312,7 +318,14 @@ impl StepFunction {
         let read_experts = by_token / gpus / data_parallel as f64 / rates.weights;
         let read_always = at_least(always / gpus / rates.weights);
         let read_all = read_always.saturating_add(at_least(read_experts));
-        let compute_token = nearest(2.0 * model.active_layer_parameters() as f64 / gpus / rates.gemm);
+        let active = model.active_layer_parameters() as f64;
+        let active_experts = if model.experts > 1 {
+            active - (model.layer_parameters() - model.expert_parameters()) as f64
+        } else {
+            0.0
+        };
+        let as_long_as = active - active_experts + active_experts / efficiency.expert_compute;
+        let compute_token = nearest(2.0 * as_long_as / gpus / rates.gemm);
 
         let table = precision.embedding_bytes(model.output_parameters()) as f64;
         let read_head = at_least(table / gpus / rates.head_weights);

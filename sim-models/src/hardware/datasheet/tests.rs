@@ -38,6 +38,7 @@ fn perfect() -> Efficiency {
     Efficiency {
         gemm_compute: Some(1.0),
         gemm_compute_8bit: Some(1.0),
+        expert_compute: 1.0,
         weight_bandwidth: Some(1.0),
         weight_bandwidth_quantized: Some(1.0),
         decode_attention_bandwidth: Some(1.0),

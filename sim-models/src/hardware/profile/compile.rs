@@ -11,8 +11,12 @@ use super::elementwise::of_layer;
 use super::series::{Series, make_monotone};
 use super::{ExpertTable, GemmTable, Profile, ProfileError};
 
-/// Token counts beyond those at which all experts are read, at which layers without a table are worked out.
-const EXPERT_TOKENS: [u64; 4] = [512, 1024, 4096, 16_384];
+/// Rows and columns of the product whose rates experts without a table are worked out with.
+const LARGE: f64 = 8192.0;
+/// By how much products of many experts in one kernel are slower, at how many tokens for each. A fit to the expert
+/// layers in bf16 that were timed on an H100 (`h100-sxm-vllm-0.24`): up to 128 tokens they take as long as the products
+/// of [`LARGE`] matrices, from 256 on 1.4 to 1.8 times as long. For all other GPUs, formats and engines an assumption.
+const GROUPED: [(f64, f64); 2] = [(128.0, 1.0), (256.0, 1.55)];
 
 impl StepFunction {
     /// The step function of `model` placed on GPUs (a number is that of tensor parallelism) from kernels timed on them, and from `fitted`
@@ -242,8 +246,9 @@ impl Profile {
         })
     }
 
-    /// The expert layer of a model: as timed, or else from the rates of the matrix multiplications, the longer
-    /// of reading the experts that the tokens need in expectation and computing.
+    /// The expert layer of a model: as timed, or else worked out from the matrix multiplications: each expert that the
+    /// tokens need in expectation multiplies its even share of them, at the rates of a large product and by
+    /// [`grouped`] slower.
     fn experts_of(
         &self,
         gemm: &GemmTable,
@@ -251,29 +256,42 @@ impl Profile {
         precision: Precision,
         tensor_parallel: u64,
     ) -> Series {
+        let inner = model.ffn / tensor_parallel;
         if let Some(table) = self.timed_experts(model, precision, tensor_parallel) {
             return Series::new(&table.tokens, table.us.clone());
         }
-        let inner = model.ffn / tensor_parallel;
         let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
         let parameters = matrices * (model.hidden * inner) as f64;
-        // Rates of a large product: 8192 x 8192.
-        let large = gemm.by_tokens(8192.0, 8192.0);
-        let (first, last) = (large[0], large[large.len() - 1]);
-        let most = gemm.m[gemm.m.len() - 1] as f64;
-        let one_us = first * parameters / (8192.0 * 8192.0);
-        let token_us = last / most * parameters / (8192.0 * 8192.0);
-        let us = |tokens: u64| {
-            let read = experts::read(model.experts, model.active_experts, tokens) * one_us;
-            read.max((tokens * model.active_experts) as f64 * token_us)
-        };
-        let mut counts = experts::counts(model.experts, model.active_experts, 1);
-        counts.remove(0);
-        counts.extend(EXPERT_TOKENS);
-        counts.sort_unstable();
-        counts.dedup();
-        Series::new(&counts, counts.iter().map(|tokens| us(*tokens)).collect())
+        worked_out_experts(gemm, (model.active_experts, model.experts), parameters)
     }
+}
+
+/// An expert layer that was not timed, of experts (`active` of `all`) with so many parameters each.
+pub(super) fn worked_out_experts(gemm: &GemmTable, (active, all): (u64, u64), parameters: f64) -> Series {
+    let large = Series::new(&gemm.m, gemm.by_tokens(LARGE, LARGE));
+    let size = parameters / (LARGE * LARGE);
+    let us = |tokens: u64| {
+        let read = experts::read(all, active, tokens);
+        let share = (tokens * active) as f64 / read;
+        read * large.at(share) * size * grouped(share)
+    };
+    let mut counts = experts::counts(all, active, 1);
+    counts.remove(0);
+    // Where the rates of products or of many in one kernel bend, when all experts are read.
+    let bends = gemm.m.iter().copied().chain(GROUPED.map(|(share, _)| share as u64));
+    let last = counts[counts.len() - 1];
+    counts.extend(bends.map(|share| share * all / active).filter(|tokens| *tokens > last));
+    counts.sort_unstable();
+    counts.dedup();
+    let mut times: Vec<f64> = counts.iter().map(|tokens| us(*tokens)).collect();
+    make_monotone(&mut times);
+    Series::new(&counts, times)
+}
+
+/// How much longer the products of many experts in one kernel take than one after the other, by the tokens of each.
+fn grouped(tokens: f64) -> f64 {
+    let [(few, one), (many, slower)] = GROUPED;
+    one + (slower - one) * ((tokens - few) / (many - few)).clamp(0.0, 1.0)
 }
 
 /// The times of products (how often, n, k) together by tokens, made non-decreasing.

@@ -3,6 +3,7 @@ use super::super::datasheet::Efficiency;
 use super::super::precision::Precision::{Bf16, Fp8, Int4};
 use super::super::timing::{Calibration, Pass, StepFunction, TICKS_PER_NANO};
 use super::super::{HardwareError, TENSOR_PARALLEL};
+use super::compile::worked_out_experts;
 use super::*;
 use crate::hardware::fitted::Fitted;
 use crate::hardware::precision::Precision;
@@ -197,6 +198,28 @@ fn experts_without_a_table_are_read_as_tokens_need_them() {
     assert_eq!(step.calibration(), Calibration::Estimate);
     let timed = StepFunction::from_profile(h100(), gpu, mixtral, Bf16, Bf16, 4, true, None).unwrap();
     assert_eq!(timed.calibration(), Calibration::Imported);
+}
+
+/// Of those in bf16 that were timed: by tokens for each expert the median error, and that of its size.
+#[test]
+fn experts_are_worked_out_as_they_were_timed() {
+    let gemm = h100().gemm_in(Bf16).unwrap();
+    let mut errors: [Vec<f64>; 3] = Default::default();
+    for table in h100().experts.iter().filter(|table| table.precision == Bf16 && table.inner >= 512) {
+        let parameters = 3.0 * (table.hidden * table.inner) as f64;
+        let worked_out = worked_out_experts(gemm, (table.active, table.experts), parameters);
+        for (tokens, us) in table.tokens.iter().zip(&table.us) {
+            let read = super::super::experts::read(table.experts, table.active, *tokens);
+            let share = (tokens * table.active) as f64 / read;
+            let regime = [128.0, 256.0].iter().filter(|bound| share > **bound).count();
+            errors[regime].push(worked_out.at(*tokens as f64) / us - 1.0);
+        }
+    }
+    for (errors, most) in errors.into_iter().zip([0.1, 0.15, 0.15]) {
+        let size = super::series::median(errors.iter().copied().map(f64::abs).collect()).unwrap();
+        let bias = super::series::median(errors).unwrap();
+        assert!(size < most && bias.abs() < 0.1, "{bias}, {size}");
+    }
 }
 
 #[test]
