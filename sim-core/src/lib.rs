@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`time`] | instants and durations: integer nanoseconds |
 //! | [`event`] | what an event is; phases; the total order |
-//! | [`scheduler`] | what a model calls: schedule, cancel, timer lanes |
+//! | [`scheduler`] | what a model calls: schedule, cancel, timer lanes, alarms |
 //! | [`engine`] | the loop, limits, progress |
 //! | [`random`], [`distribution`] | named streams; probability laws |
 //! | [`stats`] | histograms, time averages, series, intervals |
@@ -182,7 +182,8 @@
 //! [`schedule`](scheduler::Scheduler::schedule) gives a handle by which the event can be cancelled,
 //! in constant time. Timeouts are nearly always cancelled; those of one length go into a
 //! [timer lane](scheduler::Scheduler::timer_lane), which keeps all but one of them out of the event
-//! queue. The order of events is the same with and without the lane.
+//! queue. The order of events is the same with and without the lane. An event that is put off and brought forward more
+//! often than it happens is an [alarm](scheduler::Scheduler::alarm), which is never in the event queue.
 //!
 //! ```
 //! # use sim_core::engine::{Limits, Simulation, World};

@@ -54,6 +54,8 @@
 //! # Ok::<(), sim_core::scheduler::SimError>(())
 //! ```
 
+mod alarms;
+
 use std::collections::VecDeque;
 
 use thiserror::Error;
@@ -62,6 +64,8 @@ use crate::event::{Event, EventHandle, EventKey, LANE_FLAG, MAX_SEQUENCE, MAX_SL
 use crate::fingerprint::Fingerprint;
 use crate::queue::{EventQueue, QuadHeap};
 use crate::time::{SimDuration, SimTime, TimeError};
+pub use alarms::Alarm;
+use alarms::Alarms;
 
 /// Why a run cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
@@ -131,6 +135,7 @@ pub struct Scheduler<E, Q = QuadHeap> {
     /// Which of them hold any, a bit each.
     immediate_mask: u32,
     lanes: Vec<Lane>,
+    alarms: Alarms<E>,
     /// Cancelled keys that are still in the queue.
     dead: usize,
     shuffle: Option<u64>,
@@ -149,6 +154,7 @@ impl<E: Event, Q: EventQueue> Default for Scheduler<E, Q> {
             immediate: Default::default(),
             immediate_mask: 0,
             lanes: Vec::new(),
+            alarms: Alarms::default(),
             dead: 0,
             shuffle: None,
             error: None,
@@ -223,6 +229,37 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         EventHandle(key.low())
     }
 
+    /// An event that is put off and brought forward more often than it happens, such as the end of a step of which
+    /// arrivals change: [`Scheduler::set_alarm`] moves it without a trace in the event queue.
+    ///
+    /// # Panics
+    /// From 2^24 alarms on.
+    pub fn alarm(&mut self, phase: Phase, event: E) -> Alarm {
+        let alarm = self.alarms.add(phase, event);
+        assert!(alarm.0 < 1 << SLOT_BITS, "too many alarms: share them");
+        alarm
+    }
+
+    /// Sets an alarm of this scheduler to go off once, at another time than it was set to; none leaves it unset. It goes
+    /// off at the same place in the order of events as an event that is scheduled when it is set. To set it to the time
+    /// that it is set to already changes nothing.
+    ///
+    /// # Panics
+    /// When `at` is in the past: a bug in the model.
+    #[inline]
+    pub fn set_alarm(&mut self, alarm: Alarm, at: Option<SimTime>) {
+        let key = match at {
+            None => EventKey::MAX,
+            Some(at) if self.alarms.is_set_to(alarm.0, at) => return,
+            Some(at) => {
+                assert!(at >= self.now, "an alarm is set in the past: {at} is before {}", self.now);
+                let Some(sequence) = self.sequence() else { return };
+                EventKey::new(at, self.alarms.bell(alarm.0).phase, sequence, alarm.0)
+            }
+        };
+        self.alarms.set(alarm.0, key);
+    }
+
     /// Cancels an event; false when it has happened or was cancelled before.
     #[inline]
     pub fn cancel(&mut self, handle: EventHandle) -> bool {
@@ -254,7 +291,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     pub fn pending(&self) -> usize {
         let lane_keys = self.lanes.iter().filter(|lane| lane.armed).count();
         let in_lanes: usize = self.lanes.iter().map(|lane| lane.timers.len() - lane.dead).sum();
-        self.queue.len() - lane_keys + in_lanes + self.immediate_len() - self.dead
+        self.queue.len() - lane_keys + in_lanes + self.immediate_len() + self.alarms.len() - self.dead
     }
 
     /// Number of keys kept, cancelled ones that have not been swept yet included: at most about twice
@@ -262,6 +299,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     pub fn stored(&self) -> usize {
         self.queue.len()
             + self.immediate_len()
+            + self.alarms.len()
             + self.lanes.iter().map(|lane| lane.timers.len()).sum::<usize>()
     }
 
@@ -295,6 +333,10 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
     #[inline(always)]
     pub(crate) fn next(&mut self, until: SimTime) -> Option<(EventKey, E)> {
         loop {
+            let alarm = self.alarms.first();
+            if alarm.time() <= until && self.is_before_all(alarm) {
+                return Some(self.go_off(alarm));
+            }
             let key =
                 if self.immediate_mask == 0 { self.queue.pop_until(until)? } else { self.next_of_now() };
             let slot = key.slot();
@@ -315,6 +357,30 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
                 self.queue.push(first);
             }
         }
+    }
+
+    /// Whether an alarm is set that goes off before every other event.
+    #[inline(always)]
+    fn is_before_all(&self, alarm: EventKey) -> bool {
+        if self.immediate_mask != 0 {
+            let phase = self.immediate_mask.trailing_zeros() as usize;
+            if alarm > self.immediate[phase][0] {
+                return false;
+            }
+        }
+        match self.queue.peek() {
+            Some(key) => alarm < key,
+            None => alarm != EventKey::MAX,
+        }
+    }
+
+    #[inline]
+    fn go_off(&mut self, alarm: EventKey) -> (EventKey, E) {
+        let event = self.alarms.bell(alarm.slot()).event;
+        self.alarms.set(alarm.slot(), EventKey::MAX);
+        self.now = alarm.time();
+        self.fingerprint.event(self.now, alarm.phase_bits(), event.identity());
+        (alarm, event)
     }
 
     /// The least of the immediate events and the head of the queue.
@@ -359,18 +425,22 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         fires
     }
 
-    /// Gives an event a key and a slot.
+    /// The number of an event in the order of scheduling.
     #[inline(always)]
-    fn store(&mut self, at: SimTime, phase: Phase, event: E, lane: u32) -> Option<EventKey> {
-        let mut sequence = self.next_sequence;
+    fn sequence(&mut self) -> Option<u64> {
+        let sequence = self.next_sequence;
         if sequence == MAX_SEQUENCE {
             self.refuse(SimError::TooManyEvents(self.now));
             return None;
         }
         self.next_sequence += 1;
-        if let Some(seed) = self.shuffle {
-            sequence = permute(sequence, seed);
-        }
+        Some(self.shuffle.map_or(sequence, |seed| permute(sequence, seed)))
+    }
+
+    /// Gives an event a key and a slot.
+    #[inline(always)]
+    fn store(&mut self, at: SimTime, phase: Phase, event: E, lane: u32) -> Option<EventKey> {
+        let sequence = self.sequence()?;
         let slot = self.vacant;
         let Some(entry) = self.slots.get_mut(slot as usize) else {
             return self.store_in_new_slot(at, phase, sequence, event, lane);

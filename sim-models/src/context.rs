@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use sim_core::event::{EventHandle, Phase};
 use sim_core::random::{KeyedDraws, KeyedStream, Purpose, Streams, stable_hash, unit};
-use sim_core::scheduler::{Scheduler, TimerLane};
+use sim_core::scheduler::{Alarm, Scheduler, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
 use crate::admission::Door;
@@ -454,6 +454,18 @@ impl Ctx<'_> {
     pub fn arm(&mut self, lane: TimerLane, kind: u16, data: u64) -> EventHandle {
         let event: PackedEvent = ModelEvent::Timer { component: self.me, kind, data }.into();
         self.scheduler.arm(lane, event)
+    }
+
+    /// An alarm of mine.
+    pub fn alarm(&mut self, phase: Phase, kind: u16, data: u64) -> Alarm {
+        let event: PackedEvent = ModelEvent::Timer { component: self.me, kind, data }.into();
+        self.scheduler.alarm(phase, event)
+    }
+
+    /// Sets an alarm of mine.
+    #[inline]
+    pub fn set_alarm(&mut self, alarm: Alarm, at: Option<SimTime>) {
+        self.scheduler.set_alarm(alarm, at);
     }
 
     /// Cancels a timer; false when it has run out.

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,4 +258,67 @@ fn shuffling_is_a_permutation_and_takes_lanes_and_events_of_now_along() {
         shuffled.sort_unstable();
         assert_eq!(shuffled, plain);
     }
+}
+
+/// What a script does at each step, and the number of the alarm or event that it does it to.
+fn script() -> impl Strategy<Value = Vec<(u8, u64, u64)>> {
+    prop::collection::vec((0u8..5, 0u64..6, 0u64..7), 0..200)
+}
+
+/// What happens when a script is run, with alarms or with events that are cancelled and scheduled anew.
+fn happens(script: &[(u8, u64, u64)], alarms: bool, shuffle: Option<u64>) -> (Vec<(u64, u64)>, usize) {
+    const PHASES: [Phase; 3] = [Phase::StepEnd, Phase::Arrival, Phase::Sampler];
+    let mut scheduler = Numbers::default();
+    if let Some(seed) = shuffle {
+        scheduler.shuffle_ties(seed);
+    }
+    let phase = |number: u64| PHASES[number as usize % 3];
+    let places: Vec<Alarm> = (0..6).map(|number| scheduler.alarm(phase(number), Number(number))).collect();
+    let mut set: Vec<Option<(SimTime, EventHandle)>> = vec![None; 6];
+    let mut seen = Vec::new();
+    for (what, number, gap) in script {
+        let at = scheduler.now().checked_add(FOR(*gap)).unwrap();
+        match what {
+            0 | 1 => {
+                let at = (*what == 0 || gap % 3 > 0).then_some(at);
+                let place = &mut set[*number as usize];
+                if alarms {
+                    scheduler.set_alarm(places[*number as usize], at);
+                } else if place.map(|(at, _)| at) != at {
+                    place.take().map(|(_, handle)| scheduler.cancel(handle));
+                    let scheduled = |at| (at, scheduler.schedule_at(at, phase(*number), Number(*number)));
+                    *place = at.map(scheduled);
+                }
+            }
+            2 => _ = scheduler.schedule(FOR(*gap), phase(*number), Number(10 + number)),
+            _ => {
+                if let Some((key, Number(number))) = scheduler.next(at) {
+                    seen.push((key.time().as_nanos(), number));
+                    if let Some(place) = set.get_mut(number as usize) {
+                        *place = None;
+                    }
+                }
+            }
+        }
+    }
+    let pending = scheduler.pending();
+    seen.extend(drain(&mut scheduler));
+    (seen, pending)
+}
+
+proptest! {
+    #[test]
+    fn alarms_go_off_where_events_scheduled_anew_happen(script in script(), seed in prop::option::of(0u64..100)) {
+        prop_assert_eq!(happens(&script, true, seed), happens(&script, false, seed));
+    }
+}
+
+#[test]
+#[should_panic(expected = "an alarm is set in the past")]
+fn an_alarm_in_the_past_is_a_bug() {
+    let mut scheduler = Numbers::default();
+    let alarm = scheduler.alarm(Phase::Timer, Number(1));
+    scheduler.schedule(FOR(5), Phase::Timer, Number(2));
+    scheduler.next(SimTime::MAX);
+    scheduler.set_alarm(alarm, Some(AT(4)));
 }

@@ -25,7 +25,8 @@ mod tests;
 
 use std::num::NonZeroU32;
 
-use sim_core::event::{EventHandle, Phase};
+use sim_core::event::Phase;
+use sim_core::scheduler::Alarm;
 use sim_core::time::{SimDuration, SimTime};
 
 use connector::Connector;
@@ -106,8 +107,8 @@ pub(super) struct Pool {
     replicas: Vec<Replica>,
     /// When replicas are due.
     due: Dues,
-    /// The event that waits for the first of them.
-    alarm: Option<(SimTime, EventHandle)>,
+    /// Goes off when the first of them is.
+    alarm: Option<Alarm>,
     front: Front,
     queue_cap: Option<NonZeroU32>,
     wake: SimDuration,
@@ -248,18 +249,9 @@ impl Pool {
     }
 
     #[inline]
-    fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let first = self.due.soonest();
-        if self.alarm.map(|(at, _)| at) != first {
-            self.move_alarm(first, ctx);
-        }
-    }
-
-    fn move_alarm(&mut self, first: Option<SimTime>, ctx: &mut Ctx) {
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_timer(handle);
-        }
-        self.alarm = first.map(|at| (at, ctx.schedule_at(at, Phase::StepEnd, DUE, 0)));
+    fn set_alarm(&self, ctx: &mut Ctx) {
+        let alarm = self.alarm.expect("a pool is started before anything happens");
+        ctx.set_alarm(alarm, self.due.soonest());
     }
 
     fn note_capacity(&self, ctx: &mut Ctx) {
@@ -339,6 +331,7 @@ fn event_data(index: usize, generation: u32) -> u64 {
 
 impl Component for Pool {
     fn start(&mut self, ctx: &mut Ctx) {
+        self.alarm = Some(ctx.alarm(Phase::StepEnd, DUE, 0));
         self.front.start(ctx);
         if let Some(adapters) = &mut self.adapters {
             adapters.start(ctx);
@@ -423,7 +416,6 @@ impl Component for Pool {
         if self.connector.is_some() && self.on_connector_timer(timer, ctx) {
             return;
         }
-        self.alarm = None;
         while let Some(index) = self.due.first_by(ctx.now()) {
             self.advance(index, ctx);
         }

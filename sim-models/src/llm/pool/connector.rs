@@ -25,7 +25,7 @@
 //! * The host's bus moves one load at a time, in order, as the stream of vLLM's offloading worker does.
 
 use sim_core::event::{EventHandle, Phase};
-use sim_core::scheduler::TimerLane;
+use sim_core::scheduler::{Alarm, TimerLane};
 use sim_core::time::{SimDuration, SimTime};
 
 use super::link::Link;
@@ -68,8 +68,8 @@ pub(super) struct Prefill {
     pub(super) first: usize,
     pub(super) front: Front,
     link: Link,
-    /// The event that waits for the next transfer to be through.
-    alarm: Option<(SimTime, EventHandle)>,
+    /// Goes off when the next transfer is through.
+    alarm: Option<Alarm>,
     /// KV of prompts that is kept for decode workers.
     sources: Slab<Source>,
     transfer: Transfer,
@@ -181,6 +181,7 @@ impl Connector {
     pub(super) fn start(&mut self, ctx: &mut Ctx) {
         if let Some(prefill) = &mut self.prefill {
             prefill.front.start(ctx);
+            prefill.alarm = Some(ctx.alarm(Phase::Timer, LINK, 0));
             prefill.lane = Some(ctx.timer_lane(prefill.transfer.abort_timeout, Phase::Timer));
         }
     }
@@ -325,15 +326,9 @@ fn until(then: SimTime, now: SimTime) -> SimDuration {
 }
 
 impl Prefill {
-    fn set_alarm(&mut self, ctx: &mut Ctx) {
-        let next = self.link.next();
-        if self.alarm.map(|(at, _)| at) == next {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_timer(handle);
-        }
-        self.alarm = next.map(|at| (at, ctx.schedule_at(at, Phase::Timer, LINK, 0)));
+    fn set_alarm(&self, ctx: &mut Ctx) {
+        let alarm = self.alarm.expect("prefill workers are started before anything happens");
+        ctx.set_alarm(alarm, self.link.next());
     }
 
     /// A worker keeps the KV of a prompt.
@@ -457,7 +452,6 @@ impl Pool {
             LINK => {
                 let prefill = self.connector.as_mut().and_then(|connector| connector.prefill.as_mut());
                 if let Some(prefill) = prefill {
-                    prefill.alarm = None;
                     for flow in prefill.link.arrived(ctx.now()) {
                         ctx.schedule(prefill.transfer.latency, Phase::Timer, LOADED, flow.key);
                     }
