@@ -129,12 +129,15 @@ impl Shown {
         component.pool.as_ref()?.calibration.as_deref()
     }
 
-    /// The breakers of every link at a time of the first replication; nothing without a time.
+    /// The breakers of every link at a time of the first replication, as far as they are known; nothing without a time.
     pub fn breakers(&self, time: Option<f64>) -> Vec<Option<BreakerNow>> {
         let (Some(time), Some(output)) = (time, self.result.outputs.first()) else { return Vec::new() };
         let now = |(from, to): (&str, &str)| {
             let mut all = output.breakers.iter();
             let own = all.find(|link| link.caller == from && link.callee == to)?;
+            if own.cut_at.is_some_and(|cut| cut.as_secs_f64() <= time) {
+                return None;
+            }
             let place = own.changes.partition_point(|change| change.at.as_secs_f64() <= time);
             let last = place.checked_sub(1).map(|place| own.changes[place]);
             let (open, half_open) = last.map_or((0, 0), |last| (last.open, last.half_open));

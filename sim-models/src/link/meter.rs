@@ -32,6 +32,8 @@ pub struct BreakerOutput {
     pub clients: u32,
     /// Changes in their order, 4,096 at most. All are closed before the first.
     pub changes: Vec<BreakerChange>,
+    /// The first change that was not kept, if there were more: from then on their states are not known.
+    pub cut_at: Option<SimTime>,
 }
 
 /// Counts over the measured part of a run.
@@ -55,6 +57,7 @@ pub(crate) struct LinkMeter {
     since: SimTime,
     /// Of the whole run.
     changes: Vec<BreakerChange>,
+    cut_at: Option<SimTime>,
 }
 
 impl LinkMeter {
@@ -70,13 +73,15 @@ impl LinkMeter {
             (_, State::Closed) => self.not_closed -= 1,
             _ => {}
         }
+        if self.changes.len() == MOST_CHANGES {
+            self.cut_at.get_or_insert(now);
+            return;
+        }
         let last = self.changes.last().copied();
         let (open, half_open) = last.map_or((0, 0), |last| (last.open, last.half_open));
         let moved = |count: u32, state| count + u32::from(after == state) - u32::from(before == state);
-        if self.changes.len() < MOST_CHANGES {
-            let (open, half_open) = (moved(open, State::Open), moved(half_open, State::HalfOpen));
-            self.changes.push(BreakerChange { at: now, open, half_open });
-        }
+        let (open, half_open) = (moved(open, State::Open), moved(half_open, State::HalfOpen));
+        self.changes.push(BreakerChange { at: now, open, half_open });
     }
 
     fn account(&mut self, now: SimTime) {
@@ -86,8 +91,8 @@ impl LinkMeter {
 
     pub(crate) fn reset(&mut self, now: SimTime) {
         let served = vec![0; self.served.len()];
-        let changes = std::mem::take(&mut self.changes);
-        *self = Self { not_closed: self.not_closed, since: now, served, changes, ..Self::default() };
+        let (changes, cut_at) = (std::mem::take(&mut self.changes), self.cut_at);
+        *self = Self { not_closed: self.not_closed, since: now, served, changes, cut_at, ..Self::default() };
     }
 }
 
@@ -111,6 +116,7 @@ impl Link {
             callee: callee.to_owned(),
             clients: policies.clients.len() as u32,
             changes: policies.meter.changes.clone(),
+            cut_at: policies.meter.cut_at,
         })
     }
 }
@@ -174,5 +180,24 @@ impl Policies {
             measures.push(served.of(format!("{callee}: {target}")));
         }
         measures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_kept_of_breakers_is_said_to_be() {
+        let mut meter = LinkMeter::default();
+        let at = |number: usize| SimTime::from_nanos(number as u64);
+        for number in 0..MOST_CHANGES + 7 {
+            let (before, after) =
+                if number % 2 == 0 { (State::Closed, State::Open) } else { (State::Open, State::Closed) };
+            meter.note_state(at(number), before, after);
+        }
+        assert_eq!((meter.changes.len(), meter.cut_at), (MOST_CHANGES, Some(at(MOST_CHANGES))));
+        meter.reset(at(2 * MOST_CHANGES));
+        assert_eq!((meter.changes.len(), meter.cut_at), (MOST_CHANGES, Some(at(MOST_CHANGES))));
     }
 }
