@@ -229,7 +229,7 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
         EventHandle(key.low())
     }
 
-    /// An event that is put off and brought forward more often than it happens, such as the end of a step of which
+    /// An event that is put off and brought forward more often than it happens, such as the end of a step that
     /// arrivals change: [`Scheduler::set_alarm`] moves it without a trace in the event queue.
     ///
     /// # Panics

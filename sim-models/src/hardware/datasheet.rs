@@ -5,8 +5,8 @@
 //! - **Matrix multiplications of the layers** take the longer of reading the weights (once, whatever the
 //!   number of tokens) and computing (2 FLOP a token and weight). Of E experts, `n` tokens that each go through
 //!   k of them read `E (1 - (1 - k/E)^n)`, the expected number where routing is uniform (assumption); each token
-//!   is computed by its active ones, at `expert_compute` of the rate of other matrices. Experts that every token goes through, dense layers and attention are
-//!   always read.
+//!   is computed by its active ones, at `expert_compute` of the rate of other matrices. Experts that every token
+//!   goes through, dense layers and attention are always read.
 //! - **The output layer** likewise, by sequences: only the last token of each is sampled from. An encoder
 //!   has none.
 //! - **Decode attention** takes a floor for each layer and the longer of reading keys and values (of MLA the

@@ -256,10 +256,10 @@ impl Profile {
         precision: Precision,
         tensor_parallel: u64,
     ) -> Series {
-        let inner = model.ffn / tensor_parallel;
         if let Some(table) = self.timed_experts(model, precision, tensor_parallel) {
             return Series::new(&table.tokens, table.us.clone());
         }
+        let inner = model.ffn / tensor_parallel;
         let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
         let parameters = matrices * (model.hidden * inner) as f64;
         worked_out_experts(gemm, (model.active_experts, model.experts), parameters)
