@@ -15,6 +15,7 @@
 //! | [`stats`] | histograms, time averages, series, intervals |
 //! | [`fingerprint`], [`check`] | whether two runs are the same, and where they part |
 //! | [`queue`] | the data structure of pending events, exchangeable |
+//! | [`tournament`] | the least of several values that change one at a time |
 //!
 //! # A first world
 //!
@@ -423,3 +424,4 @@ pub mod random;
 pub mod scheduler;
 pub mod stats;
 pub mod time;
+pub mod tournament;

@@ -318,14 +318,10 @@ impl StepFunction {
         let read_experts = by_token / gpus / data_parallel as f64 / rates.weights;
         let read_always = at_least(always / gpus / rates.weights);
         let read_all = read_always.saturating_add(at_least(read_experts));
-        let active = model.active_layer_parameters() as f64;
-        let active_experts = if model.experts > 1 {
-            active - (model.layer_parameters() - model.expert_parameters()) as f64
-        } else {
-            0.0
-        };
-        let as_long_as = active - active_experts + active_experts / efficiency.expert_compute;
-        let compute_token = nearest(2.0 * as_long_as / gpus / rates.gemm);
+        let routed = model.active_expert_parameters() as f64;
+        let others = model.active_layer_parameters() as f64 - routed;
+        let expert_compute = if model.experts > 1 { efficiency.expert_compute } else { 1.0 };
+        let compute_token = nearest(2.0 * (others + routed / expert_compute) / gpus / rates.gemm);
 
         let table = precision.embedding_bytes(model.output_parameters()) as f64;
         let read_head = at_least(table / gpus / rates.head_weights);

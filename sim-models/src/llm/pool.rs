@@ -419,7 +419,6 @@ impl Component for Pool {
         while let Some(index) = self.due.first_by(ctx.now()) {
             self.advance(index, ctx);
         }
-        self.set_alarm(ctx);
         self.pass_on(ctx);
     }
 

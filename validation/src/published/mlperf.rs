@@ -139,8 +139,8 @@ pub(super) fn check(dir: &Path) -> Result<Check, PublishedError> {
              {BATCHED_TOKENS} tokens a pass and prompts of {PROMPT_TOKENS} tokens are assumptions, lengths of \
              prompts and answers (mean as published) are drawn from exponential laws cut at {LONGEST}. No bound \
              can be justified. Of Mixtral, experts were not timed on the H200: their layers are worked out from \
-             its products, slower by what experts in bf16 were on the H100; on the H100 they are vLLM's fp8 kernels, which take twice as \
-             long as those in bf16 in these tables."
+             its products, slower by what experts in bf16 were on the H100; on the H100 they are vLLM's fp8 \
+             kernels, which take twice as long as those in bf16 in these tables."
         ),
         facts: Vec::new(),
         pictures: parity_of_rows("parity-mlperf", "MLPerf Inference v4.1, Offline", &rows)

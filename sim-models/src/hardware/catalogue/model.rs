@@ -178,8 +178,12 @@ impl Model {
 
     /// Parameters of the matrices in all layers that one token is multiplied with.
     pub fn active_layer_parameters(&self) -> u64 {
-        let routed = self.active_experts * self.feed_forward(self.ffn);
-        self.beside_experts() + (self.layers - self.dense_layers) * routed
+        self.beside_experts() + self.active_expert_parameters()
+    }
+
+    /// Those of them in the experts that a token is routed to.
+    pub fn active_expert_parameters(&self) -> u64 {
+        (self.layers - self.dense_layers) * self.active_experts * self.feed_forward(self.ffn)
     }
 
     /// All parameters: layers, input embedding and, unless tied to it, the output layer.

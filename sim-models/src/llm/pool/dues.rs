@@ -1,50 +1,40 @@
 //! When the replicas of a pool are due: the soonest, and who that is.
 
 use sim_core::time::SimTime;
+use sim_core::tournament::Tournament;
 
 /// Not due.
 const NEVER: SimTime = SimTime::MAX;
 
-/// A tournament between replicas: each node has the soonest time below it.
+/// When each replica is due.
 #[derive(Debug)]
-pub(super) struct Dues {
-    /// The root is at 1, and the children of `n` at `2 n` and `2 n + 1`.
-    nodes: Vec<SimTime>,
-}
+pub(super) struct Dues(Tournament<SimTime>);
 
 impl Dues {
     pub(super) fn new(replicas: u32) -> Self {
-        Self { nodes: vec![NEVER; 2 * replicas.next_power_of_two() as usize] }
+        let mut times = Tournament::new(NEVER);
+        for _ in 0..replicas {
+            times.add();
+        }
+        Self(times)
     }
 
     /// A replica is due at another time.
     #[inline]
     pub(super) fn set(&mut self, index: usize, due: Option<SimTime>) {
-        let mut node = self.nodes.len() / 2 + index;
-        self.nodes[node] = due.unwrap_or(NEVER);
-        while node > 1 {
-            let soonest = self.nodes[node].min(self.nodes[node ^ 1]);
-            node /= 2;
-            self.nodes[node] = soonest;
-        }
+        self.0.set(index, due.unwrap_or(NEVER));
     }
 
     /// The soonest time.
     #[inline]
     pub(super) fn soonest(&self) -> Option<SimTime> {
-        Some(self.nodes[1]).filter(|due| *due != NEVER)
+        Some(self.0.first()).filter(|due| *due != NEVER)
     }
 
     /// The first of the replicas that are due soonest, if that is at `now` or before.
     #[inline]
     pub(super) fn first_by(&self, now: SimTime) -> Option<usize> {
-        self.soonest().filter(|due| *due <= now)?;
-        let mut node = 1;
-        while node < self.nodes.len() / 2 {
-            let left = 2 * node;
-            node = left + usize::from(self.nodes[left] != self.nodes[node]);
-        }
-        Some(node - self.nodes.len() / 2)
+        self.soonest().filter(|due| *due <= now).map(|_| self.0.place_of_first())
     }
 }
 
