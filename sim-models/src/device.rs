@@ -401,12 +401,20 @@ impl Devices {
         }
     }
 
-    /// Power of each component's own GPUs, and of the shared ones by name, in watts on average.
-    pub(crate) fn power(&self, now: SimTime) -> impl Iterator<Item = (Result<ComponentId, &str>, f64)> {
+    /// Power of each component's own GPUs, of which it held such a share, and of the shared ones by name, in watts on
+    /// average.
+    pub(crate) fn power(
+        &self,
+        now: SimTime,
+        held: impl Fn(ComponentId) -> f64,
+    ) -> impl Iterator<Item = (Result<ComponentId, &str>, f64)> {
         self.list.iter().filter_map(move |device| {
-            let watts = Power::of(device.gpu).watts(1.0, device.busy.mean(now));
             let owner = device.clients.first()?.component;
-            Some((device.name.as_deref().map_or(Ok(owner), Err), watts))
+            let (owner, held) = match device.name.as_deref() {
+                Some(name) => (Err(name), 1.0),
+                None => (Ok(owner), held(owner)),
+            };
+            Some((owner, Power::of(device.gpu).watts(held, device.busy.mean(now))))
         })
     }
 

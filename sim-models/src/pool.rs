@@ -489,6 +489,7 @@ impl Front {
         PoolReport {
             ejections: (0..self.members.len()).map(ejections).sum(),
             replicas: self.members.iter().enumerate().map(replica).collect(),
+            held: self.held_mean(now),
             no_replica: self.no_replica,
             panic: self.panic.mean(now),
             rollouts: self.rollouts().map(|rollouts| rollouts.log().to_vec()).unwrap_or_default(),

@@ -45,6 +45,22 @@ fn power_goes_by_utilization() {
     assert_eq!(priced.fingerprint, output.fingerprint);
 }
 
+/// GPUs of replicas that an autoscaler could have, but has not, draw nothing.
+#[test]
+fn replicas_that_are_not_there_draw_no_power() {
+    let of_at_most = |most: u32| {
+        let scaling = format!("autoscaler = {{ kind = \"hpa\", min_replicas = 1, max_replicas = {most} }}");
+        let server = "kind = \"model_server\"\ngpu = \"l4\"\ninstance_group = { kind = \"gpu\" }\n\
+                      execution = { fixed = \"100ms\", per_item = \"0ms\" }";
+        let output = simulate(&format!("{server}\n{scaling}"), "");
+        assert_eq!(measure(&output, "replicas_mean"), 1.0);
+        measure(&output, POWER)
+    };
+    let expected = 0.15 * 72.0 + 0.85 * 72.0 * 0.2;
+    assert!((of_at_most(1) / expected - 1.0).abs() < 1e-3, "{} W, expected {expected}", of_at_most(1));
+    assert!((of_at_most(50) / of_at_most(1) - 1.0).abs() < 1e-9);
+}
+
 #[test]
 fn llm_pools_and_training_jobs_draw_power_too() {
     let llm =

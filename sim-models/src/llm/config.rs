@@ -480,7 +480,7 @@ impl LlmConfig {
             quota: self.replica_quota,
             replicas,
             concurrency: self.max_num_seqs,
-            weights: Some(memory.weights_bytes * self.gpus_of_replica()),
+            weights: Some(self.bytes_to_load()?),
         };
         let (scaling, replicas) = scaling.build()?.map_or((None, replicas), |(s, most)| (Some(s), most));
         let present = scaling.as_ref().map_or(replicas, |scaling| scaling.initial);

@@ -54,7 +54,8 @@ impl LlmConfig {
         let replicas = self.data_parallel_size.max(1);
         let prefill = self.disaggregated.as_ref().filter(|_| role == Some(Role::Prefill));
         let split = prefill.and_then(|disaggregated| disaggregated.prefill.tensor_parallel);
-        let gpus = split.unwrap_or(self.tensor_parallel).max(1).saturating_mul(replicas);
+        let of_stage = split.unwrap_or(self.tensor_parallel).max(1);
+        let gpus = of_stage.saturating_mul(self.pipeline_parallel.max(1)).saturating_mul(replicas);
         self.device.is_none().then_some(BlastGroup { gpus, replicas })
     }
 

@@ -13,7 +13,7 @@ use super::speculative::Draft;
 use super::timing::Hardware;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
-use crate::hardware::catalogue::{Gpu, Model};
+use crate::hardware::catalogue::{Gpu, Model, ModelKind};
 use crate::hardware::datasheet::Efficiency;
 use crate::hardware::memory::{COMMUNICATION_BYTES, MemoryPlan, MemorySettings};
 use crate::hardware::timing::{StepFunction, TICKS_PER_NANO};
@@ -29,6 +29,21 @@ pub(super) struct Beside {
     pub(super) draft: Option<Draft>,
     /// Bytes of an adapter on each GPU, if there are adapters.
     pub(super) adapter_bytes: u64,
+}
+
+/// Whether a model can draft for another: what it generates must mean the same. vLLM refuses another number of tokens
+/// in the vocabulary, too (`SpeculativeConfig.verify_equal_vocab_size_if_draft_model`).
+fn can_draft(draft: &Draft, target: &Model) -> Result<(), ConfigError> {
+    let Draft::Model(draft) = draft else { return Ok(()) };
+    if draft.kind == ModelKind::Encoder {
+        return Err(refused(HardwareError::Encoder(draft.id.clone())));
+    }
+    if draft.vocab != target.vocab {
+        let (id, vocab) = (&draft.id, draft.vocab);
+        return Err(ConfigError::new(["model"], format!("`{id}` has a vocabulary of {vocab} tokens"))
+            .help(format!("expected that of {}, {}", target.id, target.vocab)));
+    }
+    Ok(())
 }
 
 impl LlmConfig {
@@ -61,9 +76,11 @@ impl LlmConfig {
                 let at = |error: ConfigError| error.within("speculative");
                 speculative.check().map_err(|error| at(refused(error)))?;
                 let draft = speculative.draft(model).map_err(|error| at(refused(error).within("draft")))?;
-                Some(draft.map_err(|help| {
+                let draft = draft.map_err(|help| {
                     ConfigError::new(["speculative", "draft"], "it is not clear who drafts").help(help)
-                })?)
+                })?;
+                can_draft(&draft, model).map_err(|error| at(error.within("draft")))?;
+                Some(draft)
             }
         };
         let adapter_bytes = match &self.lora {
@@ -113,6 +130,19 @@ impl LlmConfig {
             }
         }
         Ok(fullest.expect("one stage at least"))
+    }
+
+    /// Bytes of weights that a replica loads when it starts, over all its stages. Adapters come later.
+    pub(super) fn bytes_to_load(&self) -> Result<u64, ConfigError> {
+        let model = self.model()?;
+        let settings = self.memory_settings(&model)?;
+        let draft = match self.beside(&model, &settings)?.draft {
+            Some(Draft::Model(draft)) => self.draft_bytes(&draft, &model, &settings),
+            _ => 0,
+        };
+        let on_gpu =
+            model.weight_bytes_on_gpu(settings.precision, settings.placement()).saturating_add(draft);
+        Ok(on_gpu.saturating_mul(settings.tensor_parallel))
     }
 
     /// Bytes of a drafting model's weights on each GPU; a head of the target uses its embedding and output layer.

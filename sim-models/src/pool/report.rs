@@ -61,6 +61,8 @@ pub struct ReplicaReport {
 pub struct PoolReport {
     /// Its replicas.
     pub replicas: Vec<ReplicaReport>,
+    /// How many of them were held, on average: with an autoscaler those that start or leave are among them.
+    pub held: f64,
     /// Calls rejected because no replica could be picked.
     pub no_replica: u64,
     /// Ejections by outlier detection.

@@ -7,7 +7,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::recorder::{ComponentWindow, SystemWindow};
 use super::{RunPlan, System};
-use crate::component::{Component, DataReport};
+use crate::component::{Component, ComponentId, DataReport};
 use crate::context::{Core, Labels};
 use crate::cost::PriceModel;
 use crate::device::DeviceOutput;
@@ -146,7 +146,11 @@ fn meter_energy(core: &Core, reports: &mut [Report], end: SimTime) -> Vec<CostOu
     let hours = (end.as_secs_f64() - core.measure_from.as_secs_f64()).max(0.0) / 3600.0;
     let mut powers: Vec<(&str, f64)> = Vec::new();
     let mut own = vec![0.0; reports.len()];
-    for (owner, watts) in core.devices.power(end) {
+    let held = |component: ComponentId| match &reports[component.index()].1 {
+        Some(pool) if !pool.replicas.is_empty() => pool.held / pool.replicas.len() as f64,
+        _ => 1.0,
+    };
+    for (owner, watts) in core.devices.power(end, held) {
         match owner {
             Ok(component) => own[component.index()] += watts,
             Err(name) => powers.push((name, watts)),

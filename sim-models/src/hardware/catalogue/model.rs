@@ -100,18 +100,23 @@ impl Model {
         let (each, left) = (self.layers / stages, self.layers % stages);
         let mut first = 0;
         let share = |count: u64, layers: u64| (count * layers).div_ceil(self.layers);
+        // A layer that sees all of the context ends each group of layers with a window, in Gemma 2 and 3.
+        let windowed =
+            |sliding: Sliding, until: u64| until - (self.layers - sliding.layers) * until / self.layers;
         (0..stages)
             .map(|stage| {
                 let is_last = stage + 1 == stages;
                 let layers = each + u64::from(stage + 1 + left >= stages && !is_last);
                 let dense_layers = self.dense_layers.clamp(first, first + layers) - first;
+                let behind = first;
                 first += layers;
                 Self {
                     layers,
                     dense_layers,
                     sliding: self
                         .sliding
-                        .map(|sliding| Sliding { layers: share(sliding.layers, layers), ..sliding }),
+                        .map(|sliding| (windowed(sliding, first) - windowed(sliding, behind), sliding))
+                        .map(|(layers, sliding)| Sliding { layers, ..sliding }),
                     vocab: if is_last { self.vocab } else { 0 },
                     // It needs its own copy of a table that is both.
                     tied_embeddings: true,

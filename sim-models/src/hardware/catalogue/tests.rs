@@ -150,6 +150,10 @@ fn windows_are_those_of_the_families() {
     assert_eq!(sliding("gemma-2-27b"), Some((4096, 23)));
     assert_eq!(sliding("gemma-3-27b"), Some((1024, 52)), "five of six layers");
     assert_eq!(sliding("gemma-3-1b"), Some((512, 22)));
+    // Layers 6, 12, ... of 62 see all of the context: of stages of 15, 16, 16 and 15 layers 2, 3, 2 and 3.
+    let stages = model("gemma-3-27b").unwrap().pipeline(4);
+    let windowed = |stage: &Model| (stage.layers, stage.sliding.unwrap().layers);
+    assert_eq!(stages.iter().map(windowed).collect::<Vec<_>>(), [(15, 13), (16, 13), (16, 14), (15, 12)]);
     assert_eq!(sliding("mistral-7b"), None, "since v0.2");
     assert_eq!(sliding("qwen2.5-7b"), None);
 }

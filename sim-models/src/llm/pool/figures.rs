@@ -28,6 +28,7 @@ impl Pool {
         let mut report = self.front.report(now);
         for other in self.fronts().skip(1).map(|front| front.report(now)) {
             report.replicas.extend(other.replicas);
+            report.held += other.held;
             report.no_replica += other.no_replica;
             report.ejections += other.ejections;
             report.panic = report.panic.max(other.panic);

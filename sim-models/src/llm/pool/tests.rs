@@ -258,6 +258,9 @@ fn a_replica_is_lost_with_any_of_its_gpus() {
     // Two calls in each replica, on GPUs 0 and 1, 2 and 3, 4 and 5.
     assert_eq!([1, 2, 3, 4, 6].map(|gpus| lost(split, &format!("gpus = {gpus}"))), [2, 2, 4, 4, 6]);
     assert_eq!(lost("replicas = 3", "gpus = 2"), 4);
+    // Two stages of two GPUs.
+    let stages = "tensor_parallel = 2\npipeline_parallel = 2\nreplicas = 3";
+    assert_eq!([1, 4, 5].map(|gpus| lost(stages, &format!("gpus = {gpus}"))), [2, 2, 4]);
     // The replicas of a mixture of experts that share out its experts.
     let shared = "replicas = 4\ndata_parallel_size = 2\nmodel = \"qwen3-30b-a3b\"";
     assert_eq!(["gpus = 1", "gpus = 3", "replicas = 1"].map(|how| lost(shared, how)), [4, 6, 4]);

@@ -104,6 +104,8 @@ fn stages_share_out_layers_and_memory() {
     assert_eq!(pp.kv_bytes_per_token, tp.kv_bytes_per_token, "20 of 80 layers, or 2 of 8 heads");
     let ratio = pp.kv_blocks as f64 / tp.kv_blocks as f64;
     assert!((0.9..1.1).contains(&ratio), "{ratio}");
+    // A starting replica reads all weights once, however they are split.
+    assert_eq!(pipeline.bytes_to_load().unwrap().abs_diff(tensor.bytes_to_load().unwrap()) / 1_000_000, 0);
     let step = pipeline.step_function().unwrap();
     let each: Vec<u64> = step.stages().map(|stage| stage.ticks(&decode_with(1, 0))).collect();
     assert_eq!(each.len(), 4);
@@ -160,6 +162,14 @@ fn adapters_of_tenants_and_what_is_refused() {
         (format!("speculative = {{ {speculative}, draft = {{ cost = 2 }} }}"), "speculative.draft.cost"),
         (
             format!("speculative = {{ {speculative}, draft = {{ model = \"gpt\" }} }}"),
+            "speculative.draft.model",
+        ),
+        (
+            format!("speculative = {{ {speculative}, draft = {{ model = \"bge-base-en-v1.5\" }} }}"),
+            "speculative.draft.model",
+        ),
+        (
+            format!("speculative = {{ {speculative}, draft = {{ model = \"qwen2.5-0.5b\" }} }}"),
             "speculative.draft.model",
         ),
         (format!("speculative = {{ {speculative}, method = \"draft_model\" }}"), "speculative.draft"),
