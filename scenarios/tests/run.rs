@@ -63,6 +63,29 @@ fn an_overload_is_said_in_words() {
     );
 }
 
+/// More GPUs would not help.
+#[test]
+fn requests_that_are_too_long_are_no_overload() {
+    let findings = |settings: &str| {
+        let text = format!(
+            "name = \"long\"\nrun = {{ duration = \"1m\" }}\n[traffic.web]\nentry = \"llm\"\n\
+             arrivals = {{ process = \"poisson\", rate = \"1/s\" }}\nprompt_tokens = 2000\noutput_tokens = 10\n\
+             [components.llm]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{settings}"
+        );
+        run(&toml::from_str(&text).unwrap()).findings
+    };
+    for (settings, why) in [
+        ("max_model_len = 1000", "are longer than `max_model_len`"),
+        ("kv_blocks = 21", "do not fit into the KV memory of a replica, 320 tokens"),
+    ] {
+        let findings = findings(settings);
+        let refuses = format!("`llm` refuses 100% of its calls at any load: prompt and answer {why}");
+        assert!(findings.contains(&refuses), "{findings:?}");
+        assert!(!findings.iter().any(|finding| finding.contains("at its limit")), "{findings:?}");
+    }
+    assert!(!findings("").iter().any(|finding| finding.contains("at any load")));
+}
+
 #[test]
 fn an_slo_is_missed_by_a_system_that_fills_up_though_every_figure_is_within_its_bound() {
     let slo = "[slo]\nlatency = { p99 = \"1h\" }\n";

@@ -352,7 +352,7 @@ impl Front {
             changed = true;
         }
         if changed {
-            self.choose_candidates(ctx.now());
+            self.choose_candidates(ctx);
             self.note_health(ctx);
         }
         let matters = self.members[replica].condition != Condition::Up || self.awaits_check(replica);
@@ -388,11 +388,12 @@ impl Front {
         for replica in ejected {
             self.wake_checks(replica, ctx);
         }
-        self.choose_candidates(now);
+        self.choose_candidates(ctx);
     }
 
-    /// Who may be picked, after somebody's health has changed.
-    pub(super) fn choose_candidates(&mut self, now: SimTime) {
+    /// Who may be picked, after somebody's health has changed. Calls in front go to those who may be picked again.
+    pub(super) fn choose_candidates(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
         let is_well = |replica: &u32| {
             let replica = *replica as usize;
             self.checks.as_ref().is_none_or(|checks| checks.is_healthy(replica))
@@ -421,6 +422,7 @@ impl Front {
         self.version += 1;
         if let Some(fleet) = &mut self.fleet {
             fleet.set_room(&self.candidates, &self.active);
+            fleet.release(&self.candidates, ctx);
         }
     }
 

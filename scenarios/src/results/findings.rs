@@ -4,6 +4,7 @@ mod load;
 mod reason;
 
 use sim_models::component::DataReport;
+use sim_models::llm::Rejected;
 use sim_models::pipeline::PipelineReport;
 use sim_models::request::Outcome;
 use sim_models::system::ComponentOutput;
@@ -47,6 +48,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     overload(result, &mut list);
     late_pipelines(result, &mut list);
     memory(result, &mut list);
+    too_long(result, &mut list);
     unanswered(result, &mut list);
     list.extend(notes);
     rollouts(result, &mut list);
@@ -301,6 +303,32 @@ fn memory(result: &RunResult, list: &mut Vec<String>) {
                 component.name,
                 short(preemptions as f64 / figures.len() as f64)
             ));
+        }
+    }
+}
+
+/// Requests that an LLM pool refuses at any load.
+fn too_long(result: &RunResult, list: &mut Vec<String>) {
+    let Some(first) = result.outputs.first() else { return };
+    for (index, component) in first.components.iter().enumerate() {
+        let Some(pool) = &component.llm else { continue };
+        let components = || result.outputs.iter().map(|output| &output.components[index]);
+        let replies: u64 = components().flat_map(|component| component.meter.outcomes).sum();
+        let cache = format!("do not fit into the KV memory of a replica, {} tokens", pool.kv_tokens);
+        let refused = |count: fn(&Rejected) -> u64| -> u64 {
+            components().filter_map(|component| component.llm.as_ref()).map(|llm| count(&llm.rejected)).sum()
+        };
+        for (refused, limit) in [
+            (refused(|rejected| rejected.exceeds_model), "are longer than `max_model_len`"),
+            (refused(|rejected| rejected.exceeds_cache), cache.as_str()),
+        ] {
+            if refused > 0 {
+                let share = percent(refused as f64 / replies as f64);
+                let name = &component.name;
+                list.push(format!(
+                    "`{name}` refuses {share} of its calls at any load: prompt and answer {limit}"
+                ));
+            }
         }
     }
 }

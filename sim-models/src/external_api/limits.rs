@@ -92,8 +92,14 @@ impl Limits {
             bucket.take(1);
         }
         if !admitted {
+            let of_tokens = passes(for_request);
+            // What this call has taken is missing to the next.
+            let for_request = match &self.requests {
+                Some(bucket) if self.count_refused => bucket.wait(1),
+                _ => for_request,
+            };
             let retry_after = for_request.zip(for_tokens).map(|(a, b)| a.max(b));
-            return Err(Refusal { of_tokens: passes(for_request), retry_after });
+            return Err(Refusal { of_tokens, retry_after });
         }
         if let Some(bucket) = &mut self.tokens {
             bucket.take(tokens);

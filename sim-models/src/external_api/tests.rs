@@ -167,3 +167,18 @@ fn a_retry_waits_as_long_as_the_refusal_asks() {
     assert_eq!((latency.min(), latency.max()), (Some(100_000_000), Some(5_100_000_000)));
     assert_eq!(output.requests[0].outcomes, [2, 0, 0, 0, 0]);
 }
+
+/// Whoever waits as long as told gets through, also where refused calls count.
+#[test]
+fn the_wait_that_a_refusal_tells_suffices() {
+    for count_refused in [false, true] {
+        let window = SimDuration::from_secs(1);
+        let mut limits = limits::Limits::new(Some(60), None, window, count_refused);
+        let at = |millis: u64| SimTime::from_nanos(millis * 1_000_000);
+        limits.take(1, at(10_000)).unwrap();
+        let wait = limits.take(1, at(10_500)).unwrap_err().retry_after.unwrap();
+        let expected = if count_refused { 1_000 } else { 500 };
+        assert_eq!(wait, SimDuration::from_millis(expected));
+        limits.take(1, at(10_500 + expected)).unwrap();
+    }
+}

@@ -30,14 +30,14 @@ impl Front {
                 for replica in first(&self.members, replicas, &|member| !member.drained) {
                     self.members[replica].drained = true;
                 }
-                self.choose_candidates(ctx.now());
+                self.choose_candidates(ctx);
                 return false;
             }
             Fault::Undrain { replicas } => {
                 for replica in first(&self.members, replicas, &|member| member.drained) {
                     self.members[replica].drained = false;
                 }
-                self.choose_candidates(ctx.now());
+                self.choose_candidates(ctx);
                 return false;
             }
             Fault::Interrupt { replicas } => {

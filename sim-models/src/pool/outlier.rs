@@ -246,6 +246,13 @@ impl Outliers {
         }
     }
 
+    /// Another replica is in the place of one that has gone.
+    pub(super) fn forget(&mut self, replica: usize) {
+        let host = &mut self.hosts[replica];
+        self.out -= usize::from(host.ejected_at.is_some());
+        *host = Host { ejections: host.ejections, ..Host::default() };
+    }
+
     /// The analysis at the end of an interval; the replicas that it ejects.
     pub(super) fn sweep(&mut self, now: SimTime, mut chance: impl FnMut() -> f64) -> Vec<usize> {
         let config = self.config;

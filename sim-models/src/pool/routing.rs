@@ -156,7 +156,7 @@ impl Front {
         if outliers.ended(replica, ok, now, || {
             unit(&mut draws.jitter.draws(now.as_nanos(), 2 + salt, before as u32))
         }) {
-            self.choose_candidates(now);
+            self.choose_candidates(ctx);
             self.wake_checks(replica, ctx);
         }
     }

@@ -44,7 +44,7 @@ impl Front {
     /// After replicas have left or are to leave.
     pub(super) fn settle(&mut self, ctx: &mut Ctx) {
         self.remove_gone(ctx);
-        self.choose_candidates(ctx.now());
+        self.choose_candidates(ctx);
         self.note_capacity(ctx);
     }
 
@@ -70,13 +70,13 @@ impl Front {
         if let Some(checks) = &mut self.checks {
             checks.forget(slot);
         }
+        if let Some(outliers) = &mut self.outliers {
+            outliers.forget(slot);
+        }
         let member = &mut self.members[slot];
         member.condition = if member.cut_off { Condition::Crashed } else { Condition::Up };
-        self.choose_candidates(ctx.now());
+        self.choose_candidates(ctx);
         self.note_capacity(ctx);
-        if let Some(fleet) = &mut self.fleet {
-            fleet.release(&self.candidates, ctx);
-        }
         self.note_health(ctx);
         if has_versions { Due::Started(slot) } else { Due::Nothing }
     }

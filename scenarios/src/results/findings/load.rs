@@ -44,7 +44,7 @@ pub(crate) struct Load<'a> {
     standing: Option<f64>,
     /// Calls a second in the second half.
     pub arrivals: Option<f64>,
-    /// Share of its replies that were rejections.
+    /// Share of its replies that were rejections of calls that it could have taken at another load.
     pub turned_away: f64,
     /// The longest time without a free server, in seconds from the start, in a run whose load changes.
     pub spell: Option<(f64, f64)>,
@@ -97,6 +97,10 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
             let is_scheduled = !scenario.components[name].answers_calls();
             let replies: u64 = meters().flat_map(|meter| meter.outcomes).sum();
             let rejected: u64 = meters().map(|meter| meter.outcomes[Outcome::Rejected as usize]).sum();
+            let reports = outputs.iter().filter_map(|output| output.components[index].llm.as_ref());
+            let too_long: u64 =
+                reports.map(|report| report.rejected.exceeds_model + report.rejected.exceeds_cache).sum();
+            let rejected = rejected.saturating_sub(too_long);
             Some(Load {
                 name,
                 utilization: utilization(outputs, index, |output| output.measured_from),

@@ -21,6 +21,25 @@ fn a_crashed_replica_is_not_ready_for_its_autoscaler() {
     assert_eq!(replicas(fault("crash", "60s", "replicas = 2")), 4.0);
 }
 
+/// Calls that wait in front while nobody may be picked are served when somebody may again, though no replica was
+/// started and no call has left one.
+#[test]
+fn calls_in_front_are_served_when_replicas_are_well_again() {
+    let of = |health: &str, fault: String| {
+        let service = format!(
+            "service_time = \"10ms\"\nreplicas = 2\n{health}\n\
+             autoscaler = {{ kind = \"hpa\", metric = \"concurrency\", target = 2, min_replicas = 2, max_replicas = 2 }}\n{fault}"
+        );
+        let output = simulate(&pool(10, &service), 300, 1);
+        assert!(output.conservation.holds());
+        db(&output).meter.outcomes
+    };
+    let crashed = of("health = \"kubernetes\"", fault("crash", "60s", "repair = \"60s\""));
+    assert!(crashed[0] > 2_500 && crashed.iter().sum::<u64>() == 3_000, "{crashed:?}");
+    let drained = of("health = \"none\"", fault("drain", "60s", "repair = \"60s\""));
+    assert_eq!(drained[0], 3_000, "{drained:?}");
+}
+
 /// Both halves of a pool crash by faults of their own, and all of it by a third; the end of one mends only its own.
 #[test]
 fn the_end_of_a_fault_mends_its_own_replicas() {
