@@ -481,6 +481,11 @@ impl Input {
     pub fn options(&self) -> RunOptions {
         self.load.options()
     }
+
+    /// The scenario and the traces that it replays.
+    pub fn files(&self, loaded: &Loaded) -> Vec<PathBuf> {
+        [self.file.clone()].into_iter().chain(self.load.trace.clone()).chain(loaded.traces()).collect()
+    }
 }
 
 impl LoadArgs {

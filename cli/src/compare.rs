@@ -1,15 +1,15 @@
 //! `tenfold compare`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use scenarios::compare::{self, Comparison};
-use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::{Loaded, ScenarioError};
 
 use crate::args::{CompareArgs, Delivery, OutputFormat};
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print, tell_written};
 use crate::progress::{cancel_on_interrupt, with_bar};
 use crate::run::{INTERRUPTED, SLO_MISSED};
 use crate::tables;
@@ -25,6 +25,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     }
     args.output.check()?;
     args.pages.check()?;
+    let traces = files.iter().flat_map(Loaded::traces).chain(args.load.trace.clone());
+    let read: Vec<PathBuf> = args.files.iter().cloned().chain(traces).collect();
+    check_apart(&read, [args.pages.report.as_ref()])?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =
@@ -47,7 +50,7 @@ fn deliver(comparison: &Comparison, args: &Delivery) -> Result<(), Failure> {
     }
     if let Some(dir) = &args.out {
         let files = comparison.write(dir, args.format.of_files()).map_err(Failure::text)?;
-        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+        tell_written(&files, dir);
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Standard output, and errors on one screen.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use scenarios::ScenarioError;
+use scenarios::results::Format;
+use scenarios::results::show::plural;
 
 /// Bad input.
 pub const BAD_INPUT: u8 = 2;
@@ -41,6 +44,45 @@ impl Failure {
 impl From<ScenarioError> for Failure {
     fn from(error: ScenarioError) -> Self {
         Self(Box::new(error))
+    }
+}
+
+/// Checks that nothing to be written takes the place of what is read, or of something else to be written.
+pub fn check_apart<'a>(
+    read: &[PathBuf],
+    written: impl IntoIterator<Item = Option<&'a PathBuf>>,
+) -> Result<(), Failure> {
+    let read: Vec<PathBuf> = read.iter().map(|file| whole(file)).collect();
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for file in written.into_iter().flatten() {
+        let place = whole(file);
+        let why = match (read.contains(&place), taken.contains(&place)) {
+            (true, _) => "is read by the same command",
+            (_, true) => "would be written twice",
+            _ => {
+                taken.push(place);
+                continue;
+            }
+        };
+        return Err(Failure::text(format!("{} {why}", file.display())).help("name another file"));
+    }
+    Ok(())
+}
+
+/// A path without links, whether or not its last part is there.
+fn whole(path: &Path) -> PathBuf {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named = || Some(dir.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.to_owned())
+}
+
+/// Says what was written to a directory, and what lies there from before under the same names.
+pub fn tell_written(files: &[PathBuf], dir: &Path) {
+    eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+    let others = |file: &PathBuf| Format::ALL.map(|(ending, _)| file.with_extension(ending));
+    let old = files.iter().flat_map(others).find(|other| !files.contains(other) && other.exists());
+    if let Some(old) = old {
+        eprintln!("note: {} is of an earlier run, in another format", old.display());
     }
 }
 

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use scenarios::plan::{self, Effect, Found, FrontPoint, Plan, PlanOptions, Target};
+use scenarios::report::check_file;
 use scenarios::report::plan::Planned;
-use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 use scenarios::{Loaded, ScenarioError};
 
 use crate::args::{OutputFormat, PlanArgs};
 use crate::new::write_new;
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print, tell_written};
 use crate::progress::{cancel_on_interrupt, with_bar};
 use crate::run::{INTERRUPTED, SLO_MISSED};
 use crate::tables;
@@ -34,6 +34,8 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
     scenarios::check(&loaded, &run)?;
     args.output.check()?;
     args.pages.check()?;
+    args.write.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
+    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref(), args.write.as_ref()])?;
     if let Some(file) = args.write.as_ref().filter(|file| file.exists()) {
         return Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"));
     }
@@ -97,7 +99,7 @@ fn deliver(args: &PlanArgs, planned: &Planned) -> Result<(), Failure> {
     if let Some(dir) = &args.output.out {
         let format = args.output.format.of_files();
         let files = plan.write(dir, format, found, front, effects).map_err(Failure::text)?;
-        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+        tell_written(&files, dir);
     }
     if let (Some(file), Some(best)) = (&args.write, &found.best) {
         write_new(file, &plan.scenario(best)?.to_toml())?;

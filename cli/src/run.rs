@@ -10,7 +10,7 @@ use scenarios::results::show::plural;
 use scenarios::run::{RunOptions, RunProgress};
 
 use crate::args::{CheckArgs, Delivery, OutputFormat, RunArgs};
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print, tell_written};
 use crate::progress::{cancel_on_interrupt, with_bar};
 use crate::tables;
 
@@ -32,6 +32,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     scenarios::check(&loaded, &options)?;
     args.output.check()?;
     args.pages.check()?;
+    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref(), args.perfetto.as_ref()])?;
     args.perfetto.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
@@ -68,7 +69,7 @@ fn deliver(result: &RunResult, args: &RunArgs) -> Result<(), Failure> {
     }
     if let Some(dir) = out {
         let files = result.write(dir, format.of_files()).map_err(Failure::text)?;
-        eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+        tell_written(&files, dir);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use scenarios::run::{RunOptions, RunProgress};
 use scenarios::stress::{StressOptions, StressReport, StressTest};
 
 use crate::args::StressArgs;
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print};
 use crate::progress::{cancel_on_interrupt, with_bar};
 use crate::run::{INTERRUPTED, SLO_MISSED};
 use crate::tables;
@@ -21,6 +21,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let progress = Arc::new(RunProgress::new());
     let test = StressTest::new(&loaded, options, &progress)?;
     args.pages.check()?;
+    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref()])?;
     cancel_on_interrupt(&progress)?;
     let tell = |text: String| match args.json {
         true => Ok(()),

@@ -10,7 +10,7 @@ use scenarios::run::RunOptions;
 use scenarios::sweep::{Shard, Shards, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
 
 use crate::args::{Luck, MergeArgs, SweepArgs};
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print};
 use crate::progress::{on_interrupt, with_bar};
 use crate::run::INTERRUPTED;
 
@@ -28,6 +28,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
     };
     let sweep = Sweep::new(&loaded, options)?;
     args.pages.check()?;
+    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref()])?;
     if args.shard != Shard::ALL && (args.pages.report.is_some() || args.pages.plots.is_some()) {
         return Err(Failure::text(format!("shard {} has no report of its own", args.shard))
             .help("expected --report and --plots of a whole sweep"));
@@ -80,6 +81,7 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             .help("expected an ending of .parquet, .csv, .arrow or .json")
     })?;
     args.pages.check()?;
+    check_apart(&[], [Some(&args.out), args.pages.report.as_ref()])?;
     let shards = Shards::read(&args.dirs).map_err(|error| {
         Failure::text(error)
             .help("expected the directories of all shards of one sweep, each once and each finished")

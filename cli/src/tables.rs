@@ -10,7 +10,7 @@ use scenarios::calibrate::{Calibrated, Errors};
 use scenarios::compare::Comparison;
 use scenarios::report::{Table, compare, dashboard, heading, of_run, stress};
 use scenarios::results::RunResult;
-use scenarios::results::show::{count, optional, seconds};
+use scenarios::results::show::{count, optional, plural, seconds};
 use scenarios::stress::{Blast, FallbackTest, FirstBreak, Level, Limit, Recommendation};
 use validation::engine::EngineReport;
 use validation::gpu::GpuReport;
@@ -32,7 +32,10 @@ pub fn report(result: &RunResult, with_dashboard: bool) -> String {
 
 /// The standard performance figures.
 pub fn bench(figures: &[Figure], rounds: u32) -> String {
-    let note = format!("requests per second of CPU time on one thread; medians of {rounds} rounds");
+    let note = format!(
+        "requests per second of CPU time on one thread; medians of {}",
+        plural(f64::from(rounds), "round")
+    );
     let header = ["run", "requests", "events each", "per CPU-second", "slowest", "fastest"];
     let mut table = Table::new("Speed", &note, 1, &header);
     for figure in figures {

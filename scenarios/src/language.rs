@@ -22,6 +22,7 @@ mod variants;
 use std::path::{Path, PathBuf};
 
 use sim_models::error::ConfigError;
+use sim_models::traffic::arrivals::ArrivalsConfig;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -114,6 +115,14 @@ impl Loaded {
     /// The file's directory, from which other files are looked for.
     pub fn base_dir(&self) -> &Path {
         &self.base_dir
+    }
+
+    /// The files of recorded traffic that the scenario replays.
+    pub fn traces(&self) -> impl Iterator<Item = PathBuf> {
+        self.scenario.traffic.values().filter_map(|traffic| match &traffic.arrivals {
+            ArrivalsConfig::Trace { path, .. } => Some(self.base_dir.join(path)),
+            _ => None,
+        })
     }
 
     /// What stands for the file in errors.

@@ -20,7 +20,7 @@ mod target;
 mod tornado;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -30,6 +30,7 @@ use crate::language::{Loaded, ScenarioError};
 use crate::run::{RunOptions, RunProgress};
 use crate::scenario::Scenario;
 pub use break_even::{ApiPrice, BreakEven, break_even, usd_per_million_tokens};
+use evaluate::Store;
 pub use evaluate::{Evaluated, Fleet};
 pub use frame::PLAN;
 pub use front::FrontPoint;
@@ -79,7 +80,7 @@ pub struct Plan<'a> {
     dearer: Vec<u64>,
     /// Runs of this process.
     runs: u64,
-    store: Option<PathBuf>,
+    store: Option<Store>,
 }
 
 impl<'a> Plan<'a> {

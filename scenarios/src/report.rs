@@ -42,7 +42,7 @@ pub use write::write_png;
 
 use crate::language::BASE;
 use crate::results::show::seconds;
-use crate::results::write::{Staged, at, write_text};
+use crate::results::write::{Staged, at, is_special, write_text};
 use crate::results::{Provenance, ResultsError, check_writable};
 
 /// A part of a report.
@@ -155,6 +155,9 @@ impl Report {
 pub fn check_file(file: &Path) -> Result<(), ResultsError> {
     if file.is_dir() {
         return at(file, Err(std::io::ErrorKind::IsADirectory.into()));
+    }
+    if is_special(file) {
+        return Ok(());
     }
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     check_writable(dir.unwrap_or(Path::new(".")))

@@ -18,6 +18,8 @@ pub(crate) mod trend;
 mod verdicts;
 pub(crate) mod write;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sim_models::system::{RunOutput, RunPlan};
 
@@ -72,6 +74,8 @@ pub struct Provenance {
     pub variant: String,
     /// Load relative to the scenario's.
     pub multiplier: f64,
+    /// Hashes of the traces that were replayed, by traffic source, in hexadecimal.
+    pub traces: BTreeMap<String, String>,
     /// Seed of all randomness.
     pub seed: u64,
     /// Version of the simulator.
@@ -117,6 +121,7 @@ impl RunResult {
             scenario_hash: hex(hash),
             variant: variant.clone(),
             multiplier: plan.scale,
+            traces: BTreeMap::new(),
             seed: plan.seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             columns_version: columns::VERSION,

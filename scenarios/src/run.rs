@@ -24,7 +24,7 @@ use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
 pub(crate) use guards::mean_rate;
 pub use prepare::DEFAULT_DURATION;
-pub(crate) use prepare::{ALL, is_stationary};
+pub(crate) use prepare::{ALL, is_stationary, way_to_run};
 use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
 pub use until::{Until, UntilError};
@@ -194,7 +194,8 @@ pub fn check_scenario(
         prepared.warnings.push(Warning::new(["components", name], format!("nobody calls `{name}`")));
     }
     prepared.warnings.extend(guards::unguarded(scenario));
-    prepared.warnings.extend(guards::too_short(scenario, &prepared.plan));
+    // With the arrivals that are run: a trace may stand for those that are written.
+    prepared.warnings.extend(guards::too_short(&prepared.scenario, &prepared.plan));
     Ok(prepared.warnings)
 }
 
@@ -269,14 +270,15 @@ fn run_here(
         let done = outputs.len() as u64;
         let interrupted = (done < planned).then_some(Interrupted { finished: done, planned });
         let (scenario, plan) = (prepared.scenario.clone(), prepared.plan.clone());
-        let result = RunResult::new(scenario, hash, plan, replications, outputs, interrupted, notes.clone());
+        let mut result =
+            RunResult::new(scenario, hash, plan, replications, outputs, interrupted, notes.clone());
+        result.provenance.traces.clone_from(&prepared.trace_hashes);
         let Some(until) = options.until.filter(|until| interrupted.is_none() && !until.is_met(&result))
         else {
             return Ok(result);
         };
         let more = Until::next(planned).min(u64::from(MAX_REPLICATIONS).saturating_sub(planned));
-        if more == 0 {
-            let mut result = result;
+        if more == 0 || until.is_in_vain(&result) {
             result.findings.push(until.missed(&result));
             return Ok(result);
         }

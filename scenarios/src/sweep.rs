@@ -28,7 +28,7 @@ use sim_models::error::ConfigError;
 
 use crate::language::{BASE, Loaded, ScenarioError, Template, split_override};
 use crate::results::{Format, ResultsError, RunResult, check_writable, columns::VERSION, hex};
-use crate::run::{RunOptions, RunProgress, run_scenario};
+use crate::run::{RunOptions, RunProgress, run_scenario, way_to_run};
 use axes::{Axis, AxisError, SCALE, VARIANT, Values, multiple};
 pub use columns::SWEEP;
 pub use design::Design;
@@ -264,7 +264,21 @@ impl Sweep {
             ScenarioError::new(format!("`{name}` cannot be an axis: a column of results has that name"))
         })?;
         let written = crate::Scenario { sweep: None, ..loaded.scenario.clone() };
-        let run = &options.run;
+        if axes.iter().any(|axis| axis.path == SCALE) && options.run.scale != 1.0 {
+            return Err(ScenarioError::new(format!(
+                "the load is an axis, and it is to be scaled by {}",
+                options.run.scale
+            ))
+            .with_help("expected the one or the other"));
+        }
+        let mut run = format!("variant {}", loaded.variant);
+        for loaded in &variants {
+            let way = way_to_run(&loaded.scenario, loaded.base_dir(), &options.run);
+            let way = way.map_err(|error| loaded.locate(error))?;
+            if !run.ends_with(&way) {
+                run = format!("{run}, {way}");
+            }
+        }
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             columns_version: VERSION,
@@ -273,10 +287,7 @@ impl Sweep {
             slo: written.slo.clone(),
             seed,
             scenario_hash: hex(sim_core::random::stable_hash(written.to_toml().as_bytes())),
-            run: format!(
-                "variant {}, load {}, duration {:?}, trace {:?}, until {:?}, ties {:?}",
-                loaded.variant, run.scale, run.duration, run.trace, run.until, run.shuffle_ties
-            ),
+            run,
             design: points.design.name().to_owned(),
             design_seed: (points.design != Design::Grid).then_some(seed),
             axes: axes

@@ -537,4 +537,8 @@ fn replications_are_added_until_the_interval_is_narrow() {
     assert_eq!(run(&asked).provenance.fingerprints, result.provenance.fingerprints);
     // What is narrow already needs no more.
     assert_eq!(run_with(&scenario, &until("throughput_per_s within 99%")).unwrap().replications.len(), 2);
+    // Nothing has a first token here, however often it is run.
+    let vain = run_with(&scenario, &until("ttft_p99 within 5%")).unwrap();
+    assert_eq!(vain.replications.len(), 2);
+    assert!(vain.findings.iter().any(|finding| finding.contains("measured in none")), "{:?}", vain.findings);
 }

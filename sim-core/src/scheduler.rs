@@ -79,6 +79,16 @@ pub enum SimError {
     /// Too many events in one run.
     #[error("more than {MAX_SEQUENCE} events were scheduled by {0}: shorten the run")]
     TooManyEvents(SimTime),
+    /// More of something than the world keeps at once: what it does not end, it must remember.
+    #[error("more than {limit} {what} at once at {at}: it falls ever further behind")]
+    TooManyAtOnce {
+        /// Of what, in the plural.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+        /// When there were more.
+        at: SimTime,
+    },
 }
 
 /// A stored event. `tag` is the low half of its key with the slot bits replaced by the timer lane
@@ -491,6 +501,12 @@ impl<E: Event, Q: EventQueue> Scheduler<E, Q> {
             }
         }
         self.dead = 0;
+    }
+
+    /// Ends the run with an error, unless another has ended it already.
+    #[cold]
+    pub fn fail(&mut self, error: SimError) {
+        self.error.get_or_insert(error);
     }
 
     #[cold]

@@ -195,7 +195,7 @@ impl Controller {
         match &self.config {
             AutoscalerConfig::Knative(_) => Some(knative::SAMPLE),
             AutoscalerConfig::Hpa(config) => Some(config.metrics_period.get()),
-            AutoscalerConfig::Keda(config) => Some(config.polling_interval.get()),
+            AutoscalerConfig::Keda(config) => Some(config.polling_interval.get().min(keda::sync_period())),
             AutoscalerConfig::RayServe(config) => Some(config.metrics_interval_s.get()),
             AutoscalerConfig::TargetTracking(config) => Some(config.period.get()),
             AutoscalerConfig::Schedule(_) => None,
@@ -204,15 +204,13 @@ impl Controller {
 
     /// Time to its next decision.
     pub(crate) fn wait(&self, now: SimTime) -> SimDuration {
-        match &self.config {
-            AutoscalerConfig::Knative(config) => config.tick_interval.get(),
-            AutoscalerConfig::Hpa(config) => config.sync_period.get(),
-            AutoscalerConfig::Keda(config) => {
-                config.polling_interval.get().min(Hpa::default().sync_period.get())
-            }
-            AutoscalerConfig::RayServe(_) => ray_serve::CONTROL_LOOP_INTERVAL,
-            AutoscalerConfig::TargetTracking(config) => config.period.get(),
-            AutoscalerConfig::Schedule(config) => config.next(now).since(now),
+        match &self.state {
+            State::Knative(state) => state.config.tick_interval.get(),
+            State::Hpa(state) => state.config.sync_period.get(),
+            State::Keda(state) => state.wait(now),
+            State::RayServe(_) => ray_serve::CONTROL_LOOP_INTERVAL,
+            State::TargetTracking(state) => state.config.period.get(),
+            State::Schedule(schedule) => schedule.next(now).since(now),
         }
     }
 

@@ -325,8 +325,7 @@ impl Ctx<'_> {
     /// When I have replied to it before.
     #[inline]
     pub fn reply(&mut self, id: CallId, reply: Reply) {
-        let is_error = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
-        let reply = if is_error && self.is_struck(id) { Reply::FAILED } else { reply };
+        let reply = self.struck(id, reply);
         self.at_door(|door, ctx| door.ended(id, reply.outcome, ctx));
         self.finish(id, reply);
     }
@@ -359,6 +358,13 @@ impl Ctx<'_> {
         } else {
             self.scheduler.schedule(delay, Phase::Reply, ModelEvent::Reply(id).into());
         }
+    }
+
+    /// The reply to a call that I serve, or the error that a fault makes of it; the same however often it is asked.
+    #[inline]
+    pub(crate) fn struck(&self, id: CallId, reply: Reply) -> Reply {
+        let may_be = self.core.error_rates[self.me.index()] > 0.0 && reply.outcome.is_answer();
+        if may_be && self.is_struck(id) { Reply::FAILED } else { reply }
     }
 
     /// Whether a fault turns the answer to a call into an error.

@@ -157,6 +157,8 @@ pub(crate) struct Front {
     /// Changes with them.
     version: u64,
     panic: TimeWeighted,
+    /// Whether it is in a panic in which all calls are rejected.
+    is_failing: bool,
     /// Made at the start.
     draws: Option<Draws>,
     no_replica: u64,
@@ -219,6 +221,7 @@ impl Front {
             candidates: (0..present).collect(),
             version: 0,
             panic: level(0),
+            is_failing: false,
             draws: None,
             no_replica: 0,
             capacity,
@@ -412,6 +415,10 @@ impl Front {
         }
         let panic = (well.len() as f64) < self.config.panic_threshold.get() * present.len() as f64;
         self.panic.set(now, panic.into());
+        self.is_failing = panic && self.config.fail_traffic_on_panic;
+        if let Some(outliers) = &mut self.outliers {
+            outliers.set_present(present.len());
+        }
         self.candidates = match (panic, self.config.fail_traffic_on_panic) {
             (false, _) => well,
             (true, false) => present,

@@ -260,7 +260,7 @@ impl VectorIndexConfig {
         }
         let law = self.law()?;
         let (shards, threads) = (self.shards.get(), self.threads.get());
-        scope.meter().capacity.set(SimTime::ZERO, u64::from(threads));
+        scope.meter().capacity.set(SimTime::ZERO, u64::from(shards) * u64::from(threads));
         scope.rent(Rent {
             resource: "vector index shard".to_owned(),
             list: ListPrice::given(self.price_per_hour),

@@ -72,6 +72,17 @@ fn frames_are_written_whole() {
 }
 
 #[test]
+fn files_of_an_earlier_run_are_told() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let told = |format: &str| {
+        let output = scratch.tenfold(&["run", "ok.toml", "--out", "out", "--format", format]);
+        text(&output.stderr).contains("is of an earlier run, in another format")
+    };
+    assert_eq!(["csv", "csv", "json"].map(told), [false, false, true]);
+}
+
+#[test]
 fn a_new_scenario_checks_and_its_canonical_form_is_the_same_scenario() {
     let scratch = Scratch::new();
     for name in ["queueing-basics", "recommender", "support-assistant"] {

@@ -89,3 +89,43 @@ fn a_page_that_cannot_be_written_is_named_before_the_run() {
         assert!(text(&output.stderr).contains("cannot write"), "{flag}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let trace = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,5\n";
+    scratch.write("trace.csv", trace);
+    for (args, word) in [
+        (&["run", "ok.toml", "--report", "ok.toml"][..], "is read by the same command"),
+        (
+            &["run", "ok.toml", "--trace", "trace.csv", "--perfetto", "./trace.csv"],
+            "is read by the same command",
+        ),
+        (&["run", "ok.toml", "--report", "page", "--perfetto", "./page"], "would be written twice"),
+        (&["workload", "ok.toml", "-o", "ok.toml"], "is read by the same command"),
+        (&["compare", "ok.toml", "ok.toml", "--report", "ok.toml"], "is read by the same command"),
+    ] {
+        let output = scratch.tenfold(args);
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(word), "{args:?}: {error}");
+    }
+    assert_eq!(std::fs::read_to_string(scratch.path("ok.toml")).unwrap(), SCENARIO);
+    assert_eq!(std::fs::read_to_string(scratch.path("trace.csv")).unwrap(), trace);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_devices_stay() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    scratch.write("real.html", "old");
+    std::os::unix::fs::symlink("real.html", scratch.path("link.html")).unwrap();
+    assert_eq!(scratch.tenfold(&["run", "ok.toml", "--report", "link.html"]).status.code(), Some(0));
+    assert!(scratch.path("link.html").is_symlink());
+    assert!(std::fs::read_to_string(scratch.path("real.html")).unwrap().contains("<html"));
+    let output = scratch.tenfold(&["workload", "ok.toml", "-o", "/dev/stdout"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("arrival_s"), "{}", text(&output.stdout));
+    assert!(!std::path::Path::new("/dev/stdout").is_file());
+}

@@ -265,6 +265,7 @@ fn bad_axes_are_refused_with_what_is_accepted() {
         (&["--axis", "scale=1,2", "--samples", "0"], &["0 samples"]),
         (&["--axis", "scale=1,2", "--design", "sobol"], &["grid, random or lhs"]),
         (&["--axis", "scale=1,2", "--shard", "3/2"], &["1/4"]),
+        (&["--axis", "scale=1,2", "--scale", "3"], &["the load is an axis", "scaled by 3"]),
     ] {
         let mut all = vec!["sweep", "ok.toml"];
         all.extend(args);
@@ -284,4 +285,30 @@ fn bad_axes_are_refused_with_what_is_accepted() {
     let output = scratch.tenfold(&["sweep", "ok.toml"]);
     let error = text(&output.stderr);
     assert!(output.status.code() == Some(2) && error.contains("ok.toml:22:"), "{error}");
+}
+
+#[test]
+fn a_trace_of_another_content_is_another_sweep() {
+    let scratch = scratch();
+    let trace = |gap: u32| {
+        let rows: String = (0..40).map(|row| format!("{},10,5\n", row * gap)).collect();
+        scratch.write("trace.csv", &format!("arrival_ms,prompt_tokens,output_tokens\n{rows}"));
+    };
+    let run = |more: &[&str]| {
+        let axis = ["sweep", "ok.toml", "--trace", "trace.csv", "--axis", "components.db.servers=1,2"];
+        scratch.tenfold(&axis.iter().chain(more).copied().collect::<Vec<_>>())
+    };
+    trace(100);
+    assert_eq!(run(&["--shard", "1/2"]).status.code(), Some(0));
+    trace(200);
+    assert_eq!(run(&["--shard", "2/2"]).status.code(), Some(0));
+    let merged = scratch.tenfold(&["merge", "ok.sweep-1-of-2", "ok.sweep-2-of-2", "-o", "all.csv"]);
+    assert_eq!(merged.status.code(), Some(2));
+    let resumed = run(&["--shard", "1/2", "--resume"]);
+    assert_eq!(resumed.status.code(), Some(2));
+    for error in [merged.stderr, resumed.stderr].map(|error| text(&error)) {
+        assert!(error.contains("requests of web"), "{error}");
+    }
+    trace(100);
+    assert_eq!(run(&["--shard", "1/2", "--resume"]).status.code(), Some(0));
 }

@@ -41,10 +41,11 @@ fn part(loaded: &Loaded, share: f64) -> Loaded {
     let whole = run.duration.unwrap_or(Time::from(DEFAULT_DURATION));
     run.duration = Some(short(whole));
     run.drain = run.drain.map(short);
-    // No pilot: a fifth is left out (assumption).
     run.warmup = match run.warmup {
         Warmup::Fixed(time) if time.get().is_zero() => run.warmup,
-        _ => Warmup::Fixed(
+        Warmup::Fixed(time) => Warmup::Fixed(short(time)),
+        // No pilot: a fifth is left out (assumption).
+        Warmup::Auto => Warmup::Fixed(
             format!("{:.0}us", whole.get().as_nanos() as f64 * share / 5e3).parse().unwrap_or(whole),
         ),
     };

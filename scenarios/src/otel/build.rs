@@ -450,6 +450,15 @@ impl Builder<'_> {
             (visits.lost > 0).then(|| {
                 format!("{} left out whose parents are not in the file", plural(visits.lost as f64, "span"))
             }),
+            (visits.circular > 0).then(|| {
+                format!(
+                    "{} left out below parents that go round in a circle",
+                    plural(visits.circular as f64, "span")
+                )
+            }),
+            (self.spans.repeated > 0).then(|| {
+                format!("{} left out that are there already", plural(self.spans.repeated as f64, "span"))
+            }),
             (visits.messages > 0).then(|| {
                 let messages = plural(visits.messages as f64, "message");
                 format!("{messages} worked on later: nobody waits for that, so it is traffic of its own")

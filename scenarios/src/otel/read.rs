@@ -80,6 +80,8 @@ pub(super) struct Spans {
     pub instances: Vec<BTreeSet<String>>,
     /// Spans in all.
     pub count: usize,
+    /// Spans that are there more than once, as two exporters or a retry write them: the first counts.
+    pub repeated: usize,
     /// Spans that say when they ended before they began, or never.
     pub without_time: usize,
     /// Whether the file ends within a line.
@@ -197,6 +199,12 @@ pub(super) fn read(path: &Path) -> Result<Spans, ScenarioError> {
             _ => "no spans in it".to_owned(),
         }));
     }
+    for trace in spans.traces.values_mut() {
+        let (all, mut ids) = (trace.len(), BTreeSet::new());
+        trace.retain(|span| ids.insert(span.id.clone()));
+        spans.repeated += all - trace.len();
+    }
+    spans.count -= spans.repeated;
     Ok(spans)
 }
 

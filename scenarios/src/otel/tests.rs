@@ -407,6 +407,26 @@ fn what_is_no_trace_is_refused() {
     }
 }
 
+#[test]
+fn spans_that_come_twice_or_go_round_in_a_circle_are_left_out_and_told() {
+    let mut lines = String::new();
+    for number in 0..20_u32 {
+        let start = 1_000 * u64::from(number);
+        let one = |id, parent, kind, service| {
+            span(service, number, (id, parent), kind, "GET", (start, start + 100), json!([]))
+        };
+        lines += &one("01", "", 2, "web");
+        lines += &one("01", "", 2, "web");
+        lines += &one("02", "03", 1, "web");
+        lines += &one("03", "02", 1, "web");
+    }
+    let imported = File::new(&lines).import(&ImportOptions::default()).unwrap();
+    assert_eq!((imported.requests, imported.spans), (20, 60));
+    for part in ["20 spans left out that are there already", "40 spans left out below parents"] {
+        assert!(imported.notes.iter().any(|note| note.contains(part)), "{part} in {:?}", imported.notes);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -50,6 +50,8 @@ pub(super) struct Visits {
     pub messages: usize,
     /// Spans whose parent is not in the file, though their trace has a root.
     pub lost: usize,
+    /// Spans that are their own ancestors, and those below them.
+    pub circular: usize,
     /// Calls on which the callee took longer than its caller waited: clocks that differ.
     pub skewed: usize,
     /// The smallest and the largest share of traces that a sampler kept.
@@ -137,6 +139,12 @@ impl<'s> Trace<'s> {
             }
         };
         visits.lost += self.tops.len() - roots.len();
+        let (mut below, mut reached) = (self.tops.clone(), 0);
+        while let Some(index) = below.pop() {
+            reached += 1;
+            below.extend(&self.children[index]);
+        }
+        visits.circular += self.spans.len() - reached;
         for span in self.spans {
             if let Some(share) = span.kept {
                 let (least, most) = visits.kept.unwrap_or((share, share));

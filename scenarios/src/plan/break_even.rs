@@ -98,8 +98,11 @@ pub fn break_even(
     if !matches!(scenario.components.get(component), Some(ComponentConfig::Llm(_))) {
         let pools = scenario.components.iter().filter(|(_, config)| config.kind() == "llm");
         let pools: Vec<&str> = pools.map(|(name, _)| name.as_str()).collect();
-        return Err(ScenarioError::new(format!("`{component}` is no pool of an LLM"))
-            .with_help(format!("expected one of {}", pools.join(", "))));
+        let help = match pools.as_slice() {
+            [] => "the scenario has no component of the kind `llm`".to_owned(),
+            pools => format!("expected one of {}", pools.join(", ")),
+        };
+        return Err(ScenarioError::new(format!("`{component}` is no pool of an LLM")).with_help(help));
     }
     let prices: Vec<ApiPrice> = scenario
         .components

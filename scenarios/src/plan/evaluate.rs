@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sim_core::time::SimDuration;
@@ -19,7 +19,7 @@ use crate::results::findings::{blamed, needed_for, short};
 use crate::results::stamp::whole;
 use crate::results::write::Staged;
 use crate::results::{RunResult, Verdict, check_writable, hex};
-use crate::run::{ALL, RunOptions, is_stationary, run_scenario};
+use crate::run::{ALL, RunOptions, is_stationary, run_scenario, way_to_run};
 use crate::scenario::{Scenario, Warmup};
 use crate::stress::diagnosis::{COST, all, answers_hold, inference};
 
@@ -111,24 +111,31 @@ struct Kept {
     evaluated: Vec<Evaluated>,
 }
 
+/// Where what was run is kept.
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+    /// What it is a plan of.
+    plan: String,
+}
+
 impl Plan<'_> {
     /// What this is a plan of.
-    fn identity(&self) -> String {
+    fn identity(&self) -> Result<String, ScenarioError> {
         let axes = self.space.axes.iter().map(|axis| format!("{}={}", axis.path, axis.values.to_json()));
-        let run = &self.options.run;
-        format!(
-            "scenario {}, variant {}, load {}, duration {:?}, trace {:?}, axes {}",
+        let way = way_to_run(&self.loaded.scenario, self.loaded.base_dir(), &self.options.run);
+        let way = way.map_err(|error| self.loaded.locate(error))?;
+        Ok(format!(
+            "scenario {}, variant {}, {way}, axes {}",
             hex(self.loaded.hash()),
             self.loaded.variant,
-            run.scale,
-            run.duration,
-            run.trace,
             axes.collect::<Vec<_>>().join(" ")
-        )
+        ))
     }
 
     pub(super) fn open_store(&mut self, dir: &Path, resume: bool) -> Result<(), ScenarioError> {
         check_writable(dir).map_err(ScenarioError::new)?;
+        let plan = self.identity()?;
         let path = dir.join(FILE);
         if let Ok(text) = fs::read_to_string(&path) {
             let fault = |text: String| {
@@ -140,20 +147,20 @@ impl Plan<'_> {
             }
             let kept: Kept =
                 toml::from_str(&text).map_err(|error| fault(format!("it cannot be read: {error}")))?;
-            if kept.version != env!("CARGO_PKG_VERSION") || kept.plan != self.identity() {
+            if kept.version != env!("CARGO_PKG_VERSION") || kept.plan != plan {
                 return Err(fault("it is of another plan".to_owned()));
             }
             self.known = kept.evaluated.into_iter().map(|one| ((one.point, one.full), one)).collect();
         }
-        self.store = Some(dir.to_owned());
+        self.store = Some(Store { dir: dir.to_owned(), plan });
         self.write_store()
     }
 
     fn write_store(&self) -> Result<(), ScenarioError> {
-        let Some(dir) = &self.store else { return Ok(()) };
+        let Some(Store { dir, plan }) = &self.store else { return Ok(()) };
         let kept = Kept {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            plan: self.identity(),
+            plan: plan.clone(),
             evaluated: self.known.values().cloned().collect(),
         };
         let mut staged = Staged::default();

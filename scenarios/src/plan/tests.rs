@@ -477,11 +477,11 @@ fn what_cannot_be_planned_is_an_error() {
     assert_eq!(grown.axes(), [("components.a.replicas", 20), ("components.b.replicas", 20)]);
 }
 
-/// All servers are busy, and the run with its own warm-up sees only the few who were served at once: `run` finds nothing
-/// beyond its bounds.
+/// All servers are busy, and what is left of the run after its warm-up sees only the few who were served at once: `run`
+/// finds nothing beyond its bounds.
 #[test]
 fn a_system_that_fills_up_does_not_hold() {
-    let loaded = library("support-assistant", "base");
+    let loaded = library("support-assistant", "base").with(&["run.warmup=570s".to_owned()]).unwrap();
     let axes = options(&["components.small.replicas=1", "components.small.gpu=a100-sxm-80gb"]);
     let run = RunOptions { scale: 4.17, ..RunOptions::default() };
     let progress = RunProgress::new();

@@ -94,6 +94,11 @@ pub fn check_writable(dir: &Path) -> Result<(), ResultsError> {
     at(dir, fs::remove_file(&probe))
 }
 
+/// Whether a path leads to a device or a pipe, such as `/dev/stdout`.
+pub(crate) fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+}
+
 /// A name in the same directory, so that renaming does not copy; one of its own for each process.
 fn temporary(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.{}.tmp", std::process::id()))
@@ -134,12 +139,22 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Writes a file under a temporary name and remembers its own.
+    /// Writes a file under a temporary name and remembers its own. A device or a pipe keeps its place and is written
+    /// to at once; of a link the file behind it is replaced.
     pub(crate) fn write(
         &mut self,
         path: PathBuf,
         contents: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolarsError>,
     ) -> Result<(), ResultsError> {
+        if is_special(&path) {
+            let mut file = BufWriter::new(at(&path, File::options().write(true).open(&path))?);
+            contents(&mut file).map_err(|source| ResultsError::Frame { path: path.clone(), source })?;
+            return at(&path, file.flush());
+        }
+        let path = match path.is_symlink() {
+            true => fs::canonicalize(&path).unwrap_or(path),
+            false => path,
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let staged = temporary(path.parent().unwrap_or(Path::new("")), &name);
         let mut file = BufWriter::new(at(&path, File::create(&staged))?);

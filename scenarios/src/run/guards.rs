@@ -132,6 +132,25 @@ mod tests {
     }
 
     #[test]
+    fn the_arrivals_that_a_trace_replaces_are_not_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = dir.path().join("t.csv");
+        std::fs::write(&trace, "arrival_s,prompt_tokens,output_tokens\n0,1,1\n9,1,1\n").unwrap();
+        let text = "name = \"x\"\n[slo]\nlatency = { p99 = \"1s\" }\n[traffic.web]\nentry = \"db\"\narrivals = { process = \
+                    \"poisson\", rate = \"0.02/s\" }\n[components.db]\nkind = \"service\"\nservice_time = { constant = \"1ms\" }\n";
+        let loaded = crate::parse(text, "x", ".".as_ref(), &[]).unwrap();
+        let about = |trace| {
+            let options = crate::run::RunOptions { trace, ..Default::default() };
+            crate::check(&loaded, &options)
+                .unwrap()
+                .iter()
+                .filter(|one| one.message.contains("will rest"))
+                .count()
+        };
+        assert_eq!((about(None), about(Some(trace))), (1, 0));
+    }
+
+    #[test]
     fn a_run_too_short_for_a_quantile_says_how_long_it_would_have_to_be() {
         // A thousand requests for a p99, two hundred for a p95.
         let p99 = "latency = { p99 = \"1s\" }";

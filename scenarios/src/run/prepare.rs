@@ -13,6 +13,7 @@ use sim_models::traffic::trace::{Trace, TraceFormat};
 use sim_models::units::Time;
 
 use super::{Part, RunOptions, Warning};
+use crate::results::hex;
 use crate::scenario::{Quantiles, Scenario, Warmup};
 
 /// Default duration of traffic that is not traces: 10 minutes (assumption: long enough for thousands
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub scenario: Scenario,
     pub system: SystemConfig,
     pub traces: Traces,
+    /// Hashes of the traces by traffic source, before they are scaled, in hexadecimal.
+    pub trace_hashes: BTreeMap<String, String>,
     /// The plan of replication 0; the warm-up is 0 as long as it is to be found by a pilot.
     pub plan: RunPlan,
     pub replications: u64,
@@ -68,7 +71,7 @@ pub(super) fn prepare(
     if let Some(duration) = options.duration {
         scenario.run.duration = Some(Time::from(duration));
     }
-    let traces = read_traces(&scenario, base_dir, options)?;
+    let (traces, trace_hashes) = read_traces(&scenario, base_dir, options)?;
     let mut warnings = Vec::new();
     check_labels(&scenario, &traces)?;
     let (duration, drain) = lengths(&scenario, &traces, &mut warnings)?;
@@ -126,12 +129,16 @@ pub(super) fn prepare(
         if let Some(message) = config.simplification().map_err(place)? {
             warnings.push(Warning::new(["components", name, "model"], message));
         }
+        if let Some(message) = config.short_cache().map_err(place)? {
+            warnings.push(Warning::new(["components", name, "max_model_len"], message));
+        }
     }
     Ok(Prepared {
         system,
         pilot: run.warmup == Warmup::Auto && stationary,
         scenario,
         traces,
+        trace_hashes,
         plan,
         replications: u64::from(replications),
         warnings,
@@ -154,10 +161,38 @@ fn replace_arrivals(scenario: &mut Scenario, path: &Path) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Reads every file once and brings it to the load of the run.
-fn read_traces(scenario: &Scenario, base_dir: &Path, options: &RunOptions) -> Result<Traces, ConfigError> {
+/// How a scenario is run: results that are put together must agree in it.
+///
+/// # Errors
+/// A trace that cannot be read.
+pub(crate) fn way_to_run(
+    scenario: &Scenario,
+    base_dir: &Path,
+    options: &RunOptions,
+) -> Result<String, ConfigError> {
+    let mut scenario = scenario.clone();
+    let mut ways = vec![format!("load {}", options.scale)];
+    if let Some(path) = &options.trace {
+        replace_arrivals(&mut scenario, path)?;
+        ways.push("a trace in place of the arrivals".to_owned());
+    }
+    // Of a trace its content counts, which may change under its path.
+    let (_, hashes) = read_traces(&scenario, base_dir, &RunOptions { scale: 1.0, ..options.clone() })?;
+    ways.extend(hashes.iter().map(|(source, hash)| format!("requests of {source} {hash}")));
+    ways.extend(options.duration.map(|duration| format!("duration {}", Time::from(duration))));
+    ways.extend(options.until.map(|until| format!("until {} within {}", until.column, until.within)));
+    ways.extend(options.shuffle_ties.map(|seed| format!("ties shuffled by {seed}")));
+    Ok(ways.join(", "))
+}
+
+/// Reads every file once and brings it to the load of the run; with the hashes of what was read.
+fn read_traces(
+    scenario: &Scenario,
+    base_dir: &Path,
+    options: &RunOptions,
+) -> Result<(Traces, BTreeMap<String, String>), ConfigError> {
     let mut read: Vec<(PathBuf, TraceFormat, Arc<Trace>)> = Vec::new();
-    let mut traces = Traces::new();
+    let (mut traces, mut hashes) = (Traces::new(), BTreeMap::new());
     for (name, traffic) in &scenario.traffic {
         let ArrivalsConfig::Trace { path, format, scale } = &traffic.arrivals else { continue };
         let place =
@@ -175,6 +210,7 @@ fn read_traces(scenario: &Scenario, base_dir: &Path, options: &RunOptions) -> Re
                 trace
             }
         };
+        hashes.insert(name.clone(), hex(trace.hash()));
         let load = scale * options.scale;
         let trace = if load == 1.0 {
             trace
@@ -183,7 +219,7 @@ fn read_traces(scenario: &Scenario, base_dir: &Path, options: &RunOptions) -> Re
         };
         traces.insert(name.clone(), trace);
     }
-    Ok(traces)
+    Ok((traces, hashes))
 }
 
 /// Classes that the SLO names must exist, and none may bear the name of the sum.

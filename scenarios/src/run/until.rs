@@ -61,18 +61,28 @@ impl Until {
         self.width(result).is_some_and(|width| width <= self.within)
     }
 
+    /// Whether several replications have nothing of the kind to tell, so that more of them will not either.
+    pub(super) fn is_in_vain(self, result: &RunResult) -> bool {
+        result.replications.len() > 1 && self.width(result).is_none()
+    }
+
     /// How many replications come next: half as many again. A quarter of the width takes sixteen times as many, so that
     /// few are run in vain.
     pub(super) fn next(done: u64) -> u64 {
         (done / 2).max(2)
     }
 
-    /// What is said when there were as many replications as there may be.
+    /// What is said when no more replications are run.
     pub(super) fn missed(self, result: &RunResult) -> String {
-        let known =
-            self.width(result).map_or("not at all".to_owned(), |width| format!("to {}", percent(width)));
+        let Some(width) = self.width(result).map(percent) else {
+            let number = result.replications.len();
+            return format!(
+                "{} was measured in none of {number} replications: no more were run",
+                self.column
+            );
+        };
         format!(
-            "{} is known {known} after {} replications, and was to be within {}: make the run longer",
+            "{} is known to {width} after {} replications, and was to be within {}: make the run longer",
             self.column,
             result.replications.len(),
             percent(self.within)

@@ -18,9 +18,9 @@ pub(super) struct WarmUp {
 
 /// The warm-up by a pilot that ran with [`PILOT_WINDOWS`].
 ///
-/// MSER-5 is inconclusive when its cut lies in the second half. A pilot that is too short is then
-/// still cut there, but one whose number of requests grows to its end has no steady state: it is
-/// measured from its start, because little of what arrives late is ever answered.
+/// MSER-5 is inconclusive when its cut lies in the second half. Of a run that is too short the second half is then
+/// measured, however little the cut would leave; but one whose number of requests grows to its end has no steady state:
+/// it is measured from its start, because little of what arrives late is ever answered.
 pub(super) fn find(pilot: &RunOutput, plan: &RunPlan) -> WarmUp {
     let width = SimDuration::from_nanos((plan.duration.as_nanos() / u64::from(PILOT_WINDOWS)).max(1));
     let windows =
@@ -45,9 +45,9 @@ pub(super) fn find(pilot: &RunOutput, plan: &RunPlan) -> WarmUp {
         return WarmUp { length: SimDuration::ZERO, finding: Some(finding.to_owned()) };
     }
     let finding = format!(
-        "the run is too short to tell its warm-up from its steady state: MSER-5 leaves out the first {:.0}% of it; \
-         a longer run.duration is needed",
+        "the run is too short to tell its warm-up from its steady state: MSER-5 would leave out the first {:.0}% of it, and \
+         the second half is measured; a longer run.duration is needed",
         100.0 * length.as_secs_f64() / plan.duration.as_secs_f64()
     );
-    WarmUp { length, finding: Some(finding) }
+    WarmUp { length: SimDuration::from_nanos(plan.duration.as_nanos() / 2), finding: Some(finding) }
 }

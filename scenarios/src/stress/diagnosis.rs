@@ -183,7 +183,10 @@ fn of_cost(own: CostProjection, today: Option<CostProjection>, result: &RunResul
         parts.push("no good answer for it".to_owned());
     }
     if let Some(margin) = own.revenue_margin {
-        parts.push(format!("{} of the revenue left", percent(margin)));
+        parts.push(match margin < 0.0 {
+            false => format!("{} of the revenue left", percent(margin)),
+            true => format!("{} times the revenue", short(1.0 - margin)),
+        });
     }
     if let Some(beta) = own.elasticity {
         parts.push(format!("elasticity {}", short(beta)));

@@ -263,7 +263,9 @@ pub(super) fn in_order(
 ) -> Result<Tally, PolarsError> {
     let (mut tally, mut waiting, mut group) = (Tally::default(), BTreeMap::new(), Vec::with_capacity(GROUP));
     for (number, part) in parts.iter().enumerate() {
-        let frame = read_frame(&part.path, None).map_err(|error| io::Error::other(error.to_string()))?;
+        let unread =
+            |error| io::Error::other(format!("the part {} cannot be read: {error}", part.path.display()));
+        let frame = read_frame(&part.path, None).map_err(unread)?;
         waiting.extend(columns.rows(&frame)?.into_iter().map(|row| (row.point, row)));
         let next = parts.get(number + 1).map_or(u64::MAX, |part| part.points[0]);
         while let Some(first) = waiting.first_entry().filter(|first| *first.key() < next) {

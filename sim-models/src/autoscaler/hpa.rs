@@ -121,18 +121,31 @@ impl Hpa {
 /// The autoscaler at work.
 #[derive(Debug, Clone)]
 pub(super) struct HpaState {
-    config: Hpa,
+    pub(super) config: Hpa,
     /// The last measurement, summed over the ready replicas.
     last: Option<f64>,
     /// What was recommended, and when.
     recommended: VecDeque<(SimTime, u32)>,
     /// Changes that were made: when, and by how many.
     changes: VecDeque<(SimTime, i64)>,
+    /// The metric is of the system, not of its pods: whether these are ready does not matter.
+    is_external: bool,
 }
 
 impl HpaState {
     pub fn new(config: &Hpa) -> Self {
-        Self { config: config.clone(), last: None, recommended: VecDeque::new(), changes: VecDeque::new() }
+        Self {
+            config: config.clone(),
+            last: None,
+            recommended: VecDeque::new(),
+            changes: VecDeque::new(),
+            is_external: false,
+        }
+    }
+
+    /// One on a metric of the type `External` with an `AverageValue`.
+    pub fn external(config: &Hpa) -> Self {
+        Self { is_external: true, ..Self::new(config) }
     }
 
     pub fn sample(&mut self, sample: &Sample) {
@@ -145,14 +158,19 @@ impl HpaState {
     }
 
     /// Of `replicas.target` replicas those that are not ready have no metrics: they count as idle when it
-    /// goes up, and are not counted when it goes down.
+    /// goes up, and are not counted when it goes down. An external metric is shared among all of them
+    /// (`GetExternalPerPodMetricReplicas` in Kubernetes' replica_calculator.go, November 2025).
     fn recommend(&self, replicas: Replicas) -> u32 {
         let current = replicas.target;
         let (Some(total), ready) = (self.last, replicas.ready) else { return current };
+        let near = |ratio: f64| (ratio - 1.0).abs() <= self.config.tolerance;
+        if self.is_external {
+            let wanted = total / self.config.target;
+            return if near(wanted / f64::from(current)) { current } else { whole(wanted.ceil()) };
+        }
         if ready == 0 || current == 0 {
             return current;
         }
-        let near = |ratio: f64| (ratio - 1.0).abs() <= self.config.tolerance;
         let ratio = total / (f64::from(ready) * self.config.target);
         let unready = current.saturating_sub(ready);
         if unready == 0 || ratio <= 1.0 {

@@ -32,7 +32,8 @@ pub struct Trigger {
 pub struct Keda {
     /// What it looks at. Default: 10 calls waiting in each replica (an assumption: triggers have no default).
     pub triggers: Vec<Trigger>,
-    /// Time between looks while at zero, and between measurements. Default: 30 s.
+    /// Time between looks at whether there is to be any replica; the autoscaler asks for the metrics itself, every 15 s,
+    /// as without `useCachedMetrics`. Default: 30 s.
     pub polling_interval: Time,
     /// How long nothing must have been active before the last replica goes. Default: 300 s.
     pub cooldown_period: Time,
@@ -93,12 +94,16 @@ impl Keda {
             target: trigger.threshold,
             min_replicas: self.min_replica_count.max(1),
             max_replicas: self.max_replica_count,
-            metrics_period: self.polling_interval,
             scale_up: self.scale_up.clone(),
             scale_down: self.scale_down.clone(),
             ..Hpa::default()
         }
     }
+}
+
+/// Time between the autoscaler's decisions.
+pub(super) fn sync_period() -> SimDuration {
+    Hpa::default().sync_period.get()
 }
 
 /// The scaler at work.
@@ -110,18 +115,18 @@ pub(super) struct KedaState {
     /// The last measurement of each trigger.
     last: Vec<f64>,
     last_active: SimTime,
-    polled: Option<SimTime>,
-    synced: Option<SimTime>,
+    polled: SimTime,
+    synced: SimTime,
 }
 
 impl KedaState {
     pub fn new(config: &Keda) -> Self {
         Self {
-            hpa: HpaState::new(&config.hpa(&config.triggers[0])),
+            hpa: HpaState::external(&config.hpa(&config.triggers[0])),
             last: Vec::new(),
             last_active: SimTime::ZERO,
-            polled: None,
-            synced: None,
+            polled: SimTime::ZERO,
+            synced: SimTime::ZERO,
             config: config.clone(),
         }
     }
@@ -134,12 +139,17 @@ impl KedaState {
         self.hpa.measured(most * self.config.triggers[0].threshold);
     }
 
+    /// Time to the next decision: each of the two has its own period.
+    pub fn wait(&self, now: SimTime) -> SimDuration {
+        let left = |last, period: SimDuration| period.saturating_sub(now.since(last));
+        left(self.polled, self.config.polling_interval.get()).min(left(self.synced, sync_period()))
+    }
+
     /// Every 15 s the autoscaler decides, and every polling interval whether there is to be any replica.
     pub fn desired(&mut self, now: SimTime, replicas: Replicas) -> u32 {
         let mut desired = replicas.target;
-        let due = |last: Option<SimTime>, period| last.is_none_or(|last| now.since(last) >= period);
-        if due(self.polled, self.config.polling_interval.get()) {
-            self.polled = Some(now);
+        if now.since(self.polled) >= self.config.polling_interval.get() {
+            self.polled = now;
             let active =
                 self.last.iter().zip(&self.config.triggers).any(|(v, t)| *v > t.activation_threshold);
             if active {
@@ -152,8 +162,8 @@ impl KedaState {
                 return 0;
             }
         }
-        if due(self.synced, Hpa::default().sync_period.get()) {
-            self.synced = Some(now);
+        if now.since(self.synced) >= sync_period() {
+            self.synced = now;
             // Between one and the most; an autoscaler whose target has no replica is off.
             if replicas.target > 0 {
                 return self.hpa.desired(now, replicas);
@@ -207,7 +217,23 @@ mod tests {
         let mut keda = KedaState::new(&Keda { triggers, ..Keda::default() });
         // 4 replicas with their KV caches 95% full: 4 x 0.95 / 0.7 = 5.43; the queue alone asks for 1.
         keda.sample(&Sample { queue: 8.0, kv_usage: 0.95, ready: 4, ..Sample::default() });
-        assert_eq!(keda.desired(at(0), Replicas { ready: 4, target: 4 }), 6);
+        assert_eq!(keda.desired(at(15), Replicas { ready: 4, target: 4 }), 6);
+    }
+
+    #[test]
+    fn each_period_is_its_own_and_a_replica_that_starts_counts() {
+        let polling_interval = Time::new(SimDuration::from_secs(20));
+        let mut keda = KedaState::new(&Keda { polling_interval, ..Keda::default() });
+        let mut now = at(0);
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            now = now.checked_add(keda.wait(now)).unwrap();
+            keda.sample(&Sample { queue: 95.0, ..Sample::default() });
+            // No replica is ready yet.
+            let target = seen.last().map_or(0, |(_, target)| *target);
+            seen.push((now.as_nanos() / 1_000_000_000, keda.desired(now, Replicas { ready: 0, target })));
+        }
+        assert_eq!(seen, [(15, 0), (20, 1), (30, 5), (40, 5), (45, 10), (60, 10)]);
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl Window {
 /// The autoscaler at work.
 #[derive(Debug, Clone)]
 pub(super) struct KnativeState {
-    config: Knative,
+    pub(super) config: Knative,
     /// What one replica is meant to have.
     target: f64,
     stable: Window,

@@ -82,7 +82,7 @@ impl TargetTracking {
 /// The policy at work.
 #[derive(Debug, Clone)]
 pub(super) struct TargetTrackingState {
-    config: TargetTracking,
+    pub(super) config: TargetTracking,
     /// The last measurement, summed over the replicas.
     last: f64,
     above: u32,

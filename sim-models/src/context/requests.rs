@@ -1,12 +1,16 @@
 //! Requests are born, hear their first token and end.
 
 use sim_core::fingerprint::Fingerprint;
+use sim_core::scheduler::SimError;
 use sim_core::time::SimTime;
 
 use super::{Core, Ctx};
 use crate::call::Progress;
 use crate::journal::{Birth, RequestRecord};
 use crate::request::{Outcome, Request, RequestId};
+
+/// Most requests that are under way at once (assumption: as many as events may be pending; they take some gigabytes).
+const MAX_REQUESTS: u64 = 1 << 23;
 
 impl Ctx<'_> {
     /// No request is born after this.
@@ -22,6 +26,10 @@ impl Ctx<'_> {
     /// A request is born.
     pub(crate) fn give_birth(&mut self, request: Request) -> RequestId {
         self.core.born += 1;
+        if self.core.requests.len() >= MAX_REQUESTS as usize {
+            let at = self.now();
+            self.scheduler.fail(SimError::TooManyAtOnce { what: "requests", limit: MAX_REQUESTS, at });
+        }
         if request.born >= self.core.measure_from {
             let cell = self.core.cell(&request);
             self.core.request_meters[cell].born += 1;

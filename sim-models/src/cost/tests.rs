@@ -115,9 +115,7 @@ fn reserved_replicas_are_paid_always_and_others_while_they_are_held() {
     let [reserved, above] = bill.as_slice() else { panic!("{bill:?}") };
     assert_eq!((reserved.units, reserved.price_model), (6.0, "reserved"));
     close("reserved", reserved.usd_per_hour, 3.0);
-    // The run ends with its last request, a little before.
-    assert!((above.units - 3.0).abs() < 0.01, "{}", above.units);
-    close("above", above.usd_per_hour, above.units);
+    close("above", above.usd_per_hour, 3.0);
     assert_eq!(above.price_model, "on-demand");
 }
 
@@ -217,4 +215,27 @@ fn data_are_paid_where_they_are_kept_and_when_they_leave() {
     assert_eq!((egress.component.as_str(), egress.price_model), ("web", "use"));
     close("leaves", egress.units, 0.5 * answers / hours);
     close("a request", output.requests[0].usage_usd, 0.05 * output.requests[0].answered() as f64);
+}
+
+/// Ten minutes of traffic in an hour: what is held is paid for the whole hour, and autoscalers work through its quiet
+/// rest; what is used is so much an hour of it.
+#[test]
+fn an_hour_is_paid_whole_where_the_traffic_ends_before() {
+    let system = service(
+        "servers = 2\nautoscaler = { kind = \"schedule\", period = \"1h\", entries = [\
+         { from = \"0s\", replicas = 10 }, { from = \"30m\", replicas = 2 }] }",
+    )
+    .replace(
+        "{ process = \"poisson\", rate = \"1/s\" }",
+        "{ process = \"step\", steps = [{ at = \"0s\", rate = \"10/s\" }, { at = \"10m\", rate = \"0/s\" }] }",
+    )
+    .replace("entry = \"pool\"", "entry = \"pool\"\negress = { size = \"500MB\", price_per_gb = \"$0.1\" }");
+    let plan = RunPlan { duration: SimDuration::from_secs(3600), ..RunPlan::default() };
+    let output = try_simulate(&system, &plan).unwrap();
+    let line = |resource: &str| output.costs.iter().find(|line| line.resource == resource).unwrap();
+    assert_eq!(output.arrivals_until.as_nanos(), 3_600_000_000_000);
+    let answers = output.requests[0].answered_in_window as f64;
+    assert!((answers / 6_000.0 - 1.0).abs() < 0.05, "{answers}");
+    close("leaves", line("egress GB").units, 0.5 * answers);
+    close("held", line("server").units, 0.5 * 20.0 + 0.5 * 4.0);
 }

@@ -327,6 +327,26 @@ impl LlmConfig {
         }))
     }
 
+    /// What vLLM would not start with: a KV cache that cannot hold one request of `max_model_len`
+    /// (`check_enough_kv_cache_memory` of its kv_cache_utils, 0.14). Shorter ones are served as they come here.
+    ///
+    /// # Errors
+    /// As [`LlmConfig::engine_config`].
+    pub fn short_cache(&self) -> Result<Option<String>, ConfigError> {
+        if self.device.is_some() {
+            return Ok(None);
+        }
+        let engine = self.engine_config()?;
+        let longest = engine.max_model_len.unwrap_or(0);
+        let held = u64::from(engine.num_blocks) * u64::from(engine.block_size);
+        Ok((held < u64::from(longest)).then(|| {
+            format!(
+                "the KV cache of a replica holds {held} tokens, and one request may have {longest}: vLLM would not start \
+                 without max_model_len = {held} or less"
+            )
+        }))
+    }
+
     /// The GPU of its own.
     pub(super) fn gpu(&self) -> Result<&'static Gpu, ConfigError> {
         match &self.gpu {

@@ -24,7 +24,12 @@ pub struct Rejected {
 impl Rejected {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.queue_full + self.no_replica + self.exceeds_model + self.exceeds_cache
+        self.queue_full + self.no_replica + self.too_long()
+    }
+
+    /// Those that no load, and no number of replicas, would have let in.
+    pub fn too_long(&self) -> u64 {
+        self.exceeds_model + self.exceeds_cache
     }
 }
 

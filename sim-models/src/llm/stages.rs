@@ -9,7 +9,7 @@
 //! that has room for the fewest.
 
 use super::LlmConfig;
-use super::speculative::Draft;
+use super::speculative::{Draft, Method};
 use super::timing::Hardware;
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
@@ -32,13 +32,14 @@ pub(super) struct Beside {
 }
 
 /// Whether a model can draft for another: what it generates must mean the same. vLLM refuses another number of tokens
-/// in the vocabulary, too (`SpeculativeConfig.verify_equal_vocab_size_if_draft_model`).
-fn can_draft(draft: &Draft, target: &Model) -> Result<(), ConfigError> {
+/// in the vocabulary of a draft model (`SpeculativeConfig.verify_equal_vocab_size_if_draft_model`); the heads of EAGLE
+/// may have fewer.
+fn can_draft(draft: &Draft, method: Method, target: &Model) -> Result<(), ConfigError> {
     let Draft::Model(draft) = draft else { return Ok(()) };
     if draft.kind == ModelKind::Encoder {
         return Err(refused(HardwareError::Encoder(draft.id.clone())));
     }
-    if draft.vocab != target.vocab {
+    if method == Method::DraftModel && draft.vocab != target.vocab {
         let (id, vocab) = (&draft.id, draft.vocab);
         return Err(ConfigError::new(["model"], format!("`{id}` has a vocabulary of {vocab} tokens"))
             .help(format!("expected that of {}, {}", target.id, target.vocab)));
@@ -79,7 +80,7 @@ impl LlmConfig {
                 let draft = draft.map_err(|help| {
                     ConfigError::new(["speculative", "draft"], "it is not clear who drafts").help(help)
                 })?;
-                can_draft(&draft, model).map_err(|error| at(error.within("draft")))?;
+                can_draft(&draft, speculative.method(), model).map_err(|error| at(error.within("draft")))?;
                 Some(draft)
             }
         };

@@ -54,7 +54,8 @@ pub struct ModelServerConfig {
     /// are in fp32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// With a transformer, tokens of an item. Default: the prompt tokens of the request.
+    /// With a transformer, tokens of an item. Default: the prompt tokens of the request. What is longer than the model's
+    /// context is cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_item: Option<NumberDist>,
     /// With a transformer, whether all items of a batch are padded to the longest. Default: true.
@@ -506,7 +507,8 @@ impl ModelServerConfig {
                 let tokens =
                     tokens.map_err(|error| ConfigError::new(["tokens_per_item"], error.to_string()))?;
                 let badge = step.badge();
-                let execution = Execution::Pass { step, tokens, padding: self.padding.unwrap_or(true) };
+                let (context, padding) = (model.context(), self.padding.unwrap_or(true));
+                let execution = Execution::Pass { step, tokens, context, padding };
                 Ok((execution, speed, Some(badge)))
             }
             (Some(_), Some(_)) => Err(ConfigError::new(["model"], "both `execution` and `model` are given")

@@ -29,6 +29,8 @@ pub(super) enum Execution {
         step: StepFunction,
         /// Tokens of an item; none for the request's prompt.
         tokens: Option<Dist>,
+        /// The model's context: what is longer is cut off, as sentence-transformers does it.
+        context: u64,
         /// Whether every item is as long as the longest.
         padding: bool,
     },
@@ -49,10 +51,10 @@ impl Execution {
                 let fixed = fixed.sample_duration(draws).as_nanos();
                 Work { items, tokens: 0, fixed, per_item: per_item.sample_duration(draws).as_nanos() }
             }
-            Self::Pass { tokens, .. } => {
+            Self::Pass { tokens, context, .. } => {
                 let given = tokens.as_ref().map(|law| count(law, draws));
                 let tokens = given.unwrap_or_else(|| u64::from(prompt_tokens.max(1)));
-                Work { items, tokens, ..Work::default() }
+                Work { items, tokens: tokens.min(*context), ..Work::default() }
             }
         }
     }

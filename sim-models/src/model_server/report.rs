@@ -61,14 +61,18 @@ impl ModelServerReport {
         self.batch_requests.record(requests);
         self.execution_time.record(took.as_nanos());
     }
-    /// In results.
-    pub(super) fn measures(&self) -> Vec<Measure> {
+    /// In results; of all replicas that there may be such a share was held.
+    pub(super) fn measures(&self, held: f64) -> Vec<Measure> {
         let seconds = |nanos: f64| nanos / 1e9;
         let quantile = |q| self.execution_time.quantile(q).map(|nanos| seconds(nanos as f64));
         let Refused { queue_full, timed_out, exceeds_batch } = self.refused;
         vec![
-            Measure::count("instances", self.instances.into(), "Instances, whether up or not"),
-            Measure::count("gpus", self.gpus.into(), "GPUs of its own"),
+            Measure::new(
+                "instances",
+                held * f64::from(self.instances),
+                "Instances held on average, whether up or not",
+            ),
+            Measure::new("gpus", held * f64::from(self.gpus), "GPUs of its own, held on average"),
             Measure::count("executions", self.batch_size.count(), "Executions, of one batch each"),
             Measure::known("batch_size_mean", self.batch_size.mean(), "Items in an execution: mean"),
             Measure::known("batch_size_max", self.batch_size.max().map(|size| size as f64), "The most items"),

@@ -46,6 +46,14 @@ impl Served {
         }
     }
 
+    /// The most tokens of an item; a ranking model has none.
+    pub(super) fn context(&self) -> u64 {
+        match self {
+            Self::Transformer(model) => model.max_context,
+            Self::Ranking(_) => u64::MAX,
+        }
+    }
+
     /// Bytes that a process takes besides.
     pub(super) fn runtime_bytes(gpu: &Gpu) -> u64 {
         if gpu.is_host() { 0 } else { RUNTIME_BYTES }

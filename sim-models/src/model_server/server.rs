@@ -146,7 +146,8 @@ impl Component for Server {
     }
 
     fn measures(&self, now: SimTime) -> Vec<Measure> {
-        let mut list = self.shared.report.measures();
+        let held = self.front.held_mean(now) / self.replicas.len() as f64;
+        let mut list = self.shared.report.measures(held);
         if self.is_pool {
             list.extend(self.front.measures(now));
         }

@@ -34,8 +34,9 @@ fn replay_plan(calls: &[(u64, u32)], settings: &str, plan: &RunPlan) -> RunOutpu
     }
     let trace = Trace::read(csv.as_bytes(), "work", TraceFormat::Generic).unwrap();
     let plan = RunPlan {
-        duration: trace.duration().saturating_add(SimDuration::from_secs(1)),
+        duration: trace.duration().max(SimDuration::from_millis(10)),
         drain: SimDuration::from_secs(100_000),
+        windows: 1,
         ..plan.clone()
     };
     let config = system("process = \"trace\", path = \"work\"", settings);

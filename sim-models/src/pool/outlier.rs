@@ -153,6 +153,8 @@ enum Cause {
 pub(super) struct Outliers {
     config: OutlierDetection,
     hosts: Vec<Host>,
+    /// How many of them there are: an autoscaler's replicas come and go.
+    present: usize,
     out: usize,
     /// Ejections so far.
     pub(super) ejections: u64,
@@ -160,7 +162,12 @@ pub(super) struct Outliers {
 
 impl Outliers {
     pub(super) fn new(config: OutlierDetection, replicas: u32) -> Self {
-        Self { config, hosts: vec![Host::default(); replicas as usize], out: 0, ejections: 0 }
+        let hosts = vec![Host::default(); replicas as usize];
+        Self { config, present: hosts.len(), hosts, out: 0, ejections: 0 }
+    }
+
+    pub(super) fn set_present(&mut self, replicas: usize) {
+        self.present = replicas;
     }
 
     pub(super) fn config(&self) -> &OutlierDetection {
@@ -205,7 +212,7 @@ impl Outliers {
     }
 
     fn eject(&mut self, replica: usize, cause: Cause, now: SimTime, mut chance: impl FnMut() -> f64) -> bool {
-        let share = 100.0 * (self.out + 1) as f64 / self.hosts.len() as f64;
+        let share = 100.0 * (self.out + 1) as f64 / self.present as f64;
         let first = self.config.always_eject_one_host && self.out == 0;
         if share > f64::from(self.config.max_ejection_percent) && !first {
             return false;
@@ -246,7 +253,7 @@ impl Outliers {
         }
     }
 
-    /// Another replica is in the place of one that has gone.
+    /// A replica has gone, or another is in its place.
     pub(super) fn forget(&mut self, replica: usize) {
         let host = &mut self.hosts[replica];
         self.out -= usize::from(host.ejected_at.is_some());
@@ -379,6 +386,13 @@ mod tests {
         assert_eq!([eject("", 10), eject("", 20), eject("", 29), eject("", 3)], [1, 2, 2, 1]);
         assert_eq!(eject("always_eject_one_host = false", 9), 0);
         assert_eq!(eject("max_ejection_percent = 50", 5), 2);
+        // Of twenty places ten are taken.
+        let mut scaled = self::outliers("", 20);
+        scaled.set_present(10);
+        assert_eq!((0..10).filter(|replica| calls(&mut scaled, *replica, 0, 5, at(1))).count(), 1);
+        // One that was out has gone: another may be.
+        scaled.forget(0);
+        assert!(calls(&mut scaled, 1, 0, 5, at(2)));
         assert_eq!(eject("enforcing_consecutive_5xx = 0", 5), 0);
         // A chance of 0.5.
         assert_eq!(eject("max_ejection_percent = 100\nenforcing_consecutive_5xx = 51", 5), 5);

@@ -14,13 +14,21 @@ impl Front {
     /// call has been answered or is held.
     #[inline]
     pub(crate) fn route(&mut self, call: CallId, ctx: &mut Ctx) -> Option<usize> {
+        // In a panic that fails traffic nothing waits for a replica.
+        let mut is_inside = false;
         if let Some(fleet) = &mut self.fleet
-            && !fleet.admits(call, &self.candidates, ctx)
+            && (!self.is_failing || fleet.is_admitted(call))
         {
-            return None;
+            if !fleet.admits(call, &self.candidates, ctx) {
+                return None;
+            }
+            is_inside = true;
         }
         let Some(replica) = self.pick(call, ctx) else {
             self.no_replica += 1;
+            if let Some(fleet) = self.fleet.as_mut().filter(|_| is_inside) {
+                fleet.turned_away(ctx);
+            }
             ctx.reply(call, Reply::REJECTED);
             return None;
         };
@@ -80,6 +88,8 @@ impl Front {
     /// Ends a call that was routed.
     #[inline]
     pub(crate) fn reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
+        // Who watches replicas and versions sees the errors that callers see.
+        let reply = ctx.struck(call, reply);
         match &self.fleet {
             Some(fleet) if fleet.versions.is_some() => self.end_of_version(call, reply, false, ctx),
             _ => self.conclude(call, reply, ctx),

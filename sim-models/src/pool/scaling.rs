@@ -55,6 +55,9 @@ impl Front {
         for slot in &fleet.gone {
             let member = &mut self.members[*slot];
             any |= member.condition != Condition::Absent;
+            if let Some(outliers) = &mut self.outliers {
+                outliers.forget(*slot);
+            }
             (member.condition, member.is_leaving) = (Condition::Absent, false);
         }
         if any {

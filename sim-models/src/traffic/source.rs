@@ -73,6 +73,8 @@ enum Births {
 const NEXT: u16 = 0;
 /// A user of a closed loop has thought.
 const THOUGHT: u16 = 1;
+/// The run's `duration` is over.
+const CLOSE: u16 = 2;
 
 /// A traffic source at work.
 #[derive(Debug)]
@@ -280,7 +282,10 @@ impl Source {
             Some(next) => {
                 ctx.schedule_at(next, Phase::Arrival, NEXT, 0);
             }
-            None => ctx.close_source(),
+            // Rates and costs are those of the whole `duration`, and autoscalers go on through a quiet end.
+            None => {
+                ctx.schedule_at(ctx.arrivals_until(), Phase::Sampler, CLOSE, 0);
+            }
         }
     }
 
@@ -310,6 +315,9 @@ impl Component for Source {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         let now = ctx.now();
+        if timer.kind == CLOSE {
+            return ctx.close_source();
+        }
         if timer.kind == THOUGHT {
             if now <= ctx.arrivals_until() {
                 let request = self.conceive(now);

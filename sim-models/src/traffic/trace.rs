@@ -27,6 +27,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sim_core::fingerprint::Fingerprint;
 use sim_core::random::stable_hash;
 use sim_core::time::SimDuration;
 use thiserror::Error;
@@ -183,6 +184,34 @@ impl Trace {
         let (mut text, _) =
             unpack(input).map_err(|source| TraceError::Io { path: name.to_owned(), source })?;
         Self::parse(&mut text, name, format)
+    }
+
+    /// Hash of all that is read, whatever the file's name, format and packing.
+    pub fn hash(&self) -> u64 {
+        let mut hash = Fingerprint::default();
+        for record in &self.records {
+            let label = |label: Option<u16>| label.map_or(u64::MAX, u64::from);
+            for word in [
+                record.at.as_nanos(),
+                u64::from(record.prompt_tokens),
+                u64::from(record.output_tokens),
+                label(record.class),
+                label(record.tenant),
+                label(record.priority),
+                record.prefix.map_or(u64::MAX, u64::from),
+                u64::from(record.shared_prefix_tokens),
+                u64::from(record.copy),
+                u64::from(record.blocks_len),
+            ] {
+                hash.word(word);
+            }
+        }
+        self.blocks.iter().for_each(|block| hash.word(*block));
+        for names in [&self.classes, &self.tenants, &self.priorities, &self.prefixes] {
+            hash.word(names.names.len() as u64);
+            names.names.iter().for_each(|name| hash.word(stable_hash(name.as_bytes())));
+        }
+        hash.value()
     }
 
     fn parse(input: &mut dyn BufRead, name: &str, format: TraceFormat) -> Result<Self, TraceError> {

@@ -1,8 +1,8 @@
 //! Shards and their threads at work.
 //!
 //! Every query reaches every shard, and each shard serves first come, first served: so a query's end on
-//! each is known when it arrives (the recursion of Kiefer and Wolfowitz, 1955), and a query is one event
-//! however many shards there are.
+//! each is known when it arrives (the recursion of Kiefer and Wolfowitz, 1955). Its answer is one event, and so is
+//! the end of each spell in which a thread has work.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,14 +15,29 @@ use crate::call::{CallId, Reply};
 use crate::component::{Component, Fault, Signals, Timer};
 use crate::context::Ctx;
 
+/// A query is answered.
+const ANSWERED: u16 = 0;
+/// A thread has no more work.
+const IDLE: u16 = 1;
+
+/// The threads of a shard.
+#[derive(Debug)]
+struct Shard {
+    /// When each thread is free again.
+    free: BinaryHeap<Reverse<(SimTime, u32)>>,
+    /// The end of each thread's work.
+    idle: Vec<Option<EventHandle>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Searchers {
     law: Dist,
     merge: SimDuration,
     threads: u32,
     queue_cap: Option<u32>,
-    /// When each thread of each shard is free again.
-    shards: Vec<BinaryHeap<Reverse<SimTime>>>,
+    shards: Vec<Shard>,
+    /// Threads at work, of all shards.
+    busy: u64,
     /// Queries that are not answered, with their ends.
     queries: BTreeMap<CallId, EventHandle>,
     slow: f64,
@@ -37,25 +52,37 @@ impl Searchers {
         threads: u32,
         queue_cap: Option<u32>,
     ) -> Self {
-        let mut searchers = Self {
+        let shard = || Shard {
+            free: (0..threads).map(|thread| Reverse((SimTime::ZERO, thread))).collect(),
+            idle: vec![None; threads as usize],
+        };
+        Self {
             law,
             merge,
             threads,
             queue_cap,
-            shards: vec![BinaryHeap::new(); shards as usize],
+            shards: (0..shards).map(|_| shard()).collect(),
+            busy: 0,
             queries: BTreeMap::new(),
             slow: 1.0,
             is_down: false,
-        };
-        searchers.free_all(SimTime::ZERO);
-        searchers
+        }
     }
 
-    fn free_all(&mut self, now: SimTime) {
+    fn free_all(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now();
         for shard in &mut self.shards {
-            shard.clear();
-            shard.extend((0..self.threads).map(|_| Reverse(now)));
+            shard.free = (0..self.threads).map(|thread| Reverse((now, thread))).collect();
+            for idle in &mut shard.idle {
+                idle.take().map(|idle| ctx.cancel_timer(idle));
+            }
         }
+        self.busy = 0;
+    }
+
+    /// Threads in all.
+    fn capacity(&self) -> u64 {
+        if self.is_down { 0 } else { self.shards.len() as u64 * u64::from(self.threads) }
     }
 
     /// In all: those beyond the threads wait.
@@ -63,14 +90,10 @@ impl Searchers {
         (self.queries.len() as u64).saturating_sub(u64::from(self.threads))
     }
 
-    fn busy(&self) -> u64 {
-        (self.queries.len() as u64).min(u64::from(self.threads))
-    }
-
     fn measure(&self, ctx: &mut Ctx) {
         let now = ctx.now();
         ctx.meter().queue.set(now, self.waiting());
-        ctx.meter().busy.set(now, self.busy());
+        ctx.meter().busy.set(now, self.busy);
     }
 }
 
@@ -88,22 +111,31 @@ impl Component for Searchers {
         let (mut answered, mut last_wait) = (now, SimDuration::ZERO);
         for shard in &mut self.shards {
             let time = self.law.sample_duration(&mut draws).as_nanos() as f64 * self.slow;
-            let Some(Reverse(free)) = shard.pop() else { continue };
+            let Some(Reverse((free, thread))) = shard.free.pop() else { continue };
             let begins = free.max(now);
             let ends = begins.checked_add(SimDuration::from_nanos(time as u64)).unwrap_or(SimTime::MAX);
-            shard.push(Reverse(ends));
+            shard.free.push(Reverse((ends, thread)));
+            let idle = &mut shard.idle[thread as usize];
+            // With work ahead of it the thread goes on.
+            let goes_on = idle.is_some_and(|idle| ctx.cancel_timer(idle));
+            self.busy += u64::from(!goes_on);
+            *idle = Some(ctx.schedule_at(ends, Phase::StepEnd, IDLE, 0));
             if ends >= answered {
                 (answered, last_wait) = (ends, begins.since(now));
             }
         }
         let delay = answered.since(now).saturating_add(self.merge);
-        let end = ctx.schedule(delay, Phase::StepEnd, 0, call.to_bits());
+        let end = ctx.schedule(delay, Phase::StepEnd, ANSWERED, call.to_bits());
         self.queries.insert(call, end);
         ctx.meter().wait.record(last_wait.as_nanos());
         self.measure(ctx);
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
+        if timer.kind == IDLE {
+            self.busy -= 1;
+            return self.measure(ctx);
+        }
         let call = CallId::from_bits(timer.data);
         if self.queries.remove(&call).is_some() {
             ctx.reply(call, Reply::OK);
@@ -119,23 +151,18 @@ impl Component for Searchers {
                 ctx.cancel_timer(end);
                 ctx.reply(call, Reply::FAILED);
             }
-            self.free_all(now);
+            self.free_all(ctx);
             self.measure(ctx);
-            ctx.meter().capacity.set(now, 0);
+            ctx.meter().capacity.set(now, self.capacity());
         } else if let Fault::Repair { .. } = fault {
             self.is_down = false;
-            ctx.meter().capacity.set(now, u64::from(self.threads));
+            ctx.meter().capacity.set(now, self.capacity());
         } else if let Fault::Slow { factor } = fault {
             self.slow = *factor;
         }
     }
 
     fn observe(&self, _now: SimTime) -> Signals {
-        Signals {
-            queue: self.waiting(),
-            busy: self.busy(),
-            capacity: if self.is_down { 0 } else { u64::from(self.threads) },
-            ..Signals::default()
-        }
+        Signals { queue: self.waiting(), busy: self.busy, capacity: self.capacity(), ..Signals::default() }
     }
 }

@@ -141,6 +141,15 @@ fn queries_wait_for_a_thread_as_in_an_m_m_c_queue() {
     close("utilization", busy.mean().unwrap(), 0.8, 0.01);
 }
 
+/// A query's shards are busy for as long as each searches, not until the last has answered.
+#[test]
+fn threads_are_busy_while_they_search() {
+    let law = "search_time = { exponential = { mean = \"10ms\" } }\nthreads = 2\nmerge_time = \"20ms\"";
+    let text = format!("vectors = 1000\ndimensions = 8\nshards = 16\n{law}");
+    let output = simulate(&scenario("100/s", &text, ""), 400, 0);
+    close("utilization", meter(&output).utilization(output.end).unwrap(), 0.5, 0.02);
+}
+
 #[test]
 fn a_full_index_rejects_and_a_broken_one_fails() {
     let text = "vectors = 9\ndimensions = 9\nsearch_time = \"100ms\"\nqueue_cap = 1";

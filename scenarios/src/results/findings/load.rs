@@ -98,8 +98,7 @@ pub(super) fn loads<'a>(scenario: &'a Scenario, outputs: &[RunOutput]) -> Vec<Lo
             let replies: u64 = meters().flat_map(|meter| meter.outcomes).sum();
             let rejected: u64 = meters().map(|meter| meter.outcomes[Outcome::Rejected as usize]).sum();
             let reports = outputs.iter().filter_map(|output| output.components[index].llm.as_ref());
-            let too_long: u64 =
-                reports.map(|report| report.rejected.exceeds_model + report.rejected.exceeds_cache).sum();
+            let too_long: u64 = reports.map(|report| report.rejected.too_long()).sum();
             let rejected = rejected.saturating_sub(too_long);
             Some(Load {
                 name,

@@ -106,12 +106,20 @@ impl Bench {
                 Ok(Self::Requests(requests))
             }
             Self::Means(means) => {
-                let positive =
-                    [means.rate, means.prompt_tokens, means.output_tokens, means.ttft_s, means.tpot_s];
-                if means.requests == 0 || positive.iter().any(|value| !(*value > 0.0 && *value < 1e9)) {
-                    return Err(format!(
-                        "a summary without requests or with times that cannot be: {means:?}"
-                    ));
+                if means.requests == 0 {
+                    return Err("a summary of no requests".to_owned());
+                }
+                for (what, value, least) in [
+                    ("requests answered each second are", means.rate, 0.0),
+                    ("mean tokens of a prompt are", means.prompt_tokens, 1.0),
+                    ("mean tokens of an answer are", means.output_tokens, 1.0),
+                    ("mean seconds to the first token are", means.ttft_s, 0.0),
+                    ("mean seconds for each further token are", means.tpot_s, 0.0),
+                ] {
+                    if !(value > 0.0 && value >= least && value < 1e9) {
+                        let expected = if least > 0.0 { "1 or more" } else { "a number above 0" };
+                        return Err(format!("{what} {value}: expected {expected}"));
+                    }
                 }
                 Ok(Self::Means(means))
             }
@@ -174,7 +182,7 @@ fn numbers(value: &Value, key: &str) -> Option<Vec<f64>> {
 }
 
 fn vllm(value: &Value) -> Result<Bench, String> {
-    let detailed = || {
+    let detailed = || -> Option<Result<Vec<Observation>, String>> {
         let ends: Option<Vec<f64>> = value.get("itls").and_then(Value::as_array).map(|all| {
             let sum = |gaps: &Value| {
                 gaps.as_array().map_or(0.0, |gaps| gaps.iter().filter_map(Value::as_f64).sum())
@@ -184,7 +192,12 @@ fn vllm(value: &Value) -> Result<Bench, String> {
         let (sent, prompts, outputs) =
             (numbers(value, "start_times")?, numbers(value, "input_lens")?, numbers(value, "output_lens")?);
         let (ttfts, ends) = (numbers(value, "ttfts")?, ends?);
-        let count = [sent.len(), prompts.len(), outputs.len(), ttfts.len(), ends.len()].into_iter().min()?;
+        let count = sent.len();
+        if [prompts.len(), outputs.len(), ttfts.len(), ends.len()] != [count; 4] {
+            return Some(Err(
+                "its lists of requests are not equally long: expected one entry a request".to_owned()
+            ));
+        }
         let request = |i: usize| Observation {
             sent_s: sent[i],
             prompt_tokens: prompts[i] as u32,
@@ -192,10 +205,10 @@ fn vllm(value: &Value) -> Result<Bench, String> {
             ttft_s: ttfts[i],
             latency_s: ttfts[i] + ends[i],
         };
-        Some((0..count).map(request).collect())
+        Some(Ok((0..count).map(request).collect()))
     };
     if let Some(requests) = detailed() {
-        return Ok(Bench::Requests(requests));
+        return requests.map(Bench::Requests);
     }
     let requests = number(value, "completed")?;
     Ok(Bench::Means(Means {
@@ -260,7 +273,7 @@ fn aiperf(text: &str) -> Result<Bench, String> {
 fn aiperf_summary(value: &Value) -> Result<Bench, String> {
     let mean = |key: &str| any(value, &[&format!("/{key}/avg")]);
     Ok(Bench::Means(Means {
-        requests: mean("request_count").unwrap_or(1000.0) as u64,
+        requests: mean("request_count")? as u64,
         rate: mean("request_throughput")?,
         prompt_tokens: mean("input_sequence_length")?,
         output_tokens: mean("output_sequence_length")?,

@@ -149,8 +149,21 @@ fn every_tool_is_read() {
         "send_us,input_tokens,output_tokens,ttft_us,e2e_us\n5000000,10,3,500000,750000\n7000000,10,3,500000,750000\n",
     );
     let summary = r#"{"time_to_first_token": {"avg": 66.0}, "inter_token_latency": {"avg": 12.0}, "request_throughput":
-        {"avg": 2.0}, "input_sequence_length": {"avg": 985}, "output_sequence_length": {"avg": 128}}"#;
-    assert!(matches!(Bench::parse(summary), Ok(Bench::Means(Means { tpot_s: 0.012, .. }))));
+        {"avg": 2.0}, "input_sequence_length": {"avg": 985}, "output_sequence_length": {"avg": 128},
+        "request_count": {"avg": 500}}"#;
+    assert!(matches!(Bench::parse(summary), Ok(Bench::Means(Means { tpot_s: 0.012, requests: 500, .. }))));
+    for (from, to, word) in [
+        ("\"request_count\": {\"avg\": 500}", "\"requests\": 500", "a request without /request_count/avg"),
+        ("500}", "0}", "a summary of no requests"),
+        ("985", "0.5", "mean tokens of a prompt are 0.5: expected 1 or more"),
+        ("66.0", "-66.0", "mean seconds to the first token are -0.066: expected a number above 0"),
+    ] {
+        let error = Bench::parse(&summary.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+    let uneven = r#"{"mean_ttft_ms": 500, "start_times": [1.0, 2.0], "input_lens": [10, 10], "output_lens": [3],
+        "ttfts": [0.5, 0.5], "itls": [[0.125, 0.125], [0.25]]}"#;
+    assert!(Bench::parse(uneven).unwrap_err().contains("not equally long"));
 }
 
 proptest! {

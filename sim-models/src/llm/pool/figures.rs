@@ -4,9 +4,9 @@ use sim_core::time::SimTime;
 
 use super::Pool;
 use crate::energy::Power;
-use crate::llm::LlmReport;
 use crate::llm::engine::Tally;
 use crate::llm::report::of_features;
+use crate::llm::{LlmReport, Rejected};
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, PoolReport};
 
@@ -50,6 +50,14 @@ impl Pool {
         let mut measures = self.front.measures(now);
         measures.push(Measure::count("kv_tokens", report.kv_tokens, room));
         measures.push(Measure::known("kv_utilization", report.kv_utilization, meaning));
+        let Rejected { queue_full, exceeds_model, exceeds_cache, .. } = report.rejected;
+        for (name, count, meaning) in [
+            ("refused_queue_cap", queue_full, "calls refused: as many waited as there may"),
+            ("refused_exceeds_model", exceeds_model, "calls refused: prompt and answer beyond max_model_len"),
+            ("refused_exceeds_cache", exceeds_cache, "calls refused: beyond the KV memory of a replica"),
+        ] {
+            measures.push(Measure::count(name, count, meaning));
+        }
         if let Some(gpus) = self.facts.gpus_of_replica {
             // Prefill workers come after the replicas, may be larger, and are always there.
             let prefill = self.facts.groups.get(1);

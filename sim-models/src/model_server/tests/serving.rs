@@ -205,6 +205,14 @@ fn padding_makes_every_item_as_long_as_the_longest() {
     assert_eq!(calibration(&replay(&mixed, &settings(true))), Some("estimate (datasheet, uncalibrated)"));
 }
 
+#[test]
+fn what_is_longer_than_the_context_is_cut_off() {
+    let settings = "model = \"bge-large-en-v1.5\"\ngpu = \"l4\"\n";
+    let time = |tokens| latency_ms(&replay(&[(0, tokens)], settings));
+    assert_eq!(time(8_000), time(512));
+    assert!(time(512) > time(256));
+}
+
 /// Throughput of full batches is B / (a + b B), whatever the delay (B2 of the reference).
 #[test]
 fn a_saturated_server_makes_full_batches() {

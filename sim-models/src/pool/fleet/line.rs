@@ -81,6 +81,11 @@ impl Fleet {
         self.admitted.contains(&call)
     }
 
+    /// A call that could go finds no replica.
+    pub(in crate::pool) fn turned_away(&mut self, ctx: &mut Ctx) {
+        self.seen.inside.add(ctx.now(), -1);
+    }
+
     /// A caller gave up: true where its call was in front still.
     pub(in crate::pool) fn cancel(&mut self, call: CallId, ctx: &mut Ctx) -> bool {
         let now = ctx.now();

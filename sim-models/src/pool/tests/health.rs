@@ -174,6 +174,36 @@ fn a_passed_check_ends_an_ejection() {
     assert!((out(kept) - 39.5).abs() < 0.2);
 }
 
+/// Errors that a fault makes of answers are those of the replicas.
+#[test]
+fn errors_by_a_fault_eject() {
+    let ejections = |fault: &str| {
+        let service = format!(
+            "service_time = \"1ms\"\nreplicas = 10\nhealth = {{ outlier_detection = {{}} }}\n{fault}"
+        );
+        report(&simulate(&pool(100, &service), 60, 1)).ejections
+    };
+    assert_eq!((ejections(""), ejections(&fault("error_rate", "10s", "share = 1"))), (0, 2));
+}
+
+/// In a panic that fails traffic calls are rejected in front of an autoscaled pool, too.
+#[test]
+fn a_panic_that_fails_traffic_makes_nothing_wait() {
+    let outcomes = |autoscaler: &str| {
+        let fault = fault("crash", "10050ms", "repair = \"60s\"");
+        let service = format!(
+            "service_time = \"1ms\"\nreplicas = 4\nhealth = {{ active = {{ interval = \"1s\" }}, panic_threshold = 0.5, \
+             fail_traffic_on_panic = true }}\n{autoscaler}\n{fault}"
+        );
+        db(&simulate(&pool(100, &service), 120, 1)).meter.outcomes
+    };
+    let scaled = outcomes(
+        "autoscaler = { kind = \"hpa\", metric = \"concurrency\", target = 2, min_replicas = 4, max_replicas = 4 }",
+    );
+    assert!(scaled[2] > 5_000 && scaled.iter().sum::<u64>() == 12_000, "{scaled:?}");
+    assert_eq!(scaled, outcomes(""));
+}
+
 /// A pool that is well costs no events for its checks.
 #[test]
 fn checks_of_the_well_are_free() {

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::ConfigJsonError;
-use super::fields::{Fields, MAX_CONTEXT, MAX_EXPERTS, MAX_FFN, MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH};
+use super::fields::{
+    Fields, MAX_CONTEXT, MAX_EXPERTS, MAX_FFN, MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, shown,
+};
 use crate::hardware::catalogue::model::{Latent, Model, ModelKind, Sliding};
 
 /// A model of which nothing is known yet.
@@ -92,7 +94,8 @@ pub(super) fn grouped(fields: &Fields) -> Result<Model, ConfigJsonError> {
         let expected = format!("a divisor of num_attention_heads, {heads}");
         return Err(fields.invalid("num_key_value_heads", kv_heads, expected));
     }
-    let max_context = or_default("max_position_embeddings", MAX_CONTEXT, 131_072)?;
+    let positions = or_default("max_position_embeddings", MAX_CONTEXT, 131_072)?;
+    let max_context = if gemma3 { positions } else { stretched(fields, positions)? };
     let mlp = feed_forward(fields, layers)?;
 
     let attention_bias = fields.flag("attention_bias", false)?;
@@ -125,6 +128,36 @@ pub(super) fn grouped(fields: &Fields) -> Result<Model, ConfigJsonError> {
         other_parameters: layers * in_layer + gates + hidden,
         ..mlp
     })
+}
+
+/// How long the context is with the scaling of rotary positions, as vLLM has it (`_get_and_verify_max_len` of its
+/// model configuration, 0.14): `su`, `longrope` and `llama3` are counted in `max_position_embeddings` already, all others
+/// multiply it; YaRN multiplies what the model was trained with.
+fn stretched(fields: &Fields, positions: u64) -> Result<u64, ConfigJsonError> {
+    let (key, Some(scaling)) = ["rope_scaling", "rope_parameters"]
+        .map(|key| (key, fields.get(key)))
+        .into_iter()
+        .find(|(_, scaling)| scaling.is_some())
+        .unwrap_or(("", None))
+    else {
+        return Ok(positions);
+    };
+    let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
+    let (Some(kind), Some(factor)) = (kind, scaling.get("factor")) else { return Ok(positions) };
+    if matches!(kind, "su" | "longrope" | "llama3" | "default" | "mrope") {
+        return Ok(positions);
+    }
+    let wrong = |value: &Value, expected: &str| fields.invalid(key, shown(value), expected);
+    let by = factor.as_f64().filter(|by| (1.0..=1e6).contains(by));
+    let by = by.ok_or_else(|| wrong(factor, "a factor from 1 to 1000000"))?;
+    let trained = match scaling.get("original_max_position_embeddings").filter(|_| kind == "yarn") {
+        Some(trained) => {
+            let number = trained.as_u64().filter(|number| (1..=MAX_CONTEXT).contains(number));
+            number.ok_or_else(|| wrong(trained, "original_max_position_embeddings from 1"))?
+        }
+        None => positions,
+    };
+    Ok(((trained as f64 * by) as u64).min(MAX_CONTEXT))
 }
 
 /// The feed-forward parts of Llama and its kin; the rest is blank.
@@ -216,7 +249,7 @@ pub(super) fn deepseek(fields: &Fields) -> Result<Model, ConfigJsonError> {
         ffn: dense_ffn,
         vocab: fields.required("vocab_size", MAX_VOCAB)?,
         tied_embeddings: fields.flag("tie_word_embeddings", false)?,
-        max_context: fields.required("max_position_embeddings", MAX_CONTEXT)?,
+        max_context: stretched(fields, fields.required("max_position_embeddings", MAX_CONTEXT)?)?,
         other_parameters: layers * in_layer + hidden,
         ..blank()
     };

@@ -95,6 +95,20 @@ fn an_unknown_architecture_lists_the_known_ones() {
 }
 
 #[test]
+fn scaled_positions_lengthen_the_context() {
+    let context = |more: Value| load(&with(qwen3(), &more)).unwrap().max_context;
+    let yarn = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768 });
+    assert_eq!(context(json!({ "rope_scaling": yarn })), 131_072);
+    assert_eq!(context(json!({ "rope_parameters": yarn })), 131_072);
+    assert_eq!(context(json!({ "rope_scaling": { "type": "linear", "factor": 2 } })), 81_920);
+    assert_eq!(context(json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8 } })), 40_960);
+    assert_eq!(context(json!({ "rope_parameters": { "rope_type": "default", "rope_theta": 1e6 } })), 40_960);
+    let error =
+        load(&with(qwen3(), &json!({ "rope_scaling": { "type": "yarn", "factor": "4" } }))).unwrap_err();
+    assert!(error.to_string().contains("rope_scaling = 4: expected a factor"), "{error}");
+}
+
+#[test]
 fn every_missing_key_is_named() {
     let needed = [
         "hidden_size",
