@@ -11,6 +11,7 @@ mod report;
 mod scenario;
 mod stress;
 mod sweep;
+mod value;
 mod work;
 
 use pyo3::prelude::pymodule;

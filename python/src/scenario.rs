@@ -8,8 +8,9 @@ use scenarios::language::BASE;
 use scenarios::report::{Diagram, Drawing, Picture};
 use scenarios::{Loaded, ScenarioError};
 
-use crate::convert::{of_toml, python, sets, toml_value};
+use crate::convert::{python, sets};
 use crate::error::{of_scenario, of_value};
+use crate::value::Value;
 
 /// A system, the load on it, how it is run and what is expected of it. It does not change: ``set`` and ``variant``
 /// give another one.
@@ -52,7 +53,7 @@ impl Scenario {
     #[staticmethod]
     #[pyo3(signature = (values, *, base_dir=PathBuf::from(".")))]
     fn from_dict(py: Python<'_>, values: &Bound<'_, PyDict>, base_dir: PathBuf) -> PyResult<Self> {
-        let text = toml::to_string(&toml_value(values)?).map_err(|error| of_value("values", error))?;
+        let text = toml::to_string(&Value::of(values)?).map_err(|error| of_value("values", error))?;
         Self::from_toml(py, &text, "dict", base_dir)
     }
 
@@ -112,8 +113,8 @@ impl Scenario {
 
     /// The scenario as a dict, as ``from_dict`` takes it.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let table: toml::Table = self.to_toml().parse().map_err(|error| of_value("scenario", error))?;
-        of_toml(py, &toml::Value::Table(table))
+        let table: Value = toml::from_str(&self.to_toml()).map_err(|error| of_value("scenario", error))?;
+        table.python(py)
     }
 
     /// The text that it was read from, without what ``set`` has changed.
