@@ -78,13 +78,8 @@ impl Calibration {
     }
 }
 
-/// Fits a pool's step times to a benchmark of the real server (JSON of vLLM, GuideLLM or AIPerf, or a CSV). Of the
-/// scenario only the pool is used.
-///
-/// :param component: the ``llm`` pool; by default the only one.
-/// :param hold_back: share of the requests, the last ones, that are held back to see how good the fit is: 0 to 0.9.
+/// Fits a pool's step times to a benchmark.
 #[pyfunction]
-#[pyo3(signature = (scenario, bench, *, component=None, hold_back=0.3))]
 pub fn calibrate(
     py: Python<'_>,
     scenario: &Scenario,

@@ -177,6 +177,9 @@ impl RunResult {
     }
 }
 
+/// Columns of numbers in `summary` that say which run it was, and not what came of it.
+const WHICH: [&str; 3] = ["multiplier", "replication", "seed"];
+
 impl RunResult {
     fn whole<'py>(
         &self,
@@ -185,7 +188,8 @@ impl RunResult {
     ) -> PyResult<Bound<'py, PyDict>> {
         let figures = PyDict::new(py);
         let rows = self.result.summary_averages();
-        for (column, average) in rows.first().map(|all| &all.figures).into_iter().flatten() {
+        let all = rows.first().map(|all| &all.figures).into_iter().flatten();
+        for (column, average) in all.filter(|(column, _)| !WHICH.contains(column)) {
             if let Some(value) = figure(average) {
                 figures.set_item(column, value)?;
             }
@@ -266,11 +270,11 @@ impl Comparison {
         Report { page: py.detach(|| self.comparison.report()) }
     }
 
-    /// Draws the systems side by side, with matplotlib or altair. Gives the figure.
-    #[pyo3(signature = (columns=vec!["latency_p99_s".to_owned(), "cost_usd_per_month".to_owned()], backend=None))]
+    /// Draws the systems side by side, with matplotlib or altair, by columns of ``figures``. Gives the figure.
+    #[pyo3(signature = (columns=None, backend=None))]
     fn plot<'py>(
         slf: Bound<'py, Self>,
-        columns: Vec<String>,
+        columns: Option<Bound<'py, PyAny>>,
         backend: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("tenfold._plot")?.call_method1("comparison", (slf, columns, backend))

@@ -115,7 +115,12 @@ pub fn plan(
 ) -> PyResult<PlanResult> {
     let loaded = &scenario.loaded;
     let rate = |argument: &str, text: &Option<String>| -> PyResult<Option<Rate>> {
-        text.as_ref().map(|text| text.parse().map_err(|error| of_value(argument, error))).transpose()
+        let Some(text) = text else { return Ok(None) };
+        let rate: Rate = text.parse().map_err(|error| of_value(argument, error))?;
+        match rate.per_second() > 0.0 {
+            true => Ok(Some(rate)),
+            false => Err(of_value(argument, format!("{text}: expected a rate above 0, such as 120/s"))),
+        }
     };
     let run = options.read()?;
     let target = match (rate("rate", &question.rate)?, question.users) {

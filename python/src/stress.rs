@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use scenarios::run::RunProgress;
 use scenarios::stress::{Grow, StressOptions, StressReport, StressTest};
 
-use crate::convert::{Options, python};
+use crate::convert::{Options, multiple, python};
 use crate::error::{of_scenario, of_value};
 use crate::frame::Frame;
 use crate::report::Report;
@@ -95,8 +95,8 @@ impl StressResult {
 /// How far it goes.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-pub struct Extent {
-    multipliers: Vec<f64>,
+pub struct Extent<'py> {
+    multipliers: Vec<Bound<'py, PyAny>>,
     grow: String,
     levels_only: bool,
     fallbacks: bool,
@@ -107,11 +107,13 @@ pub struct Extent {
 pub fn stress(
     py: Python<'_>,
     scenario: &Scenario,
-    extent: Extent,
+    extent: Extent<'_>,
     options: Options<'_>,
     tell: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<StressResult> {
     let Extent { multipliers, grow, levels_only, fallbacks } = extent;
+    let multipliers: Vec<f64> =
+        multipliers.iter().map(|value| multiple("multipliers", value)).collect::<PyResult<_>>()?;
     let found = Grow::ALL.iter().find(|(name, _)| *name == grow);
     let names: Vec<&str> = Grow::ALL.iter().map(|(name, _)| *name).collect();
     let (_, grow) =

@@ -100,8 +100,7 @@ impl Sweep {
     }
 }
 
-/// Joins the shards of a sweep in their directories into one file, to the bytes of one run. The ending of the file
-/// says its format.
+/// Joins the shards of a sweep in their directories into one file.
 #[pyfunction]
 pub fn merge<'py>(py: Python<'py>, directories: Vec<PathBuf>, file: PathBuf) -> PyResult<Bound<'py, PyDict>> {
     let format = format(&file.extension().unwrap_or_default().to_string_lossy())?;

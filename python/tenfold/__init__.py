@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _tenfold
+from . import _arguments, _tenfold
 from ._errors import ScenarioError
 from ._progress import telling
 from ._tenfold import (
@@ -31,9 +31,7 @@ from ._tenfold import (
     Scenario,
     StressResult,
     __version__,
-    calibrate,
     library,
-    merge,
     schema,
 )
 
@@ -67,6 +65,10 @@ __all__ = [
 ScenarioLike = Scenario | str | os.PathLike[str] | Mapping[str, Any]
 
 
+#: The largest numbers that Rust has for seeds, for counts and for threads.
+_U64, _U32, _U16 = 2**64 - 1, 2**32 - 1, 2**16 - 1
+
+
 def _scenario(
     scenario: ScenarioLike,
     set: Mapping[str, Any] | None = None,
@@ -79,12 +81,18 @@ def _scenario(
         loaded = scenario
     elif isinstance(scenario, Mapping):
         loaded = Scenario.from_dict(dict(scenario))
-    else:
+    elif isinstance(scenario, str | os.PathLike):
         loaded = Scenario.load(scenario)
+    else:
+        raise _arguments.wrong("scenario", scenario, "a Scenario, the path of a file, or a dict")
     if variant is not None:
-        loaded = loaded.variant(variant)
-    luck = {"run.seed": seed, "run.replications": replications}
-    values = dict(set or {}) | {path: value for path, value in luck.items() if value is not None}
+        loaded = loaded.variant(_arguments.text("variant", variant, "the name of a variant") or "")
+    luck = {
+        "run.seed": _arguments.whole("seed", seed, 0, _U64),
+        "run.replications": _arguments.whole("replications", replications, 1, _U32),
+    }
+    values = _arguments.by_path("set", set, '{"components.small.replicas": 4}') or {}
+    values |= {path: value for path, value in luck.items() if value is not None}
     return loaded.set(values) if values else loaded
 
 
@@ -95,7 +103,15 @@ def _options(
     threads: int | None = None,
     until: str | None = None,
 ) -> dict[str, Any]:
-    return {"scale": scale, "trace": trace, "duration": duration, "threads": threads, "until": until}
+    if duration is not None and not isinstance(duration, str | float | int):
+        raise _arguments.wrong("duration", duration, 'a time: "30m", or seconds')
+    return {
+        "scale": scale,
+        "trace": _arguments.path("trace", trace),
+        "duration": duration,
+        "threads": _arguments.whole("threads", threads, 1, _U16),
+        "until": _arguments.text("until", until, 'such as "latency_p99 within 5%"'),
+    }
 
 
 def run(
@@ -134,7 +150,7 @@ def run(
 
 def compare(
     *scenarios: ScenarioLike,
-    variants: Iterable[str] = (),
+    variants: Iterable[str] | str = (),
     baseline: str | None = None,
     set: Mapping[str, Any] | None = None,
     scale: float | str = 1.0,
@@ -147,19 +163,21 @@ def compare(
 ) -> Comparison:
     """Runs the variants of a scenario, or several scenarios, under the same traffic and luck.
 
-    :param variants: names of the variants to compare; by default all.
+    :param variants: names of the variants to compare, or one; by default all.
     :param baseline: what the others are compared with; by default the scenario as it is written, or the first.
     """
     loaded = [_scenario(scenario, set, None, seed, replications) for scenario in scenarios]
+    names = _arguments.texts("variants", variants, "names of variants")
+    _arguments.text("baseline", baseline, "the name of a variant or of a scenario")
     with telling(progress, "compare") as tell:
         options = _options(scale, trace, duration, threads)
-        return _tenfold.compare(loaded, list(variants), baseline, options, tell)
+        return _tenfold.compare(loaded, names, baseline, options, tell)
 
 
 def stress(
     scenario: ScenarioLike,
     *,
-    multipliers: Iterable[float] = (1, 3, 5, 10),
+    multipliers: Iterable[float | str] | float | str = (1, 3, 5, 10),
     grow: str = "usage",
     levels_only: bool = False,
     fallbacks: bool = False,
@@ -175,17 +193,21 @@ def stress(
 ) -> StressResult:
     """The 10x stress test: what passes at each multiple, where the limit is, what breaks first, what helps.
 
-    :param multipliers: multiples of the load to look at.
+    :param multipliers: multiples of the load to look at, or one, such as ``10`` or ``"10x"``.
     :param grow: what grows: ``usage`` (requests), ``data`` or ``complexity`` (steps of a request).
     :param levels_only: no limit, no proof, no blast radius, no recommendations.
     :param fallbacks: also exercises each fallback.
     """
     loaded = _scenario(scenario, set, variant, seed, replications)
+    _arguments.refuse_both("fallbacks", fallbacks, "levels_only", levels_only)
+    multiples = _arguments.items("multipliers", multipliers, "multiples, such as (1, 3, 5, 10)")
+    if not multiples:
+        raise ValueError("multipliers: none: expected at least one, such as (1, 3, 5, 10)")
     with telling(progress, loaded.name) as tell:
         options = _options(scale, trace, duration, threads)
         extent = {
-            "multipliers": [float(multiple) for multiple in multipliers],
-            "grow": grow,
+            "multipliers": multiples,
+            "grow": _arguments.text("grow", grow, "usage, data or complexity"),
             "levels_only": levels_only,
             "fallbacks": fallbacks,
         }
@@ -202,12 +224,12 @@ def plan(
     max_replicas: int | None = None,
     warm: str | None = None,
     pareto: int | None = None,
-    tornado: Iterable[str] | None = None,
+    tornado: Iterable[str] | str | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     set: Mapping[str, Any] | None = None,
     variant: str | None = None,
-    scale: float | str = 1.0,
+    scale: float | str | None = None,
     trace: str | os.PathLike[str] | None = None,
     duration: float | str | None = None,
     seed: int | None = None,
@@ -219,29 +241,38 @@ def plan(
 
     :param axes: values to choose among, by path: ``{"components.llm.replicas": "1..16/1"}`` or a list; by default those of
         the scenario, or the replicas of every pool.
+    :param scale: plan for this multiple of the load, such as ``10`` or ``"10x"``; by default 1.
     :param rate: plan for so many requests a second (``"120/s"``) instead of a multiple.
-    :param users: plan for so many users, with ``requests_per_user`` (``"6/h"``) unless they are those of a closed loop.
+    :param users: plan for so many users instead of a multiple, with ``requests_per_user`` (``"6/h"``) unless they are those of a closed loop.
     :param max_replicas: the most replicas of a pool, where no axes are given.
     :param warm: how many replicas this pool, which scales by itself, must keep warm.
     :param pareto: runs up to so many more configurations and marks those that are better in nothing.
-    :param tornado: what the answer hangs on: each axis a step, the load and these numbers 20% down and up.
+    :param tornado: what the answer hangs on: each axis a step, the load and these numbers, by path, 20% down and up.
     :param out: a directory that keeps what was run, taken up again with ``resume``.
     """
     loaded = _scenario(scenario, set, variant, seed, replications)
+    _arguments.refuse_both("rate", rate is not None, "scale", scale is not None)
+    _arguments.refuse_both("rate", rate is not None, "users", users is not None)
+    _arguments.refuse_both("users", users is not None, "scale", scale is not None)
+    _arguments.refuse_both("warm", warm is not None, "axes", axes is not None)
+    _arguments.refuse_alone("requests_per_user", requests_per_user is not None, "users", users is not None)
+    _arguments.refuse_alone("resume", resume, "out", out is not None)
+    paths = None if tornado is None else _arguments.texts("tornado", tornado, "paths of numbers, or an empty list")
     question = {
-        "axes": None if axes is None else dict(axes),
-        "rate": rate,
-        "users": users,
-        "requests_per_user": requests_per_user,
-        "max_replicas": max_replicas,
-        "warm": warm,
-        "pareto": pareto,
-        "tornado": None if tornado is None else list(tornado),
-        "out": out,
+        "axes": _arguments.by_path("axes", axes, '{"components.llm.replicas": "1..16/1"}'),
+        "rate": _arguments.text("rate", rate, 'a rate, such as "120/s"'),
+        "users": _arguments.whole("users", users, 0, _U32),
+        "requests_per_user": _arguments.text("requests_per_user", requests_per_user, 'a rate, such as "6/h"'),
+        "max_replicas": _arguments.whole("max_replicas", max_replicas, 1, _U32),
+        "warm": _arguments.text("warm", warm, "the name of a component"),
+        "pareto": _arguments.whole("pareto", pareto, 0, _U32),
+        "tornado": paths,
+        "out": _arguments.path("out", out),
         "resume": resume,
     }
+    options = _options(1.0 if scale is None else scale, trace, duration, threads)
     with telling(progress, loaded.name) as tell:
-        return _tenfold.plan(loaded, question, _options(scale, trace, duration, threads), tell)
+        return _tenfold.plan(loaded, question, options, tell)
 
 
 class SweepResult:
@@ -307,11 +338,11 @@ def _space(
     resume: bool = False,
 ) -> dict[str, Any]:
     return {
-        "axes": None if axes is None else dict(axes),
-        "design": design,
-        "samples": samples,
-        "shard": shard,
-        "format": format,
+        "axes": _arguments.by_path("axes", axes, '{"components.db.servers": [1, 2, 4]}'),
+        "design": _arguments.text("design", design, "grid, random or lhs"),
+        "samples": _arguments.whole("samples", samples, 1, _U64),
+        "shard": _arguments.text("shard", shard, "I/N, such as 2/4"),
+        "format": _arguments.text("format", format, "parquet, csv, arrow or json"),
         "resume": resume,
     }
 
@@ -356,6 +387,7 @@ def sweep(
     """
     loaded = _scenario(scenario, set, variant, seed, replications)
     options = _options(scale, trace, duration, threads)
+    _arguments.path("out", out)
     keep = None
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="tenfold-sweep-")
@@ -388,3 +420,39 @@ def validate(
     :raises ScenarioError: the first thing that cannot be simulated.
     """
     return _tenfold.validate(_scenario(scenario, set, variant), _options(trace=trace))
+
+
+def calibrate(
+    scenario: ScenarioLike,
+    bench: str | os.PathLike[str],
+    *,
+    component: str | None = None,
+    hold_back: float = 0.3,
+    set: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+) -> Calibration:
+    """Fits a pool's step times to a benchmark of the real server (JSON of vLLM, GuideLLM or AIPerf, or a CSV). Of the
+    scenario only the pool is used.
+
+    :param component: the ``llm`` pool; by default the only one.
+    :param hold_back: share of the requests, the last ones, that are held back to see how good the fit is: 0 to 0.9.
+    """
+    loaded = _scenario(scenario, set, variant)
+    _arguments.path("bench", bench)
+    _arguments.text("component", component, "the name of a component")
+    if not isinstance(hold_back, float | int):
+        raise _arguments.wrong("hold_back", hold_back, "a number from 0 to 0.9")
+    return _tenfold.calibrate(loaded, bench, component, hold_back)
+
+
+def merge(
+    directories: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], file: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """Joins the shards of a sweep in their directories into one file, to the bytes of one run. The ending of the file
+    says its format.
+    """
+    parts = _arguments.items("directories", directories, "paths of directories")
+    for part in parts:
+        _arguments.path("directories", part)
+    _arguments.path("file", file)
+    return _tenfold.merge(parts, file)

@@ -22,7 +22,7 @@ class ScenarioError(ValueError):
         super().__init__(message, file, line, column, remedy, excerpt)
         #: What is wrong.
         self.message = message
-        #: Name of the file, or ``--set`` for an override.
+        #: Name of the file, or ``set`` for an override.
         self.file = file
         #: Line, from 1.
         self.line = line

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import _arguments
+
 if TYPE_CHECKING:
-    from . import Comparison, RunResult, StressResult, SweepResult
+    from . import Comparison, Frame, RunResult, StressResult, SweepResult
 
 #: Colours of Okabe and Ito, which colour-blind readers tell apart, as in the reports.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
@@ -89,10 +92,14 @@ def run(result: RunResult, backend: str | None) -> Any:
     return _draw(panels, backend)
 
 
-def comparison(result: Comparison, columns: list[str], backend: str | None) -> Any:
+def comparison(result: Comparison, columns: Iterable[str] | str | None, backend: str | None) -> Any:
     """Figures of all requests, a bar for each system with its 95% interval."""
+    asked = ("latency_p99_s", "cost_usd_per_month") if columns is None else columns
+    there = {column: None for system in result.results for column in system.figures}
     panels = []
-    for column in columns:
+    for column in _arguments.texts("columns", asked, "names of figures"):
+        if columns is not None and column not in there:
+            raise ValueError(f"columns: {column!r}: expected one of {', '.join(there)}")
         systems = [system for system in result.results if column in system.figures]
         bars = [(system.variant, system.figures[column], system.half_widths.get(column, 0.0)) for system in systems]
         panels.append(Panel(column, bars=bars, x_range=(0, None)))
@@ -131,9 +138,32 @@ def stress(result: StressResult, backend: str | None) -> Any:
     return _draw(panels, backend)
 
 
+#: Columns of a sweep that say where a row comes from, or what is worth knowing of it.
+_WORDS = frozenset(
+    {"slo", "finding", "error", "calibration", "fingerprint", "outcome_hash", "seed", "scenario_hash", "version"}
+)
+
+
+def _known(frame: Frame, argument: str, column: str, numbers: bool) -> None:
+    """Refuses a column that is not there or says nothing that can be drawn."""
+
+    def fits(name: str) -> bool:
+        return not numbers or any(isinstance(value, int | float) for value in frame[name])
+
+    if column in frame.columns and column not in _WORDS and fits(column):
+        return
+    names = ", ".join(name for name in frame.columns if name not in _WORDS and fits(name))
+    hint = "the axis `scale` is the column `multiplier`; " if column == "scale" else ""
+    raise ValueError(f"{argument}: {column!r} cannot be plotted: {hint}expected one of {names}")
+
+
 def sweep(result: SweepResult, x: str, y: str, by: str | None, backend: str | None) -> Any:
     """A column against an axis, a line for each value of another."""
     frame = result.frame
+    _known(frame, "x", x, numbers=False)
+    _known(frame, "y", y, numbers=True)
+    if by is not None:
+        _known(frame, "by", by, numbers=False)
     groups = frame[by] if by else [None] * len(frame)
     points: dict[Any, list[tuple[Any, Any]]] = {}
     for group, across, up in zip(groups, frame[x], frame[y], strict=True):

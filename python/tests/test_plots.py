@@ -76,3 +76,31 @@ def test_what_is_not_there_is_said(results: dict, monkeypatch: pytest.MonkeyPatc
         results["run"].plot()
     with pytest.raises(ImportError, match="pip install altair"):
         results["run"].plot(backend="altair")
+
+
+def test_what_cannot_be_plotted_is_refused_with_what_can(results: dict) -> None:
+    sweep, comparison = results["sweep"], results["comparison"]
+    with pytest.raises(ValueError, match="x: 'scale' cannot be plotted: the axis `scale` is the column `multiplier`") as caught:
+        sweep.plot("scale")
+    assert "components.db.servers" in str(caught.value) and "fingerprint" not in str(caught.value)
+    with pytest.raises(ValueError, match="y: 'latency' cannot be plotted: expected one of .*latency_p99_s"):
+        sweep.plot("multiplier", "latency")
+    for words in ("variant", "finding"):
+        with pytest.raises(ValueError, match=f"y: '{words}' cannot be plotted"):
+            sweep.plot("multiplier", words)
+    with pytest.raises(ValueError, match="by: 'servers' cannot be plotted"):
+        sweep.plot("multiplier", by="servers")
+    with pytest.raises(ValueError, match="columns: 'latency': expected one of .*latency_p99_s"):
+        comparison.plot(["latency"])
+
+
+def test_one_figure_can_be_plotted_by_its_name(results: dict) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert [axes.get_title() for axes in results["comparison"].plot("latency_p50_s").axes] == ["latency_p50_s"]
+    assert len(results["comparison"].plot().axes) == 2
+
+
+def test_figures_are_what_came_of_a_run(results: dict) -> None:
+    figures = results["run"].figures
+    assert figures["goodput_per_s"] > 0 and not {"multiplier", "replication", "seed"} & figures.keys()
+    assert results["run"].half_widths.keys() <= figures.keys()
