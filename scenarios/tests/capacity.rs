@@ -136,7 +136,7 @@ fn ten_times_breaks_without_the_patterns_and_holds_with_them() {
     assert_eq!(run("before", 1.0).passed(), Some(true));
     let broken = run("before", 10.0);
     assert_eq!(broken.passed(), Some(false));
-    assert!(broken.findings[0].contains("is overloaded"), "{:?}", broken.findings);
+    assert!(broken.findings[0].contains("is saturated"), "{:?}", broken.findings);
     assert!(mean(&broken, "goodput_per_s") < 1.0);
 
     let [today, tenfold] = [1.0, 10.0].map(|scale| run("after", scale));
