@@ -2,11 +2,13 @@
 
 mod connect;
 mod structure;
+mod written;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use scenarios::language::{BASE, path_text};
 use scenarios::results::{ResultsError, write_text};
@@ -14,6 +16,7 @@ use scenarios::{Loaded, Scenario, ScenarioError};
 use serde::{Deserialize, Serialize};
 
 pub use structure::KINDS;
+use written::Written;
 
 /// Where a scenario comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,14 @@ impl Origin {
         match self {
             Self::Library(id) => (*id).to_owned(),
             Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Where a file of this origin looks for other files.
+    fn dir(&self) -> &Path {
+        match self {
+            Self::Library(_) => Path::new("."),
+            Self::File(path) => path.parent().unwrap_or(Path::new(".")),
         }
     }
 }
@@ -112,6 +123,10 @@ pub(crate) struct Kept {
     file: Option<PathBuf>,
     /// What [`Origin::name`] says.
     name: String,
+    /// Where files are looked for that it names; none beside its file.
+    dir: Option<PathBuf>,
+    /// Its file as it was read or written last.
+    written: Option<String>,
     /// The scenario without the changes.
     text: String,
     /// The text under the edits, where it is another: components or variants came or went.
@@ -136,6 +151,10 @@ pub struct Document {
     pub loaded: Loaded,
     /// Its hash: it is asked for in every frame.
     hash: u64,
+    /// No other state of any document has this number.
+    revision: u64,
+    /// What its file says.
+    written: Written,
     /// What would be saved, once it was asked for.
     text: OnceCell<String>,
     present: Version,
@@ -147,6 +166,12 @@ pub struct Document {
     saved: Version,
 }
 
+/// The number of a state that no other state has.
+fn new_revision() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Document {
     fn new(origin: Origin, base: Loaded) -> Self {
         let present =
@@ -155,6 +180,8 @@ impl Document {
         Self {
             origin,
             hash: base.hash(),
+            revision: new_revision(),
+            written: Written::new(base.text(), &base.scenario),
             text: OnceCell::new(),
             loaded: base,
             present,
@@ -194,6 +221,8 @@ impl Document {
         Kept {
             file,
             name: self.origin.name(),
+            dir: std::path::absolute(self.base_dir()).ok(),
+            written: Some(self.written.text.clone()),
             text: text(&self.saved.base),
             rebuilt: self.is_rebuilt().then(|| text(&self.present.base)),
             variant: self.present.variant.clone(),
@@ -206,21 +235,23 @@ impl Document {
     /// # Errors
     /// When it can no longer be read.
     pub(crate) fn restore(kept: Kept) -> Result<Self, ScenarioError> {
-        let Kept { file, name, text, rebuilt, variant, edits } = kept;
+        let Kept { file, name, dir, written, text, rebuilt, variant, edits } = kept;
         let known = scenarios::library().iter().find(|one| one.id == name);
         let origin = match (file, known) {
             (None, Some(one)) => Origin::Library(one.id),
             (None, None) => Origin::File(name.into()),
             (Some(path), _) => Origin::File(path),
         };
-        let dir = match &origin {
-            Origin::File(path) => path.parent().unwrap_or(Path::new(".")).to_owned(),
-            Origin::Library(_) => PathBuf::from("."),
-        };
+        let dir = dir.unwrap_or_else(|| origin.dir().to_owned());
         let read = |text: &str| scenarios::parse(text, &origin.name(), &dir, &[]);
         let (base, rebuilt) = (read(&text)?, rebuilt.as_deref().map(read).transpose()?);
         let mut document = Self::new(origin, base);
         let base = rebuilt.map_or_else(|| Arc::clone(&document.present.base), Arc::new);
+        if let Some(text) = written
+            && let Ok(file) = scenarios::parse(&text, &document.origin.name(), &dir, &[])
+        {
+            document.written = Written::new(&text, &file.scenario);
+        }
         document.turn_to(Version { base, variant, edits }, true)?;
         Ok(document)
     }
@@ -233,6 +264,17 @@ impl Document {
     /// Hash of the scenario as it is now.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The number of this state: another one after every change, also one that [`Document::hash`] does not tell, such
+    /// as a variant that was kept.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Where files are looked for that the scenario names.
+    fn base_dir(&self) -> &Path {
+        self.present.base.base_dir()
     }
 
     /// The variants that there are, the scenario as it is written first.
@@ -405,14 +447,47 @@ impl Document {
 
     fn show(&mut self, loaded: Loaded) {
         (self.hash, self.loaded) = (loaded.hash(), loaded);
+        self.is_another();
+    }
+
+    fn is_another(&mut self) {
+        self.revision = new_revision();
         self.text = OnceCell::new();
     }
 
-    /// What is saved: the canonical text of the scenario as it is now, with all its variants.
+    /// What is saved: the text of the file with what has changed, and with all variants.
     pub fn text(&self) -> &str {
-        let whole =
-            || self.present.whole().map_or_else(|_| self.loaded.scenario.to_toml(), |all| all.to_toml());
-        self.text.get_or_init(whole)
+        self.text.get_or_init(|| self.text_in(self.origin.dir()))
+    }
+
+    /// The same in a directory, from where the files that it names are found.
+    fn text_in(&self, dir: &Path) -> String {
+        let all = self.present.whole().unwrap_or_else(|_| self.loaded.scenario.clone());
+        let text = self.written.with(&all).unwrap_or_else(|| all.to_toml());
+        written::moved(text, self.base_dir(), dir)
+    }
+
+    /// What would be lost if it were saved to a file, in words; nothing for none. `may_replace` says whether another
+    /// file may be written over.
+    pub fn loses(&self, path: &Path, may_replace: bool) -> Option<&'static str> {
+        let is_own = matches!(&self.origin, Origin::File(own) if is_same_file(own, path));
+        if !is_own {
+            return (path.exists() && !may_replace).then_some("There is a file of that name already.");
+        }
+        let has_changed = match std::fs::read(path) {
+            Ok(found) => found != self.written.text.as_bytes(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        };
+        if has_changed {
+            return Some(
+                "Another program has changed the file since it was read or saved here. What it wrote would be lost.",
+            );
+        }
+        let is_new = || self.present.whole().is_ok_and(|all| self.written.with(&all).is_none());
+        (self.written.has_layout() && is_new()).then_some(
+            "What was changed does not fit into the text of the file, which would be written anew: its comments and its layout \
+             would be lost.",
+        )
     }
 
     /// The scenario as it is now with all its variants, to be compared.
@@ -428,11 +503,22 @@ impl Document {
     /// # Errors
     /// Why it cannot be written.
     pub fn save(&mut self, path: &Path) -> Result<(), ResultsError> {
-        write_text(path, self.text())?;
-        self.origin = Origin::File(path.to_owned());
+        let origin = Origin::File(path.to_owned());
+        let text = self.text_in(origin.dir());
+        write_text(path, &text)?;
+        if let Ok(file) = scenarios::parse(&text, &origin.name(), origin.dir(), &[]) {
+            self.written = Written::new(&text, &file.scenario);
+        }
+        self.origin = origin;
         self.saved = self.present.clone();
+        self.is_another();
         Ok(())
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    found(one) == found(other)
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ pub(crate) struct Keeper {
     files: Option<Files>,
     pub layout: Layout,
     written: Layout,
-    /// Hash of the scenario that was kept last.
+    /// Revision of the scenario that was kept last.
     kept: Option<u64>,
     /// Seconds since the start of the app, of the last writes.
     at: f64,
@@ -173,13 +173,13 @@ impl Keeper {
         Self { files, written: layout.clone(), layout, left: left_behind(dir, &lock), ..Self::default() }
     }
 
-    /// Once a frame: writes what has changed. `unsaved` is the scenario with its hash, if there are changes.
+    /// Once a frame: writes what has changed. `unsaved` is the scenario with its revision, if there are changes.
     pub fn keep(&mut self, now: f64, unsaved: Option<(u64, &dyn Fn() -> Kept)>) {
         let Some(files) = &self.files else { return };
-        let hash = unsaved.map(|(hash, _)| hash);
-        let changed = hash != self.kept;
+        let revision = unsaved.map(|(revision, _)| revision);
+        let changed = revision != self.kept;
         // What is saved or given up is removed at once.
-        if !(changed && hash.is_none())
+        if !(changed && revision.is_none())
             && (now < self.at + PAUSE || !(changed || self.layout != self.written))
         {
             return;
@@ -188,7 +188,7 @@ impl Keeper {
         if changed {
             let text = unsaved.and_then(|(_, kept)| serde_json::to_string_pretty(&kept()).ok());
             files.writer.send(files.unsaved(), text);
-            self.kept = hash;
+            self.kept = revision;
         }
         if self.layout != self.written {
             let text = serde_json::to_string_pretty(&self.layout).ok();
@@ -198,8 +198,8 @@ impl Keeper {
     }
 
     /// Whether something waits to be written.
-    pub fn is_behind(&self, hash: Option<u64>) -> bool {
-        self.files.is_some() && (self.kept != hash || self.layout != self.written)
+    pub fn is_behind(&self, revision: Option<u64>) -> bool {
+        self.files.is_some() && (self.kept != revision || self.layout != self.written)
     }
 
     /// The last of what crashes have left is done with.
@@ -289,14 +289,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut document = Document::library("queueing-basics").unwrap();
         document.set("run.seed", "77", false).unwrap();
-        let hash = document.hash();
+        let (hash, revision) = (document.hash(), document.revision());
 
         let mut keeper = Keeper::new(dir.path());
         assert!(keeper.left.is_empty());
-        keeper.keep(5.0, Some((hash, &|| document.kept())));
+        keeper.keep(5.0, Some((revision, &|| document.kept())));
         keeper.layout.zoom = 1.5;
-        keeper.keep(5.5, Some((hash, &|| document.kept())));
-        assert!(keeper.is_behind(Some(hash)), "not twice a second");
+        keeper.keep(5.5, Some((revision, &|| document.kept())));
+        assert!(keeper.is_behind(Some(revision)), "not twice a second");
         drop(keeper);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the layout stays");
 

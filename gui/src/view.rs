@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use eframe::egui::{RichText, ScrollArea, Ui};
 
 pub(crate) use compare::compare;
-pub(crate) use dialog::{Dialog, dialog};
+pub(crate) use dialog::{Dialog, Write, dialog};
 pub(crate) use explore::{Explore, plan, sweep};
 pub(crate) use inspector::{Drafts, inspector};
 pub(crate) use pages::{Window, charts, findings, stress};

@@ -1,6 +1,6 @@
 //! What is done with what was asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use eframe::egui::{self, Theme};
 use scenarios::language::BASE;
@@ -9,7 +9,7 @@ use super::App;
 use crate::command::{Command, Tab};
 use crate::document::{Document, KINDS, Origin};
 use crate::jobs::Task;
-use crate::view::{Action, Dialog};
+use crate::view::{Action, Dialog, Write};
 
 /// Loads that keys go through, relative to the scenario's.
 const STEPS: [f64; 9] = [1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 30.0, 100.0];
@@ -140,7 +140,7 @@ impl App {
             }
             Command::Open => self.dialog = ask(String::new()),
             Command::Save => match self.document.as_ref().map(|document| document.origin.clone()) {
-                Some(Origin::File(path)) => self.save(&path),
+                Some(Origin::File(path)) => self.write(Write::Scenario, &path, true, ctx),
                 _ => self.go(Command::SaveAs, ctx),
             },
             Command::SaveAs => {
@@ -212,11 +212,31 @@ impl App {
         Some(Action::Apply { name: first.name.clone(), change: first.change.clone() })
     }
 
-    fn save(&mut self, path: &Path) {
-        let Some(document) = &mut self.document else { return };
-        match document.save(path) {
-            Ok(()) => self.said = format!("saved {}", path.display()),
-            Err(error) => self.dialog = Some(Dialog::Error(error.to_string())),
+    /// What was typed into the dialog is meant, or chosen in one of the system, which has asked whether another file may be
+    /// replaced.
+    pub(super) fn meant(&mut self, text: &str, may_replace: bool, ctx: &egui::Context) {
+        let path = Path::new(text);
+        match self.dialog.take() {
+            Some(Dialog::Path { for_what: Command::Open, .. }) => self.open(path, ctx),
+            Some(Dialog::Path { for_what: Command::Keep, .. }) => self.keep_variant(text, ctx),
+            Some(Dialog::Choose { for_what: Command::Add, .. }) => self.add(text, ctx),
+            Some(Dialog::Choose { .. }) => {
+                if let Some(from) = self.selected().map(str::to_owned) {
+                    self.edit(ctx, |document| document.connect(&from, text));
+                }
+            }
+            Some(Dialog::Path { for_what, .. }) => {
+                let what = match for_what {
+                    Command::ExportReport => Write::Report,
+                    Command::Screenshot => Write::Screenshot,
+                    _ => Write::Scenario,
+                };
+                self.write(what, path, may_replace, ctx);
+            }
+            Some(Dialog::Part { part, .. }) => self.write(Write::Part(part), path, may_replace, ctx),
+            Some(Dialog::Overwrite { what, path, .. }) => self.overwrite(what, &path, ctx),
+            Some(Dialog::Unsaved(command)) => self.go(command, ctx),
+            _ => {}
         }
     }
 
@@ -231,24 +251,7 @@ impl App {
             Action::Browse => self.files.browse(self.dialog.as_ref(), ctx),
             Action::Recover(restore) => self.recover(restore, ctx),
             Action::Recent(path) => self.open(&path, ctx),
-            Action::Answer(text) => match self.dialog.take() {
-                Some(Dialog::Path { for_what: Command::Open, .. }) => self.open(Path::new(&text), ctx),
-                Some(Dialog::Path { for_what: Command::Keep, .. }) => self.keep_variant(&text, ctx),
-                Some(Dialog::Choose { for_what: Command::Add, .. }) => self.add(&text, ctx),
-                Some(Dialog::Choose { .. }) => {
-                    if let Some(from) = self.selected().map(str::to_owned) {
-                        self.edit(ctx, |document| document.connect(&from, &text));
-                    }
-                }
-                Some(Dialog::Path { for_what: Command::ExportReport, .. }) => self.export(Path::new(&text)),
-                Some(Dialog::Path { for_what: Command::Screenshot, .. }) => {
-                    self.files.screenshot(PathBuf::from(text), ctx);
-                }
-                Some(Dialog::Part { part, .. }) => self.export_part(&part, Path::new(&text)),
-                Some(Dialog::Path { .. }) => self.save(Path::new(&text)),
-                Some(Dialog::Unsaved(command)) => self.go(command, ctx),
-                _ => {}
-            },
+            Action::Answer(text) => self.meant(&text, false, ctx),
             Action::Set { path, value, more } => self.edit(ctx, |document| document.set(&path, &value, more)),
             Action::Reset(path) => self.edit(ctx, |document| document.reset(&path)),
             Action::Apply { name, change } => {

@@ -13,7 +13,7 @@ use crate::draw::Part;
 use crate::files::FileNews;
 use crate::jobs::{Kind, words};
 use crate::keep::{Keeper, Seen};
-use crate::view::{Action, Dialog, System};
+use crate::view::{Dialog, System, Write};
 
 impl App {
     /// Keeps the layout, and unsaved changes, in a directory; asks what becomes of changes that a crash has left there.
@@ -46,13 +46,13 @@ impl App {
             self.keeper.layout.remember(Seen { what, tab, part, time });
         }
         let unsaved = self.document.as_ref().filter(|document| document.is_unsaved());
-        let hash = unsaved.map(Document::hash);
+        let revision = unsaved.map(Document::revision);
         let now = ctx.input(|input| input.time);
         match unsaved {
-            Some(document) => self.keeper.keep(now, Some((document.hash(), &|| document.kept()))),
+            Some(document) => self.keeper.keep(now, Some((document.revision(), &|| document.kept()))),
             None => self.keeper.keep(now, None),
         }
-        if self.keeper.is_behind(hash) {
+        if self.keeper.is_behind(revision) {
             ctx.request_repaint_after(std::time::Duration::from_secs(1));
         }
     }
@@ -69,6 +69,37 @@ impl App {
         }
         self.keeper.forget();
         self.dialog = self.keeper.left.last().map(|(_, kept)| Dialog::Recover(kept.clone()));
+    }
+
+    /// Writes to a file, unless something would be lost with it: then asks first. `may_replace` says whether another file
+    /// may be written over.
+    pub(super) fn write(&mut self, what: Write, path: &Path, may_replace: bool, ctx: &egui::Context) {
+        let exists = || (path.exists() && !may_replace).then_some("There is a file of that name already.");
+        let lost = match (&what, &self.document) {
+            (Write::Scenario, Some(document)) => document.loses(path, may_replace),
+            _ => exists(),
+        };
+        match lost {
+            Some(why) => self.dialog = Some(Dialog::Overwrite { what, path: path.to_owned(), why }),
+            None => self.overwrite(what, path, ctx),
+        }
+    }
+
+    pub(super) fn overwrite(&mut self, what: Write, path: &Path, ctx: &egui::Context) {
+        match what {
+            Write::Scenario => self.save(path),
+            Write::Report => self.export(path),
+            Write::Screenshot => self.files.screenshot(path.to_owned(), ctx),
+            Write::Part(part) => self.export_part(&part, path),
+        }
+    }
+
+    fn save(&mut self, path: &Path) {
+        let Some(document) = &mut self.document else { return };
+        match document.save(path) {
+            Ok(()) => self.said = format!("saved {}", path.display()),
+            Err(error) => self.dialog = Some(Dialog::Error(error.to_string())),
+        }
     }
 
     /// Writes the whole report of the shown page: of an experiment or of the run. An error is shown.
@@ -89,7 +120,7 @@ impl App {
         }
     }
 
-    pub(super) fn export_part(&mut self, part: &Part, path: &Path) {
+    fn export_part(&mut self, part: &Part, path: &Path) {
         let written = self.report().map(|report| match part {
             Part::Picture(picture) => report.write_picture(picture, path),
             Part::Table(table) => report.write_table(table, path),
@@ -97,7 +128,7 @@ impl App {
         self.wrote(path, written);
     }
 
-    pub(super) fn wrote(&mut self, path: &Path, written: Option<Result<(), ResultsError>>) {
+    fn wrote(&mut self, path: &Path, written: Option<Result<(), ResultsError>>) {
         match written {
             Some(Ok(())) => self.said = format!("wrote {}", path.display()),
             Some(Err(error)) => self.dialog = Some(Dialog::Error(error.to_string())),
@@ -109,7 +140,8 @@ impl App {
     pub(super) fn files(&mut self, ctx: &egui::Context) {
         match self.files.news() {
             Some(FileNews::Chosen(path)) if self.dialog.is_some() => {
-                self.act(Action::Answer(path.display().to_string()), ctx);
+                // Dialogs of the system ask themselves before they give the name of a file that is there.
+                self.meant(&path.display().to_string(), true, ctx);
             }
             Some(FileNews::Wrote(path)) => self.said = format!("wrote {}", path.display()),
             Some(FileNews::Failed(text)) => self.dialog = Some(Dialog::Error(text)),

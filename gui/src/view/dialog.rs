@@ -1,11 +1,22 @@
 //! Small windows above the rest.
 
+use std::path::PathBuf;
+
 use eframe::egui::{Context, Grid, Id, Key, Modal, RichText, ScrollArea, TextEdit, Ui};
 
 use super::{Action, Actions};
 use crate::command::{Command, MENUS};
 use crate::document::Kept;
 use crate::draw::Part;
+
+/// What is written to a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Write {
+    Scenario,
+    Report,
+    Screenshot,
+    Part(Part),
+}
 
 /// What is asked or told.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +42,12 @@ pub(crate) enum Dialog {
     },
     /// A crash has left unsaved changes.
     Recover(Kept),
+    /// Something would be lost with a file that is there: why.
+    Overwrite {
+        what: Write,
+        path: PathBuf,
+        why: &'static str,
+    },
     Keys,
     NotModelled,
     /// Changes would be lost by a command.
@@ -71,6 +88,19 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
                     }
                 });
             }
+            Dialog::Overwrite { path, why, .. } => {
+                ui.heading(format!("Write over {}?", path.file_name().unwrap_or_default().display()));
+                ui.label(path.display().to_string());
+                ui.label(*why);
+                ui.horizontal(|ui| {
+                    if ui.button("Cancel").clicked() {
+                        actions.push(Action::CloseDialog);
+                    }
+                    if ui.button("Overwrite").clicked() {
+                        actions.push(Action::Answer(String::new()));
+                    }
+                });
+            }
             Dialog::Palette { typed } => palette(ui, typed, actions),
             Dialog::Choose { for_what, choices } => choose(ui, *for_what, choices, actions),
             Dialog::Keys => keys(ui),
@@ -99,7 +129,7 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
                 ui.label("Everything stays as it was.");
             }
         }
-        if !matches!(dialog, Dialog::Unsaved(_) | Dialog::Recover(_)) {
+        if !matches!(dialog, Dialog::Unsaved(_) | Dialog::Recover(_) | Dialog::Overwrite { .. }) {
             ui.add_space(8.0);
             if ui.button("Close").clicked() {
                 actions.push(Action::CloseDialog);

@@ -16,7 +16,7 @@ struct Find {
     shown: usize,
 }
 
-/// The text of a scenario is made once.
+/// The text of a scenario is made once for each revision of it.
 #[derive(Debug, Clone, Default)]
 struct Made {
     of: u64,
@@ -36,8 +36,8 @@ fn places(text: &str, wanted: &str) -> Vec<Range<usize>> {
 pub(crate) fn text(ui: &mut Ui, document: &Document) {
     let key = ui.scope_id().with("text");
     let (mut find, mut made): (Find, Made) = ui.data_mut(|data| data.get_temp(key)).unwrap_or_default();
-    if made.of != document.hash() || made.text.is_empty() {
-        made = Made { of: document.hash(), text: Arc::new(document.text().to_owned()) };
+    if made.of != document.revision() {
+        made = Made { of: document.revision(), text: Arc::new(document.text().to_owned()) };
     }
     let all = places(&made.text, &find.wanted);
     let goes = search(ui, &mut find, all.len());

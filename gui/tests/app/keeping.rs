@@ -63,6 +63,36 @@ fn a_crash_loses_nothing() {
 }
 
 #[test]
+fn a_variant_that_was_kept_outlives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut harness = kept_in(dir.path());
+    let ctx = harness.ctx.clone();
+    harness.state_mut().open_library("queueing-basics", &ctx);
+    harness.state_mut().set("run.seed", "4711", &ctx);
+    rest(&mut harness);
+    let unsaved = dir.path().join(format!("{}.unsaved", std::process::id()));
+    let until_kept = |harness: &mut Harness<App>, what: &str| {
+        for _ in 0..200 {
+            if std::fs::read_to_string(&unsaved).is_ok_and(|text| text.contains(what)) {
+                return;
+            }
+            harness.step();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("not kept: {what}");
+    };
+    until_kept(&mut harness, "4711");
+    let hash = harness.state().document().unwrap().hash();
+    press(&mut harness, Command::Keep);
+    harness.event(Event::Text("other luck".to_owned()));
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().document().unwrap().hash(), hash, "the variant is the system that was shown");
+    until_kept(&mut harness, "other luck");
+}
+
+#[test]
 fn what_was_recovered_can_be_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let kept = "{\"file\":null,\"name\":\"cascade\",\"text\":\"broken\",\
@@ -88,6 +118,7 @@ fn a_scenario_is_seen_again_as_it_was_left() {
     harness.run_steps(2);
     press(&mut harness, Command::SaveAs);
     type_path(&mut harness, &file);
+    assert_eq!(harness.state().dialog(), None);
     press(&mut harness, Command::Show(Tab::Charts));
     rest(&mut harness);
     drop(harness);
@@ -99,13 +130,12 @@ fn a_scenario_is_seen_again_as_it_was_left() {
 }
 
 /// In the place of what stands in the one field.
-fn type_path(harness: &mut Harness<App>, path: &Path) {
+pub fn type_path(harness: &mut Harness<App>, path: &Path) {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness.event(Event::Text(path.display().to_string()));
     harness.run_steps(2);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    assert_eq!(harness.state().dialog(), None);
 }
 
 #[derive(Debug)]
@@ -164,6 +194,7 @@ fn charts_and_tables_are_written_from_their_menus() {
     harness.run_steps(3);
     let file = dir.path().join("table.csv");
     type_path(&mut harness, &file);
+    assert_eq!(harness.state().dialog(), None);
     assert!(std::fs::read_to_string(&file).unwrap().lines().count() > 1);
     press(&mut harness, Command::Show(Tab::Charts));
     let title = report.pictures().map(|picture| picture.title.clone()).nth(1).unwrap();
@@ -171,5 +202,6 @@ fn charts_and_tables_are_written_from_their_menus() {
     harness.run_steps(3);
     let file = dir.path().join("chart.svg");
     type_path(&mut harness, &file);
+    assert_eq!(harness.state().dialog(), None);
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("<svg"));
 }

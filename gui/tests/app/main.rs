@@ -4,6 +4,7 @@
 mod access;
 mod keeping;
 mod pictures;
+mod saving;
 mod soak;
 mod story;
 mod views;
