@@ -11,7 +11,7 @@ use std::sync::Arc;
 use eframe::egui::{self, Ui};
 use scenarios::report::{Block, Report};
 
-use crate::command::Tab;
+use crate::command::{Command, Tab};
 use crate::document::Document;
 use crate::files::Files;
 use crate::jobs::{Explored, Jobs, Kind, News, Of, Stressed, Task, words};
@@ -57,6 +57,8 @@ pub struct App {
     files: Files,
     keeper: Keeper,
     dialog: Option<Dialog>,
+    /// What is done at the end of the frame, once what is being typed has been taken.
+    waiting: Option<Command>,
     /// What was done last, in words.
     said: String,
     /// Whether the window may close though something is unsaved.

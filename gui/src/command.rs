@@ -244,6 +244,23 @@ impl Command {
         }
     }
 
+    /// Whether its keys edit a text, or move in it, while one is typed.
+    pub fn edits_text(self) -> bool {
+        matches!(
+            self,
+            Self::Undo
+                | Self::Redo
+                | Self::Remove
+                | Self::Copy
+                | Self::StepOn
+                | Self::StepBack
+                | Self::MoreLoad
+                | Self::LessLoad
+                | Self::Faster
+                | Self::Slower
+        )
+    }
+
     /// The keys for it.
     pub fn shortcut(self) -> KeyboardShortcut {
         let command = |key| KeyboardShortcut::new(Modifiers::COMMAND, key);

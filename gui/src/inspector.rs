@@ -1,9 +1,12 @@
 //! What can be set of a component, a traffic source or the calls between two: from the schema of scenarios.
 
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use scenarios::Scenario;
 use scenarios::language::path_text;
+use scenarios::units::{Bytes, HourlyPrice, Money, Rate, Time, TokenPrice};
 use serde_json::Value;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(scenarios::schema);
@@ -23,6 +26,8 @@ pub(crate) struct Field {
     pub value: Option<String>,
     /// The words it may be; empty where there are others.
     pub choices: Vec<String>,
+    /// From where to where it may be dragged, if it is a number.
+    pub range: RangeInclusive<f64>,
 }
 
 /// A thing with values.
@@ -107,6 +112,14 @@ fn choices(schema: &Value) -> Vec<String> {
     words.unwrap_or_default()
 }
 
+/// Where numbers may be; those with a unit are never negative.
+fn range(schema: &Value) -> RangeInclusive<f64> {
+    let schema = resolved(schema);
+    let bound = |key: &str| schema[key].as_f64();
+    let least = if schema["type"] == "string" { 0.0 } else { f64::NEG_INFINITY };
+    bound("minimum").unwrap_or(least)..=bound("maximum").unwrap_or(f64::INFINITY)
+}
+
 fn field(
     path: &[String],
     within: &str,
@@ -149,6 +162,7 @@ fn field(
         default,
         value: value.filter(|value| !value.is_null()).map(toml_of),
         choices: choices(schema),
+        range: range(schema),
     });
 }
 
@@ -203,10 +217,53 @@ impl Quantity {
         self.before.is_empty() && self.behind.is_empty() && self.number.fract() == 0.0
     }
 
+    /// What stands before the number: the sign of a currency, or nothing.
+    pub fn sign(&self) -> &str {
+        self.before.trim_matches('"')
+    }
+
+    /// The number that is meant by what was typed: in this unit, or in another one of its kind.
+    ///
+    /// # Errors
+    /// Why it is none, and what would be.
+    pub fn read(&self, typed: &str) -> Result<f64, String> {
+        let typed = typed.trim();
+        let bare = typed.strip_prefix('$').filter(|_| self.sign() == "$").unwrap_or(typed).trim_start();
+        if let Some(number) = bare.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite()) {
+            return Ok(number);
+        }
+        let sign = self.sign();
+        let (one, typed) = (format!("{sign}1{}", self.behind.trim_matches('"')), format!("{sign}{bare}"));
+        let kinds = [
+            of_kind(&one, &typed, |time: Time| time.get().as_nanos() as f64),
+            of_kind(&one, &typed, |bytes: Bytes| bytes.get() as f64),
+            of_kind(&one, &typed, Rate::per_second),
+            of_kind(&one, &typed, HourlyPrice::per_hour),
+            of_kind(&one, &typed, TokenPrice::per_million),
+            of_kind(&one, &typed, Money::dollars),
+        ];
+        let known = kinds.into_iter().flatten().next().filter(|_| self.before.starts_with('"'));
+        known.unwrap_or_else(|| Err(format!("`{typed}` is not a number{}", self.in_unit())))
+    }
+
+    fn in_unit(&self) -> String {
+        if self.unit().is_empty() { String::new() } else { format!(" in {}", self.unit()) }
+    }
+
     /// The same with another number.
     pub fn with(&self, number: f64) -> String {
         format!("{}{number}{}", self.before, self.behind)
     }
+}
+
+/// What was typed, by one of a unit; none where the unit is not one of this kind.
+fn of_kind<T: FromStr<Err: std::fmt::Display>>(
+    one: &str,
+    typed: &str,
+    size: impl Fn(T) -> f64,
+) -> Option<Result<f64, String>> {
+    let one = size(one.parse().ok()?);
+    Some(typed.parse().map(|typed| size(typed) / one).map_err(|error: T::Err| error.to_string()))
 }
 
 #[cfg(test)]
@@ -233,6 +290,37 @@ mod tests {
                 }
             }
             assert!(count > 3, "{}: {count} values", one.id);
+        }
+    }
+
+    #[test]
+    fn what_is_typed_in_another_unit_is_converted() {
+        let read = |value: &str, typed: &str| Quantity::of(value).unwrap().read(typed);
+        for (value, typed, number) in [
+            ("\"100ms\"", "1s", 1_000.0),
+            ("\"100ms\"", " 0.5 ", 0.5),
+            ("\"100ms\"", "250us", 0.25),
+            ("\"8/s\"", "600/min", 10.0),
+            ("\"24GiB\"", "512MiB", 0.5),
+            ("\"$0.50/h\"", "$2", 2.0),
+            ("\"$0.50/h\"", "$730/mo", 1.0),
+            ("\"$0.50/h\"", "730/mo", 1.0),
+            ("\"$2/Mtok\"", "$0.5/ktok", 500.0),
+            ("4", "1_000", 1_000.0),
+        ] {
+            assert_eq!(read(value, typed), Ok(number), "{value}: {typed}");
+        }
+        for (value, typed, said) in [
+            ("\"100ms\"", "1x", "ns, us, ms, s"),
+            ("\"100ms\"", "-1s", "negative"),
+            ("\"100ms\"", "1GiB", "a duration"),
+            ("\"8/s\"", "1s", "a rate"),
+            ("4", "1s", "not a number"),
+            ("4", "$1", "not a number"),
+            ("4", "inf", "not a number"),
+        ] {
+            let error = read(value, typed).unwrap_err();
+            assert!(error.contains(said), "{value}: {typed}: {error}");
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Action {
         more: bool,
     },
     Reset(String),
+    /// Says why something cannot be.
+    Refuse(String),
     /// Takes on what a recommendation or a configuration says, as a variant of that name.
     Apply {
         name: String,

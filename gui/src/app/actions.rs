@@ -252,7 +252,11 @@ impl App {
             Action::Recover(restore) => self.recover(restore, ctx),
             Action::Recent(path) => self.open(&path, ctx),
             Action::Answer(text) => self.meant(&text, false, ctx),
-            Action::Set { path, value, more } => self.edit(ctx, |document| document.set(&path, &value, more)),
+            Action::Set { path, value, more: false } => {
+                self.edit(ctx, |document| document.set(&path, &value, false));
+            }
+            Action::Set { path, value, .. } => self.drag(&path, &value, ctx),
+            Action::Refuse(why) => self.dialog = Some(Dialog::Error(why)),
             Action::Reset(path) => self.edit(ctx, |document| document.reset(&path)),
             Action::Apply { name, change } => {
                 self.edit(ctx, |document| {
@@ -286,6 +290,15 @@ impl App {
                 self.system.time = time;
                 self.system.playing &= time.is_some();
             }
+        }
+    }
+
+    /// Gives a path a value on the way to another: what cannot be is passed over.
+    fn drag(&mut self, path: &str, value: &str, ctx: &egui::Context) {
+        let Some(document) = &mut self.document else { return };
+        match document.set(path, value, true) {
+            Ok(()) => self.changed(ctx),
+            Err(error) => self.said = format!("{value} cannot be: {error}"),
         }
     }
 

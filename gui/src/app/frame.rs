@@ -24,9 +24,16 @@ impl App {
         // Keys with Shift first: those without would take them.
         let (shifted, plain): (Vec<_>, Vec<_>) =
             Command::all().partition(|command| command.shortcut().modifiers.shift);
+        let is_typing = ctx.text_edit_focused();
         for command in shifted.into_iter().chain(plain) {
+            if is_typing && command.edits_text() {
+                continue;
+            }
             if ctx.input_mut(|input| input.consume_shortcut(&command.shortcut())) {
-                self.command(command, ctx);
+                match is_typing {
+                    true => self.after_typing(command, ctx),
+                    false => self.command(command, ctx),
+                }
             }
         }
         let dropped: Option<PathBuf> =
@@ -34,6 +41,12 @@ impl App {
         if let Some(path) = dropped {
             self.drop(&path, ctx);
         }
+    }
+
+    /// Does a command once what is being typed has been taken: a field gives it up when it is left.
+    fn after_typing(&mut self, command: Command, ctx: &egui::Context) {
+        ctx.memory_mut(|memory| memory.focused().inspect(|field| memory.surrender_focus(*field)));
+        self.waiting = Some(command);
     }
 
     fn play(&mut self, ctx: &egui::Context) {
@@ -63,12 +76,16 @@ impl App {
             self.keys(&ctx);
         }
         self.play(&ctx);
-        if ctx.input(|input| input.viewport().close_requested())
-            && !self.leaves
-            && self.document.as_ref().is_some_and(Document::is_unsaved)
-        {
-            ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
-            self.dialog = Some(Dialog::Unsaved(Command::Quit));
+        if ctx.input(|input| input.viewport().close_requested()) && !self.leaves {
+            let is_typing = self.dialog.is_none() && ctx.text_edit_focused();
+            if is_typing || self.document.as_ref().is_some_and(Document::is_unsaved) {
+                ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            }
+            if is_typing {
+                self.after_typing(Command::Quit, &ctx);
+            } else if self.document.as_ref().is_some_and(Document::is_unsaved) {
+                self.dialog = Some(Dialog::Unsaved(Command::Quit));
+            }
         }
         let mut actions = Actions::new();
         Panel::top("menus").show(ui, |ui| self.menus(ui, &mut actions));
@@ -79,6 +96,10 @@ impl App {
         }
         for action in actions {
             self.act(action, &ctx);
+        }
+        // What was typed and cannot be is said first.
+        if let Some(command) = self.waiting.take().filter(|_| self.dialog.is_none()) {
+            self.command(command, &ctx);
         }
         self.keep(&ctx);
         self.title(&ctx);

@@ -1,5 +1,6 @@
 //! Every value of the selected thing.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use eframe::egui::{
@@ -93,14 +94,41 @@ fn row(ui: &mut Ui, document: &Document, field: &Field, drafts: &mut Drafts, act
         let quantity = field.value.as_deref().and_then(Quantity::of);
         if let Some(quantity) = quantity {
             let mut number = quantity.number;
+            // What was typed is not cut to the range: the scenario says what is wrong with it.
+            let typed = RefCell::new(None);
             let speed = if quantity.is_whole() { 0.1 } else { (number.abs() * 0.01).max(1e-6) };
-            let mut drag = DragValue::new(&mut number).speed(speed).suffix(format!(" {}", quantity.unit()));
+            let mut drag = DragValue::new(&mut number)
+                .speed(speed)
+                .prefix(quantity.sign())
+                .suffix(format!(" {}", quantity.unit()))
+                .range(field.range.clone())
+                .clamp_existing_to_range(false)
+                .update_while_editing(false)
+                .custom_parser(|text| {
+                    let read = quantity.read(text);
+                    let number = read.clone().ok();
+                    typed.replace(Some(read));
+                    number
+                });
             if quantity.is_whole() {
                 drag = drag.max_decimals(0);
             }
             let response = ui.add(drag).labelled_by(label.id);
-            if response.changed() && number != quantity.number {
-                actions.push(set(quantity.with(number), response.dragged()));
+            // A field that is left by Escape is asked for its text once more, a frame later.
+            let given_up = response.id.with("given up");
+            let is_given_up = ui.data(|data| data.get_temp(given_up)).unwrap_or(false);
+            let escapes = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Escape));
+            if escapes || response.has_focus() {
+                ui.data_mut(|data| data.insert_temp(given_up, escapes));
+            }
+            match typed.into_inner() {
+                Some(_) if is_given_up => {}
+                Some(Err(error)) => actions.push(Action::Refuse(error)),
+                Some(Ok(typed)) if typed != quantity.number => actions.push(set(quantity.with(typed), false)),
+                None if response.changed() && number != quantity.number => {
+                    actions.push(set(quantity.with(number), response.dragged()));
+                }
+                _ => {}
             }
         } else if let Some(flag) = field.value.as_deref().and_then(|value| value.parse::<bool>().ok()) {
             let mut now = flag;

@@ -7,4 +7,5 @@ mod pictures;
 mod saving;
 mod soak;
 mod story;
+mod typing;
 mod views;
