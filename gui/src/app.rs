@@ -176,9 +176,8 @@ impl App {
 
     /// The scenario is another one: what was found of the last no longer holds, and it is run.
     fn changed(&mut self, ctx: &egui::Context) {
-        (self.stressed, self.curve) = (None, None);
         for kind in [Kind::Stress, Kind::Curve] {
-            self.jobs.cancel(kind);
+            self.forget(kind);
         }
         self.drafts.clear();
         self.rerun(ctx);
@@ -196,10 +195,22 @@ impl App {
     /// Runs it, and forgets what was found at another load or of another scenario.
     fn rerun(&mut self, ctx: &egui::Context) {
         for kind in [Kind::Compare, Kind::Sweep, Kind::Plan] {
-            self.jobs.cancel(kind);
+            self.forget(kind);
         }
-        (self.comparison, self.swept, self.planned) = (None, None, None);
         self.start(Task::Run, ctx);
+    }
+
+    /// What was found, or is looked for, is of another question.
+    fn forget(&mut self, kind: Kind) {
+        self.jobs.cancel(kind);
+        match kind {
+            Kind::Compare => self.comparison = None,
+            Kind::Sweep => self.swept = None,
+            Kind::Plan => self.planned = None,
+            Kind::Stress => self.stressed = None,
+            Kind::Curve => self.curve = None,
+            Kind::Run => {}
+        }
     }
 
     fn start(&mut self, task: Task, ctx: &egui::Context) {

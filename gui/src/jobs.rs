@@ -106,6 +106,8 @@ pub(crate) struct Stressed {
 struct Job {
     number: u64,
     progress: Arc<RunProgress>,
+    /// Of the coarse answers before a run, which are not a part of it.
+    coarse: Arc<RunProgress>,
     /// Of a sweep, which counts points.
     points: Arc<SweepProgress>,
     of: Of,
@@ -114,6 +116,7 @@ struct Job {
 impl Job {
     fn cancel(&self) {
         self.progress.cancel();
+        self.coarse.cancel();
         self.points.stop();
     }
 
@@ -174,9 +177,16 @@ impl Jobs {
         self.cancel(kind);
         self.next += 1;
         let (number, progress) = (self.next, Arc::new(RunProgress::new()));
+        let coarse = Arc::new(RunProgress::new());
         let points = Arc::new(SweepProgress::new());
         let of = Of { hash: document.hash(), load };
-        let job = Job { number, progress: Arc::clone(&progress), points: Arc::clone(&points), of };
+        let job = Job {
+            number,
+            progress: Arc::clone(&progress),
+            coarse: Arc::clone(&coarse),
+            points: Arc::clone(&points),
+            of,
+        };
         self.running.insert(kind, job);
         let tell = Tell { kind, number, sender: self.sender.clone(), ctx: ctx.clone() };
         let loaded = match &task {
@@ -188,7 +198,7 @@ impl Jobs {
             let work = || {
                 let loaded = loaded?;
                 match task {
-                    Task::Run => run(&loaded, &options, &progress, &tell),
+                    Task::Run => run(&loaded, &options, [&coarse, &progress], &tell),
                     Task::Curve => curve(&loaded, &progress, &tell),
                     Task::Compare(baseline) => compared(&loaded, &baseline, &options, &progress, &tell),
                     Task::Stress => stress(&loaded, &progress, &tell),
@@ -265,7 +275,7 @@ fn bug(panic: &(dyn Any + Send)) -> String {
 fn run(
     loaded: &Loaded,
     options: &RunOptions,
-    progress: &RunProgress,
+    progress: [&RunProgress; 2],
     tell: &Tell,
 ) -> Result<(), ScenarioError> {
     steps::run(loaded, options, progress, |result, coarse| {

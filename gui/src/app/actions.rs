@@ -8,7 +8,7 @@ use scenarios::language::BASE;
 use super::App;
 use crate::command::{Command, Tab};
 use crate::document::{Document, KINDS, Origin};
-use crate::jobs::Task;
+use crate::jobs::{Kind, Task};
 use crate::view::{Action, Dialog, Write};
 
 /// Loads that keys go through, relative to the scenario's.
@@ -277,11 +277,18 @@ impl App {
                 self.go(Command::RunComparison, ctx);
             }
             Action::Sweep { path, value } => {
+                self.forget(Kind::Sweep);
                 self.explore.add(path, value.as_deref());
                 self.tab = Tab::Sweep;
             }
-            Action::Axis { number, values } => self.explore.set(number, values),
-            Action::Question(question) => self.explore.question = question,
+            Action::Axis { number, values } => {
+                self.forget(Kind::Sweep);
+                self.explore.set(number, values);
+            }
+            Action::Question(question) => {
+                self.forget(Kind::Plan);
+                self.explore.question = question;
+            }
             Action::Speed(speed) => self.system.set_speed(speed),
             Action::Variant(name) => self.edit(ctx, |document| document.show_variant(&name)),
             Action::Select(name) => self.system.selected = name,

@@ -183,7 +183,11 @@ impl App {
                     if run.coarse {
                         let length = seconds(run.result.provenance.duration_s);
                         let count = run.result.outputs.len();
-                        ui.weak(format!("coarse, from {count} runs of {length}: the whole run is coming"));
+                        let rest = match self.jobs.fraction(Kind::Run) {
+                            Some(_) => "the whole run is coming",
+                            None => "stopped before the whole run was there",
+                        };
+                        ui.weak(format!("coarse, from {count} runs of {length}: {rest}"));
                     }
                     if let Some(finding) = run.result.findings.first() {
                         ui.separator();
@@ -225,10 +229,11 @@ impl App {
             }
             match self.tab {
                 Tab::System => view::system(ui, document, run, &mut self.system, actions),
-                Tab::Findings => view::findings(ui, run),
+                Tab::Findings => view::findings(ui, run, is_running(Kind::Run), actions),
                 Tab::Charts => {
                     let curve = self.curve.as_deref();
-                    view::charts(ui, run, self.system.time, &self.window, curve, actions);
+                    let is_running = is_running(Kind::Run);
+                    view::charts(ui, run, is_running, self.system.time, &self.window, curve, actions);
                 }
                 Tab::Compare => {
                     let baseline = self.baseline.as_deref();

@@ -84,23 +84,24 @@ fn first(loaded: &Loaded, options: &RunOptions, progress: &RunProgress) -> Optio
     }
 }
 
-/// Runs it; `show` is given each answer, and whether it is a coarse one.
+/// Runs it; `show` is given each answer, and whether it is a coarse one. The progress of the coarse answers is not that of
+/// the whole, which would go back with each of them.
 ///
 /// # Errors
 /// Why it cannot be run.
 pub(super) fn run(
     loaded: &Loaded,
     options: &RunOptions,
-    progress: &RunProgress,
+    [coarse, progress]: [&RunProgress; 2],
     mut show: impl FnMut(RunResult, bool),
 ) -> Result<(), ScenarioError> {
-    if let Some(Done { result, share, seconds }) = first(loaded, options, progress) {
+    if let Some(Done { result, share, seconds }) = first(loaded, options, coarse) {
         show(result, true);
         let times = f64::from(loaded.scenario.run.replications.get().div_ceil(REPLICATIONS));
         let finer = (share * MARGIN * FINER.as_secs_f64() / seconds).min(LARGEST);
         if seconds / share * times > FINER.as_secs_f64()
             && finer > 2.0 * share
-            && let Some(finer) = done(loaded, finer, options, progress)
+            && let Some(finer) = done(loaded, finer, options, coarse)
         {
             show(finer.result, true);
         }
@@ -133,14 +134,16 @@ mod tests {
         let one = scenarios::library().iter().find(|one| one.id == "queueing-basics").unwrap();
         let loaded = scenarios::parse(one.text, one.id, Path::new("."), &[]).unwrap();
         let mut shown = Vec::new();
-        run(&loaded, &RunOptions::default(), &RunProgress::new(), |result, coarse| {
+        let (parts, whole) = (RunProgress::new(), RunProgress::new());
+        run(&loaded, &RunOptions::default(), [&parts, &whole], |result, coarse| {
+            assert!(!coarse || whole.fraction() == 0.0, "a part is not progress of the whole");
             shown.push((result.provenance.duration_s, coarse))
         })
         .unwrap();
         assert!(shown.len() >= 2 && shown.is_sorted_by(|one, next| one.0 < next.0), "{shown:?}");
         assert_eq!(shown.iter().filter(|(_, coarse)| !coarse).count(), 1);
-        let progress = RunProgress::new();
-        progress.cancel();
-        run(&loaded, &RunOptions::default(), &progress, |_, _| panic!("it was cancelled")).unwrap();
+        parts.cancel();
+        whole.cancel();
+        run(&loaded, &RunOptions::default(), [&parts, &whole], |_, _| panic!("it was cancelled")).unwrap();
     }
 }

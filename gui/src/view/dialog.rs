@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{Context, Grid, Id, Key, Modal, RichText, ScrollArea, TextEdit, Ui};
+use eframe::egui::{Context, Grid, Id, Key, Label, Modal, RichText, ScrollArea, TextEdit, Ui};
 
 use super::{Action, Actions};
 use crate::command::{Command, MENUS};
@@ -64,7 +64,9 @@ fn not_modelled() -> &'static str {
 
 pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) {
     let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
-        ui.set_width(480.0);
+        // An error with the lines of a file is 76 letters wide.
+        let width = if matches!(dialog, Dialog::Error(_)) { 640.0 } else { 480.0 };
+        ui.set_width(ctx.content_rect().width().min(width + 40.0) - 40.0);
         match dialog {
             Dialog::Path { for_what, typed } => {
                 let (title, button) = match for_what {
@@ -106,7 +108,7 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
             Dialog::Keys => keys(ui),
             Dialog::NotModelled => {
                 ui.heading("What is not modelled");
-                ScrollArea::vertical().max_height(420.0).show(ui, |ui| ui.label(not_modelled()));
+                ScrollArea::vertical().max_height(room(ui, 420.0)).show(ui, |ui| ui.label(not_modelled()));
             }
             Dialog::Unsaved(command) => {
                 ui.heading("There are unsaved changes");
@@ -125,7 +127,8 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
             }
             Dialog::Error(text) => {
                 ui.heading("That cannot be");
-                ui.label(RichText::new(text.as_str()).monospace());
+                let words = Label::new(RichText::new(text.as_str()).monospace()).extend();
+                ScrollArea::both().max_height(room(ui, 420.0)).show(ui, |ui| ui.add(words));
                 ui.label("Everything stays as it was.");
             }
         }
@@ -140,6 +143,11 @@ pub(crate) fn dialog(ctx: &Context, dialog: &mut Dialog, actions: &mut Actions) 
     if modal.should_close() && !matches!(dialog, Dialog::Recover(_)) {
         actions.push(Action::CloseDialog);
     }
+}
+
+/// The height that there is for what scrolls, with a heading above it and buttons below.
+fn room(ui: &Ui, most: f32) -> f32 {
+    (ui.ctx().content_rect().height() - 160.0).clamp(60.0, most)
 }
 
 /// A name that is typed; of a file, it may be looked for.
@@ -177,7 +185,7 @@ fn choose(ui: &mut Ui, for_what: Command, choices: &[String], actions: &mut Acti
     if choices.is_empty() {
         ui.label("There is none yet.");
     }
-    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+    ScrollArea::vertical().max_height(room(ui, 320.0)).show(ui, |ui| {
         for choice in choices {
             if ui.button(choice.replace('_', " ")).clicked() {
                 actions.push(Action::Answer(choice.clone()));
@@ -199,7 +207,7 @@ fn palette(ui: &mut Ui, typed: &mut String, actions: &mut Actions) {
     {
         actions.extend([Action::CloseDialog, Action::Do(*first)]);
     }
-    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+    ScrollArea::vertical().max_height(room(ui, 320.0)).show(ui, |ui| {
         for command in fitting {
             let shortcut = ui.ctx().format_shortcut(&command.shortcut());
             if ui.button(format!("{}    {shortcut}", command.name())).clicked() {
@@ -211,7 +219,7 @@ fn palette(ui: &mut Ui, typed: &mut String, actions: &mut Actions) {
 
 fn keys(ui: &mut Ui) {
     ui.heading("Keys");
-    ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
+    ScrollArea::vertical().max_height(room(ui, 420.0)).show(ui, |ui| {
         Grid::new("keys").striped(true).spacing([24.0, 4.0]).show(ui, |ui| {
             for (menu, commands) in MENUS {
                 ui.strong(menu);

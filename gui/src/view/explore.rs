@@ -120,8 +120,13 @@ pub(crate) fn plan(
             ui.radio_value(&mut asked.for_users, false, format!("For the load that is shown ({load}x)"));
             let users = ui.radio_value(&mut asked.for_users, true, "For so many users:");
             ui.add_enabled_ui(asked.for_users, |ui| {
-                ui.add(DragValue::new(&mut asked.users).range(1..=100_000_000).speed(10.0))
-                    .labelled_by(users.id);
+                ui.add(
+                    DragValue::new(&mut asked.users)
+                        .update_while_editing(false)
+                        .range(1..=100_000_000)
+                        .speed(10.0),
+                )
+                .labelled_by(users.id);
                 let label = ui.label("each sends");
                 ui.add(TextEdit::singleline(&mut asked.each).hint_text("6/h").desired_width(60.0))
                     .labelled_by(label.id)
@@ -132,7 +137,8 @@ pub(crate) fn plan(
         });
         ui.horizontal(|ui| {
             let label = ui.label("At most");
-            ui.add(DragValue::new(&mut asked.most).range(1..=1_000)).labelled_by(label.id);
+            ui.add(DragValue::new(&mut asked.most).update_while_editing(false).range(1..=1_000))
+                .labelled_by(label.id);
             ui.label("replicas of a pool");
             begin(ui, Command::RunPlan, true, actions);
         });

@@ -18,8 +18,8 @@ fn is_chart(block: &Block) -> bool {
 }
 
 /// What was found, in words and tables.
-pub(crate) fn findings(ui: &mut Ui, run: Option<&Shown>) {
-    let Some(run) = run else { return waiting(ui) };
+pub(crate) fn findings(ui: &mut Ui, run: Option<&Shown>, is_running: bool, actions: &mut Actions) {
+    let Some(run) = run else { return not_yet(ui, is_running, actions) };
     page(ui, "findings", |ui| {
         ui.heading(&run.report.title);
         ui.label(&run.report.lead);
@@ -68,12 +68,13 @@ impl Window {
 pub(crate) fn charts(
     ui: &mut Ui,
     run: Option<&Shown>,
+    is_running: bool,
     at: Option<f64>,
     window: &Window,
     curve: Option<&[Block]>,
     actions: &mut Actions,
 ) {
-    let Some(run) = run else { return waiting(ui) };
+    let Some(run) = run else { return not_yet(ui, is_running, actions) };
     let charts: Vec<&Block> = run.report.blocks.iter().filter(|block| is_chart(block)).collect();
     let cursor = Cursor { at, window: window.times, events: &run.events };
     page(ui, "charts", |ui| {
@@ -107,6 +108,7 @@ fn times(ui: &mut Ui, run: &Shown, window: &Window, actions: &mut Actions) {
             let drag = DragValue::new(value)
                 .range(0.0..=end)
                 .clamp_existing_to_range(false)
+                .update_while_editing(false)
                 .speed(speed)
                 .max_decimals(3)
                 .suffix(" s");
@@ -144,8 +146,12 @@ pub(crate) fn stress(ui: &mut Ui, stressed: Option<&Stressed>, is_running: bool,
     page(ui, "stress", |ui| {
         if let Some(doing) = stressed.doing {
             ui.horizontal(|ui| {
-                ui.spinner();
-                ui.label(format!("More is coming: {doing}."));
+                if is_running {
+                    ui.spinner();
+                    ui.label(format!("More is coming: {doing}."));
+                } else {
+                    ui.label(format!("Stopped while {doing}. This is what was known by then."));
+                }
             });
         }
         if !stressed.recommendations.is_empty() {
@@ -181,6 +187,16 @@ pub(super) fn whole(ui: &mut Ui, report: &Report) -> Option<Touched> {
         touched = draw::block(ui, block, Cursor::default()).or(touched);
     }
     touched
+}
+
+/// There is no answer: it is worked on, or it was stopped.
+fn not_yet(ui: &mut Ui, is_running: bool, actions: &mut Actions) {
+    match is_running {
+        true => waiting(ui),
+        false => {
+            empty(ui, "There is no answer: the run was stopped, or it failed.", Command::Run, actions);
+        }
+    }
 }
 
 pub(super) fn waiting(ui: &mut Ui) {

@@ -79,7 +79,9 @@ pub(crate) fn system(
     let mut seen = view.seen.unwrap_or(architecture.room());
     let flow: &[f32] = if view.playing { &view.flow } else { &[] };
     let breakers = run.map(|run| run.breakers(view.time)).unwrap_or_default();
-    let clicked = Scene::new().zoom_range(0.2..=1.6).show(ui, &mut seen, |ui| {
+    // All of a large system is seen as well.
+    let fits = (ui.available_size() / architecture.room().size()).min_elem();
+    let clicked = Scene::new().zoom_range(fits.clamp(0.01, 0.2)..=1.6).show(ui, &mut seen, |ui| {
         architecture
             .draw(ui, &states, &breakers, view.selected.as_deref(), flow, |ui, name| menu(ui, name, actions))
     });

@@ -6,6 +6,7 @@ mod keeping;
 mod pictures;
 mod saving;
 mod soak;
+mod stopping;
 mod story;
 mod typing;
 mod views;
