@@ -190,15 +190,19 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Time between measurements; none for who does not measure.
+    /// Whether it measures whenever it decides.
+    pub(crate) fn measures_to_decide(&self) -> bool {
+        matches!(self.state, State::Keda(_))
+    }
+
+    /// Time between measurements; none for who measures when it decides, or not at all.
     pub(crate) fn metrics_period(&self) -> Option<SimDuration> {
         match &self.config {
             AutoscalerConfig::Knative(_) => Some(knative::SAMPLE),
             AutoscalerConfig::Hpa(config) => Some(config.metrics_period.get()),
-            AutoscalerConfig::Keda(config) => Some(config.polling_interval.get().min(keda::sync_period())),
             AutoscalerConfig::RayServe(config) => Some(config.metrics_interval_s.get()),
             AutoscalerConfig::TargetTracking(config) => Some(config.period.get()),
-            AutoscalerConfig::Schedule(_) => None,
+            AutoscalerConfig::Keda(_) | AutoscalerConfig::Schedule(_) => None,
         }
     }
 

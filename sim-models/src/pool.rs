@@ -304,7 +304,12 @@ impl Front {
         let replica = timer.data as usize;
         match timer.kind - self.kinds() {
             timer::SAMPLE => self.sample(ctx, signal),
-            timer::DECIDE => return self.decide(ctx),
+            timer::DECIDE => {
+                if self.fleet.as_ref().is_some_and(|fleet| fleet.measures_to_decide()) {
+                    self.sample(ctx, signal);
+                }
+                return self.decide(ctx);
+            }
             timer::READY => return self.started(timer.data, ctx),
             timer::ROLL => return self.roll(ctx),
             timer::CRASH => return self.crashes(timer.data),

@@ -94,6 +94,7 @@ fn a_page_that_cannot_be_written_is_named_before_the_run() {
 fn what_is_read_is_not_written_over() {
     let scratch = Scratch::new();
     scratch.write("ok.toml", SCENARIO);
+    scratch.write("other.toml", &SCENARIO.replace("Small", "Other"));
     let trace = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,5\n";
     scratch.write("trace.csv", trace);
     for (args, word) in [
@@ -104,7 +105,7 @@ fn what_is_read_is_not_written_over() {
         ),
         (&["run", "ok.toml", "--report", "page", "--perfetto", "./page"], "would be written twice"),
         (&["workload", "ok.toml", "-o", "ok.toml"], "is read by the same command"),
-        (&["compare", "ok.toml", "ok.toml", "--report", "ok.toml"], "is read by the same command"),
+        (&["compare", "ok.toml", "other.toml", "--report", "ok.toml"], "is read by the same command"),
     ] {
         let output = scratch.tenfold(args);
         let error = text(&output.stderr);

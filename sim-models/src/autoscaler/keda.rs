@@ -102,7 +102,7 @@ impl Keda {
 }
 
 /// Time between the autoscaler's decisions.
-pub(super) fn sync_period() -> SimDuration {
+fn sync_period() -> SimDuration {
     Hpa::default().sync_period.get()
 }
 

@@ -197,6 +197,11 @@ impl Fleet {
         self.note(ctx);
     }
 
+    /// Whether it is measured when it is decided, and at no other time.
+    pub(super) fn measures_to_decide(&self) -> bool {
+        self.scaling.controller.measures_to_decide()
+    }
+
     /// Takes a measurement.
     pub(super) fn sample(&mut self, kv_usage: f64, per_replica: u64, ctx: &mut Ctx) {
         let now = ctx.now();

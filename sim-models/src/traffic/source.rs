@@ -282,9 +282,10 @@ impl Source {
             Some(next) => {
                 ctx.schedule_at(next, Phase::Arrival, NEXT, 0);
             }
-            // Rates and costs are those of the whole `duration`, and autoscalers go on through a quiet end.
+            // Rates and costs are those of the whole `duration`, and autoscalers go on through a quiet end. What begins
+            // at its very end is no part of it.
             None => {
-                ctx.schedule_at(ctx.arrivals_until(), Phase::Sampler, CLOSE, 0);
+                ctx.schedule_at(ctx.arrivals_until(), Phase::StepEnd, CLOSE, 0);
             }
         }
     }

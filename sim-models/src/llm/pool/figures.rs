@@ -56,7 +56,8 @@ impl Pool {
             ("refused_exceeds_model", exceeds_model, "calls refused: prompt and answer beyond max_model_len"),
             ("refused_exceeds_cache", exceeds_cache, "calls refused: beyond the KV memory of a replica"),
         ] {
-            measures.push(Measure::count(name, count, meaning));
+            // Most pools refuse nothing.
+            measures.extend((count > 0).then(|| Measure::count(name, count, meaning)));
         }
         if let Some(gpus) = self.facts.gpus_of_replica {
             // Prefill workers come after the replicas, may be larger, and are always there.
