@@ -58,6 +58,7 @@ until_title() {
 
 picture() {
     if [ "$pictures" != "$dir" ]; then
+        xdotool mousemove 1099 600
         sleep 1
         import -window root +dither -colors 128 -define png:compression-level=9 -define png:compression-filter=0 "$pictures/$1.png"
     fi
