@@ -350,11 +350,11 @@ impl Pages {
         let report = report()?;
         if let Some(file) = &self.report {
             report.write_html(file).map_err(Failure::text)?;
-            eprintln!("wrote {}", file.display());
+            say!("wrote {}", file.display());
         }
         if let Some(dir) = &self.plots {
             let files = report.write_pictures(dir).map_err(Failure::text)?;
-            eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+            say!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
         }
         Ok(())
     }
@@ -482,9 +482,9 @@ impl Input {
         self.load.options()
     }
 
-    /// The scenario and the traces that it replays.
+    /// The scenario, and the files that it reads.
     pub fn files(&self, loaded: &Loaded) -> Vec<PathBuf> {
-        [self.file.clone()].into_iter().chain(self.load.trace.clone()).chain(loaded.traces()).collect()
+        [self.file.clone()].into_iter().chain(self.load.trace.clone()).chain(loaded.files()).collect()
     }
 }
 

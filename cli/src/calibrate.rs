@@ -18,7 +18,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let loaded = scenarios::load(&args.file, &args.set)?;
     let options = CalibrateOptions { component: args.component.clone(), hold_back: args.hold_back };
     let calibrated = calibrate::calibrate(&loaded, &args.bench, &options)?;
-    eprintln!("{}", tables::calibration(&calibrated));
+    say!("{}", tables::calibration(&calibrated));
     print(&calibrated.to_toml())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,15 +25,15 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     }
     args.output.check()?;
     args.pages.check()?;
-    let traces = files.iter().flat_map(Loaded::traces).chain(args.load.trace.clone());
-    let read: Vec<PathBuf> = args.files.iter().cloned().chain(traces).collect();
+    let named = files.iter().flat_map(Loaded::files).chain(args.load.trace.clone());
+    let read: Vec<PathBuf> = args.files.iter().cloned().chain(named).collect();
     check_apart(&read, [args.pages.report.as_ref()])?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =
         with_bar(&*progress, args.output.quiet, || compare::compare(&candidates, &options, &progress))?;
     if comparison.is_interrupted() {
-        eprintln!("interrupted: not all systems were run");
+        say!("interrupted: not all systems were run");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     deliver(&comparison, &args.output)?;

@@ -17,7 +17,7 @@ pub fn otel(args: &OtelArgs) -> Result<ExitCode, Failure> {
         ImportOptions { sampled: args.sampled, gpu: args.gpu.clone(), replay: stem.filter(|_| args.replay) };
     let imported = otel::import(&args.file, &options)?;
     for note in &imported.notes {
-        eprintln!("note: {note}");
+        say!("note: {note}");
     }
     let Some(out) = &args.out else { return print(&imported.text).map(|()| ExitCode::SUCCESS) };
     write_new(out, &imported.text)?;

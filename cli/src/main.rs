@@ -1,5 +1,13 @@
 //! The `tenfold` command: parses arguments, calls `scenarios`, prints.
 
+/// Says something on stderr, if anybody listens: that nobody does is no reason to stop, and results come first.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+
 mod args;
 mod bench;
 mod calibrate;
@@ -56,7 +64,11 @@ fn gui() -> Result<ExitCode, Failure> {
     let program = beside.filter(|path| path.exists()).unwrap_or_else(|| "tenfold-gui".into());
     match std::process::Command::new(&program).status() {
         Ok(status) => Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))),
-        Err(error) => Err(Failure::text(format!("cannot start {}: {error}", program.display()))
-            .help("build it with `cargo build --release -p tenfold-gui`")),
+        Err(error) => {
+            Failure::text(format!("cannot start {}: {error}", program.display()))
+                .help("build it with `cargo build --release -p tenfold-gui`")
+                .report();
+            Ok(ExitCode::from(validate::MISSING))
+        }
     }
 }

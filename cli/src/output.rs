@@ -36,7 +36,7 @@ impl Failure {
         if handler.render_report(&mut text, self.0.as_ref()).is_err() {
             text = self.0.plain();
         }
-        eprintln!("{}", text.trim_end());
+        say!("{}", text.trim_end());
         ExitCode::from(BAD_INPUT)
     }
 }
@@ -78,11 +78,11 @@ fn whole(path: &Path) -> PathBuf {
 
 /// Says what was written to a directory, and what lies there from before under the same names.
 pub fn tell_written(files: &[PathBuf], dir: &Path) {
-    eprintln!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
+    say!("wrote {} to {}", plural(files.len() as f64, "file"), dir.display());
     let others = |file: &PathBuf| Format::ALL.map(|(ending, _)| file.with_extension(ending));
     let old = files.iter().flat_map(others).find(|other| !files.contains(other) && other.exists());
     if let Some(old) = old {
-        eprintln!("note: {} is of an earlier run, in another format", old.display());
+        say!("note: {} is of an earlier run, in another format", old.display());
     }
 }
 

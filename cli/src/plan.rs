@@ -70,7 +70,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
         let kept = args.output.out.as_ref().map_or(String::new(), |dir| {
             format!("; what was run is kept in {}, and the same command with --resume goes on", dir.display())
         });
-        eprintln!("interrupted: a cheaper configuration may have been missed{kept}");
+        say!("interrupted: a cheaper configuration may have been missed{kept}");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::from(if found.best.is_some() { 0 } else { NONE_HOLDS }))
@@ -103,7 +103,7 @@ fn deliver(args: &PlanArgs, planned: &Planned) -> Result<(), Failure> {
     }
     if let (Some(file), Some(best)) = (&args.write, &found.best) {
         write_new(file, &plan.scenario(best)?.to_toml())?;
-        eprintln!("wrote {}", file.display());
+        say!("wrote {}", file.display());
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ fn break_even(
         plan::break_even(loaded, component, args.api_price, run, progress)
     });
     if progress.is_cancelled() {
-        eprintln!("interrupted");
+        say!("interrupted");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let even = even?;

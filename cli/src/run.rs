@@ -37,6 +37,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let result = with_bar(&*progress, args.output.quiet, || scenarios::run(&loaded, &options, &progress))?;
+    if result.interrupted.is_some_and(|interrupted| interrupted.finished == 0) {
+        say!("interrupted: no replication had finished, and nothing is written");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     deliver(&result, args)?;
     args.pages.write(|| Ok(result.report()))?;
     if let Some(file) = &args.perfetto
@@ -45,13 +49,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         let cut = result.timeline().is_some_and(|timeline| timeline.is_cut);
         let part =
             if cut { " (only the first million calls and changes: choose a smaller window)" } else { "" };
-        eprintln!("wrote {}{part}", file.display());
+        say!("wrote {}{part}", file.display());
     }
     Ok(match (&result.interrupted, result.passed()) {
         (Some(interrupted), _) => {
             let (finished, planned) = (interrupted.finished, interrupted.planned);
             let planned = plural(planned as f64, "replication");
-            eprintln!("interrupted: {finished} of {planned} had finished and are kept");
+            say!("interrupted: {finished} of {planned} had finished and are kept");
             ExitCode::from(INTERRUPTED)
         }
         (None, Some(false)) => ExitCode::from(SLO_MISSED),

@@ -29,7 +29,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
         false => print(&text).and_then(|()| print("")),
     };
     let interrupted = || {
-        eprintln!("interrupted");
+        say!("interrupted");
         Ok(ExitCode::from(INTERRUPTED))
     };
     let quiet = args.quiet;

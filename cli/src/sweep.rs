@@ -52,10 +52,10 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
             print(&in_words(&tally))?;
             match file {
                 Some(file) => {
-                    eprintln!("wrote {}", file.display());
+                    say!("wrote {}", file.display());
                     args.pages.write(|| sweep.report(&dir).map_err(Failure::text))?;
                 }
-                None => eprintln!(
+                None => say!(
                     "shard {} is in {}: when all are done, `tenfold merge DIR... -o FILE` joins them",
                     args.shard,
                     dir.display()
@@ -64,7 +64,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
             ExitCode::SUCCESS
         }
         SweepEnd::Stopped { done, points } => {
-            eprintln!(
+            say!(
                 "interrupted: {done} of {} are done and kept in {}; the same command with --resume goes on",
                 plural(points as f64, "point"),
                 dir.display()
@@ -88,7 +88,7 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     })?;
     let tally = shards.join(&args.out, format).map_err(Failure::text)?;
     print(&in_words(&tally))?;
-    eprintln!("wrote {}", args.out.display());
+    say!("wrote {}", args.out.display());
     args.pages.write(|| shards.report().map_err(Failure::text))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,7 +16,7 @@ use crate::output::{Failure, print};
 use crate::tables;
 
 /// What the check needs is not on this machine.
-const MISSING: u8 = 3;
+pub const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     args.out.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)?;

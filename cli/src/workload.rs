@@ -26,7 +26,7 @@ pub fn workload(args: &WorkloadArgs) -> Result<ExitCode, Failure> {
         scenarios::workload::of(&loaded, args.source.as_deref(), &options, &progress)
     });
     if progress.is_cancelled() {
-        eprintln!("interrupted: nothing is written");
+        say!("interrupted: nothing is written");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let workload = made?;

@@ -34,6 +34,7 @@ pub use reference::reference;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;
 
+use crate::run::beside;
 use crate::scenario::Scenario;
 use source::{Fault, Source};
 use tree::{Node, Places};
@@ -117,12 +118,18 @@ impl Loaded {
         &self.base_dir
     }
 
-    /// The files of recorded traffic that the scenario replays.
-    pub fn traces(&self) -> impl Iterator<Item = PathBuf> {
-        self.scenario.traffic.values().filter_map(|traffic| match &traffic.arrivals {
-            ArrivalsConfig::Trace { path, .. } => Some(self.base_dir.join(path)),
-            _ => None,
-        })
+    /// The files that the scenario and its variants read: recorded traffic, models, profiles and joint tables.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let variants = self.scenario.variant.iter().filter_map(|variant| self.variant(&variant.name).ok());
+        let mut files = Vec::new();
+        for Self { scenario, base_dir, .. } in variants.chain([self.clone()]) {
+            files.extend(scenario.traffic.values().filter_map(|traffic| match &traffic.arrivals {
+                ArrivalsConfig::Trace { path, .. } => Some(base_dir.join(path)),
+                _ => None,
+            }));
+            files.extend(beside(&scenario, &base_dir));
+        }
+        files
     }
 
     /// What stands for the file in errors.

@@ -26,6 +26,7 @@ use sim_models::system::{RunOutput, RunPlan};
 use crate::language::BASE;
 use crate::scenario::Scenario;
 pub use averages::{Average, AverageRow};
+pub(crate) use verdicts::too_few_answers;
 pub use verdicts::{CONFIDENCE, Verdict};
 pub use write::{Format, ResultsError, UnknownFormat, check_writable, write_text};
 

@@ -24,7 +24,7 @@ use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
 pub(crate) use guards::mean_rate;
 pub use prepare::DEFAULT_DURATION;
-pub(crate) use prepare::{ALL, is_stationary, way_to_run};
+pub(crate) use prepare::{ALL, beside, is_stationary, way_to_run};
 use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
 pub use until::{Until, UntilError};
@@ -70,6 +70,9 @@ impl Default for RunOptions {
         }
     }
 }
+
+/// Most threads at a time, whatever is asked for (assumption: as many as cores of the largest machines).
+pub(crate) const MAX_THREADS: usize = 512;
 
 /// A part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +199,7 @@ pub fn check_scenario(
     prepared.warnings.extend(guards::unguarded(scenario));
     // With the arrivals that are run: a trace may stand for those that are written.
     prepared.warnings.extend(guards::too_short(&prepared.scenario, &prepared.plan));
+    prepared.warnings.extend(guards::too_late(&prepared.scenario, &prepared.plan));
     Ok(prepared.warnings)
 }
 
@@ -216,7 +220,10 @@ pub fn run_scenario(
     let Some(threads) = options.threads.filter(|threads| *threads != 1) else {
         return run_here(scenario, hash, base_dir, options, progress);
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
+    // A replication runs on one thread.
+    let most = options.until.map_or(scenario.run.replications.get() as usize, |_| MAX_THREADS);
+    let threads = threads.clamp(1, most.min(MAX_THREADS));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool =
         pool.map_err(|error| ConfigError::new([""; 0], format!("cannot start {threads} threads: {error}")))?;
     pool.install(|| run_here(scenario, hash, base_dir, options, progress))

@@ -233,6 +233,19 @@ pub struct Quantiles {
     pub p99: Option<Time>,
 }
 
+impl Quantiles {
+    /// Those of a class: each its own, or else as for all.
+    pub(crate) fn of_class(own: Option<Self>, all: Option<Self>) -> Option<Self> {
+        let (Some(own), Some(all)) = (own, all) else { return own.or(all) };
+        Some(Self {
+            mean: own.mean.or(all.mean),
+            p50: own.p50.or(all.p50),
+            p95: own.p95.or(all.p95),
+            p99: own.p99.or(all.p99),
+        })
+    }
+}
+
 /// What is left out at the start of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
 #[schemars(with = "String")]

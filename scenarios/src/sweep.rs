@@ -28,7 +28,7 @@ use sim_models::error::ConfigError;
 
 use crate::language::{BASE, Loaded, ScenarioError, Template, split_override};
 use crate::results::{Format, ResultsError, RunResult, check_writable, columns::VERSION, hex};
-use crate::run::{RunOptions, RunProgress, run_scenario, way_to_run};
+use crate::run::{MAX_THREADS, RunOptions, RunProgress, run_scenario, way_to_run};
 use axes::{Axis, AxisError, SCALE, VARIANT, Values, multiple};
 pub use columns::SWEEP;
 pub use design::Design;
@@ -423,7 +423,8 @@ impl Sweep {
             write(&mut rows);
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.options.run.threads.unwrap_or_else(cores).clamp(1, is_done.len().max(1));
+        let jobs =
+            self.options.run.threads.unwrap_or_else(cores).clamp(1, is_done.len().clamp(1, MAX_THREADS));
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(work);

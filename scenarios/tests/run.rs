@@ -171,6 +171,38 @@ fn a_full_queue_saturates_without_growing() {
     assert!((share - 50.0).abs() < 1.0, "{rejected}");
 }
 
+/// A bound on latency is not kept by answering the few that there is room for, unless the SLO says how many may be turned away.
+#[test]
+fn who_is_turned_away_is_later_than_any_bound() {
+    let of = |slo: &str| {
+        let rest = format!("queue_cap = 10\n[slo]\n{slo}");
+        run(&station("duration = \"1m\", warmup = \"0s\", replications = 2", &poisson(200), &rest))
+    };
+    let alone = of("latency = { p50 = \"1s\", p99 = \"1s\" }");
+    let passes: Vec<bool> = alone.verdicts.iter().map(|verdict| verdict.pass).collect();
+    // Half of them are answered, or a little less.
+    assert!(!passes[1] && alone.passed() == Some(false), "{:?}", alone.verdicts);
+    assert!(
+        alone
+            .findings
+            .iter()
+            .any(|finding| finding.starts_with("too few requests were answered for latency"))
+    );
+    let said = of("latency = { p99 = \"1s\" }\nerror_rate = 0.6");
+    assert_eq!(said.passed(), Some(true), "{:?}", said.verdicts);
+}
+
+#[test]
+fn a_class_keeps_to_what_is_expected_of_all_where_it_has_nothing_of_its_own() {
+    let slo = "[slo]\nlatency = { p50 = \"1ns\" }\nclass = { default = { latency = { p99 = \"10s\" } } }";
+    let result = run(&station("duration = \"20s\", warmup = \"0s\"", &poisson(50), slo));
+    let own: Vec<_> = result.verdicts.iter().filter(|verdict| verdict.class == "default").collect();
+    assert_eq!(
+        own.iter().map(|verdict| (verdict.quantile, verdict.pass)).collect::<Vec<_>>(),
+        [(Some("p50"), false), (Some("p99"), true)]
+    );
+}
+
 #[test]
 fn a_spike_is_a_spell() {
     let spike = "process = \"spike\", base = \"50/s\", at = \"1m\", for = \"1m\", rate = \"150/s\"";
@@ -208,6 +240,7 @@ fn verdicts_pass_and_fail() {
         ("all ttft p95", false),
         ("all error_rate -", true),
         ("all monthly_cost -", false),
+        ("gold latency mean", true),
         ("gold latency p99", true),
         ("gold ttft p95", false),
         ("gold error_rate -", true),

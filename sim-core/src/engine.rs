@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Phase};
 use crate::fingerprint::Fingerprint;
 use crate::queue::{EventQueue, QuadHeap};
-use crate::scheduler::{Scheduler, SimError};
+use crate::scheduler::{MAX_AT_ONE_TIME, Scheduler, SimError};
 use crate::time::SimTime;
 
 /// How many events pass between two looks at the cancel flag, the wall clock and the progress.
@@ -274,6 +274,7 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
         if until < self.now() {
             return Ok(self.ran_dry());
         }
+        let mut standing = (self.now(), 0);
         loop {
             let mut batch = budget.min(CHECK_EVERY);
             if let Some((every, _)) = &self.trail {
@@ -285,6 +286,11 @@ impl<W: World<Q>, Q: EventQueue> Simulation<W, Q> {
             }
             budget -= handled;
             self.report(handled);
+            standing =
+                if standing.0 == self.now() { (standing.0, standing.1 + handled) } else { (self.now(), 0) };
+            if standing.1 > MAX_AT_ONE_TIME {
+                return Err(SimError::Standstill(self.now()));
+            }
             if let Some(error) = self.error() {
                 return Err(error);
             }

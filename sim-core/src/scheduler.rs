@@ -67,6 +67,9 @@ use crate::time::{SimDuration, SimTime, TimeError};
 pub use alarms::Alarm;
 use alarms::Alarms;
 
+/// The most events at one time (assumption: some for each of the most that may be pending).
+pub(crate) const MAX_AT_ONE_TIME: u64 = 100_000_000;
+
 /// Why a run cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum SimError {
@@ -79,6 +82,12 @@ pub enum SimError {
     /// Too many events in one run.
     #[error("more than {MAX_SEQUENCE} events were scheduled by {0}: shorten the run")]
     TooManyEvents(SimTime),
+    /// So many events at one time that it will hardly go on.
+    #[error(
+        "more than {MAX_AT_ONE_TIME} events at {0}: something starts over without delay, such as users who do not think or \
+         retries that do not wait"
+    )]
+    Standstill(SimTime),
     /// More of something than the world keeps at once: what it does not end, it must remember.
     #[error("more than {limit} {what} at once at {at}: it falls ever further behind")]
     TooManyAtOnce {

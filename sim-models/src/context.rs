@@ -84,6 +84,9 @@ pub struct Core {
     pub(crate) ended: [u64; 5],
     /// Requests kept for work in the background.
     pub(crate) kept: u64,
+    /// Whether the run's `duration` is not over.
+    pub(crate) is_open: bool,
+    /// Sources at which a birth is planned.
     pub(crate) open_sources: u32,
     /// Traffic sources are the first so many components.
     pub(crate) source_count: usize,

@@ -56,12 +56,15 @@ pub struct CostItem {
     pub held: TimeWeighted,
     /// How many those are.
     beyond: u64,
+    /// Their mean until the run's `duration` was over.
+    closed: Option<f64>,
 }
 
 impl CostItem {
-    /// Units of the resource held on average in the measured part of the run.
+    /// Units of the resource held on average in the measured part of the run; the drain, in which nothing more is asked,
+    /// is no part of it.
     pub fn mean_held(&self, now: SimTime) -> f64 {
-        self.held.mean(now)
+        self.closed.unwrap_or_else(|| self.held.mean(now))
     }
 
     /// USD an hour at the average amount held.
@@ -130,6 +133,7 @@ impl CostMeter {
             model: PriceModel::OnDemand,
             held,
             beyond: 0,
+            closed: None,
         });
         self.items.len() - 1
     }
@@ -178,6 +182,13 @@ impl CostMeter {
         self.items.iter().map(|item| item.usd_per_hour(now)).sum()
     }
 
+    /// The run's `duration` is over: what is held from now on is not paid.
+    pub(crate) fn close(&mut self, now: SimTime) {
+        for item in &mut self.items {
+            item.closed = Some(item.held.mean(now));
+        }
+    }
+
     pub(crate) fn reset(&mut self, now: SimTime) {
         for item in &mut self.items {
             item.held.reset(now);
@@ -189,16 +200,21 @@ impl CostMeter {
 }
 
 impl Ctx<'_> {
+    /// So many units of what has that number on the bill are used for no request.
+    pub(crate) fn spend_alone(&mut self, item: usize, units: f64) {
+        let now = self.now();
+        let core = &mut *self.core;
+        if now >= core.measure_from && now <= core.arrivals_until {
+            core.cost.usage[item].used += units;
+        }
+    }
+
     /// So many units of what has that number on the bill are used for the request of a call.
     pub fn spend(&mut self, call: CallId, item: usize, units: f64) {
-        let now = self.now();
+        self.spend_alone(item, units);
         let id = self.call(call).request;
         let core = &mut *self.core;
-        let line = &mut core.cost.usage[item];
-        if now >= core.measure_from && now <= core.arrivals_until {
-            line.used += units;
-        }
-        let usd = units * line.usd_per_unit;
+        let usd = units * core.cost.usage[item].usd_per_unit;
         if let Some(request) = core.requests.get(id).filter(|request| request.born >= core.measure_from) {
             let cell = core.cell(request);
             core.request_meters[cell].usage_usd += usd;

@@ -37,6 +37,8 @@ pub enum ModelEvent {
     Fault(u32),
     /// The measured part begins.
     MeasureFrom,
+    /// The time of the run's `duration` is over: what comes is the drain.
+    Close,
     /// A window of the time series ends.
     Sample,
     /// Controllers and routers get fresh signals.
@@ -90,6 +92,7 @@ impl PackedEvent {
             12 => ModelEvent::RateChange(ClientId::from_bits(data)),
             13 => ModelEvent::Load(ComponentId(data as u16)),
             14 => ModelEvent::Materialized(component, SimTime::from_nanos(data)),
+            15 => ModelEvent::Close,
             20 => ModelEvent::Admitted(call),
             24 => ModelEvent::Attempt(call),
             kind => unreachable!("no event is of kind {kind}"),
@@ -109,6 +112,7 @@ impl From<ModelEvent> for PackedEvent {
             ModelEvent::Timer { component, kind, data } => Self::of(7, data).with(component, kind),
             ModelEvent::Fault(number) => Self::of(8, number.into()),
             ModelEvent::MeasureFrom => Self::of(9, 0),
+            ModelEvent::Close => Self::of(15, 0),
             ModelEvent::Sample => Self::of(10, 0),
             ModelEvent::Scrape => Self::of(11, 0),
             ModelEvent::RateChange(client) => Self::of(12, client.to_bits()),
@@ -147,6 +151,7 @@ mod tests {
             ModelEvent::Timer { component, kind: 0xabcd, data: u64::MAX },
             ModelEvent::Fault(u32::MAX),
             ModelEvent::MeasureFrom,
+            ModelEvent::Close,
             ModelEvent::Sample,
             ModelEvent::Scrape,
             ModelEvent::RateChange(ClientId::from_bits(0x1234_5678_9abc)),

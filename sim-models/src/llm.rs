@@ -24,4 +24,4 @@ pub use disaggregated::{DisaggregatedConfig, KvOffloadConfig, KvTransferConfig, 
 pub use report::{LlmReport, Rejected};
 pub(crate) use sharing::BlastGroup;
 pub use speculative::{AcceptanceMode, DraftConfig, Method, SpeculativeConfig};
-pub use timing::{FrontEnd, TimingConfig, TimingSource};
+pub use timing::{FrontEnd, TimingConfig, TimingSource, is_profile_file};

@@ -131,6 +131,11 @@ impl OfflineStoreConfig {
 }
 
 impl Scanner {
+    /// Whether scans cost anything.
+    pub fn is_paid(&self) -> bool {
+        self.usd_per_byte > 0.0 || self.usd_per_request > 0.0
+    }
+
     /// A scan of so many bytes.
     pub fn scan(&self, bytes: f64) -> Scan {
         let time = SimDuration::saturating_from_secs_f64(bytes / self.rate);

@@ -254,6 +254,11 @@ impl PipelineConfig {
             units: 0,
             each: 1,
         })?;
-        Ok(Box::new(Runner::new(self, job, writes, item)))
+        // Each costs what its bytes or requests do: a unit is a dollar.
+        let scans = job.is_paid().then(|| {
+            let (cost, me) = scope.cost();
+            cost.add_usage(me, "scans", 1.0, "scenario")
+        });
+        Ok(Box::new(Runner::new(self, job, writes, (item, scans))))
     }
 }

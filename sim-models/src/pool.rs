@@ -231,6 +231,13 @@ impl Front {
             zonal: None,
         };
         front.check_zone_aware()?;
+        if front.fleet.as_ref().is_some_and(|fleet| fleet.is_bounded()) && *balancer != Balancer::RoundRobin {
+            return Err(ConfigError::new(
+                ["balancer"],
+                "calls that wait in front for a replica with room go to the replicas in turn",
+            )
+            .help("expected an autoscaler without a bound on the calls of a replica, or no `balancer`"));
+        }
         front.prepare_split(|| Balance::new(balancer.clone(), replicas, prefix_room.unwrap_or(0)));
         if let Some(fleet) = &mut front.fleet {
             fleet.set_room(&front.candidates, &front.active);

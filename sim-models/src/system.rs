@@ -2,6 +2,7 @@
 
 mod build;
 pub mod config;
+mod labels;
 mod output;
 pub mod recorder;
 mod underway;
@@ -171,6 +172,8 @@ impl System {
         if self.core.measure_from > scheduler.now() {
             scheduler.schedule_at(self.core.measure_from, Phase::StepEnd, ModelEvent::MeasureFrom.into());
         }
+        // Before all else of its instant: what begins at the very end of a run is no part of it.
+        scheduler.schedule_at(self.core.arrivals_until, Phase::StepEnd, ModelEvent::Close.into());
     }
 
     fn scrape(&mut self, now: SimTime) {
@@ -323,6 +326,10 @@ impl World for System {
                 self.at(target, scheduler, |component, ctx| component.on_materialized(as_of, ctx));
             }
             ModelEvent::MeasureFrom => self.measure_from(now),
+            ModelEvent::Close => {
+                self.core.is_open = false;
+                self.core.cost.close(now);
+            }
             ModelEvent::Sample => {
                 self.sample(now);
                 scheduler.schedule(self.core.recorder.width, Phase::Sampler, ModelEvent::Sample.into());
@@ -342,6 +349,6 @@ impl World for System {
     /// All requests that will ever be born have ended, and nothing is to be done in the background.
     #[inline]
     fn done(&self) -> bool {
-        self.core.open_sources == 0 && self.core.in_flight() == 0 && self.core.kept == 0
+        !self.core.is_open && self.core.open_sources == 0 && self.core.in_flight() == 0 && self.core.kept == 0
     }
 }

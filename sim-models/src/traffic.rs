@@ -132,6 +132,17 @@ fn trace_classes(trace: &Trace) -> &[String] {
     if trace.classes().is_empty() { trace.priorities() } else { trace.classes() }
 }
 
+/// The same, the most important first: of priorities that are numbers the lowest, as in vLLM, of others and of classes
+/// the first to appear.
+fn by_importance(trace: &Trace) -> Vec<String> {
+    let mut names = trace_classes(trace).to_vec();
+    let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+    if trace.classes().is_empty() && numbers.is_some() {
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or(i64::MAX));
+    }
+    names
+}
+
 impl TrafficConfig {
     fn class_shares(&self) -> Result<Vec<(String, f64)>, ConfigError> {
         shares("priority", &self.priority)
@@ -143,12 +154,12 @@ impl TrafficConfig {
 
     /// Names of its classes, the most important first.
     pub fn class_names(&self, trace: Option<&Trace>) -> Vec<String> {
-        names(&self.priority, trace.map(trace_classes))
+        names(&self.priority, trace.map(by_importance))
     }
 
     /// Names of its tenants.
     pub fn tenant_names(&self, trace: Option<&Trace>) -> Vec<String> {
-        names(&self.tenants, trace.map(Trace::tenants))
+        names(&self.tenants, trace.map(|trace| trace.tenants().to_vec()))
     }
 
     pub(crate) fn build(
@@ -170,11 +181,11 @@ impl TrafficConfig {
     }
 }
 
-fn names(configured: &IndexMap<String, f64>, traced: Option<&[String]>) -> Vec<String> {
+fn names(configured: &IndexMap<String, f64>, traced: Option<Vec<String>>) -> Vec<String> {
     let mut names: Vec<String> = match configured.is_empty() {
         true => vec![DEFAULT_LABEL.to_owned()],
         false => configured.keys().cloned().collect(),
     };
-    names.extend(traced.unwrap_or_default().iter().cloned());
+    names.extend(traced.unwrap_or_default());
     names
 }

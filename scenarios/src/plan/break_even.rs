@@ -131,14 +131,16 @@ pub fn break_even(
     let options = RunOptions { scale: options.scale * multiple, ..options.clone() };
     let result =
         run_scenario(scenario, loaded.hash(), loaded.base_dir(), &options, progress).map_err(refused)?;
-    let (mut seconds, mut calls, mut prompt, mut output, mut usd) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let (mut seconds, mut calls, mut answered) = (0.0, 0.0, 0.0);
+    let (mut prompt, mut output, mut usd) = (0.0, 0.0, 0.0);
     for run in &result.outputs {
         let Some(one) = run.components.iter().find(|one| one.name == component) else { continue };
         let Some(report) = &one.llm else { continue };
         seconds += run.measured().as_secs_f64();
         calls += one.meter.calls as f64;
-        prompt += (report.prompt_tokens + report.prefix_hit_tokens) as f64;
-        output += report.output_tokens as f64;
+        answered += report.answered.calls as f64;
+        prompt += report.answered.prompt_tokens as f64;
+        output += report.answered.output_tokens as f64;
         let lines = run.costs.iter().filter(|line| line.component == component && !line.by_use);
         usd += lines.map(|line| line.usd_per_hour).sum::<f64>();
     }
@@ -148,7 +150,7 @@ pub fn break_even(
             .with_help("expected a pool with a price, and traffic that reaches it"));
     }
     let usd_per_hour = usd / result.outputs.len() as f64;
-    let [prompt_tokens, output_tokens] = [prompt, output].map(|tokens| tokens / calls);
+    let [prompt_tokens, output_tokens] = [prompt, output].map(|tokens| tokens / answered);
     let token = |price: Option<TokenPrice>| price.map_or(0.0, |price| price.per_million() / 1e6);
     let api_usd_per_call = price.call.map_or(0.0, Money::dollars)
         + token(price.input) * prompt_tokens

@@ -200,7 +200,9 @@ impl Plan<'_> {
             (0..state.fates.len()).filter(|at| state.fates[*at] == Fate::Dearer).collect();
         dearer.sort_by(|a, b| state.least(*a).total_cmp(&state.least(*b)));
         self.dearer = dearer.into_iter().map(|at| at as u64).collect();
-        let mut evaluated: Vec<Evaluated> = self.known.values().cloned().collect();
+        // A plan that was taken up may know of others, run beside its search.
+        let searched = |one: &&Evaluated| state.fates[one.point as usize] == Fate::Run;
+        let mut evaluated: Vec<Evaluated> = self.known.values().filter(searched).cloned().collect();
         evaluated.retain(|one| one.full || !self.known.contains_key(&(one.point, true)));
         evaluated.sort_by(|a, b| a.usd_per_month.total_cmp(&b.usd_per_month));
         Ok(Found {

@@ -422,6 +422,7 @@ fn a_plan_goes_on_where_it_was() {
     first.keep_in(dir.path(), false).unwrap();
     let found = first.search().unwrap();
     assert!(found.runs > 0);
+    first.front(4).unwrap();
     let mut again = Plan::new(&loaded, options(&SMALL), &progress).unwrap();
     assert!(again.keep_in(dir.path(), false).unwrap_err().plain().contains("--resume"));
     again.keep_in(dir.path(), true).unwrap();

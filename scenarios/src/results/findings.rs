@@ -10,7 +10,7 @@ use sim_models::request::Outcome;
 use sim_models::system::ComponentOutput;
 
 use super::llm::{self, Figures};
-use super::{RunResult, Verdict, metrics, show};
+use super::{RunResult, Verdict, metrics, show, too_few_answers};
 use crate::run::{ALL, is_stationary};
 use load::{Load, loads};
 
@@ -45,6 +45,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
             )
         }));
     }
+    list.extend(too_few_answers(&result.verdicts));
     overload(result, &mut list);
     late_pipelines(result, &mut list);
     memory(result, &mut list);

@@ -71,6 +71,23 @@ impl Expectation {
             _ => times.mean,
         }
     }
+
+    /// The share of the requests that must be answered for it: a time that was never measured is above any bound. Where
+    /// the SLO says how many may go without an answer, that is judged by itself.
+    fn answered(&self, has_error_rate: bool) -> f64 {
+        match (self.metric, self.quantile) {
+            _ if has_error_rate => 0.0,
+            ("latency" | "ttft", Some("p50")) => 0.5,
+            ("latency" | "ttft", Some("p95")) => 0.95,
+            ("latency" | "ttft", Some("p99")) => 0.99,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Whether a share of requests without an answer is bounded.
+fn has_error_rate(expectations: &[Expectation]) -> bool {
+    expectations.iter().any(|expectation| expectation.metric == "error_rate")
 }
 
 fn times(metric: &'static str, bounds: Option<Quantiles>) -> impl Iterator<Item = Expectation> {
@@ -93,9 +110,9 @@ pub(super) fn expectations(slo: &SloConfig, class: Option<&str>) -> Vec<Expectat
         Some(class) => match slo.class.get(class) {
             None => return Vec::new(),
             Some(own) => (
-                own.latency.or(slo.latency),
-                own.ttft.or(slo.ttft),
-                own.tpot.or(slo.tpot),
+                Quantiles::of_class(own.latency, slo.latency),
+                Quantiles::of_class(own.ttft, slo.ttft),
+                Quantiles::of_class(own.tpot, slo.tpot),
                 own.error_rate.or(slo.error_rate),
                 own.wrong_rate.or(slo.wrong_rate),
                 Vec::new(),
@@ -117,12 +134,29 @@ pub(super) fn kept(
     output: &RunOutput,
     requests: &RequestMeter,
 ) -> &'static str {
-    let keeps = |e: &Expectation| e.value(output, requests).is_some_and(|value| value <= e.limit);
+    let (bounded, answered) =
+        (has_error_rate(expectations), 1.0 - metrics::error_rate(requests).unwrap_or(0.0));
+    let keeps = |e: &Expectation| {
+        e.value(output, requests).is_some_and(|value| value <= e.limit) && answered >= e.answered(bounded)
+    };
     match expectations {
         [] => "none",
         all if all.iter().all(keeps) => "pass",
         _ => "fail",
     }
+}
+
+/// Why a bound is missed though those who were answered were answered in time; nothing where none is.
+pub(crate) fn too_few_answers(verdicts: &[Verdict]) -> Option<String> {
+    let within =
+        |verdict: &&Verdict| !verdict.pass && verdict.value.is_some_and(|value| value <= verdict.limit);
+    let Verdict { class, metric, quantile, .. } = verdicts.iter().find(within)?;
+    let whose = if class == ALL { String::new() } else { format!(" of `{class}`") };
+    let quantile = quantile.unwrap_or_default();
+    Some(format!(
+        "too few requests{whose} were answered for {metric} {quantile}: those that were not count as later than any bound, as \
+         long as no error_rate says how many there may be"
+    ))
 }
 
 /// All verdicts: those for all requests, then those of classes.
@@ -137,7 +171,11 @@ pub(super) fn verdicts(slo: &SloConfig, outputs: &[RunOutput]) -> Vec<Verdict> {
                 metrics::requests(output, number.map(|number| number.unwrap_or(usize::MAX)), None)
             })
             .collect();
-        for expectation in expectations(slo, class) {
+        let expectations = expectations(slo, class);
+        let bounded = has_error_rate(&expectations);
+        let errors: Vec<f64> = requests.iter().filter_map(|requests| metrics::error_rate(requests)).collect();
+        let answered = 1.0 - errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+        for expectation in expectations {
             let values: Vec<f64> = outputs
                 .iter()
                 .zip(&requests)
@@ -154,7 +192,7 @@ pub(super) fn verdicts(slo: &SloConfig, outputs: &[RunOutput]) -> Vec<Verdict> {
                 limit,
                 value,
                 half_width: interval.map(|interval| interval.half_width).filter(|width| width.is_finite()),
-                pass: value.is_some_and(|value| value <= limit),
+                pass: value.is_some_and(|value| value <= limit) && answered >= expectation.answered(bounded),
             });
         }
     }

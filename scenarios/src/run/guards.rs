@@ -5,6 +5,7 @@ use sim_core::time::SimDuration;
 use sim_models::link::link_ends;
 use sim_models::system::RunPlan;
 use sim_models::traffic::TrafficConfig;
+use sim_models::units::Time;
 
 use super::Warning;
 use crate::results::findings::{needed_for, short, words};
@@ -64,14 +65,25 @@ pub(super) fn too_short(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning> {
     }
     for (class, own) in &slo.class {
         for (metric, bounds) in [
-            ("latency", own.latency.or(slo.latency)),
-            ("ttft", own.ttft.or(slo.ttft)),
-            ("tpot", own.tpot.or(slo.tpot)),
+            ("latency", Quantiles::of_class(own.latency, slo.latency)),
+            ("ttft", Quantiles::of_class(own.ttft, slo.ttft)),
+            ("tpot", Quantiles::of_class(own.tpot, slo.tpot)),
         ] {
             look(Some(class), metric, bounds);
         }
     }
     warnings
+}
+
+/// Faults that begin when the run is over.
+pub(super) fn too_late(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning> {
+    let end = plan.duration.saturating_add(plan.drain);
+    let late = scenario.fault.iter().enumerate().filter_map(|(index, fault)| {
+        let at = fault.at.filter(|at| at.get() >= end)?;
+        let message = format!("it begins at {at}, and the run ends at {}", Time::from(end));
+        Some(Warning::new(["fault", &index.to_string(), "at"], message))
+    });
+    late.collect()
 }
 
 /// Every endpoint of a model that is called without a timeout or a fallback, and answers of which nothing is expected.
@@ -129,6 +141,20 @@ mod tests {
         let options = crate::run::RunOptions { scale, ..Default::default() };
         let all = crate::check(&loaded, &options).unwrap();
         all.iter().filter(|warning| warning.message.contains("will rest")).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_fault_after_the_end_is_told() {
+        let text = "name = \"x\"\nrun = { duration = \"2m\" }\n[traffic.web]\nentry = \"db\"\narrivals = { process = \
+                    \"poisson\", rate = \"1/s\" }\n[components.db]\nkind = \"service\"\nservice_time = \"1ms\"\n\
+                    [[fault]]\ntarget = \"db\"\nkind = \"crash\"\nat = \"1h\"\n";
+        let told = |text: &str| {
+            let loaded = crate::parse(text, "x", ".".as_ref(), &[]).unwrap();
+            let all = crate::check(&loaded, &crate::run::RunOptions::default()).unwrap();
+            all.iter()
+                .any(|warning| warning.to_string() == "fault.0.at: it begins at 1h, and the run ends at 2m")
+        };
+        assert!(told(text) && !told(&text.replace("\"1h\"", "\"1m\"")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::StressTest;
 use super::grow::{Grow, more_data};
 use crate::results::findings::{percent, short};
 use crate::results::show::{seconds, usd};
-use crate::results::{AverageRow, RunResult};
+use crate::results::{AverageRow, RunResult, too_few_answers};
 use crate::run::{ALL, RunOptions, run_scenario};
 use crate::scenario::{Scenario, SloConfig, Warmup};
 
@@ -143,6 +143,7 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
     } else if unmeasured.is_some() {
         parts.push("nothing was answered".to_owned());
     }
+    parts.extend(too_few_answers(&result.verdicts));
     parts.extend(result.filling.iter().cloned());
     if let Some(factor) = factor {
         parts.push(format!("latency p99 {}x that of today", short(factor)));

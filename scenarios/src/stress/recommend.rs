@@ -207,7 +207,8 @@ fn patterns(loaded: &Loaded, name: &str, need: f64) -> Vec<(String, Vec<String>)
                 );
             }
         }
-        ComponentConfig::ModelServer(server) => {
+        // One that scales by itself has as many as it asks for.
+        ComponentConfig::ModelServer(server) if server.autoscaler.is_none() => {
             let replicas = more(server.replicas.map_or(1, std::num::NonZeroU32::get));
             add(format!("{replicas} replicas of `{name}`"), vec![format!("{}={replicas}", at("replicas"))]);
         }

@@ -358,9 +358,11 @@ impl Door {
         }
         if let Some(limiter) = &self.limiter {
             let refused = match self.room {
-                Some(_) => {
-                    ("refused_queue_full", self.refused.full, "calls that found the queue in front full")
-                }
+                Some(_) => (
+                    "refused_admission_queue_full",
+                    self.refused.full,
+                    "calls that found the queue in front full",
+                ),
                 None => ("refused_concurrency", self.refused.limit, "calls refused by the concurrency limit"),
             };
             count(refused.0, refused.1, refused.2);

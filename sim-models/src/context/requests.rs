@@ -18,7 +18,7 @@ impl Ctx<'_> {
         self.core.arrivals_until
     }
 
-    /// No request will ever be born at this source again.
+    /// No birth is planned at this source any more.
     pub(crate) fn close_source(&mut self) {
         self.core.open_sources -= 1;
     }

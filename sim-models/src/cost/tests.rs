@@ -239,3 +239,27 @@ fn an_hour_is_paid_whole_where_the_traffic_ends_before() {
     close("leaves", line("egress GB").units, 0.5 * answers);
     close("held", line("server").units, 0.5 * 20.0 + 0.5 * 4.0);
 }
+
+/// The drain is no part of what is paid by the hour, and users of a closed loop do not hold a run open through it.
+#[test]
+fn the_drain_is_not_on_the_bill() {
+    let system = service(
+        "servers = 2\nautoscaler = { kind = \"schedule\", period = \"1h\", entries = [\
+         { from = \"0s\", replicas = 10 }, { from = \"11m\", replicas = 1 }] }",
+    );
+    let plan = RunPlan {
+        duration: SimDuration::from_secs(600),
+        drain: SimDuration::from_secs(3000),
+        ..RunPlan::default()
+    };
+    let closed = system.replace(
+        "{ process = \"poisson\", rate = \"1/s\" }",
+        "{ process = \"closed_loop\", users = 3, think = \"1s\" }",
+    );
+    let slow = system.replace("service_time = \"100ms\"", "service_time = \"40m\"");
+    for (system, end) in [(system.clone(), 601.0), (closed, 601.0), (slow, 3600.0)] {
+        let output = try_simulate(&system, &plan).unwrap();
+        assert!(output.end.as_secs_f64() <= end && output.end.as_secs_f64() >= end - 1.0, "{:?}", output.end);
+        close("held", output.costs.iter().find(|line| line.resource == "server").unwrap().units, 20.0);
+    }
+}

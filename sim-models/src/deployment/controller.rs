@@ -547,8 +547,9 @@ impl Rollouts {
             }
         }
         let is_there = self.state == State::Forward && self.sets[new].available >= canaries;
-        // All of it only when the last step is over and the version is stable.
-        if is_there && weight < 100 {
+        // Past the last step all of it goes there only when the version is stable.
+        let steps = self.config.canary.as_ref().map_or(0, |canary| canary.steps.len());
+        if is_there && (weight < 100 || self.step < steps) {
             self.weight = weight;
         }
         self.sets != before || self.next_step(now, is_there)

@@ -298,6 +298,7 @@ impl Pool {
             }
             if milestone.last {
                 active.remove(Key::from_bits(ctx.call(call).scratch));
+                measures.answered.count(ctx.request(call));
                 front.reply(call, Reply::OK, ctx);
             }
         }

@@ -7,6 +7,7 @@ use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
 use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, KvFigures};
+use crate::request::Request;
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +31,25 @@ impl Rejected {
     /// Those that no load, and no number of replicas, would have let in.
     pub fn too_long(&self) -> u64 {
         self.exceeds_model + self.exceeds_cache
+    }
+}
+
+/// Calls that a pool answered, and what they asked for: once, however often it was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answered {
+    /// How many.
+    pub calls: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of their answers.
+    pub output_tokens: u64,
+}
+
+impl Answered {
+    pub(super) fn count(&mut self, request: &Request) {
+        self.calls += 1;
+        self.prompt_tokens += u64::from(request.prompt_tokens);
+        self.output_tokens += u64::from(request.output_tokens);
     }
 }
 
@@ -83,6 +103,8 @@ pub struct LlmReport {
     pub itl: Histogram,
     /// Calls refused.
     pub rejected: Rejected,
+    /// Calls answered.
+    pub answered: Answered,
     /// How far the step times can be trusted, in words.
     pub calibration: String,
 }
@@ -130,6 +152,7 @@ pub(super) struct Measures {
     /// When the measured part began.
     since: SimTime,
     pub(super) rejected: Rejected,
+    pub(super) answered: Answered,
 }
 
 /// Replicas that are alike.
@@ -205,6 +228,7 @@ impl Measures {
             before: vec![[0; 3]; replicas as usize],
             since: SimTime::ZERO,
             rejected: Rejected::default(),
+            answered: Answered::default(),
         }
     }
 
@@ -214,6 +238,7 @@ impl Measures {
         self.before = underway.map(integrals).collect();
         self.since = now;
         self.rejected = Rejected::default();
+        self.answered = Answered::default();
     }
 
     /// What was measured until `now`, when these steps are underway: by the pool, and by each replica. Of
@@ -293,6 +318,7 @@ impl Measures {
             output_tokens: all.output_tokens,
             itl: all.itl,
             rejected: self.rejected,
+            answered: self.answered,
             calibration: facts.calibration.clone(),
         };
         (pool, replicas)

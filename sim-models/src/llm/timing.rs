@@ -98,7 +98,7 @@ pub(super) struct Hardware<'a> {
 }
 
 /// Whether a profile is named by a file, not by its id.
-fn is_profile_file(name: &str) -> bool {
+pub fn is_profile_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "toml")
 }
 

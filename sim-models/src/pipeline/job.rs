@@ -43,6 +43,11 @@ pub(super) struct Attempt {
 }
 
 impl Job {
+    /// Whether scans of the offline store are paid.
+    pub(super) fn is_paid(&self) -> bool {
+        self.offline.as_ref().is_some_and(Scanner::is_paid)
+    }
+
     /// Attempt `attempt` of run `run` over `volume` bytes. `stream` is the pipeline's.
     pub(super) fn draw(&self, stream: KeyedStream, run: u64, attempt: u32, volume: f64) -> Attempt {
         let wanted = (volume / self.task_volume).ceil().max(1.0);

@@ -77,6 +77,8 @@ pub(super) struct Runner {
     writes: Option<Writes>,
     /// The workers' line on the bill.
     item: Option<usize>,
+    /// That of the scans of the offline store.
+    scans: Option<usize>,
     slow: f64,
     is_down: bool,
     /// Runs that have come due.
@@ -99,7 +101,7 @@ impl Runner {
         config: &PipelineConfig,
         job: Job,
         writes: Option<Writes>,
-        item: Option<usize>,
+        (item, scans): (Option<usize>, Option<usize>),
     ) -> Self {
         let time = |time: Option<Time>| time.map_or(SimDuration::ZERO, Time::get);
         Self {
@@ -116,6 +118,7 @@ impl Runner {
             job,
             writes,
             item,
+            scans,
             slow: 1.0,
             is_down: false,
             number: 0,
@@ -229,6 +232,9 @@ impl Runner {
         let time = SimDuration::saturating_from_secs_f64(run.drawn.time.as_secs_f64() * self.slow);
         self.report.task_failures += run.drawn.task_failures;
         self.report.scan_usd += run.drawn.scan_usd;
+        if let Some(line) = self.scans {
+            ctx.spend_alone(line, run.drawn.scan_usd);
+        }
         self.report.scanned += run.volume;
         if let Some(writes) = self.writes.as_ref().filter(|writes| writes.rate.is_none()) {
             let rate = self.rows(run.volume) / time.as_secs_f64();

@@ -181,6 +181,15 @@ fn reading_the_offline_store_bounds_a_run() {
     close("requests", report.scan_usd, 2.0 * 2.5e6 * 0.0004 / 1e3, 1e-9);
 }
 
+/// What a scan costs is on the bill, by the hour of the measured time.
+#[test]
+fn scans_are_paid() {
+    let pipeline = format!("{}\noffline = {{ store = \"bigquery\" }}", job(20.0, 100, 1));
+    let output = simulate(&scenario("1/d", &pipeline, ""), &days(0, 2, 0));
+    let line = output.costs.iter().find(|line| line.resource == "scans").unwrap();
+    close("a month", line.usd_per_hour, 2.0 * 6.25 * 20e12 / (1u64 << 40) as f64 / 48.0, 1e-9);
+}
+
 #[test]
 fn workers_are_paid_while_they_work() {
     let pipeline = format!("{}\nprice_per_hour = \"$2/h\"", job(20.0, 5, 5)).replace("6h", "2h");

@@ -120,6 +120,9 @@ fn settings_of_a_pool_need_a_pool() {
         let error = mistake(&pool(1, &format!("service_time = \"1s\"\nreplicas = 2\n{setting}")));
         assert_eq!(error.path[2..], *path, "{error}");
     }
+    let bounded = "replicas = 2\nbalancer = \"least_request\"\nautoscaler = { kind = \"knative\" }";
+    let error = mistake(&pool(1, &format!("service_time = \"1s\"\n{bounded}")));
+    assert_eq!(error.path, ["components", "db", "balancer"]);
     let error = mistake(&pool(1, "service_time = \"1s\"\nreplicas = 5000"));
     assert_eq!(error.path, ["components", "db", "replicas"]);
     for kind in ["hang", "drain"] {

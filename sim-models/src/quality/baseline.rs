@@ -93,7 +93,9 @@ impl Quality {
             models: self.models.iter().enumerate().map(single).collect(),
             oracle_accuracy: share(self.oracle),
             accuracy: all.accuracy(),
-            usd_per_request: all.usage_usd_per_request().filter(|_| !cost.usage().is_empty()),
+            // What is refused costs nothing, and is not answered by a single model either.
+            usd_per_request: (all.answered() > 0 && !cost.usage().is_empty())
+                .then(|| all.usage_usd / all.answered() as f64),
         }
     }
 }

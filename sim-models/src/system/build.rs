@@ -11,10 +11,10 @@ use sim_core::event::Phase;
 use sim_core::random::{Purpose, Streams};
 use sim_core::time::{SimDuration, SimTime};
 
-use super::System;
 use super::config::{ComponentConfig, SystemConfig};
 use super::recorder::Recorder;
 use super::zones::Zones;
+use super::{System, labels};
 use crate::admission::Door;
 use crate::component::{Component, ComponentId, Signals};
 use crate::context::{Core, Labels};
@@ -338,28 +338,6 @@ fn called_ends<'a>(name: &'a str, calls: &Calls) -> Result<(&'a str, &'a str), C
     Ok((from, to))
 }
 
-/// Classes and tenants of all traffic, in order of appearance.
-fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError> {
-    let mut labels = Labels::default();
-    let mut add = |classes: Vec<String>, tenants: Vec<String>| {
-        for (names, list) in [(classes, &mut labels.classes), (tenants, &mut labels.tenants)] {
-            for name in names {
-                if !list.contains(&name) {
-                    list.push(name);
-                }
-            }
-        }
-    };
-    for (name, traffic) in &config.traffic {
-        let trace = traces.get(name).map(Arc::as_ref);
-        add(traffic.class_names(trace), traffic.tenant_names(trace));
-    }
-    if labels.classes.len() > usize::from(u8::MAX) || labels.tenants.len() > usize::from(u16::MAX) {
-        return Err(ConfigError::new(["traffic"], "more than 255 classes or 65,535 tenants"));
-    }
-    Ok(labels)
-}
-
 fn build_quality(
     config: &SystemConfig,
     calls: &Calls,
@@ -394,7 +372,7 @@ pub fn build(
     let calls = collect_calls(config)?;
     check_data_side(config)?;
     refuse_cycles(config)?;
-    let labels = labels(config, traces)?;
+    let labels = labels::labels(config, traces)?;
     let streams = Streams::new(plan.seed, plan.replication);
     let count = calls.ids.len();
     let end = |length: SimDuration, from: SimTime| {
@@ -490,6 +468,7 @@ pub fn build(
         born: 0,
         ended: [0; 5],
         kept: 0,
+        is_open: !config.traffic.is_empty(),
         open_sources: config.traffic.len() as u32,
         source_count: config.traffic.len(),
         outcome_hash: 0,

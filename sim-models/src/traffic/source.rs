@@ -73,8 +73,6 @@ enum Births {
 const NEXT: u16 = 0;
 /// A user of a closed loop has thought.
 const THOUGHT: u16 = 1;
-/// The run's `duration` is over.
-const CLOSE: u16 = 2;
 
 /// A traffic source at work.
 #[derive(Debug)]
@@ -282,11 +280,7 @@ impl Source {
             Some(next) => {
                 ctx.schedule_at(next, Phase::Arrival, NEXT, 0);
             }
-            // Rates and costs are those of the whole `duration`, and autoscalers go on through a quiet end. What begins
-            // at its very end is no part of it.
-            None => {
-                ctx.schedule_at(ctx.arrivals_until(), Phase::StepEnd, CLOSE, 0);
-            }
+            None => ctx.close_source(),
         }
     }
 
@@ -301,6 +295,8 @@ impl Source {
 impl Component for Source {
     fn start(&mut self, ctx: &mut Ctx) {
         if let Births::Closed { users, .. } = self.births {
+            // Its users ask for as long as the run is open.
+            ctx.close_source();
             // Requests count up from 0, so first thoughts count down from the top.
             for user in 0..users {
                 self.think(u64::MAX - user, ctx);
@@ -316,9 +312,6 @@ impl Component for Source {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         let now = ctx.now();
-        if timer.kind == CLOSE {
-            return ctx.close_source();
-        }
         if timer.kind == THOUGHT {
             if now <= ctx.arrivals_until() {
                 let request = self.conceive(now);

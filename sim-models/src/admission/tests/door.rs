@@ -135,7 +135,7 @@ fn a_pool_of_engines_has_a_door_too() {
     let meter = &output.components[1].meter;
     assert_eq!((meter.busy.max(), meter.queue.level(), meter.wait.count()), (4, 0, 6));
     assert_eq!(meter.queue.max(), 5);
-    assert_eq!(measure(&output, "llm", "refused_queue_full"), 94.0);
+    assert_eq!(measure(&output, "llm", "refused_admission_queue_full"), 94.0);
 }
 
 /// Netflix's prefetch experiment in small: a spike of one class leaves the other what it is sure of.

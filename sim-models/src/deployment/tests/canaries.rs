@@ -99,3 +99,17 @@ fn a_slow_version_is_taken_back_by_its_latency() {
     assert!(aborted.2.contains("the p95 of latency, 1s,"), "{}", aborted.2);
     assert_eq!(failed(&output), 0);
 }
+
+/// A step of 100% is a step as others are: all calls go to the new version while it lasts.
+#[test]
+fn a_router_gives_all_of_it_at_a_step_of_100() {
+    let deployment = canary(
+        "{ set_weight = 50 }, { pause = \"100s\" }, { set_weight = 100 }, { pause = \"200s\" }",
+        ", traffic_routing = true",
+        "",
+    );
+    let output = simulate(&system(40, &deployment, ""), &plan(400));
+    let calls = of(&output, "version_calls", "v2").unwrap();
+    // Half of it from 100 s to 200 s, and all from then on.
+    assert!((calls - 40.0 * (50.0 + 200.0)).abs() < 100.0, "{calls}");
+}

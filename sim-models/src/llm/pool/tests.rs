@@ -168,7 +168,7 @@ fn simultaneous_arrivals_share_the_first_step() {
     assert_eq!(llm(&output).meter.queue.integral(output.end), 0);
     assert_eq!(llm(&output).meter.busy.integral(output.end), meter.latency.sum());
     // Users of a closed loop arrive together, too, through other events.
-    let users = closed_loop(8, "prompt_tokens = 100\noutput_tokens = 10", "async_scheduling = false", 1);
+    let users = closed_loop(8, "prompt_tokens = 100\noutput_tokens = 10", "async_scheduling = false", 2);
     assert_eq!(requests(&users).ttft.sum(), 8 * first);
 }
 

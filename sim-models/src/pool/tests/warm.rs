@@ -28,7 +28,8 @@ fn served_and_paid(output: &RunOutput) -> (f64, f64) {
 
 fn close(what: &str, measured: f64, expected: f64) {
     println!("{what}: {measured:.4}, expected {expected:.4}");
-    assert!((measured - expected).abs() <= 1e-6 * expected.max(1.0), "{what}: {measured}, not {expected}");
+    // The last replies come some milliseconds after the time that is paid.
+    assert!((measured - expected).abs() <= 1e-5 * expected.max(1.0), "{what}: {measured}, not {expected}");
 }
 
 /// Four more are wanted at 600 s: without a pool they serve after 300 s, from it after 30 s (stopped), 20 s (hibernated)
