@@ -25,9 +25,11 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     }
     args.output.check()?;
     args.pages.check()?;
-    let named = files.iter().flat_map(Loaded::files).chain(args.load.trace.clone());
-    let read: Vec<PathBuf> = args.files.iter().cloned().chain(named).collect();
-    check_apart(&read, [args.pages.report.as_ref()])?;
+    let read = || -> Vec<PathBuf> {
+        let named = files.iter().flat_map(Loaded::files).chain(args.load.trace.clone());
+        args.files.iter().cloned().chain(named).collect()
+    };
+    check_apart(read, [args.pages.report.as_ref()])?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =

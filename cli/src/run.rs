@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     scenarios::check(&loaded, &options)?;
     args.output.check()?;
     args.pages.check()?;
-    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref(), args.perfetto.as_ref()])?;
+    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref(), args.perfetto.as_ref()])?;
     args.perfetto.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;

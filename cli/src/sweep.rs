@@ -28,7 +28,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
     };
     let sweep = Sweep::new(&loaded, options)?;
     args.pages.check()?;
-    check_apart(&args.input.files(&loaded), [args.pages.report.as_ref()])?;
+    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref()])?;
     if args.shard != Shard::ALL && (args.pages.report.is_some() || args.pages.plots.is_some()) {
         return Err(Failure::text(format!("shard {} has no report of its own", args.shard))
             .help("expected --report and --plots of a whole sweep"));
@@ -81,7 +81,7 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             .help("expected an ending of .parquet, .csv, .arrow or .json")
     })?;
     args.pages.check()?;
-    check_apart(&[], [Some(&args.out), args.pages.report.as_ref()])?;
+    check_apart(Vec::new, [Some(&args.out), args.pages.report.as_ref()])?;
     let shards = Shards::read(&args.dirs).map_err(|error| {
         Failure::text(error)
             .help("expected the directories of all shards of one sweep, each once and each finished")

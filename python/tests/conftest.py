@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tenfold
 
@@ -18,3 +20,14 @@ ONE_SERVER = {
 @pytest.fixture
 def one_server() -> tenfold.Scenario:
     return tenfold.Scenario.from_dict(ONE_SERVER)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    """What a benchmark of a server summed up."""
+    path = tmp_path / "bench.json"
+    path.write_text(
+        '{"completed": 1000, "request_throughput": 2.0, "total_input_tokens": 985000, '
+        '"total_output_tokens": 128000, "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33}'
+    )
+    return path

@@ -176,12 +176,7 @@ def test_one_thing_alone_stands_for_a_list_of_it(one_server: tenfold.Scenario, t
         assert tenfold.merge(directory, tmp_path / "joined.csv")["points"] == 2
 
 
-def test_a_calibration_takes_what_stands_for_a_scenario(tmp_path: Path) -> None:
-    bench = tmp_path / "bench.json"
-    bench.write_text(
-        '{"completed": 1000, "request_throughput": 2.0, "total_input_tokens": 985000, '
-        '"total_output_tokens": 128000, "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33}'
-    )
+def test_a_calibration_takes_what_stands_for_a_scenario(tmp_path: Path, bench: Path) -> None:
     scenario = tenfold.Scenario.library("llm-capacity").set({"components.llm.model": "qwen3-14b"})
     file = tmp_path / "scenario.toml"
     file.write_text(scenario.to_toml())

@@ -83,12 +83,7 @@ def test_the_plan_is_the_cheapest_that_holds(one_server: tenfold.Scenario) -> No
     assert nothing.best is None and nothing.scenario() is None
 
 
-def test_a_benchmark_calibrates_a_pool(tmp_path: Path) -> None:
-    bench = tmp_path / "bench.json"
-    bench.write_text(
-        '{"completed": 1000, "request_throughput": 2.0, "total_input_tokens": 985000, '
-        '"total_output_tokens": 128000, "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33}'
-    )
+def test_a_benchmark_calibrates_a_pool(bench: Path) -> None:
     scenario = tenfold.Scenario.library("llm-capacity").set({"components.llm.model": "qwen3-14b"})
     calibrated = tenfold.calibrate(scenario, bench)
     assert calibrated.component == "llm" and "bench.json" in calibrated.badge and calibrated.errors is None

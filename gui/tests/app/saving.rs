@@ -1,25 +1,13 @@
 //! What becomes of files: nothing that others wrote is lost, and what was there by a path stays there.
 
 use std::fs;
-use std::path::Path;
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use tenfold_gui::{App, Command, Origin, Tab};
 
 use crate::keeping::type_path;
-use crate::story::{SHOP, harness, press, until};
-
-/// A scenario of a file that is open.
-fn opened(path: &Path, text: &str) -> Harness<'static, App> {
-    fs::write(path, text).unwrap();
-    let mut harness = harness();
-    let ctx = harness.ctx.clone();
-    harness.state_mut().open(path, &ctx);
-    until(&mut harness, "the result", |app| app.result().is_some() || app.dialog().is_some());
-    assert_eq!(harness.state().dialog(), None);
-    harness
-}
+use crate::story::{SHOP, opened, press, until};
 
 fn set(harness: &mut Harness<App>, path: &str, value: &str) {
     let ctx = harness.ctx.clone();

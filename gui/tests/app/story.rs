@@ -1,5 +1,6 @@
 //! Whole stories, by menu, keys and mouse, without a window.
 
+use std::path::Path;
 use std::time::Duration;
 
 use eframe::egui::Key;
@@ -151,16 +152,22 @@ fn unsaved_changes_are_not_lost() {
 /// A shop with one server too few for three times its load.
 pub const SHOP: &str = include_str!("../shop.toml");
 
+/// A scenario of a file, open and run.
+pub fn opened(path: &Path, text: &str) -> Harness<'static, App> {
+    std::fs::write(path, text).unwrap();
+    let mut harness = harness();
+    let ctx = harness.ctx.clone();
+    harness.state_mut().open(path, &ctx);
+    until(&mut harness, "the result", |app| app.result().is_some() || app.dialog().is_some());
+    assert_eq!(harness.state().dialog(), None);
+    harness
+}
+
 /// Open, stress, apply what helps, see it hold, write the report.
 #[test]
 fn what_breaks_first_is_found_and_mended() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("shop.toml");
-    std::fs::write(&path, SHOP).unwrap();
-    let mut harness = harness();
-    let ctx = harness.ctx.clone();
-    harness.state_mut().open(&path, &ctx);
-    until(&mut harness, "the result", |app| app.result().is_some());
+    let mut harness = opened(&dir.path().join("shop.toml"), SHOP);
     press(&mut harness, Command::RunStress);
     until(&mut harness, "the stress test", App::is_stressed);
     let first = harness

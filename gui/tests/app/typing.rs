@@ -6,17 +6,12 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use tenfold_gui::{App, Command};
 
-use crate::story::{SHOP, harness, press, until};
+use crate::story::{SHOP, opened, press, until};
 
 /// The shop, with one of its components in the inspector.
 fn inspected(name: &str) -> Harness<'static, App> {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("shop.toml");
-    std::fs::write(&path, SHOP).unwrap();
-    let mut harness = harness();
-    let ctx = harness.ctx.clone();
-    harness.state_mut().open(&path, &ctx);
-    until(&mut harness, "the result", |app| app.result().is_some());
+    let mut harness = opened(&dir.path().join("shop.toml"), SHOP);
     harness
         .get_by(|node| node.label().is_some_and(|label| label.starts_with(&format!("{name} ("))))
         .click_accesskit();

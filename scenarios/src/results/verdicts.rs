@@ -72,6 +72,11 @@ impl Expectation {
         }
     }
 
+    /// Whether this value, and this share of the requests that were answered, keep to it.
+    fn is_met(&self, value: Option<f64>, answered: f64, has_error_rate: bool) -> bool {
+        value.is_some_and(|value| value <= self.limit) && answered >= self.answered(has_error_rate)
+    }
+
     /// The share of the requests that must be answered for it: a time that was never measured is above any bound. Where
     /// the SLO says how many may go without an answer, that is judged by itself.
     fn answered(&self, has_error_rate: bool) -> f64 {
@@ -136,9 +141,7 @@ pub(super) fn kept(
 ) -> &'static str {
     let (bounded, answered) =
         (has_error_rate(expectations), 1.0 - metrics::error_rate(requests).unwrap_or(0.0));
-    let keeps = |e: &Expectation| {
-        e.value(output, requests).is_some_and(|value| value <= e.limit) && answered >= e.answered(bounded)
-    };
+    let keeps = |e: &Expectation| e.is_met(e.value(output, requests), answered, bounded);
     match expectations {
         [] => "none",
         all if all.iter().all(keeps) => "pass",
@@ -192,7 +195,7 @@ pub(super) fn verdicts(slo: &SloConfig, outputs: &[RunOutput]) -> Vec<Verdict> {
                 limit,
                 value,
                 half_width: interval.map(|interval| interval.half_width).filter(|width| width.is_finite()),
-                pass: value.is_some_and(|value| value <= limit) && answered >= expectation.answered(bounded),
+                pass: expectation.is_met(value, answered, bounded),
             });
         }
     }

@@ -118,18 +118,15 @@ impl ColdStart {
             SimDuration::saturating_from_secs_f64(bytes as f64 / rate)
         };
         let weights = self.weights.map(Bytes::get).or(weights).unwrap_or(0);
+        let fetched = time(weights, self.weights_bandwidth, self.weights_from.bandwidth());
         Ok(Stages {
             node: law("node", &self.node)?,
             node_ready: self.node_ready.get(),
             image: time(self.image.map_or(0, Bytes::get), self.image_bandwidth, 0.75e9),
             image_cached: self.image_cached.get(),
-            weights: time(weights, self.weights_bandwidth, self.weights_from.bandwidth()),
+            weights: fetched,
             // What is cached comes from where it is quicker.
-            weights_on_ssd: time(weights, None, StorageTier::Ssd.bandwidth()).min(time(
-                weights,
-                self.weights_bandwidth,
-                self.weights_from.bandwidth(),
-            )),
+            weights_on_ssd: time(weights, None, StorageTier::Ssd.bandwidth()).min(fetched),
             weights_cached: self.weights_cached.get(),
             init: law("init", &self.init)?,
             readiness: self.readiness.get(),

@@ -413,9 +413,11 @@ impl Rollouts {
         }
         let others = specs(&self.sets) - self.sets[target].spec;
         let is_forward = self.state == State::Forward;
-        let steps = self.config.canary.as_ref().filter(|_| is_forward).map_or(0, |canary| canary.steps.len());
         let is_routed = self.router().is_some();
-        if self.step < steps || self.sets[target].available < replicas || others > 0 && !is_routed {
+        if is_forward && self.has_steps_left()
+            || self.sets[target].available < replicas
+            || others > 0 && !is_routed
+        {
             return false;
         }
         self.close(now);
@@ -460,6 +462,11 @@ impl Rollouts {
             self.sets[target].scale(self.replicas);
         }
         self.sets != before
+    }
+
+    /// Whether a canary is at one of its steps.
+    fn has_steps_left(&self) -> bool {
+        self.config.canary.as_ref().is_some_and(|canary| self.step < canary.steps.len())
     }
 
     /// The weight that the steps so far come to.
@@ -548,8 +555,7 @@ impl Rollouts {
         }
         let is_there = self.state == State::Forward && self.sets[new].available >= canaries;
         // Past the last step all of it goes there only when the version is stable.
-        let steps = self.config.canary.as_ref().map_or(0, |canary| canary.steps.len());
-        if is_there && (weight < 100 || self.step < steps) {
+        if is_there && (weight < 100 || self.has_steps_left()) {
             self.weight = weight;
         }
         self.sets != before || self.next_step(now, is_there)

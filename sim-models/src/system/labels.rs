@@ -32,19 +32,12 @@ fn merged(lists: &[Vec<String>]) -> Option<Vec<String>> {
 /// Classes, the most important first as every `priority` table has them, and tenants of all traffic; what else traces
 /// name comes behind.
 pub(super) fn labels(config: &SystemConfig, traces: &Traces) -> Result<Labels, ConfigError> {
-    let said: Vec<Vec<String>> = config
-        .traffic
-        .values()
-        .filter(|traffic| !traffic.priority.is_empty())
-        .map(|traffic| traffic.priority.keys().cloned().collect())
-        .collect();
-    let classes = match said.is_empty() {
-        true => Vec::new(),
-        false => merged(&said).ok_or_else(|| {
-            ConfigError::new(["traffic"], "the `priority` tables order the same classes differently")
-                .help("expected one order, the most important first, in all of them")
-        })?,
-    };
+    let said: Vec<Vec<String>> =
+        config.traffic.values().map(|traffic| traffic.priority.keys().cloned().collect()).collect();
+    let classes = merged(&said).ok_or_else(|| {
+        ConfigError::new(["traffic"], "the `priority` tables order the same classes differently")
+            .help("expected one order, the most important first, in all of them")
+    })?;
     let mut labels = Labels { classes, ..Labels::default() };
     let mut add = |classes: Vec<String>, tenants: Vec<String>| {
         for (names, list) in [(classes, &mut labels.classes), (tenants, &mut labels.tenants)] {
