@@ -27,9 +27,10 @@ fail() {
     exit 1
 }
 
-# A display of its own, on the first number that is free.
+# A display of its own, on the first number that is free. It is not reset when the last client goes: that would turn away
+# the app if it came just then.
 mkfifo "$dir/display"
-Xvfb -displayfd 3 -screen 0 1100x700x24 -nolisten tcp 3>"$dir/display" 2>/dev/null &
+Xvfb -displayfd 3 -screen 0 1100x700x24 -nolisten tcp -noreset 3>"$dir/display" 2>/dev/null &
 server=$!
 window=
 end() {
