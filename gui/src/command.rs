@@ -318,6 +318,8 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use eframe::egui::ModifierNames;
+
     use super::*;
 
     #[test]
@@ -329,5 +331,18 @@ mod tests {
                 assert_ne!(command.name(), other.name());
             }
         }
+    }
+
+    #[test]
+    fn the_book_has_the_keys_of_every_command() {
+        let book = include_str!("../../docs/src/app.md");
+        let (_, table) = book.split_once("| command | keys |").expect("a table of keys");
+        let table = table.split("\n\n").next().unwrap_or_default();
+        let mut told: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+        let keys = |command: Command| command.shortcut().format(&ModifierNames::NAMES, false);
+        let mut keys: Vec<String> = Command::all().map(keys).collect();
+        told.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(told, keys);
     }
 }

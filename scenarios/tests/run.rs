@@ -134,6 +134,26 @@ fn a_pipeline_that_falls_behind_is_told() {
     assert!(late.iter().any(|finding| finding.starts_with("`job` falls behind: a run is done")), "{late:?}");
 }
 
+/// A load that comes and goes every four minutes, and replicas that take one to start.
+#[test]
+fn an_autoscaler_that_flaps_is_told() {
+    let findings = |stabilization: &str| {
+        let scaling = format!(
+            "servers = 4\ncold_start = {{ init = \"60s\" }}\n\
+             autoscaler = {{ kind = \"hpa\", metric = \"rps\", target = 2, scale_down = {{ stabilization_window = \"{stabilization}\", policies = [] }} }}\n"
+        );
+        run(&station(
+            "duration = \"2h\", replications = 1",
+            "process = \"diurnal\", rate = \"10/s\", peak_to_mean = 1.9, period = \"4m\"",
+            &scaling,
+        ))
+        .findings
+    };
+    let flaps = |findings: &[String]| findings.iter().any(|finding| finding.starts_with("`db` flaps: "));
+    let (quick, steady) = (findings("0s"), findings("5m"));
+    assert!(flaps(&quick) && !flaps(&steady), "{quick:?}\n{steady:?}");
+}
+
 #[test]
 fn one_replication_tells_an_overload_too() {
     let result = run(&station("duration = \"2m\", replications = 1", &poisson(120), ""));

@@ -214,10 +214,14 @@ impl Ctx<'_> {
         self.spend_alone(item, units);
         let id = self.call(call).request;
         let core = &mut *self.core;
-        let usd = units * core.cost.usage[item].usd_per_unit;
+        let line = &core.cost.usage[item];
+        let (usd, is_egress) = (units * line.usd_per_unit, line.component.index() < core.source_count);
         if let Some(request) = core.requests.get(id).filter(|request| request.born >= core.measure_from) {
             let cell = core.cell(request);
             core.request_meters[cell].usage_usd += usd;
+            if let Some(quality) = core.quality.as_mut().filter(|_| !is_egress) {
+                quality.spent += usd;
+            }
         }
     }
 }

@@ -66,8 +66,8 @@ pub struct ExternalApiConfig {
     /// Limit of tokens a minute, prompt and output together (TPM). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<NonZeroU64>,
-    /// Output tokens that a call counts with against the limit when it arrives (`max_tokens`). Default: as
-    /// many as its answer will have.
+    /// Output tokens that a call counts with against the limit when it arrives (`max_tokens`). No answer is cut
+    /// short by it: how long answers are is up to the traffic. Default: as many as its answer will have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     /// How much of the limits may be used at once: the minute's, by default. Some providers enforce them over

@@ -29,7 +29,10 @@
 //! A value differs from what a point-in-time join would give at the moment it is served if it has changed
 //! since: values that change as a Poisson process at rate mu differ at age a with probability
 //! 1 - exp(-mu a). That is training-serving skew, and the report adds up its expectation over all served
-//! values, besides what another code path spoils (`code_skew`).
+//! values, besides what another code path spoils (`code_skew`). Several pipelines into one store write the
+//! same features, as an hourly increment and a nightly refresh do: the newest data count, since writes of
+//! older events are passed over (Feast's Redis online store, `online_write_batch`). Features that have a
+//! pipeline of their own belong to a store of their own.
 //!
 //! **Background writes** (a pipeline that materializes features) slow lookups down as if the store were an
 //! M/G/1 processor-sharing server that is busy with writes a share `rate * cost` of its time: lookups

@@ -16,7 +16,8 @@
 //! **Schedule.** A run is due every `interval`, for the data up to then. One run goes on at a time; what is
 //! due meanwhile waits in order (`late_runs = "queue"`) or is dropped (`"skip"`). A run that ends later than
 //! `window` after it was due has missed it. A run that fails is tried again `retries` times, `retry_delay`
-//! apart; then its interval is lost, or with `backfill` its volume is added to the next run's.
+//! apart. The interval of one that is dropped or that fails for good is lost, or with `backfill` its volume
+//! is added to the next run's.
 //!
 //! **Growth.** The volume of a run due at time t is `volume * (1 + volume_growth)^(days since the start)`.
 //! Beyond a million tasks a run's tasks are drawn as a million of accordingly longer ones.
@@ -100,7 +101,7 @@ pub struct PipelineConfig {
     /// Time until it is. Default: 5 minutes (Airflow's `retry_delay`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<Time>,
-    /// Whether the next run also does the work of failed ones, as an incremental materialization does.
+    /// Whether the next run also does the work of failed and dropped ones, as an incremental materialization does.
     /// Default: true. Otherwise every run is a full refresh of its own.
     #[serde(default = "yes")]
     pub backfill: bool,

@@ -133,6 +133,7 @@ impl QualityConfig {
             alone: vec![0; models.len()],
             oracle: 0,
             scored: 0,
+            spent: 0.0,
             models,
             steps,
             model_of,
@@ -170,6 +171,8 @@ pub struct Quality {
     alone: Vec<u64>,
     oracle: u64,
     scored: u64,
+    /// USD that models and those who choose between them were paid for measured requests.
+    pub(crate) spent: f64,
 }
 
 impl Quality {

@@ -17,6 +17,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 pub use build::{RunPlan, Scope, Traces, build};
 pub use config::{ComponentConfig, SystemConfig};
+use output::Powers;
 pub use output::{ComponentOutput, Conservation, CostOutput, RunOutput, run};
 use underway::Underway;
 pub use zones::Placement;
@@ -35,6 +36,8 @@ pub struct System {
     core: Core,
     faults: Vec<Step>,
     underway: Underway,
+    /// Mean power until the bill was closed, where energy is on it.
+    paid_power: Option<Powers>,
 }
 
 /// What a fault does to its target, or its end where it is `mended`.
@@ -328,7 +331,7 @@ impl World for System {
             ModelEvent::MeasureFrom => self.measure_from(now),
             ModelEvent::Close => {
                 self.core.is_open = false;
-                self.core.cost.close(now);
+                self.close_bill(now);
             }
             ModelEvent::Sample => {
                 self.sample(now);

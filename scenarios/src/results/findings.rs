@@ -3,6 +3,7 @@
 mod load;
 mod reason;
 
+use sim_core::time::SimDuration;
 use sim_models::component::DataReport;
 use sim_models::llm::Rejected;
 use sim_models::pipeline::PipelineReport;
@@ -23,6 +24,12 @@ const KV_FULL: f64 = 0.99;
 
 /// Share of requests without an answer from which a standing queue is an overload (assumption).
 const LOST: f64 = 0.01;
+
+/// Cold starts for each of the most replicas there were, from which an autoscaler does not grow but flap (assumption).
+const ANEW: f64 = 3.0;
+
+/// Share of the time that a replica is there from which its start counts (assumption).
+const STARTING: f64 = 0.1;
 
 /// All findings, the most important first; `notes` are what the run itself has to say.
 pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
@@ -48,6 +55,7 @@ pub(super) fn findings(result: &RunResult, notes: Vec<String>) -> Vec<String> {
     list.extend(too_few_answers(&result.verdicts));
     overload(result, &mut list);
     late_pipelines(result, &mut list);
+    flapping(result, &mut list);
     memory(result, &mut list);
     too_long(result, &mut list);
     unanswered(result, &mut list);
@@ -286,6 +294,45 @@ pub(crate) fn behind(result: &RunResult) -> Vec<(String, String)> {
 
 fn late_pipelines(result: &RunResult, list: &mut Vec<String>) {
     list.extend(behind(result).into_iter().map(|(name, text)| format!("`{name}` falls behind: {text}")));
+}
+
+/// Autoscalers that let replicas go and start others in their place, over and over.
+fn flapping(result: &RunResult, list: &mut Vec<String>) {
+    let Some(first) = result.outputs.first() else { return };
+    for (index, component) in first.components.iter().enumerate() {
+        let mean = |name: &str| {
+            let sum = result
+                .outputs
+                .iter()
+                .try_fold(0.0, |sum, output| Some(sum + output.components[index].measure(name)?))?;
+            Some(sum / result.outputs.len() as f64)
+        };
+        let (Some(starts), Some(held), Some(most)) =
+            (mean("cold_starts"), mean("replicas_mean"), mean("replicas_max"))
+        else {
+            continue;
+        };
+        // Somebody else takes these away.
+        let is_interrupted = mean("interruptions").is_some_and(|interruptions| interruptions > 0.0);
+        if is_interrupted || component.pool.as_ref().is_some_and(|pool| !pool.rollouts.is_empty()) {
+            continue;
+        }
+        let stages = ["cold_start_node_s", "cold_start_image_s", "cold_start_weights_s", "cold_start_init_s"];
+        let starting: f64 = stages.into_iter().filter_map(mean).sum();
+        let seconds = result.outputs.iter().map(|output| output.end.since(output.measured_from));
+        let seconds = seconds.map(SimDuration::as_secs_f64).sum::<f64>() / result.outputs.len() as f64;
+        let life = held * seconds / starts;
+        if starts >= BEYOND.max(ANEW * most) && starting >= STARTING * life {
+            list.push(format!(
+                "`{}` flaps: its autoscaler starts a replica every {}, which takes {}, and lets it go {} later on \
+                 average: it should wait for longer before it lets replicas go",
+                component.name,
+                words(seconds / starts),
+                words(starting),
+                words((life - starting).max(0.0)),
+            ));
+        }
+    }
 }
 
 /// KV caches that were full.

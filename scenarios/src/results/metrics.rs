@@ -105,7 +105,8 @@ pub(super) struct Bill {
 
 /// The bill, also by what was got for it in the measured part.
 pub(super) fn bill(output: &RunOutput, all: &RequestMeter) -> Bill {
-    let per_hour: f64 = output.costs.iter().map(|line| line.usd_per_hour).sum();
+    // The sum of nothing would be -0.
+    let per_hour = output.costs.iter().fold(0.0, |sum, line| sum + line.usd_per_hour);
     let by = |count: u64, unit: f64| {
         let per_second = per_second(count, output).filter(|rate| *rate > 0.0)?;
         Some(per_hour / 3600.0 / per_second * unit)

@@ -118,6 +118,12 @@ fn what_is_saved_is_one_less_escalation_and_the_price_ratio() {
             assert_eq!(saving >= 0.98, escalation + 1.0 / ratio <= 0.02, "{escalation}, {ratio}: {saving}");
         }
     }
+    // What leaves the system is no part of the choice.
+    let paid = scenario(GSM8K, [0.1, 10.0], "acceptance_rate = 1", "")
+        .replace("[traffic.web]", "[traffic.web]\negress = { size = \"1MB\", price_per_gb = \"$100\" }");
+    let output = simulate(&paid, 30);
+    near("saving", said(output.quality.as_ref().unwrap(), "saving_over_best_single"), 0.99, 1e-9);
+    assert!(output.requests[0].usage_usd_per_request().unwrap() > 0.1);
     // What the real tables allow: with a perfect verifier all that the weak model gets wrong is escalated.
     for (joint, weak) in [(GSM8K, 0.6384), (MMLU, 0.6808)] {
         let verifier = "true_positive_rate = 1, false_positive_rate = 0";

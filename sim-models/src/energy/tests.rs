@@ -45,6 +45,31 @@ fn power_goes_by_utilization() {
     assert_eq!(priced.fingerprint, output.fingerprint);
 }
 
+/// A call that goes on for long after the last arrival holds the run open; its GPUs idle meanwhile.
+#[test]
+fn the_drain_is_not_on_the_bill() {
+    let text = "traffic.web = { arrivals = { process = \"deterministic\", rate = \"1/s\" }, entry = \"server\" }\n\
+                traffic.job = { arrivals = { process = \"deterministic\", rate = \"1/h\" }, entry = \"desk\" }\n\
+                components.desk = { kind = \"service\", service_time = \"2h\" }\n\
+                energy = { price_per_kwh = \"$0.1\" }\n\
+                [components.server]\nkind = \"model_server\"\ngpu = \"h100-sxm\"\n\
+                instance_group = { kind = \"gpu\" }\nexecution = { fixed = \"500ms\", per_item = \"0ms\" }";
+    let config: SystemConfig = toml::from_str(text).unwrap();
+    let paid = |drain: u64| {
+        let plan = RunPlan {
+            duration: SimDuration::from_secs(3601),
+            drain: SimDuration::from_secs(drain),
+            ..RunPlan::default()
+        };
+        let output = run(build(&config, &plan, &Traces::new()).unwrap(), &plan).unwrap();
+        let line = output.costs.iter().find(|line| line.resource == ELECTRICITY).unwrap();
+        (output.end.as_secs_f64(), line.units)
+    };
+    let ((end, units), (late, drained)) = (paid(0), paid(3600));
+    assert_eq!((end, late), (3601.0, 7201.0));
+    assert!(units > 0.38 && units == drained, "{units} and {drained} kW");
+}
+
 /// GPUs of replicas that an autoscaler could have, but has not, draw nothing.
 #[test]
 fn replicas_that_are_not_there_draw_no_power() {

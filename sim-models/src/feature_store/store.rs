@@ -336,7 +336,8 @@ impl Component for Store {
     }
 
     fn on_materialized(&mut self, as_of: SimTime, _ctx: &mut Ctx) {
-        self.values.as_of = Some(as_of);
+        // Writes of older events than are there change nothing.
+        self.values.as_of = self.values.as_of.max(Some(as_of));
     }
 
     /// A capacity of 0: no bound, or nothing up.

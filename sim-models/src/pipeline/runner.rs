@@ -85,7 +85,7 @@ pub(super) struct Runner {
     number: u64,
     line: VecDeque<Run>,
     current: Option<(Run, Stage)>,
-    /// Bytes of failed runs, for the next one.
+    /// Bytes of failed and dropped runs, for the next one.
     carried: f64,
     /// Until when the output knows what has happened.
     as_of: SimTime,
@@ -192,12 +192,13 @@ impl Runner {
         ctx.schedule(self.interval, Phase::Timer, DUE, 0);
         self.report.due += 1;
         ctx.meter().calls += 1;
+        let volume = self.volume_at(now);
         if self.late_runs == LateRuns::Skip && self.current.is_some() {
             self.report.skipped += 1;
             ctx.meter().outcomes[Outcome::Rejected as usize] += 1;
+            self.carry(volume);
             return;
         }
-        let volume = self.volume_at(now);
         let drawn = self.draw(number, 0, volume, ctx);
         self.line.push_back(Run { number, due: now, volume, attempt: 0, drawn, began: now });
         ctx.meter().queue.add(now, 1);
@@ -322,10 +323,15 @@ impl Runner {
         ctx.meter().outcomes[Outcome::Failed as usize] += 1;
         let elapsed = ctx.now().since(run.due).as_nanos();
         ctx.meter().latency.record(elapsed);
-        if self.backfill {
-            self.carried += run.volume;
-        }
+        self.carry(run.volume);
         self.go_on(ctx);
+    }
+
+    /// Leaves the work of a run that is lost to the next one, if that does it.
+    fn carry(&mut self, volume: f64) {
+        if self.backfill {
+            self.carried += volume;
+        }
     }
 
     /// What was measured until `now`.

@@ -67,13 +67,14 @@ pub struct QualityOutput {
     pub oracle_accuracy: Option<f64>,
     /// Share of the scored requests that were right.
     pub accuracy: Option<f64>,
-    /// What is paid by use, USD a request; `None` where nothing is.
+    /// What is paid by use within the system, USD a request; `None` where nothing is. What leaves the system (egress)
+    /// costs the same whoever answers.
     pub usd_per_request: Option<f64>,
 }
 
 impl Quality {
-    /// What came of it. `all` are all requests of the run.
-    pub(crate) fn output(&self, cost: &CostMeter, all: &RequestMeter) -> QualityOutput {
+    /// What came of it. `all` are all requests of the run; the components come after so many sources.
+    pub(crate) fn output(&self, cost: &CostMeter, all: &RequestMeter, sources: usize) -> QualityOutput {
         let share = |count: u64| (self.scored > 0).then(|| count as f64 / self.scored as f64);
         let answered = all.answered() as f64;
         let tokens = [all.prompt_tokens as f64 / answered, all.output_tokens as f64 / answered];
@@ -94,8 +95,9 @@ impl Quality {
             oracle_accuracy: share(self.oracle),
             accuracy: all.accuracy(),
             // What is refused costs nothing, and is not answered by a single model either.
-            usd_per_request: (all.answered() > 0 && !cost.usage().is_empty())
-                .then(|| all.usage_usd / all.answered() as f64),
+            usd_per_request: (all.answered() > 0
+                && cost.usage().iter().any(|line| line.component.index() >= sources))
+            .then(|| self.spent / all.answered() as f64),
         }
     }
 }
@@ -151,7 +153,7 @@ impl QualityOutput {
             Measure::known(
                 "saving_over_best_single",
                 saving,
-                "Share of that model's cost that was saved, of what is paid by use",
+                "Share of that model's cost that was saved, of what is paid by use but egress",
             ),
             Measure::known(
                 "zero_router_accuracy",

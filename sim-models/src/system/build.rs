@@ -478,8 +478,14 @@ pub fn build(
     };
     let sources = std::iter::repeat_n(false, config.traffic.len());
     let pools = sources.chain(config.components.values().map(ComponentConfig::is_pool)).collect();
-    let mut simulation =
-        Simulation::new(System { components, pools, core, faults: fault_list, underway: Default::default() });
+    let mut simulation = Simulation::new(System {
+        components,
+        pools,
+        core,
+        faults: fault_list,
+        underway: Default::default(),
+        paid_power: None,
+    });
     if let Some(seed) = plan.shuffle_ties {
         simulation = simulation.shuffle_ties(seed);
     }

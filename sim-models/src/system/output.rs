@@ -141,36 +141,74 @@ impl RunOutput {
 /// What the components report.
 type Report = (Option<LlmReport>, Option<PoolReport>, Option<DataReport>, Vec<Measure>);
 
-/// Adds the measures of energy to those of components with GPUs: the lines of the bill, where energy has a price.
-fn meter_energy(core: &Core, reports: &mut [Report], end: SimTime) -> Vec<CostOutput> {
-    let hours = (end.as_secs_f64() - core.measure_from.as_secs_f64()).max(0.0) / 3600.0;
-    let mut powers: Vec<(&str, f64)> = Vec::new();
+/// Power in watts, on average: of the components, in their order, and of shared GPUs by name.
+#[derive(Debug)]
+pub(super) struct Powers {
+    components: Vec<Option<f64>>,
+    devices: Vec<(String, f64)>,
+}
+
+impl System {
+    fn reports(&self, now: SimTime) -> Vec<Report> {
+        let report = |component: &Box<dyn Component>| {
+            let pool = component.pool_report(now);
+            (component.report(now), pool, component.data_report(now), component.measures(now))
+        };
+        self.components.iter().map(report).collect()
+    }
+
+    /// The run's `duration` is over: what is held and drawn from now on is not paid.
+    pub(super) fn close_bill(&mut self, now: SimTime) {
+        self.core.cost.close(now);
+        if self.core.energy.price_per_kwh.is_some() {
+            self.paid_power = Some(powers(&self.core, &self.reports(now), now));
+        }
+    }
+}
+
+fn measured_power((.., measures): &Report) -> Option<&Measure> {
+    measures.iter().find(|measure| measure.name == POWER && measure.part.is_none())
+}
+
+/// Mean power from the start of measurement until `now`, of which the components report that.
+fn powers(core: &Core, reports: &[Report], now: SimTime) -> Powers {
     let mut own = vec![0.0; reports.len()];
+    let mut devices = Vec::new();
     let held = |component: ComponentId| match &reports[component.index()].1 {
         Some(pool) if !pool.replicas.is_empty() => pool.held / pool.replicas.len() as f64,
         _ => 1.0,
     };
-    for (owner, watts) in core.devices.power(end, held) {
+    for (owner, watts) in core.devices.power(now, held) {
         match owner {
             Ok(component) => own[component.index()] += watts,
-            Err(name) => powers.push((name, watts)),
+            Err(name) => devices.push((name.to_owned(), watts)),
         }
     }
-    for (((.., measures), own), name) in reports.iter_mut().zip(own).zip(&core.names) {
-        if own > 0.0 {
-            measures.push(Power::measure(own));
+    let of = |(report, own): (&Report, f64)| {
+        measured_power(report).and_then(|power| power.value).or((own > 0.0).then_some(own))
+    };
+    Powers { components: reports.iter().zip(own).map(of).collect(), devices }
+}
+
+/// Adds the measures of energy to those of components with GPUs.
+fn meter_energy(core: &Core, powers: &Powers, reports: &mut [Report], end: SimTime) {
+    let hours = (end.as_secs_f64() - core.measure_from.as_secs_f64()).max(0.0) / 3600.0;
+    for (report, watts) in reports.iter_mut().zip(&powers.components) {
+        let Some(watts) = *watts else { continue };
+        if measured_power(report).is_none() {
+            report.3.push(Power::measure(watts));
         }
-        let power = measures.iter().find(|measure| measure.name == POWER && measure.part.is_none());
-        if let Some(watts) = power.and_then(|measure| measure.value) {
-            measures.extend(core.energy.measures(watts, hours));
-            powers.push((name, watts));
-        }
+        report.3.extend(core.energy.measures(watts, hours));
     }
+}
+
+/// The lines of the bill for energy, where it has a price.
+fn electricity(core: &Core, powers: &Powers) -> Vec<CostOutput> {
     let Some(price) = core.energy.price_per_kwh else { return Vec::new() };
-    let line = |(name, watts): (&str, f64)| {
+    let line = |(name, watts): (&String, f64)| {
         let units = watts / 1e3 * core.energy.overhead();
         CostOutput {
-            component: name.to_owned(),
+            component: name.clone(),
             resource: ELECTRICITY.to_owned(),
             by_use: true,
             price_model: "use",
@@ -180,7 +218,9 @@ fn meter_energy(core: &Core, reports: &mut [Report], end: SimTime) -> Vec<CostOu
             source: "scenario".to_owned(),
         }
     };
-    powers.into_iter().map(line).collect()
+    let devices = powers.devices.iter().map(|(name, watts)| (name, *watts));
+    let components = core.names.iter().zip(&powers.components);
+    devices.chain(components.filter_map(|(name, watts)| Some((name, (*watts)?)))).map(line).collect()
 }
 
 /// Runs a system to its end, or until it is cancelled, and collects what it leaves.
@@ -198,11 +238,9 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let (fingerprint, events) = (simulation.fingerprint(), simulation.events());
     let mut system = simulation.into_world();
     system.sample(end);
-    let report = |component: &dyn Component| -> Report {
-        let pool = component.pool_report(end);
-        (component.report(end), pool, component.data_report(end), component.measures(end))
-    };
-    let mut reports: Vec<_> = system.components.iter().map(|component| report(component.as_ref())).collect();
+    let mut reports = system.reports(end);
+    let powers = powers(&system.core, &reports, end);
+    let electricity = electricity(&system.core, system.paid_power.as_ref().unwrap_or(&powers));
     for ((.., measures), door) in reports.iter_mut().zip(&system.core.doors) {
         measures.extend(door.iter().flat_map(|door| door.measures(end)));
     }
@@ -210,7 +248,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     for (caller, measures) in core.link_measures(end) {
         reports[caller.index()].3.extend(measures);
     }
-    let electricity = meter_energy(&core, &mut reports, end);
+    meter_energy(&core, &powers, &mut reports, end);
     let timeline = core.close_timeline(end);
     let in_flight = core.requests.iter().filter(|(_, request)| !request.ended).count() as u64;
     let conservation = Conservation { born: core.born, ended: core.ended, in_flight };
@@ -258,7 +296,7 @@ pub fn run(mut simulation: Simulation<System>, plan: &RunPlan) -> Result<RunOutp
     let quality = core.quality.as_ref().map(|quality| {
         let mut all = RequestMeter::default();
         core.request_meters.iter().for_each(|meter| all.merge(meter));
-        quality.output(&core.cost, &all)
+        quality.output(&core.cost, &all, core.source_count)
     });
     for meter in &mut core.meters {
         // Levels are read at the end of the run.

@@ -26,6 +26,22 @@ fn days(days: u64, replication: u64) -> RunPlan {
     RunPlan { warmup: SimDuration::from_secs(10 * day), ..plan(days * day, replication) }
 }
 
+/// A slow refresh that ends after an increment brings no older data back.
+#[test]
+fn the_newest_data_of_several_pipelines_count() {
+    let increments = filled("1h", "1m", "features = 4", "");
+    let refreshed: SystemConfig = toml::from_str(&format!(
+        "{}\n[components.refresh]\nkind = \"pipeline\"\ninterval = \"24h\"\nvolume = \"1GB\"\n\
+         task_volume = \"1GB\"\ntask_time = \"12h\"\nmaterializes = {{ store = \"store\" }}\n",
+        toml::to_string(&increments).unwrap(),
+    ))
+    .unwrap();
+    let ages = |config: &SystemConfig| report(&simulate(config, &days(200, 0))).age.clone();
+    let (alone, both) = (ages(&increments), ages(&refreshed));
+    assert!(alone.count() > 2_000 && alone.max().unwrap() < (1.1 * HOUR * 1e9) as u64);
+    assert_eq!((both.count(), both.max(), both.mean()), (alone.count(), alone.max(), alone.mean()));
+}
+
 #[test]
 fn staleness_with_failing_runs_with_and_without_a_time_to_live() {
     let failing = "run_failure = 0.05\nbackfill = false";

@@ -11,10 +11,18 @@ fn late_runs_wait_or_are_dropped() {
     // Runs of 30 hours one after the other; seven of ten have ended by 240 h.
     assert_eq!((queued.due, queued.succeeded, queued.skipped, queued.open), (10, 7, 0, 3));
     assert_eq!(queued.missed, 7);
-    let skipping = nightly(&format!("{job}\nlate_runs = \"skip\""), &days(0, 10, 0));
+    let refreshing = format!("{job}\nlate_runs = \"skip\"\nbackfill = false");
+    let skipping = nightly(&refreshing, &days(0, 10, 0));
     // Every other is dropped.
     assert_eq!((skipping.due, skipping.succeeded, skipping.skipped, skipping.open), (10, 5, 5, 0));
     assert_eq!(skipping.lateness_max, 6.0 * HOUR);
+    // Runs from 0, 48, 120 and 216 h on do the work of those that were dropped before them, too.
+    let incremental = nightly(&format!("{job}\nlate_runs = \"skip\""), &days(0, 10, 0));
+    assert_eq!(
+        (incremental.due, incremental.succeeded, incremental.skipped, incremental.open),
+        (10, 3, 6, 1)
+    );
+    close("bytes", incremental.scanned, 10.0 * 30e9, 1e-12);
     // A run that ends as the next comes due is out of its way.
     let exact = nightly(&format!("{}\nlate_runs = \"skip\"", job.replace("30GB", "24GB")), &days(0, 10, 0));
     assert_eq!((exact.succeeded, exact.skipped, exact.missed), (10 - 1, 0, 0));

@@ -18,8 +18,8 @@ impl Trace {
     /// smooth it out. The time axis is not compressed: that would shorten the hour, and a
     /// tenfold load would end in six minutes.
     ///
-    /// Lengths, classes and shared prefixes (`prefix_id`) are the recorded ones; blocks of copies are
-    /// their own ([`Trace::blocks`]). The draws depend on the record's index and the copy alone: the same
+    /// Lengths and classes are the recorded ones; shared prefixes (`prefix_id`) and blocks of copies are
+    /// their own, those of other users ([`Trace::blocks`]). The draws depend on the record's index and the copy alone: the same
     /// on every run, and a larger multiple keeps every record of a smaller one.
     ///
     /// # Errors
