@@ -145,7 +145,7 @@ fn a_bill_that_is_nearest_to_its_limit_is_told() {
     ]);
     let table = text(&output.stdout);
     assert!(
-        table.contains("monthly cost is $219, nearest to its limit of $220"),
+        table.contains("monthly cost is $219.00, nearest to its limit of $220.00"),
         "{table}{}",
         text(&output.stderr)
     );

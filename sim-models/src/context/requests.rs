@@ -10,7 +10,7 @@ use crate::journal::{Birth, RequestRecord};
 use crate::request::{Outcome, Request, RequestId};
 
 /// Most requests that are under way at once (assumption: as many as events may be pending; they take some gigabytes).
-const MAX_REQUESTS: u64 = 1 << if cfg!(test) { 18 } else { 23 };
+const MAX_REQUESTS: u64 = 1 << if cfg!(test) { 19 } else { 23 };
 
 impl Ctx<'_> {
     /// No request is born after this.
