@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use scenarios::plan::ApiPrice;
 use scenarios::report::{Report, check_file};
 use scenarios::results::show::plural;
-use scenarios::results::{Format, check_writable};
+use scenarios::results::{Format, check_writable, result_files};
 use scenarios::run::{Part, RunOptions, Until};
 use scenarios::stress::Grow;
 use scenarios::sweep::{Design, Shard};
@@ -510,6 +510,11 @@ impl Luck {
 }
 
 impl Delivery {
+    /// The files that results may be written to.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.out.as_deref().map(|dir| result_files(dir, self.format.of_files())).unwrap_or_default()
+    }
+
     /// Whether results can be delivered: to be asked before a long run.
     pub fn check(&self) -> Result<(), Failure> {
         match &self.out {

@@ -7,7 +7,7 @@ use scenarios::profile::{FitOptions, ImportOptions, derive_profile, fit_raw, imp
 
 use crate::args::{CalibrateArgs, DeriveArgs, FitArgs, ImportArgs, Tables};
 use crate::new::write_new;
-use crate::output::{Failure, print};
+use crate::output::{Failure, print, quoted};
 use crate::tables;
 
 /// Prints the fragment for the scenario on standard output, and how good it is on stderr.
@@ -62,8 +62,8 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode, Failure> {
         args.profile.out.display(),
         fitted.timings,
         fitted.held_back,
-        args.raw.display(),
-        args.profile.out.display()
+        quoted(args.raw.display()),
+        quoted(args.profile.out.display())
     ))?;
     Ok(ExitCode::SUCCESS)
 }

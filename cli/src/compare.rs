@@ -29,7 +29,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         let named = files.iter().flat_map(Loaded::files).chain(args.load.trace.clone());
         args.files.iter().cloned().chain(named).collect()
     };
-    check_apart(read, [args.pages.report.as_ref()])?;
+    check_apart(read, args.output.files().into_iter().chain(args.pages.report.clone()))?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let comparison =

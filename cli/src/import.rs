@@ -7,8 +7,8 @@ use scenarios::otel::{self, ImportOptions};
 use scenarios::results::show::plural;
 
 use crate::args::OtelArgs;
-use crate::new::write_new;
-use crate::output::{Failure, print};
+use crate::new::write_all_new;
+use crate::output::{Failure, print, quoted};
 
 /// Writes the scenario, or prints it on standard output; what the traces could not tell stands in it and on stderr.
 pub fn otel(args: &OtelArgs) -> Result<ExitCode, Failure> {
@@ -20,15 +20,15 @@ pub fn otel(args: &OtelArgs) -> Result<ExitCode, Failure> {
         say!("note: {note}");
     }
     let Some(out) = &args.out else { return print(&imported.text).map(|()| ExitCode::SUCCESS) };
-    write_new(out, &imported.text)?;
-    for (name, trace) in &imported.traces {
-        write_new(&out.with_file_name(name), trace)?;
-    }
+    let traces = imported.traces.iter().map(|(name, trace)| (out.with_file_name(name), trace.as_str()));
+    let files: Vec<_> = std::iter::once((out.clone(), imported.text.as_str())).chain(traces).collect();
+    write_all_new(&files)?;
     print(&format!(
-        "wrote {} from {}, {} from outside; run it with: tenfold run {0}",
+        "wrote {} from {}, {} from outside; run it with: tenfold run {}",
         out.display(),
         plural(imported.spans as f64, "span"),
         plural(imported.requests as f64, "request"),
+        quoted(out.display()),
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,15 @@
 //! `tenfold new`: a scenario of the library as a file of one's own.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use scenarios::library;
 
 use crate::args::NewArgs;
-use crate::output::{Failure, print};
+use crate::output::{Failure, print, quoted};
 
 pub fn new(args: &NewArgs) -> Result<ExitCode, Failure> {
     let names = || library().iter().map(|scenario| scenario.id).collect::<Vec<_>>().join(", ");
@@ -26,20 +26,31 @@ pub fn new(args: &NewArgs) -> Result<ExitCode, Failure> {
             .help(format!("expected one of {}", names())));
     };
     write_new(file, scenario.text)?;
-    print(&format!("wrote {}; run it with: tenfold run {0}", file.display())).map(|()| ExitCode::SUCCESS)
+    let follow = format!("tenfold run {}", quoted(file.display()));
+    print(&format!("wrote {}; run it with: {follow}", file.display())).map(|()| ExitCode::SUCCESS)
 }
 
 /// Writes a file that must not exist.
 pub fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            Failure::text(format!("{} exists already", file.display())).help("name a new file")
+    write_all_new(&[(file.to_owned(), text)])
+}
+
+/// Writes files that must not exist: all of them, or none.
+pub fn write_all_new(files: &[(PathBuf, &str)]) -> Result<(), Failure> {
+    for (number, (file, text)) in files.iter().enumerate() {
+        let made = OpenOptions::new().write(true).create_new(true).open(file);
+        let is_made = made.is_ok();
+        let Err(error) = made.and_then(|mut file| file.write_all(text.as_bytes())) else { continue };
+        for (own, _) in &files[..number + usize::from(is_made)] {
+            // What went wrong first is told, whether or not a file stays.
+            let _ = fs::remove_file(own);
         }
-        _ => Failure::text(format!("cannot write {}: {error}", file.display())),
-    })
+        return Err(match error.kind() {
+            ErrorKind::AlreadyExists => {
+                Failure::text(format!("{} exists already", file.display())).help("name a new file")
+            }
+            _ => Failure::text(format!("cannot write {}: {error}", file.display())),
+        });
+    }
+    Ok(())
 }

@@ -49,18 +49,18 @@ impl From<ScenarioError> for Failure {
 
 /// Checks that nothing to be written takes the place of what is read, or of something else to be written. What is read
 /// is asked for only if anything is written: a scenario may have many variants.
-pub fn check_apart<'a>(
+pub fn check_apart(
     read: impl FnOnce() -> Vec<PathBuf>,
-    written: impl IntoIterator<Item = Option<&'a PathBuf>>,
+    written: impl IntoIterator<Item = PathBuf>,
 ) -> Result<(), Failure> {
-    let mut written = written.into_iter().flatten().peekable();
+    let mut written = written.into_iter().peekable();
     if written.peek().is_none() {
         return Ok(());
     }
     let read: Vec<PathBuf> = read().iter().map(|file| whole(file)).collect();
     let mut taken: Vec<PathBuf> = Vec::new();
     for file in written {
-        let place = whole(file);
+        let place = whole(&file);
         let why = match (read.contains(&place), taken.contains(&place)) {
             (true, _) => "is read by the same command",
             (_, true) => "would be written twice",
@@ -69,7 +69,7 @@ pub fn check_apart<'a>(
                 continue;
             }
         };
-        return Err(Failure::text(format!("{} {why}", file.display())).help("name another file"));
+        return Err(Failure::text(format!("{} {why}", file.display())).help("name another file or directory"));
     }
     Ok(())
 }
@@ -79,6 +79,16 @@ fn whole(path: &Path) -> PathBuf {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = || Some(dir.canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.to_owned())
+}
+
+/// A word of a command line, in quotes where a shell would not take it as it is.
+pub fn quoted(word: impl std::fmt::Display) -> String {
+    let word = word.to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// Says what was written to a directory, and what lies there from before under the same names.

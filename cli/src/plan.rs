@@ -35,7 +35,10 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
     args.output.check()?;
     args.pages.check()?;
     args.write.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
-    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref(), args.write.as_ref()])?;
+    let kept = args.output.out.iter().map(|dir| dir.join(plan::EVALUATED));
+    let pages = args.pages.report.iter().chain(&args.write).cloned();
+    let written = args.output.files().into_iter().chain(kept).chain(pages);
+    check_apart(|| args.input.files(&loaded), written)?;
     if let Some(file) = args.write.as_ref().filter(|file| file.exists()) {
         return Err(Failure::text(format!("{} exists already", file.display())).help("name a new file"));
     }

@@ -32,7 +32,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     scenarios::check(&loaded, &options)?;
     args.output.check()?;
     args.pages.check()?;
-    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref(), args.perfetto.as_ref()])?;
+    let pages = args.pages.report.iter().chain(&args.perfetto).cloned();
+    check_apart(|| args.input.files(&loaded), args.output.files().into_iter().chain(pages))?;
     args.perfetto.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
@@ -89,8 +90,8 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         print(&format!("warning: {warning}"))?;
     }
     let scenario = &loaded.scenario;
-    for variant in &scenario.variant {
-        scenarios::check(&loaded.variant(&variant.name)?, &args.input.options())?;
+    for variant in loaded.variants()? {
+        scenarios::check(&variant?, &args.input.options())?;
     }
     let variants = match scenario.variant.len() {
         0 => String::new(),

@@ -21,7 +21,7 @@ pub fn stress(args: &StressArgs) -> Result<ExitCode, Failure> {
     let progress = Arc::new(RunProgress::new());
     let test = StressTest::new(&loaded, options, &progress)?;
     args.pages.check()?;
-    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref()])?;
+    check_apart(|| args.input.files(&loaded), args.pages.report.clone())?;
     cancel_on_interrupt(&progress)?;
     let tell = |text: String| match args.json {
         true => Ok(()),

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use scenarios::results::Format;
 use scenarios::results::show::plural;
+use scenarios::results::{Format, result_files};
 use scenarios::run::RunOptions;
-use scenarios::sweep::{Shard, Shards, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
+use scenarios::sweep::{MANIFEST, Shard, Shards, Sweep, SweepEnd, SweepOptions, SweepProgress, Tally};
 
 use crate::args::{Luck, MergeArgs, SweepArgs};
 use crate::output::{Failure, check_apart, print};
@@ -28,12 +28,13 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode, Failure> {
     };
     let sweep = Sweep::new(&loaded, options)?;
     args.pages.check()?;
-    check_apart(|| args.input.files(&loaded), [args.pages.report.as_ref()])?;
     if args.shard != Shard::ALL && (args.pages.report.is_some() || args.pages.plots.is_some()) {
         return Err(Failure::text(format!("shard {} has no report of its own", args.shard))
             .help("expected --report and --plots of a whole sweep"));
     }
     let dir = args.out.clone().unwrap_or_else(|| default_dir(&args.input.file, args.shard));
+    let written = result_files(&dir, args.format).into_iter().chain([dir.join(MANIFEST)]);
+    check_apart(|| args.input.files(&loaded), written.chain(args.pages.report.clone()))?;
     let progress = Arc::new(SweepProgress::new());
     let stopping = Arc::clone(&progress);
     on_interrupt(move || {
@@ -81,11 +82,14 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             .help("expected an ending of .parquet, .csv, .arrow or .json")
     })?;
     args.pages.check()?;
-    check_apart(Vec::new, [Some(&args.out), args.pages.report.as_ref()])?;
     let shards = Shards::read(&args.dirs).map_err(|error| {
         Failure::text(error)
             .help("expected the directories of all shards of one sweep, each once and each finished")
     })?;
+    check_apart(
+        || shards.files().collect(),
+        [args.out.clone()].into_iter().chain(args.pages.report.clone()),
+    )?;
     let tally = shards.join(&args.out, format).map_err(Failure::text)?;
     print(&in_words(&tally))?;
     say!("wrote {}", args.out.display());

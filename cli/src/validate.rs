@@ -1,6 +1,6 @@
 //! `tenfold validate`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,7 +12,7 @@ use validation::published::check_published;
 use validation::redis::{RedisCheckError, RedisOptions, check_redis};
 
 use crate::args::ValidateArgs;
-use crate::output::{Failure, print};
+use crate::output::{Failure, check_apart, print};
 use crate::tables;
 
 /// What the check needs is not on this machine.
@@ -20,6 +20,12 @@ pub const MISSING: u8 = 3;
 
 pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     args.out.as_deref().map_or(Ok(()), check_writable).map_err(Failure::text)?;
+    if let Some(dir) = &args.out {
+        let read = [&args.engine, &args.published, &args.raw].into_iter().flatten().cloned();
+        let read = read.chain(args.profile.as_ref().map(PathBuf::from)).collect();
+        let own = ["", "scenarios", "report.html", "report.md"].map(|name| dir.join(name));
+        check_apart(|| read, own)?;
+    }
     match (&args.engine, &args.raw, &args.profile, &args.published) {
         (Some(engine), ..) => validate_engine(args, engine),
         (None, Some(raw), Some(profile), _) => validate_gpu(args, raw, profile),

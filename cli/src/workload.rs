@@ -19,7 +19,7 @@ pub fn workload(args: &WorkloadArgs) -> Result<ExitCode, Failure> {
     let options = args.input.options();
     scenarios::check(&loaded, &options)?;
     args.out.as_deref().map_or(Ok(()), check_file).map_err(Failure::text)?;
-    check_apart(|| args.input.files(&loaded), [args.out.as_ref()])?;
+    check_apart(|| args.input.files(&loaded), args.out.clone())?;
     let progress = Arc::new(RunProgress::new());
     cancel_on_interrupt(&progress)?;
     let made = with_bar(&*progress, args.quiet, || {

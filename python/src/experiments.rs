@@ -334,8 +334,8 @@ pub fn validate(py: Python<'_>, scenario: &Scenario, options: Options<'_>) -> Py
     let options = options.read()?;
     let check = || {
         let warnings = scenarios::check(&scenario.loaded, &options)?;
-        for variant in &scenario.loaded.scenario.variant {
-            scenarios::check(&scenario.loaded.variant(&variant.name)?, &options)?;
+        for variant in scenario.loaded.variants()? {
+            scenarios::check(&variant?, &options)?;
         }
         Ok(warnings.iter().map(ToString::to_string).collect())
     };

@@ -19,7 +19,9 @@ use sim_core::distribution::Exponential;
 use sim_core::random::stable_hash;
 use sim_core::time::{SimDuration, SimTime};
 use sim_models::error::ConfigError;
-use sim_models::hardware::fitted::{Bench, Fit, Fitted, Means, Observation, Setting, fit, fit_means};
+use sim_models::hardware::fitted::{
+    Bench, FEWEST_REQUESTS, Fit, Fitted, Means, Observation, Setting, fit, fit_means,
+};
 pub use sim_models::hardware::fitted::{Errors, errors};
 use sim_models::hardware::profile::Overheads;
 use sim_models::llm::replay::{Recorded, Replica};
@@ -27,6 +29,7 @@ use sim_models::llm::{FrontEnd, LlmConfig, TimingConfig};
 use sim_models::system::ComponentConfig;
 
 use crate::language::{Loaded, ScenarioError};
+use crate::results::show::plural;
 
 /// Requests that are made up for a summary, at most.
 const MADE_UP: u64 = 2_000;
@@ -202,6 +205,11 @@ fn to_requests(
 }
 
 fn to_means(config: &LlmConfig, means: &Means, source: &str) -> Result<TimingConfig, ScenarioError> {
+    if means.requests < FEWEST_REQUESTS as u64 {
+        let requests = plural(means.requests as f64, "request");
+        return Err(ScenarioError::new(format!("the means of {requests} say too little to fit to"))
+            .with_help(format!("expected a benchmark of at least {FEWEST_REQUESTS} requests")));
+    }
     let count = means.requests.clamp(200, MADE_UP);
     let gaps =
         Exponential::with_mean(1.0 / means.rate).map_err(|error| ScenarioError::new(error.to_string()))?;

@@ -6,6 +6,7 @@
 //! to start from.
 
 mod canonical;
+mod catalogue;
 mod decode;
 mod error;
 mod explain;
@@ -20,12 +21,14 @@ mod tree;
 mod variants;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sim_models::error::ConfigError;
-use sim_models::traffic::arrivals::ArrivalsConfig;
+use sim_models::system::SystemConfig;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use catalogue::catalogue;
 pub use error::ScenarioError;
 pub use library::{LibraryScenario, library};
 pub use overrides::path_text;
@@ -34,10 +37,10 @@ pub use reference::reference;
 pub(crate) use template::{Template, shown};
 pub use variants::BASE;
 
-use crate::run::beside;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, VariantConfig};
 use source::{Fault, Source};
 use tree::{Node, Places};
+use variants::Variants;
 
 /// A scenario and where each of its values was said.
 #[derive(Debug, Clone)]
@@ -46,7 +49,7 @@ pub struct Loaded {
     pub scenario: Scenario,
     /// Name of the variant that it is; [`BASE`] for the scenario as it is written.
     pub variant: String,
-    source: Source,
+    source: Arc<Source>,
     places: Places,
     base_dir: PathBuf,
 }
@@ -69,24 +72,34 @@ pub fn parse(text: &str, name: &str, base_dir: &Path, sets: &[String]) -> Result
     source::check(text, name)?;
     let source = Source { name: name.to_owned(), text: text.to_owned(), sets: sets.to_vec() };
     let (scenario, places) = read(&source, None).map_err(|fault| source.error(fault))?;
-    Ok(Loaded { scenario, variant: BASE.to_owned(), source, places, base_dir: base_dir.to_owned() })
+    let (variant, source) = (BASE.to_owned(), Arc::new(source));
+    Ok(Loaded { scenario, variant, source, places, base_dir: base_dir.to_owned() })
 }
 
 /// Reads the scenario, or its variant of that number. What the overrides say holds in all of them.
 fn read(source: &Source, variant: Option<usize>) -> Result<(Scenario, Places), Fault> {
-    let root = parse_tree(source, variant)?;
-    tree::check_numbers(&root)?;
-    let scenario = decode::decode(&root, source)?;
-    variants::check(&root, source, &scenario)?;
-    Ok((scenario, Places::new(None, &root, source)))
+    decoded(&parse_tree(source, variant)?, source)
+}
+
+/// What the values say, and where each is.
+fn decoded(root: &Node, source: &Source) -> Result<(Scenario, Places), Fault> {
+    tree::check_values(root)?;
+    let scenario = decode::decode(root, source)?;
+    variants::check(root, source, &scenario)?;
+    Ok((scenario, Places::new(None, root, source)))
+}
+
+/// The values of the file.
+fn parse_file(source: &Source) -> Result<Node<'_>, Fault> {
+    let table = DeTable::parse(&source.text).map_err(|error| syntax_fault(&error, &source.text))?;
+    Ok(Spanned::new(table.span(), DeValue::Table(table.into_inner())))
 }
 
 /// The values of the scenario, or of its variant of that number, with the overrides.
 fn parse_tree(source: &Source, variant: Option<usize>) -> Result<Node<'_>, Fault> {
-    let table = DeTable::parse(&source.text).map_err(|error| syntax_fault(&error, &source.text))?;
-    let mut root: Node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+    let mut root = parse_file(source)?;
     if let Some(index) = variant {
-        variants::apply(&mut root, index)?;
+        root = Variants::new(root).get(index)?;
     }
     overrides::apply(&mut root, source)?;
     Ok(root)
@@ -120,16 +133,9 @@ impl Loaded {
 
     /// The files that the scenario and its variants read: recorded traffic, models, profiles and joint tables.
     pub fn files(&self) -> Vec<PathBuf> {
-        let variants = self.scenario.variant.iter().filter_map(|variant| self.variant(&variant.name).ok());
-        let mut files = Vec::new();
-        for Self { scenario, base_dir, .. } in variants.chain([self.clone()]) {
-            files.extend(scenario.traffic.values().filter_map(|traffic| match &traffic.arrivals {
-                ArrivalsConfig::Trace { path, .. } => Some(base_dir.join(path)),
-                _ => None,
-            }));
-            files.extend(beside(&scenario, &base_dir));
-        }
-        files
+        let variants = self.variants().into_iter().flatten().filter_map(Result::ok);
+        let systems = variants.map(|variant| variant.scenario.system()).chain([self.scenario.system()]);
+        systems.flat_map(|system| system.files(&self.base_dir)).collect()
     }
 
     /// What stands for the file in errors.
@@ -164,7 +170,30 @@ impl Loaded {
         }
         let index = variants::find(&self.scenario, name).map_err(|fault| self.source.error(fault))?;
         let (scenario, places) = read(&self.source, Some(index)).map_err(|fault| self.source.error(fault))?;
-        Ok(Self { scenario, variant: name.to_owned(), places, ..self.clone() })
+        Ok(self.like(scenario, places, name.to_owned()))
+    }
+
+    /// All of the scenario's variants in order, as [`Loaded::variant`] reads them, but the file only once.
+    ///
+    /// # Errors
+    /// What cannot be read, now or of one of them.
+    pub fn variants(&self) -> Result<impl Iterator<Item = Result<Self, ScenarioError>>, ScenarioError> {
+        let root = parse_file(&self.source).map_err(|fault| self.source.error(fault))?;
+        let all = Variants::new(root);
+        let one = move |(index, variant): (usize, &VariantConfig)| {
+            let read = all.get(index).and_then(|mut root| {
+                overrides::apply(&mut root, &self.source)?;
+                decoded(&root, &self.source)
+            });
+            let (scenario, places) = read.map_err(|fault| self.source.error(fault))?;
+            Ok(self.like(scenario, places, variant.name.clone()))
+        };
+        Ok(self.scenario.variant.iter().enumerate().map(one))
+    }
+
+    /// Another scenario of the same source.
+    fn like(&self, scenario: Scenario, places: Places, variant: String) -> Self {
+        Self { scenario, variant, source: Arc::clone(&self.source), places, base_dir: self.base_dir.clone() }
     }
 
     /// The same with more overrides on top.
@@ -172,7 +201,7 @@ impl Loaded {
     /// # Errors
     /// What in an override, or in the scenario with it, cannot be read.
     pub fn with(&self, sets: &[String]) -> Result<Self, ScenarioError> {
-        let mut source = self.source.clone();
+        let mut source = Source::clone(&self.source);
         source.sets.extend_from_slice(sets);
         let index = match self.variant.as_str() {
             BASE => None,
@@ -182,7 +211,7 @@ impl Loaded {
             }
         };
         let (scenario, places) = read(&source, index).map_err(|fault| source.error(fault))?;
-        Ok(Self { scenario, source, places, ..self.clone() })
+        Ok(Self { source: Arc::new(source), ..self.like(scenario, places, self.variant.clone()) })
     }
 
     /// Shows in the file (or the override) what the simulator found wrong. A value that is not there is
@@ -204,6 +233,11 @@ impl Loaded {
         let help = help.map(|help| explain::with_suggestion(message, &help).unwrap_or(help));
         self.source.error(Fault { span, message: message.to_owned(), help })
     }
+}
+
+/// Whether a setting names a file, by its path and its text.
+pub fn names_file(path: &str, text: &str) -> bool {
+    path_keys(path).last().is_some_and(|key| SystemConfig::is_file(key, text))
 }
 
 /// The language as a JSON Schema, draft 2020-12, for editors.

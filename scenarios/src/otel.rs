@@ -62,7 +62,7 @@ pub struct Imported {
 /// fit.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ScenarioError> {
     if let Some(share) = options.sampled.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-        return Err(ScenarioError::new(format!("a share of {share} of the requests is traced"))
+        return Err(ScenarioError::new(format!("a share of {share:?} of the requests is traced"))
             .with_help("expected a number above 0, at most 1, such as 0.1"));
     }
     let spans = read::read(path)?;

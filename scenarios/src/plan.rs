@@ -31,7 +31,7 @@ use crate::run::{RunOptions, RunProgress};
 use crate::scenario::Scenario;
 pub use break_even::{ApiPrice, BreakEven, break_even, usd_per_million_tokens};
 use evaluate::Store;
-pub use evaluate::{Evaluated, Fleet};
+pub use evaluate::{EVALUATED, Evaluated, Fleet};
 pub use frame::PLAN;
 pub use front::FrontPoint;
 pub use search::{Found, RuledOut};

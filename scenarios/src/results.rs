@@ -28,7 +28,7 @@ use crate::scenario::Scenario;
 pub use averages::{Average, AverageRow};
 pub(crate) use verdicts::too_few_answers;
 pub use verdicts::{CONFIDENCE, Verdict};
-pub use write::{Format, ResultsError, UnknownFormat, check_writable, write_text};
+pub use write::{Format, ResultsError, UnknownFormat, check_writable, result_files, write_text};
 
 /// A run and everything that is said about it.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ use crate::results::{Interrupted, RunResult};
 use crate::scenario::Scenario;
 pub(crate) use guards::mean_rate;
 pub use prepare::DEFAULT_DURATION;
-pub(crate) use prepare::{ALL, beside, is_stationary, way_to_run};
+pub(crate) use prepare::{ALL, is_stationary, way_to_run};
 use prepare::{MAX_REPLICATIONS, Prepared, prepare};
 pub use progress::RunProgress;
 pub use until::{Until, UntilError};

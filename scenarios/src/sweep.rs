@@ -37,7 +37,7 @@ use row::{Columns, Place, Row};
 pub(crate) use seen::{Seen, Swept};
 pub use shards::Shards;
 use store::{AxisManifest, Manifest, Part, check_complete, in_order, join};
-pub use store::{SweepError, Tally};
+pub use store::{MANIFEST, SweepError, Tally};
 
 /// Most rows of a part, which is what a kill can lose on each thread.
 const PART: usize = 256;

@@ -59,6 +59,9 @@ fn what_cannot_be_calibrated_is_said() {
     refused("send_us,input_tokens,output_tokens,ttft_us,e2e_us\n0,1,1,2,3\n", "at least 30");
     refused("{}", "GuideLLM");
     refused("{ \"mean_ttft_ms\": 1 }", "completed");
+    let few = r#"{ "completed": 1, "request_throughput": 2.0, "total_input_tokens": 985, "total_output_tokens": 128,
+        "mean_ttft_ms": 66.9, "mean_tpot_ms": 12.33 }"#;
+    refused(few, "the means of 1 request say too little");
     refused("{ \"benchmarks\": [] }", "0 benchmarks");
     refused("{\n", "line");
     let options = CalibrateOptions { component: Some("llama".into()), ..CalibrateOptions::default() };

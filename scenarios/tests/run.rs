@@ -331,7 +331,8 @@ fn results_do_not_depend_on_threads() {
         run_with(&scenario, &options).unwrap().to_json().to_string()
     };
     let one = with(Some(1));
-    for threads in [Some(1), Some(2), Some(8), None] {
+    // More than can be started are as many as there is use for.
+    for threads in [Some(1), Some(2), Some(8), Some(usize::MAX), None] {
         assert!(with(threads) == one, "{threads:?}");
     }
 }
@@ -438,7 +439,8 @@ fn a_model_file_is_relative_to_the_scenario_too() {
         "num_key_value_heads": 4, "intermediate_size": 9216, "vocab_size": 256000,
         "max_position_embeddings": 8192, "sliding_window": 4096 }"#;
     std::fs::write(dir.path().join("own.json"), file).unwrap();
-    let llm = "[components.llm]\nkind = \"llm\"\nmodel = \"own.json\"\ngpu = \"l4\"\n";
+    let llm = "[components.llm]\nkind = \"llm\"\nmodel = \"own.json\"\ngpu = \"l4\"\n\
+               speculative = { num_speculative_tokens = 2, acceptance_rate = 0.5, draft = { model = \"own.json\" } }\n";
     let scenario = station("duration = \"10s\", replications = 2", &poisson(1), llm);
     let check = |base: &Path| check_scenario(&scenario, base, &RunOptions::default());
     let warnings: Vec<_> = check(dir.path()).unwrap().iter().map(ToString::to_string).collect();

@@ -365,3 +365,24 @@ fn cancelled_timers_do_not_pile_up() {
     simulation.run(&Limits { max_events: Some(100_000), ..Limits::default() }).unwrap();
     assert!(simulation.world().most < 300, "{} keys are kept for 3 live events", simulation.world().most);
 }
+
+/// Starts over without delay.
+struct Restless;
+
+impl World for Restless {
+    type Event = Numbered;
+
+    fn handle(&mut self, event: Numbered, scheduler: &mut Scheduler<Numbered>) {
+        scheduler.schedule(SimDuration::ZERO, Phase::Timer, event);
+    }
+}
+
+#[test]
+fn a_world_that_stands_still_is_told() {
+    let mut simulation = Simulation::new(Restless);
+    let start = SimDuration::from_secs(3);
+    simulation.parts().1.schedule(start, Phase::Timer, Numbered(1));
+    let error = simulation.run(&Limits::default()).unwrap_err();
+    assert_eq!(error, SimError::Standstill(SimTime::from_nanos(start.as_nanos())));
+    assert!(error.to_string().contains("something starts over without delay"), "{error}");
+}

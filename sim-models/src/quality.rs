@@ -36,7 +36,6 @@ mod table;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -75,13 +74,6 @@ pub struct QualityConfig {
 }
 
 impl QualityConfig {
-    /// Takes the relative path of the file as relative to `base_dir`.
-    pub fn resolve_paths(&mut self, base_dir: &Path) {
-        if let Some(csv) = &mut self.joint_csv {
-            csv.path = base_dir.join(&csv.path).display().to_string();
-        }
-    }
-
     /// `components` gives the number of each component that may answer as a model; `count` is how many
     /// components there are in all.
     pub(crate) fn build(

@@ -2,6 +2,7 @@
 
 mod build;
 pub mod config;
+mod files;
 mod labels;
 mod output;
 pub mod recorder;

@@ -296,7 +296,34 @@ fn traces_become_a_scenario_that_runs() {
     let again = scratch.tenfold(&import);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("shop.toml exists already"), "{}", text(&again.stderr));
+    let other = ["import", "otel", "traces.json", "--out", "other.toml", "--replay"];
+    scratch.write("other.shop.csv", "mine");
+    let half = scratch.tenfold(&other);
+    assert_eq!(half.status.code(), Some(2));
+    assert!(text(&half.stderr).contains("other.shop.csv exists already"), "{}", text(&half.stderr));
+    assert_eq!(fs::read_to_string(scratch.path("other.shop.csv")).unwrap(), "mine");
+    for more in [&["--sampled", "1e-8"][..], &["--sampled", "1e-300"]] {
+        fs::remove_file(scratch.path("other.shop.csv")).unwrap_or_default();
+        let few = scratch.tenfold(&[&other[..], more].concat());
+        assert_eq!(few.status.code(), Some(2), "{more:?}");
+        assert!(text(&few.stderr).contains(more[1]), "{}", text(&few.stderr));
+        assert!(!scratch.path("other.shop.csv").exists());
+    }
+    assert!(!scratch.path("other.toml").exists());
     let unknown = scratch.tenfold(&["import", "otel", "traces.json", "--sampled", "7"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("above 0, at most 1"), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn what_to_do_next_can_be_pasted_into_a_shell() {
+    let scratch = Scratch::new();
+    for (file, word) in
+        [("sp ace.toml", "tenfold run 'sp ace.toml'"), ("it's.toml", "tenfold run 'it'\\''s.toml'")]
+    {
+        let made = scratch.tenfold(&["new", file, "--from", "queueing-basics"]);
+        assert!(text(&made.stdout).trim_end().ends_with(word), "{}", text(&made.stdout));
+    }
+    let plain = scratch.tenfold(&["new", "plain-1.toml", "--from", "queueing-basics"]);
+    assert!(text(&plain.stdout).trim_end().ends_with("tenfold run plain-1.toml"), "{}", text(&plain.stdout));
 }

@@ -20,9 +20,13 @@ fn the_answer_is_a_sentence_and_arguments() {
         scratch.tenfold(&["plan", "ok.toml", "--axis", AXIS, "--scale", "3x", "--write", "best.toml"]);
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}{}", text(&output.stderr));
-    for word in
-        ["of `db`", "a month", "--set 'components.db.servers=", "at 3x the load", "Among 8 configurations"]
-    {
+    for word in [
+        "servers of `db`",
+        "a month",
+        "--set 'components.db.servers=",
+        "at 3x the load",
+        "Among 8 configurations",
+    ] {
         assert!(table.contains(word), "want `{word}`:\n{table}");
     }
     // What is written is what was found, and holds.
@@ -122,5 +126,27 @@ fn users_rates_and_prices_are_understood_or_refused() {
         (Some(2), true),
         "{}",
         text(&even.stderr)
+    );
+}
+
+#[test]
+fn a_bill_that_is_nearest_to_its_limit_is_told() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", &priced());
+    let output = scratch.tenfold(&[
+        "plan",
+        "ok.toml",
+        "--axis",
+        "components.db.servers=3",
+        "--set",
+        "slo.monthly_cost=\"$220\"",
+        "--set",
+        "slo.latency.p99=10s",
+    ]);
+    let table = text(&output.stdout);
+    assert!(
+        table.contains("monthly cost is $219.00, nearest to its limit of $220.00"),
+        "{table}{}",
+        text(&output.stderr)
     );
 }

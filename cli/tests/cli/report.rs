@@ -96,7 +96,9 @@ fn what_is_read_is_not_written_over() {
     scratch.write("ok.toml", SCENARIO);
     scratch.write("other.toml", &SCENARIO.replace("Small", "Other"));
     let trace = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,5\n";
-    scratch.write("trace.csv", trace);
+    for name in ["trace.csv", "series.csv", "sweep.csv"] {
+        scratch.write(name, trace);
+    }
     for (args, word) in [
         (&["run", "ok.toml", "--report", "ok.toml"][..], "is read by the same command"),
         (
@@ -106,13 +108,51 @@ fn what_is_read_is_not_written_over() {
         (&["run", "ok.toml", "--report", "page", "--perfetto", "./page"], "would be written twice"),
         (&["workload", "ok.toml", "-o", "ok.toml"], "is read by the same command"),
         (&["compare", "ok.toml", "other.toml", "--report", "ok.toml"], "is read by the same command"),
+        (
+            &["run", "ok.toml", "--trace", "series.csv", "--out", ".", "--format", "csv"],
+            "is read by the same command",
+        ),
+        (
+            &[
+                "sweep",
+                "ok.toml",
+                "--trace",
+                "sweep.csv",
+                "--axis",
+                "scale=1,2",
+                "--out",
+                ".",
+                "--format",
+                "csv",
+            ],
+            "is read by the same command",
+        ),
+        (&["run", "ok.toml", "--out", "new", "--report", "new/provenance.json"], "would be written twice"),
+        (
+            &["sweep", "ok.toml", "--axis", "scale=1,2", "--out", "new", "--report", "new/manifest.json"],
+            "would be written twice",
+        ),
+        (&["plan", "ok.toml", "--out", "new", "--report", "new/evaluated.toml"], "would be written twice"),
+        (&["validate", "--engine", "runs", "--out", "./runs"], "is read by the same command"),
     ] {
         let output = scratch.tenfold(args);
         let error = text(&output.stderr);
         assert!(output.status.code() == Some(2) && error.contains(word), "{args:?}: {error}");
     }
     assert_eq!(std::fs::read_to_string(scratch.path("ok.toml")).unwrap(), SCENARIO);
-    assert_eq!(std::fs::read_to_string(scratch.path("trace.csv")).unwrap(), trace);
+    for name in ["trace.csv", "series.csv", "sweep.csv"] {
+        assert_eq!(std::fs::read_to_string(scratch.path(name)).unwrap(), trace);
+    }
+    let swept = scratch.tenfold(&["sweep", "ok.toml", "--axis", "scale=1,2", "--out", "swept"]);
+    assert!(matches!(swept.status.code(), Some(0 | 1)), "{}", text(&swept.stderr));
+    let part = fs::read_dir(scratch.path("swept/parts")).unwrap().next().unwrap().unwrap().path();
+    let kept = fs::read(&part).unwrap();
+    let output = scratch.tenfold(&["merge", "swept", "-o", part.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is read by the same command"), "{}", text(&output.stderr));
+    let output = scratch.tenfold(&["merge", "swept", "-o", "a.csv", "--report", "swept/manifest.json"]);
+    assert!(text(&output.stderr).contains("is read by the same command"), "{}", text(&output.stderr));
+    assert!(fs::read(&part).unwrap() == kept && !scratch.path("a.csv").exists());
 }
 
 #[cfg(unix)]

@@ -155,15 +155,8 @@ impl VisitMut for Moved {
 impl Moved {
     /// The new path of what a key names; none where that is no file by a relative path. Keys of variants are paths.
     fn path(&self, key: &str, text: &str) -> Option<String> {
-        let ends = |ending: &str| text.ends_with(ending);
-        let is_file = match key.rsplit('.').next()? {
-            "path" => true,
-            "model" => ends(".json"),
-            "profile" => ends(".toml"),
-            _ => false,
-        };
         let file = self.from.join(text);
-        if !is_file || Path::new(text).is_absolute() || !file.is_file() {
+        if !scenarios::language::names_file(key, text) || Path::new(text).is_absolute() || !file.is_file() {
             return None;
         }
         let leads_there = |path: &PathBuf| {

@@ -142,7 +142,11 @@ fn boundary(text: &str, index: usize) -> usize {
 fn printable(text: &str) -> String {
     let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let mut shown: String = text.chars().take(LONGEST_TEXT).map(visible).collect();
-    if shown.len() < text.len() && text.chars().nth(LONGEST_TEXT).is_some() {
+    if text.chars().nth(LONGEST_TEXT).is_some() {
+        // Of a list, whole names.
+        if let Some(end) = shown.rfind(", ").map(|end| end + 2).or(shown.rfind(' ').map(|end| end + 1)) {
+            shown.truncate(end);
+        }
         shown.push_str("...");
     }
     shown

@@ -4,6 +4,8 @@ use sim_models::system::ComponentConfig;
 
 /// Names longer than this are no misspelling of anything.
 const LONGEST_NAME: usize = 64;
+/// Names shorter than this are no beginning of others.
+const SHORTEST_STEM: usize = 4;
 /// How many names a help text lists.
 const MOST_NAMES: usize = 24;
 
@@ -21,7 +23,17 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
         (distance <= tolerated).then_some((distance, candidate))
     };
     let short = candidates.into_iter().filter(|candidate| candidate.len() <= 4 * LONGEST_NAME);
-    short.filter_map(distance).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+    let short: Vec<&str> = short.collect();
+    let close =
+        short.iter().filter_map(|candidate| distance(candidate)).min_by_key(|(distance, _)| *distance);
+    // Only begun, or with more behind it.
+    let continued = || {
+        let begun = |one: &str, other: &str| one.chars().count() >= SHORTEST_STEM && other.starts_with(one);
+        let lower = |candidate: &&&str| candidate.to_lowercase();
+        let stem = short.iter().filter(|name| begun(&lower(name), &word)).max_by_key(|name| name.len());
+        stem.or_else(|| short.iter().filter(|name| begun(&word, &lower(name))).min_by_key(|name| name.len()))
+    };
+    close.map(|(_, candidate)| candidate).or_else(|| continued().copied())
 }
 
 /// `expected one of a, b, c`, and the one that was probably meant.
@@ -206,6 +218,9 @@ mod tests {
             ("lantency", Some("latency")),
             ("p9", Some("p99")),
             ("queue", None),
+            ("late", Some("latency")),
+            ("timeout_after_a_while", Some("timeout")),
+            ("can", None),
             ("", None),
         ] {
             assert_eq!(did_you_mean(word, keys), meant, "{word}");

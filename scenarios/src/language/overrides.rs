@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::explain::did_you_mean;
 use super::source::{Fault, Source};
@@ -137,7 +137,9 @@ pub(super) fn value(text: &str, base: usize) -> Result<Node<'_>, Fault> {
         return Err(Fault::new(start..start, "there is no value behind `=`").help("\"\" is the empty text"));
     }
     match DeValue::parse(text) {
-        Ok(value) => Ok(shifted(value, start)),
+        // Nothing in a scenario is a date: it is a text that looks like one.
+        Ok(value) if !value.get_ref().is_datetime() => Ok(shifted(value, start)),
+        Ok(_) => Ok(Spanned::new(start..start + text.len(), DeValue::String(text.into()))),
         // Who opens a bracket or a quote means TOML.
         Err(error) if text.starts_with(['[', '{', '"', '\'']) => {
             let span = error.span().unwrap_or(0..text.len());
@@ -162,11 +164,27 @@ pub(super) fn set_at<'a>(root: &mut Node<'a>, path: &Path, value: Node<'a>) -> R
         node = child(node, &names[..depth], segment)?;
     }
     if let DeValue::Table(table) = node {
-        table.insert(Spanned::new(last.span.clone(), last.name.clone().into()), value);
+        put(table, last, value);
     } else {
         *existing(node, &names[..parents.len()], last)? = value;
     }
     Ok(())
+}
+
+/// Puts a value into a table. A key that is there keeps its place among the others, but it is written here now.
+fn put<'a>(table: &mut DeTable<'a>, segment: &Segment, value: Node<'a>) {
+    let key = Spanned::new(segment.span.clone(), segment.name.clone().into());
+    if !table.contains_key(segment.name.as_str()) {
+        table.insert(key, value);
+        return;
+    }
+    let mut new = Some((key, value));
+    let all = std::mem::take(table).into_iter();
+    let other = |(key, value): (Spanned<DeString<'a>>, Node<'a>)| match *key.get_ref() == segment.name {
+        true => new.take().unwrap_or((key, value)),
+        false => (key, value),
+    };
+    *table = all.map(other).collect();
 }
 
 /// Takes away what is at a path: its default holds again.

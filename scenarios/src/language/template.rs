@@ -5,7 +5,7 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use super::error::ScenarioError;
 use super::overrides::{apply_one, value};
-use super::tree::{Node, check_numbers};
+use super::tree::{Node, check_values};
 use super::{BASE, Loaded, parse_tree, variants};
 use crate::scenario::Scenario;
 
@@ -47,7 +47,7 @@ impl Template<'_> {
         for set in sets {
             apply_one(&mut root, set, 0).ok()?;
         }
-        check_numbers(&root).ok()?;
+        check_values(&root).ok()?;
         Scenario::deserialize(ValueDeserializer::from(root)).ok()
     }
 }

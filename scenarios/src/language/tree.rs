@@ -54,9 +54,10 @@ pub(super) fn keys<'t>(table: &'t DeTable<'_>) -> impl Iterator<Item = &'t str> 
     table.keys().map(|key| key.get_ref().as_ref())
 }
 
-/// Refuses numbers that TOML can write and that mean nothing in a scenario.
-pub(super) fn check_numbers(node: &Node) -> Result<(), Fault> {
+/// Refuses numbers that TOML can write and that mean nothing in a scenario, and texts that a terminal would obey.
+pub(super) fn check_values(node: &Node) -> Result<(), Fault> {
     match node.get_ref() {
+        DeValue::String(text) => check_text(text, node.span()),
         DeValue::Float(float) => {
             let (text, value) = (float.as_str(), float.as_str().parse::<f64>());
             let written_infinite = text.trim_start_matches(['+', '-']) == "inf";
@@ -78,9 +79,25 @@ pub(super) fn check_numbers(node: &Node) -> Result<(), Fault> {
             Err(Fault::new(node.span(), format!("`{integer}` is beyond the range of integers"))
                 .help("expected an integer from -2^63 to 2^64 - 1"))
         }
-        DeValue::Array(items) => items.iter().try_for_each(check_numbers),
-        DeValue::Table(table) => table.values().try_for_each(check_numbers),
+        DeValue::Array(items) => items.iter().try_for_each(check_values),
+        DeValue::Table(table) => table.iter().try_for_each(|(key, value)| match value.get_ref() {
+            // The one text that may have several lines.
+            DeValue::String(text) if key.get_ref() == "description" => {
+                check_text(&text.replace(['\n', '\r', '\t'], ""), value.span())
+            }
+            _ => check_text(key.get_ref(), key.span()).and_then(|()| check_values(value)),
+        }),
         _ => Ok(()),
+    }
+}
+
+fn check_text(text: &str, span: Range<usize>) -> Result<(), Fault> {
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(c) => {
+            Err(Fault::new(span, format!("a control character, {}, in a name or a text", c.escape_unicode()))
+                .help("expected letters, digits, spaces and signs"))
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `[[variant]]`: the same system with a few values changed, to be compared with it.
 
-use toml::Spanned;
-use toml::de::{DeString, DeValue};
+use std::collections::BTreeSet;
+
+use toml::de::{DeArray, DeValue};
 
 use super::explain::did_you_mean;
 use super::overrides::{remove_at, set_at, split_path};
@@ -12,8 +13,6 @@ use crate::scenario::Scenario;
 /// What results call the scenario as it is written.
 pub const BASE: &str = "base";
 
-type Key<'a> = Spanned<DeString<'a>>;
-
 /// The entry of the table that `[[variant]]` number `index` is.
 fn entry<'r, 'a>(root: &'r Node<'a>, index: usize, key: &str) -> Option<&'r Node<'a>> {
     let variants = root.get_ref().as_table()?.get("variant")?.get_ref().as_array()?;
@@ -22,6 +21,7 @@ fn entry<'r, 'a>(root: &'r Node<'a>, index: usize, key: &str) -> Option<&'r Node
 
 /// Refuses names that could not be asked for.
 pub(super) fn check_names(root: &Node, scenario: &Scenario) -> Result<(), Fault> {
+    let mut known = BTreeSet::new();
     for (index, variant) in scenario.variant.iter().enumerate() {
         let fault = |message: String| {
             let span = entry(root, index, "name").map_or(0..0, Node::span);
@@ -34,7 +34,7 @@ pub(super) fn check_names(root: &Node, scenario: &Scenario) -> Result<(), Fault>
         if name == BASE {
             return Err(fault(format!("`{BASE}` is what the scenario as it is written is called")));
         }
-        if scenario.variant[..index].iter().any(|other| other.name == name) {
+        if !known.insert(name) {
             return Err(fault(format!("there are two variants named `{name}`")));
         }
     }
@@ -58,33 +58,51 @@ pub(super) fn find(scenario: &Scenario, name: &str) -> Result<usize, Fault> {
     })
 }
 
-/// Changes a scenario into its variant number `index`, which has no variants of its own.
-pub(super) fn apply<'a>(root: &mut Node<'a>, index: usize) -> Result<(), Fault> {
-    let set = entry(root, index, "set").and_then(|set| set.get_ref().as_table());
-    let set: Vec<(Key<'a>, Node<'a>)> =
-        set.into_iter().flatten().map(|(path, value)| (path.clone(), value.clone())).collect();
-    let unset = entry(root, index, "unset").and_then(|unset| unset.get_ref().as_array());
-    let unset: Vec<Node<'a>> = unset.into_iter().flat_map(|paths| paths.iter().cloned()).collect();
-    if let DeValue::Table(table) = root.get_mut() {
-        table.remove("variant");
+/// A scenario without its variants, and what each of them changes.
+pub(super) struct Variants<'a> {
+    base: Node<'a>,
+    entries: DeArray<'a>,
+}
+
+impl<'a> Variants<'a> {
+    pub fn new(mut root: Node<'a>) -> Self {
+        let removed = match root.get_mut() {
+            DeValue::Table(table) => table.remove("variant"),
+            _ => None,
+        };
+        let entries = match removed.map(Node::into_inner) {
+            Some(DeValue::Array(entries)) => entries,
+            _ => DeArray::new(),
+        };
+        Self { base: root, entries }
     }
-    for path in &unset {
-        let text = path.get_ref().as_str().unwrap_or_default();
-        remove_at(root, &split_path(text, path.span())?)?;
+
+    /// The variant of that number, which has no variants of its own.
+    pub fn get(&self, index: usize) -> Result<Node<'a>, Fault> {
+        let mut root = self.base.clone();
+        let entry = self.entries.get(index).and_then(|entry| entry.get_ref().as_table());
+        let change = |key: &str| entry.and_then(|entry| entry.get(key)).map(Node::get_ref);
+        for path in change("unset").and_then(DeValue::as_array).into_iter().flat_map(|paths| paths.iter()) {
+            let text = path.get_ref().as_str().unwrap_or_default();
+            remove_at(&mut root, &split_path(text, path.span())?)?;
+        }
+        for (path, value) in change("set").and_then(DeValue::as_table).into_iter().flatten() {
+            set_at(&mut root, &split_path(path.get_ref(), path.span())?, value.clone())?;
+        }
+        Ok(root)
     }
-    for (path, value) in set {
-        set_at(root, &split_path(path.get_ref(), path.span())?, value)?;
-    }
-    Ok(())
 }
 
 /// Reads every variant, so that a mistake in one is seen whichever is run.
 pub(super) fn check(root: &Node, source: &Source, scenario: &Scenario) -> Result<(), Fault> {
     check_names(root, scenario)?;
+    if scenario.variant.is_empty() {
+        return Ok(());
+    }
+    let variants = Variants::new(root.clone());
     for index in 0..scenario.variant.len() {
-        let mut changed = root.clone();
-        apply(&mut changed, index)?;
-        super::tree::check_numbers(&changed)?;
+        let changed = variants.get(index)?;
+        super::tree::check_values(&changed)?;
         super::decode::decode(&changed, source)?;
     }
     Ok(())

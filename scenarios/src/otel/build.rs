@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
+use sim_models::traffic::trace::{MAX_RECORDS, Trace, TraceFormat};
 
 use super::law::{mean, quantile, rounded, time, times, tokens};
 use super::read::Spans;
@@ -27,6 +28,7 @@ const LIKE_POISSON: std::ops::RangeInclusive<f64> = 0.8..=1.25;
 /// The component that a call goes to which only some visits make, in the others.
 const NOTHING_DONE: &str = "nothing";
 
+#[derive(Clone)]
 pub(super) struct Builder<'a> {
     spans: &'a Spans,
     tally: &'a Tally,
@@ -63,11 +65,21 @@ pub(super) fn build(
     }
     // So many gaps, and one more before the first.
     let seconds = window as f64 / 1e9 * times.len() as f64 / (times.len() - 1) as f64;
+    let share = options.sampled.or(visits.kept.map(|(least, _)| least)).unwrap_or(1.0);
+    if times.len() as f64 / share > MAX_RECORDS as f64 {
+        let requests = plural(times.len() as f64, "request");
+        let least = times.len() as f64 / MAX_RECORDS as f64;
+        return Err(ScenarioError::new(format!(
+            "a share of {share:?} of the requests is traced: {requests} of it stand for more than {MAX_RECORDS}"
+        ))
+        .with_help(format!("expected a share of at least {least:?} with so many"))
+        .in_file(path.display()));
+    }
     let mut builder = Builder {
         spans,
         tally,
         gpu: options.gpu.as_deref(),
-        share: options.sampled.or(visits.kept.map(|(least, _)| least)).unwrap_or(1.0),
+        share,
         classes: Vec::new(),
         // What stands for a call that is not made.
         names: BTreeSet::from([NOTHING_DONE.to_owned()]),
@@ -91,37 +103,48 @@ pub(super) fn build(
     for entry in entries {
         builder.component(entry);
     }
-    let (traffic, traces) = match &options.replay {
-        None => (builder.traffic(seconds), Vec::new()),
-        Some(prefix) => builder.replay(prefix, times[0]),
-    };
-    builder.say_what_is_unsaid(visits);
     let rate = times.len() as f64 / seconds / builder.share;
     let minutes = (REQUESTS / rate / 60.0).ceil().clamp(1.0, 24.0 * 60.0);
-    let run = match options.replay {
-        None => json!({ "duration": time(minutes * 60.0) }),
-        Some(_) => json!({}),
+    let description = format!(
+        "From {}: {} in {}.",
+        plural(spans.count as f64, "span"),
+        plural(times.len() as f64, "request"),
+        time(seconds.round()),
+    );
+    let text = |builder: &Builder, run: Value, traffic: IndexMap<String, Value>| {
+        let scenario = json!({
+            "name": format!("As traced in {file}"), "description": description, "run": run, "traffic": traffic,
+            "components": builder.components, "links": builder.links,
+        });
+        let scenario: crate::Scenario = serde_json::from_value(scenario)
+            .map_err(|error| ScenarioError::new(error).in_file(path.display()))?;
+        let mut text = format!("# Made by `tenfold import otel` of {file}.\n");
+        for note in &builder.notes {
+            text += &format!("# - {note}\n");
+        }
+        Ok::<_, ScenarioError>(text + &format!("\n{}", scenario.to_toml()))
     };
-    let scenario = json!({
-        "name": format!("As traced in {file}"),
-        "description": format!(
-            "From {}: {} in {}.", plural(spans.count as f64, "span"), plural(times.len() as f64, "request"), time(seconds.round()),
-        ),
-        "run": run, "traffic": traffic, "components": builder.components, "links": builder.links,
-    });
-    let scenario: crate::Scenario = serde_json::from_value(scenario)
-        .map_err(|error| ScenarioError::new(error).in_file(path.display()))?;
-    let mut text = format!("# Made by `tenfold import otel` of {file}.\n");
-    for note in &builder.notes {
-        text += &format!("# - {note}\n");
-    }
-    text += &format!("\n{}", scenario.to_toml());
+    let parse = |text: &str| parse(text, "the scenario that was made", Path::new("."), &[]);
+    let mut random = builder.clone();
+    let traffic = random.traffic(seconds);
+    random.say_what_is_unsaid(visits);
+    let at_random = text(&random, json!({ "duration": time(minutes * 60.0) }), traffic)?;
     // A model that does not fit its GPU is told here, and not by the first run.
-    let loaded = parse(&text, "the scenario that was made", Path::new("."), &[])?;
-    if traces.is_empty() {
-        crate::check(&loaded, &RunOptions::default())?;
-    }
-    Ok(Imported { text, traces, notes: builder.notes, spans: spans.count, requests: times.len() })
+    crate::check(&parse(&at_random)?, &RunOptions::default())?;
+    let (text, traces, notes) = match &options.replay {
+        None => (at_random, Vec::new(), random.notes),
+        Some(prefix) => {
+            let (traffic, traces) = builder.replay(prefix, times[0]);
+            builder.say_what_is_unsaid(visits);
+            for (name, csv) in &traces {
+                Trace::read(csv.as_bytes(), name, TraceFormat::Generic).map_err(ScenarioError::new)?;
+            }
+            let replayed = text(&builder, json!({}), traffic)?;
+            parse(&replayed)?;
+            (replayed, traces, builder.notes)
+        }
+    };
+    Ok(Imported { text, traces, notes, spans: spans.count, requests: times.len() })
 }
 
 impl Builder<'_> {

@@ -260,6 +260,7 @@ fn packed_and_cut_files_are_read_as_far_as_they_go() {
     let file = File::new("");
     std::fs::write(file.path(), packer.finish().unwrap()).unwrap();
     assert_eq!(file.import(&ImportOptions::default()).unwrap(), plain);
+    assert_eq!(File::new(&format!("\u{feff}{text}")).import(&ImportOptions::default()).unwrap(), plain);
     // One document in all, over several lines.
     let spans: Vec<Value> = lines
         .iter()

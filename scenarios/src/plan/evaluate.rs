@@ -15,16 +15,16 @@ use super::Plan;
 use super::bounds::{Demand, demands};
 use super::space::{Rest, sets};
 use crate::language::ScenarioError;
-use crate::results::findings::{blamed, needed_for, short};
+use crate::results::findings::{blamed, needed_for};
 use crate::results::stamp::whole;
 use crate::results::write::Staged;
 use crate::results::{RunResult, Verdict, check_writable, hex};
 use crate::run::{ALL, RunOptions, is_stationary, run_scenario, way_to_run};
 use crate::scenario::{Scenario, Warmup};
-use crate::stress::diagnosis::{COST, all, answers_hold, inference};
+use crate::stress::diagnosis::{COST, Diagnosis, all, answers_hold, inference, nearest};
 
 /// Name of the file in which what was run is kept.
-const FILE: &str = "evaluated.toml";
+pub const EVALUATED: &str = "evaluated.toml";
 
 /// What part of the measured time a short run has.
 const PART: u64 = 4;
@@ -136,7 +136,7 @@ impl Plan<'_> {
     pub(super) fn open_store(&mut self, dir: &Path, resume: bool) -> Result<(), ScenarioError> {
         check_writable(dir).map_err(ScenarioError::new)?;
         let plan = self.identity()?;
-        let path = dir.join(FILE);
+        let path = dir.join(EVALUATED);
         if let Ok(text) = fs::read_to_string(&path) {
             let fault = |text: String| {
                 ScenarioError::new(format!("{}: {text}", path.display()))
@@ -166,7 +166,7 @@ impl Plan<'_> {
         let mut staged = Staged::default();
         // TOML: its numbers are read back as they were.
         let text = toml::to_string(&kept).map_err(ScenarioError::new)?;
-        let written = staged.write(dir.join(FILE), |file| Ok(file.write_all(text.as_bytes())?));
+        let written = staged.write(dir.join(EVALUATED), |file| Ok(file.write_all(text.as_bytes())?));
         written.and_then(|()| staged.publish()).map(|_| ()).map_err(ScenarioError::new)
     }
 
@@ -244,21 +244,15 @@ fn judge(
 ) -> Evaluated {
     let row = all(result);
     let mean = |column: &str| row.as_ref().and_then(|row| row.mean(column));
-    let (mut answers, mut within) = (answers_hold(result), true);
-    let mut why = inference(result, None).text;
-    if !full {
-        answers = !clearly_fails(result);
-    }
-    for verdict in
-        result.verdicts.iter().filter(|verdict| full && COST.contains(&verdict.metric) && !verdict.pass)
-    {
-        within = false;
-        let value = verdict.value.map_or("not known".to_owned(), |value| format!("${}", short(value)));
-        why = format!(
-            "{} is {value}, beyond its limit of ${}; {why}",
-            verdict.metric.replace('_', " "),
-            short(verdict.limit)
-        );
+    let answers = if full { answers_hold(result) } else { !clearly_fails(result) };
+    let Diagnosis { margin, text: mut why, .. } = inference(result, None);
+    let bill = || result.verdicts.iter().filter(|verdict| full && COST.contains(&verdict.metric));
+    let within = bill().all(|verdict| verdict.pass);
+    match nearest(bill()) {
+        Some((_, said)) if !within => why = format!("{said}; {why}"),
+        Some((left, said)) if answers && margin.is_none_or(|margin| left < margin) => why = said,
+        None if !within => why = format!("what good answers cost is not known; {why}"),
+        _ => {}
     }
     let demands = demands(result, rest);
     let beyond = |verdict: &Verdict| if full { !verdict.pass } else { is_clearly_beyond(result, verdict) };

@@ -269,6 +269,21 @@ fn the_break_even_is_where_both_bills_meet() {
     assert!(error.plain().contains("expected one of llm"), "{}", error.plain());
 }
 
+/// A call that is refused asks for nothing: what one costs at the API is by those that were answered.
+#[test]
+fn a_break_even_is_by_what_was_answered() {
+    let text = llm(20, "error_rate = 0.95", "llama-3.1-8b") + "max_num_seqs = 8\nqueue_cap = 1\n";
+    let price = ApiPrice { input: "$1/Mtok".parse().ok(), output: "$1/Mtok".parse().ok(), call: None };
+    let even =
+        break_even(&parse(&text), "llm", Some(price), &RunOptions::default(), &RunProgress::new()).unwrap();
+    println!("{even:?}");
+    assert!((even.calls_per_day / 1_728_000.0 - 1.0).abs() < 0.1, "refused calls are calls, too: {even:?}");
+    assert!(
+        (even.prompt_tokens - 400.0).abs() < 80.0 && (even.output_tokens - 60.0).abs() < 12.0,
+        "{even:?}"
+    );
+}
+
 /// The whole assistant, sized at both loads: nearly all requests are good, and a good one gets cheaper.
 #[test]
 fn ten_times_sized_at_once_and_ten_times_the_load() {

@@ -123,6 +123,9 @@ impl Comparison {
             self.results().filter(|r| r.passed() == Some(true)).map(|r| format!("`{}`", r.variant)).collect();
         let asked = self.results().any(|result| result.passed().is_some());
         let (pass, text) = match (asked, meets.as_slice()) {
+            (false, _) if self.results().any(|result| !result.verdicts.is_empty()) => {
+                (None, "Nothing was run to its end: the SLO is not judged.".to_owned())
+            }
             (false, _) => (None, "Nothing is expected of these systems: the scenario has no SLO.".to_owned()),
             (true, []) => (Some(false), "No system meets the SLO.".to_owned()),
             (true, meets) => {

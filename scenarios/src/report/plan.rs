@@ -59,7 +59,12 @@ impl Planned<'_> {
     /// The answer: what it is and costs, its figures, what is nearest to its limit, how to take it. Or why there is none.
     pub fn answer(&self) -> Vec<String> {
         let Some(best) = &self.found.best else { return vec![self.none()] };
-        let fleets: Vec<String> = best.fleets.iter().map(fleet).collect();
+        let scenario = self.plan.scenario(best).ok();
+        let has_servers = |fleet: &Fleet| {
+            let component = scenario.as_ref().and_then(|scenario| scenario.components.get(&fleet.component));
+            component.is_some_and(|component| component.kind() == "service" && !component.is_pool())
+        };
+        let fleets: Vec<String> = best.fleets.iter().map(|one| fleet(one, has_servers(one))).collect();
         let good = best
             .usd_per_1k_good
             .map_or(String::new(), |good| format!(", {} for 1,000 good answers", usd(good)));
@@ -256,9 +261,10 @@ impl Planned<'_> {
     }
 }
 
-fn fleet(fleet: &Fleet) -> String {
+fn fleet(fleet: &Fleet, has_servers: bool) -> String {
     let gpus = if fleet.gpus > 0.0 { format!(" ({})", plural(fleet.gpus, "GPU")) } else { String::new() };
-    format!("{} of `{}`{gpus}", plural(fleet.replicas, "replica"), fleet.component)
+    let one = if has_servers { "server" } else { "replica" };
+    format!("{} of `{}`{gpus}", plural(fleet.replicas, one), fleet.component)
 }
 
 /// The values of a configuration, short: paths without `components.`.

@@ -56,6 +56,9 @@ const TOLD: usize = 3;
 pub(super) fn slo(result: &RunResult) -> Block {
     let failed: Vec<String> = result.verdicts.iter().filter(|verdict| !verdict.pass).map(missed).collect();
     let text = match (result.passed(), failed.as_slice()) {
+        (None, _) if !result.verdicts.is_empty() => {
+            "Nothing was run to its end: the SLO is not judged.".to_owned()
+        }
         (None, _) => "Nothing is expected of this run: the scenario has no SLO.".to_owned(),
         (Some(true), _) => {
             let count = result.verdicts.len();

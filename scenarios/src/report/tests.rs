@@ -401,3 +401,17 @@ fn files_take_their_names_when_they_are_complete() {
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(check_file(dir.path()).is_err());
 }
+
+#[test]
+fn a_run_that_was_stopped_before_its_first_replication_is_not_one_without_an_slo() {
+    let text = "name = \"x\"\nrun = { duration = \"10s\" }\nslo = { error_rate = 0.1 }\n[traffic.web]\nentry = \"db\"\n\
+                arrivals = { process = \"poisson\", rate = \"10/s\" }\n\
+                [components.db]\nkind = \"service\"\nservice_time = \"1ms\"\n";
+    let loaded = crate::parse(text, "x.toml", ".".as_ref(), &[]).unwrap();
+    let progress = crate::run::RunProgress::new();
+    progress.cancel();
+    let result = crate::run(&loaded, &crate::run::RunOptions::default(), &progress).unwrap();
+    assert_eq!((result.passed(), result.outputs.len()), (None, 0));
+    let html = result.report().html();
+    assert!(html.contains("the SLO is not judged") && !html.contains("has no SLO"), "{html}");
+}

@@ -10,7 +10,7 @@ use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{CsvWriter, DataFrame, IpcWriter, ParquetWriter, PolarsError, SerWriter};
 use thiserror::Error;
 
-use super::columns::SUMMARY;
+use super::columns::{FRAMES, SUMMARY};
 use super::stamp::stamped;
 use super::{Provenance, RunResult, json};
 
@@ -228,7 +228,19 @@ pub(crate) fn csv(name: &str, mut frame: DataFrame) -> Result<String, ResultsErr
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Writes frames under their names, each with where it comes from, and `provenance.json`.
+const PROVENANCE: &str = "provenance.json";
+
+fn frame_file(dir: &Path, name: &str, format: Format) -> PathBuf {
+    dir.join(format!("{name}.{}", format.extension()))
+}
+
+/// All files that results in a directory may have.
+pub fn result_files(dir: &Path, format: Format) -> Vec<PathBuf> {
+    let frames = FRAMES.iter().map(|frame| frame_file(dir, frame.name, format));
+    frames.chain([dir.join(PROVENANCE)]).collect()
+}
+
+/// Writes frames under their names, each with where it comes from, and that of all.
 pub(crate) fn write_frames(
     dir: &Path,
     format: Format,
@@ -240,10 +252,11 @@ pub(crate) fn write_frames(
     let mut staged = Staged::default();
     let origin = provenance.to_string();
     for (name, frame) in frames {
-        let path = dir.join(format!("{name}.{}", format.extension()));
-        staged.write(path, |file| encode(&mut stamped(frame, sources)?, format, Some(&origin), file))?;
+        staged.write(frame_file(dir, name, format), |file| {
+            encode(&mut stamped(frame, sources)?, format, Some(&origin), file)
+        })?;
     }
-    staged.write(dir.join("provenance.json"), |file| {
+    staged.write(dir.join(PROVENANCE), |file| {
         serde_json::to_writer_pretty(&mut *file, provenance).map_err(io::Error::from)?;
         Ok(file.write_all(b"\n")?)
     })?;

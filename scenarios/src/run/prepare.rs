@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use sim_core::time::SimDuration;
 use sim_models::error::ConfigError;
-use sim_models::hardware::catalogue::is_model_file;
-use sim_models::llm::is_profile_file;
 use sim_models::meter::GoodputBounds;
 use sim_models::system::{ComponentConfig, RunPlan, SystemConfig, Traces};
 use sim_models::traffic::arrivals::ArrivalsConfig;
@@ -163,26 +161,6 @@ fn replace_arrivals(scenario: &mut Scenario, path: &Path) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// The files that a scenario names beside its traces: models, profiles and joint tables.
-pub(crate) fn beside(scenario: &Scenario, base_dir: &Path) -> Vec<PathBuf> {
-    let mut system = scenario.system();
-    system.resolve_paths(base_dir);
-    let mut files: Vec<PathBuf> = Vec::new();
-    for component in system.components.values() {
-        let (model, profile) = match component {
-            ComponentConfig::Llm(config) => (Some(&config.model), config.timing.profile.as_ref()),
-            ComponentConfig::ModelServer(config) => (config.model.as_ref(), None),
-            _ => continue,
-        };
-        files.extend(model.filter(|model| is_model_file(model)).map(PathBuf::from));
-        files.extend(profile.filter(|profile| is_profile_file(profile)).map(PathBuf::from));
-    }
-    files.extend(system.quality.and_then(|quality| quality.joint_csv).map(|csv| PathBuf::from(csv.path)));
-    files.sort_unstable();
-    files.dedup();
-    files
-}
-
 /// How a scenario is run: results that are put together must agree in it.
 ///
 /// # Errors
@@ -201,7 +179,8 @@ pub(crate) fn way_to_run(
     // Of a trace its content counts, which may change under its path.
     let (_, hashes) = read_traces(&scenario, base_dir, &RunOptions { scale: 1.0, ..options.clone() })?;
     ways.extend(hashes.iter().map(|(source, hash)| format!("requests of {source} {hash}")));
-    for file in beside(&scenario, base_dir) {
+    let beside = SystemConfig { traffic: Default::default(), ..scenario.system() };
+    for file in beside.files(base_dir) {
         let text = std::fs::read(&file)
             .map_err(|error| ConfigError::new([""; 0], format!("{}: {error}", file.display())))?;
         ways.push(format!("{} {}", file.display(), hex(sim_core::random::stable_hash(&text))));

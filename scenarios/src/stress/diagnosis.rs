@@ -11,7 +11,7 @@ use super::StressTest;
 use super::grow::{Grow, more_data};
 use crate::results::findings::{percent, short};
 use crate::results::show::{seconds, usd};
-use crate::results::{AverageRow, RunResult, too_few_answers};
+use crate::results::{AverageRow, RunResult, Verdict, too_few_answers};
 use crate::run::{ALL, RunOptions, run_scenario};
 use crate::scenario::{Scenario, SloConfig, Warmup};
 
@@ -122,24 +122,14 @@ pub(crate) fn all(result: &RunResult) -> Option<AverageRow> {
 
 pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagnosis {
     let answers = || result.verdicts.iter().filter(|verdict| !COST.contains(&verdict.metric));
-    let worst =
-        answers().filter_map(|verdict| Some((verdict.margin()?, verdict))).min_by(|a, b| a.0.total_cmp(&b.0));
+    let worst = nearest(answers());
     let unmeasured = answers().find(|verdict| verdict.value.is_none());
     let p99 = |run: &RunResult| all(run).and_then(|row| row.mean("latency_p99_s"));
     let factor = today.and_then(|today| Some(p99(result)? / p99(today)?));
     let mut parts = Vec::new();
-    let amount = |unit: &str, value: f64| match unit {
-        "s" => seconds(value),
-        "USD" => usd(value),
-        _ => percent(value),
-    };
-    if let Some((margin, verdict)) = worst {
-        let whose = if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) };
-        let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
-        let value = amount(verdict.unit, verdict.value.unwrap_or_default());
-        let limit = amount(verdict.unit, verdict.limit);
-        let far = if margin < 0.0 { "beyond" } else { "nearest to" };
-        parts.push(format!("{}{quantile}{whose} is {value}, {far} its limit of {limit}", verdict.metric));
+    let margin = worst.as_ref().filter(|_| unmeasured.is_none()).map(|(margin, _)| *margin);
+    if let Some((_, said)) = worst {
+        parts.push(said);
     } else if unmeasured.is_some() {
         parts.push("nothing was answered".to_owned());
     }
@@ -148,11 +138,25 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
     if let Some(factor) = factor {
         parts.push(format!("latency p99 {}x that of today", short(factor)));
     }
-    Diagnosis {
-        pass: answers_hold(result),
-        margin: if unmeasured.is_some() { None } else { worst.map(|(margin, _)| margin) },
-        text: parts.join("; "),
-    }
+    Diagnosis { pass: answers_hold(result), margin, text: parts.join("; ") }
+}
+
+/// What is nearest to its limit, or missed most: its margin, and a sentence.
+pub(crate) fn nearest<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Option<(f64, String)> {
+    let margins = verdicts.filter_map(|verdict| Some((verdict.margin()?, verdict)));
+    let (margin, verdict) = margins.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let amount = |value: f64| match verdict.unit {
+        "s" => seconds(value),
+        "USD" => usd(value),
+        _ => percent(value),
+    };
+    let whose = if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) };
+    let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
+    let value = amount(verdict.value.unwrap_or_default());
+    let limit = amount(verdict.limit);
+    let far = if margin < 0.0 { "beyond" } else { "nearest to" };
+    let metric = verdict.metric.replace('_', " ");
+    Some((margin, format!("{metric}{quantile}{whose} is {value}, {far} its limit of {limit}")))
 }
 
 fn project(result: &RunResult, today: Option<&RunResult>, multiple: f64) -> Option<CostProjection> {

@@ -83,8 +83,12 @@ impl StressTest<'_> {
             Some(outcome(idea.name, idea.change, &before, &result))
         });
         let mut list: Vec<Recommendation> = tried.collect();
-        list.retain(|tried| tried.holds || tried.gain_per_s > 0.01 * tried.goodput_per_s);
-        list.sort_by(|a, b| b.holds.cmp(&a.holds).then(b.gain_per_dollar().total_cmp(&a.gain_per_dollar())));
+        let held = answers_hold(&before);
+        list.retain(|tried| (tried.holds && !held) || tried.gain_per_s > 0.01 * tried.goodput_per_s);
+        list.sort_by(|a, b| {
+            let by_dollar = b.gain_per_dollar().total_cmp(&a.gain_per_dollar());
+            b.holds.cmp(&a.holds).then(by_dollar).then(b.gain_per_s.total_cmp(&a.gain_per_s))
+        });
         list
     }
 
@@ -295,10 +299,11 @@ fn semantic_cache(loaded: &Loaded) -> Option<(String, Vec<String>)> {
     if has_one || scenario.components.contains_key("semantic-cache") {
         return None;
     }
-    // Time of embedding and search: an assumption, as in the library's own scenarios.
+    // Time and price of embedding and search: assumptions, as in the library's own scenarios.
     let cache = format!(
         "components.semantic-cache={{ kind = \"semantic_cache\", call = {:?}, max_size = 20000, \
-         similarity_threshold = 0.85, latency = {{ lognormal = {{ p50 = \"15ms\", p99 = \"60ms\" }} }} }}",
+         similarity_threshold = 0.85, latency = {{ lognormal = {{ p50 = \"15ms\", p99 = \"60ms\" }} }}, \
+         price_per_lookup = \"$0.000002\" }}",
         traffic.entry
     );
     let entry = format!("{}=semantic-cache", path(&["traffic", source, "entry"]));

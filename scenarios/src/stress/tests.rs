@@ -352,3 +352,35 @@ fn a_fallback_is_as_good_as_its_capacity() {
     assert!(small.utilization.is_some_and(|busy| busy > 0.95));
     assert!((reject.good, reject.passes) == (0.0, None) && reject.latency_p95_s.is_none());
 }
+
+/// What holds with and without a change is no help; what is bought is on the bill.
+#[test]
+fn what_gains_nothing_is_no_recommendation() {
+    let text = |rate: u32| {
+        format!(
+            "{HEAD}[slo]\nlatency = {{ p99 = \"10s\" }}\nerror_rate = 0.05\n\
+             [traffic.web]\nentry = \"api\"\narrivals = {{ process = \"poisson\", rate = \"{rate}/s\" }}\n\
+             prompt_tokens = {{ constant = 100 }}\noutput_tokens = {{ constant = 10 }}\n\
+             topics = {{ count = 1000, zipf = 1 }}\n\
+             [components.api]\nkind = \"external_api\"\nttft = \"300ms\"\nrequests_per_minute = 3000\n"
+        )
+    };
+    let options = StressOptions { multipliers: vec![1.0, 3.0], ..StressOptions::default() };
+    let helps = |rate: u32| {
+        with_test(&parse(&text(rate)), options.clone(), |test| {
+            let limit = test.limit(&test.levels().unwrap());
+            let first = FirstBreak {
+                component: Some("api".to_owned()),
+                suspects: Vec::new(),
+                seen_at: 3.0,
+                proofs: Vec::new(),
+            };
+            test.recommendations(&first, limit)
+        })
+    };
+    assert_eq!(helps(2), [], "the goal is reached without help");
+    let list = helps(40);
+    assert!(list.iter().any(|tried| tried.name.contains("higher limits")), "{list:?}");
+    let cache = list.iter().find(|tried| tried.name.contains("semantic cache")).unwrap();
+    assert!(cache.added_usd_per_month > 100.0 && cache.gain_per_dollar().is_finite(), "{cache:?}");
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::axes::{Axis, AxisError, Values};
 use super::row::Columns;
-use super::store::{Manifest, Part, check_complete, join};
+use super::store::{MANIFEST, Manifest, Part, check_complete, join};
 use super::{Shard, SweepError, Swept, Tally};
 use crate::results::Format;
 
@@ -12,6 +12,7 @@ use crate::results::Format;
 #[derive(Debug)]
 pub struct Shards {
     manifest: Manifest,
+    manifests: Vec<PathBuf>,
     axes: Vec<Axis>,
     columns: Columns,
     parts: Vec<Part>,
@@ -67,7 +68,13 @@ impl Shards {
         })?;
         let columns =
             Columns::new(&axes).map_err(|name| SweepError::Mismatch(format!("two columns `{name}`")))?;
-        Ok(Self { manifest: Manifest { shard: Shard::ALL, ..manifest }, axes, columns, parts })
+        let manifests = dirs.iter().map(|dir| dir.join(MANIFEST)).collect();
+        Ok(Self { manifest: Manifest { shard: Shard::ALL, ..manifest }, manifests, axes, columns, parts })
+    }
+
+    /// The files that they are in.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.manifests.iter().chain(self.parts.iter().map(|part| &part.path)).cloned()
     }
 
     /// Joins them into one file, with the bytes that it would have without shards.

@@ -55,7 +55,8 @@ pub(super) struct AxisManifest {
     pub values: serde_json::Value,
 }
 
-const MANIFEST: &str = "manifest.json";
+/// The file that says what a sweep is, in its directory.
+pub const MANIFEST: &str = "manifest.json";
 
 impl Manifest {
     /// The manifest in a directory, if there is one.

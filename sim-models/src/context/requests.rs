@@ -10,7 +10,7 @@ use crate::journal::{Birth, RequestRecord};
 use crate::request::{Outcome, Request, RequestId};
 
 /// Most requests that are under way at once (assumption: as many as events may be pending; they take some gigabytes).
-const MAX_REQUESTS: u64 = 1 << 23;
+const MAX_REQUESTS: u64 = 1 << if cfg!(test) { 19 } else { 23 };
 
 impl Ctx<'_> {
     /// No request is born after this.
@@ -93,5 +93,27 @@ impl Core {
     /// Where a request is counted.
     pub(crate) fn cell(&self, request: &Request) -> usize {
         usize::from(request.class) * self.labels.tenants.len() + usize::from(request.tenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sim_core::scheduler::SimError;
+    use sim_core::time::SimDuration;
+
+    use super::MAX_REQUESTS;
+    use crate::system::{RunPlan, SystemConfig, Traces, build, run};
+
+    #[test]
+    fn a_system_that_falls_ever_further_behind_is_stopped() {
+        let text = "[traffic.web]\nentry = \"db\"\narrivals = { process = \"deterministic\", rate = \"1000000/s\" }\n\
+                    [components.db]\nkind = \"service\"\nservice_time = \"1h\"\n";
+        let system: SystemConfig = toml::from_str(text).unwrap();
+        let plan = RunPlan { duration: SimDuration::from_secs(1), ..RunPlan::default() };
+        let error = run(build(&system, &plan, &Traces::new()).unwrap(), &plan).unwrap_err();
+        let SimError::TooManyAtOnce { what: "requests", limit: MAX_REQUESTS, at } = error else {
+            panic!("{error}")
+        };
+        assert!((at.as_secs_f64() - MAX_REQUESTS as f64 / 1e6).abs() < 1e-3, "{error}");
     }
 }

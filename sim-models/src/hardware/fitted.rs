@@ -21,7 +21,7 @@ use super::precision::Precision;
 use super::timing::{StepFunction, TICKS_PER_NANO};
 use super::{HardwareError, Placement};
 pub use bench::{Bench, BenchError, Means};
-pub use fit::{Errors, Fit, FitError, Setting, errors, fit, fit_means};
+pub use fit::{Errors, FEWEST_REQUESTS, Fit, FitError, Setting, errors, fit, fit_means};
 pub use moments::{Moments, Observation};
 
 /// Step times fitted to measurements of a server, relative to a profile or the datasheet.

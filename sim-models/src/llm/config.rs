@@ -5,7 +5,6 @@ mod refusal;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +25,7 @@ use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::deployment::DeploymentConfig;
 use crate::energy::Power;
 use crate::error::ConfigError;
-use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu, is_model_file};
+use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu};
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{StepFunction, nanos_ceil};
@@ -299,14 +298,6 @@ impl LlmConfig {
     /// An unknown name or a file that cannot be used.
     pub fn model(&self) -> Result<Cow<'static, Model>, ConfigError> {
         find_model(&self.model).map_err(refused)
-    }
-
-    /// Takes the relative paths of model and profile files as relative to `base_dir`.
-    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
-        if is_model_file(&self.model) {
-            self.model = base_dir.join(&self.model).display().to_string();
-        }
-        self.timing.resolve_paths(base_dir);
     }
 
     /// What of the model is simplified, if anything that these settings let come into play.

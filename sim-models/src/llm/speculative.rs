@@ -59,7 +59,7 @@ pub enum AcceptanceMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftConfig {
-    /// The drafting model, by its id in the catalogue. It lies on the same GPUs, split like the model, in the same
+    /// The drafting model: an id of the catalogue, or the path of its `config.json`. It lies on the same GPUs, split like the model, in the same
     /// precision; its weights and KV cache take memory there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

@@ -111,13 +111,6 @@ impl TimingConfig {
         is_default(self)
     }
 
-    /// Takes the relative path of a profile file as relative to `base_dir`.
-    pub(super) fn resolve_paths(&mut self, base_dir: &Path) {
-        if let Some(profile) = self.profile.as_mut().filter(|profile| is_profile_file(profile)) {
-            *profile = base_dir.join(&*profile).display().to_string();
-        }
-    }
-
     /// The key of the figures that step times depend on.
     pub(super) fn figures(&self) -> &'static str {
         if self.fitted.is_some() { "fitted" } else { "efficiency" }

@@ -3,7 +3,6 @@
 mod batching;
 
 use std::num::NonZeroU32;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +24,7 @@ use crate::deployment::DeploymentConfig;
 use crate::device::{ClientId, Placement, Rate};
 use crate::error::ConfigError;
 use crate::hardware::HardwareError;
-use crate::hardware::catalogue::{self, Gpu, is_model_file};
+use crate::hardware::catalogue::{self, Gpu};
 use crate::hardware::precision::Precision;
 use crate::pool::{Balancer, Front, FrontSetup, HealthConfig, Scaling, ZoneAware};
 use crate::slab::Slab;
@@ -533,13 +532,6 @@ impl ModelServerConfig {
         };
         let each = self.memory.map_or(weights, Bytes::get);
         Ok(each.saturating_mul(self.instance_group.count.get().into()).saturating_add(runtime))
-    }
-
-    /// Takes the relative path of a model file as relative to `base_dir`.
-    pub(crate) fn resolve_paths(&mut self, base_dir: &Path) {
-        if let Some(model) = self.model.as_mut().filter(|model| is_model_file(model)) {
-            *model = base_dir.join(&*model).display().to_string();
-        }
     }
 
     fn put_on_the_bill(

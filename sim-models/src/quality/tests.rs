@@ -92,9 +92,9 @@ fn a_file_of_questions_gives_the_same_table() {
             "[quality]\nmodels = [\"small\", \"large\"]\n\
              joint_csv = {{ path = \"joint.csv\", columns = {{ small = \"a\", large = \"b\" }}{rest} }}"
         );
-        let mut quality = config(&system("small", &quality)).quality.unwrap();
-        quality.resolve_paths(&dir);
-        table::cells(&quality)
+        let mut system = config(&system("small", &quality));
+        system.resolve_paths(&dir);
+        table::cells(&system.quality.unwrap())
     };
     assert_eq!(csv("").unwrap(), [(0b11, 0.5), (0b10, 0.25), (0b00, 0.25)]);
     assert_eq!(csv(", where = { bench = \"y\" }").unwrap(), [(0b00, 1.0)]);

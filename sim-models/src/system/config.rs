@@ -1,7 +1,5 @@
 //! The system part of a scenario: traffic, components, links, faults.
 
-use std::path::Path;
-
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,22 +67,6 @@ pub struct SystemConfig {
     /// What breaks, and when.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultConfig>,
-}
-
-impl SystemConfig {
-    /// Takes the relative paths of model files and joint tables as relative to `base_dir`.
-    pub fn resolve_paths(&mut self, base_dir: &Path) {
-        if let Some(quality) = &mut self.quality {
-            quality.resolve_paths(base_dir);
-        }
-        for component in self.components.values_mut() {
-            match component {
-                ComponentConfig::Llm(config) => config.resolve_paths(base_dir),
-                ComponentConfig::ModelServer(config) => config.resolve_paths(base_dir),
-                _ => {}
-            }
-        }
-    }
 }
 
 /// A component, by its `kind`.

@@ -44,6 +44,9 @@ pub const MAX_LINE: usize = 1 << 20;
 /// Most records in a trace, also after scaling: 20 million are about 1.1 GB.
 pub const MAX_RECORDS: usize = 20_000_000;
 
+/// The latest first arrival: the Unix time of 9 September 2001, before which no trace was recorded.
+const LATEST_START: SimDuration = SimDuration::from_secs(1_000_000_000);
+
 /// How a trace is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -269,6 +272,13 @@ impl Trace {
             let (at, last) = (record.at, last.at);
             return Err(format!(
                 "arrives at {at}, before the record above ({last}): expected records in order of arrival"
+            ));
+        }
+        if self.records.is_empty() && record.at >= LATEST_START {
+            let seconds = record.at.as_secs_f64();
+            return Err(format!(
+                "the first request arrives {seconds} s after the start, as by a clock that counts from 1970: expected \
+                 times from the start of the trace on, with the first one taken from all"
             ));
         }
         if self.records.len() == MAX_RECORDS {

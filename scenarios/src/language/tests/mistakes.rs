@@ -369,3 +369,69 @@ fn a_model_that_does_not_fit() {
         gpu.plain()
     );
 }
+
+#[test]
+fn what_an_override_says_is_shown_in_the_override() {
+    // The key is in the file, too.
+    assert_set_error(
+        "components.stock.service_time={ exponentail = { mean = \"20ms\" } }",
+        "exponentail",
+        &format!(
+            "unknown key `exponentail` in components.stock.service_time (did you mean `exponential`? {LAWS})"
+        ),
+    );
+    let error = check(SHOP, &["components.edge={ kind = \"flow\", steps = [\"edge\"] }"]).unwrap_err();
+    assert_eq!(error.file(), Some("--set"), "{}", error.plain());
+    let error =
+        check(SHOP, &["traffic.web={ arrivals = { process = \"poisson\", rate = \"5/s\" }, entry = \"x\" }"]);
+    let error = error.unwrap_err();
+    assert_eq!(error.file(), Some("--set"), "{}", error.plain());
+    // What is changed keeps its place among the others.
+    let changed = check(SHOP, &["components.stock={ kind = \"service\", service_time = \"5ms\" }"]).unwrap();
+    let names: Vec<&String> = changed.scenario.components.keys().collect();
+    assert_eq!(names, ["edge", "stock", "prices"]);
+    assert_eq!(check(SHOP, &["name=2026-11-28"]).unwrap().scenario.name, "2026-11-28");
+    assert_set_error(
+        "run.duration=2026-11-28",
+        "2026",
+        &format!("`2026-11-28` is not a duration (unknown unit) ({DURATION})"),
+    );
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_refused() {
+    let says = "in a name or a text (expected letters, digits, spaces and signs)";
+    for (from, to, c) in [
+        ("\"Shop\"", "\"Shop\\u001b[31m\"", "1b"),
+        ("\"Shop\"", "\"\"\"Shop\nagain\"\"\"", "a"),
+        ("\"5ms\"", "\"5ms\\u0007\"", "7"),
+        ("[\"stock\", {", "[\"st\\u009bck\", {", "9b"),
+    ] {
+        let at = to.trim_start_matches('[').split(',').next().unwrap().lines().next().unwrap();
+        assert_error(from, to, at, &format!("a control character, \\u{{{c}}}, {says}"));
+    }
+    assert_error(
+        "[components.prices]",
+        "[components.\"pr\\u0000\"]",
+        "\"pr",
+        &format!("a control character, \\u{{0}}, {says}"),
+    );
+    assert_set_error("name=a\u{7}b", "a\u{7}", &format!("a control character, \\u{{7}}, {says}"));
+    let described = SHOP.replacen("[run]", "description = \"\"\"Two lines,\n\tand one more.\"\"\"\n[run]", 1);
+    check(&described, &[]).unwrap();
+    let described = described.replace("lines", "\\u001blines");
+    assert!(check(&described, &[]).unwrap_err().plain().contains("\\u{1b}"));
+}
+
+#[test]
+fn a_list_is_cut_between_names() {
+    let llm = "[components.llm]\nkind = \"llm\"\nmodel = \"llama-3\"\ngpu = \"h100-sxm\"\n";
+    let error = check(&format!("{SHOP}{llm}"), &[]).unwrap_err();
+    let help = error.help_text().unwrap();
+    let (meant, list) = help.split_once("? expected one of ").unwrap();
+    assert_eq!(meant, "did you mean `llama-3-8b`");
+    let names: Vec<&str> = list.strip_suffix(", ...").unwrap().split(", ").collect();
+    let known: Vec<&str> = sim_models::hardware::catalogue::models().map(|model| model.id.as_str()).collect();
+    assert_eq!(names, known[..names.len()]);
+    assert!(names.len() > 20 && names.len() < known.len());
+}

@@ -72,3 +72,18 @@ fn names_are_unique() {
     let message = check(SHOP, &[]).unwrap().variant("x").unwrap_err().plain();
     assert!(message.contains("the scenario has none"), "{message}");
 }
+
+#[test]
+fn all_variants_are_those_that_are_asked_for_by_name() {
+    let more = "[[variant]]\nname = \"more\"\nset = { \"components.stock.servers\" = 9, \"run.seed\" = 1 }\n";
+    let text = format!("{}{more}", with("unset = [\"components.prices.queue_cap\"]"));
+    let loaded = check(&text, &["run.seed=5"]).unwrap();
+    let all: Vec<Loaded> = loaded.variants().unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(all.iter().map(|one| one.variant.as_str()).collect::<Vec<_>>(), ["other", "more"]);
+    for one in &all {
+        let named = loaded.variant(&one.variant).unwrap();
+        assert_eq!((&one.scenario, one.sets()), (&named.scenario, named.sets()));
+        assert_eq!(one.scenario.run.seed, 5, "overrides hold in all");
+        assert_eq!(one.variants().unwrap().count(), 0);
+    }
+}

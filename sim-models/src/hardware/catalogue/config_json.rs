@@ -110,7 +110,7 @@ impl Model {
     /// As [`Model::from_file`].
     pub fn from_json(text: &str, path: &str) -> Result<Self, ModelFileError> {
         let fail = |reason: String, accepted| ModelFileError { path: path.to_owned(), reason, accepted };
-        let map: Map<String, Value> = serde_json::from_str(text)
+        let map: Map<String, Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
             .map_err(|error| fail(format!("expected a JSON object of model settings: {error}"), None))?;
         let model = read(&map).map_err(|error| fail(error.to_string(), error.accepted()))?;
         Ok(Self { id: path.to_owned(), name: path.to_owned(), source: path.to_owned(), ..model })

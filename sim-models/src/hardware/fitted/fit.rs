@@ -48,11 +48,14 @@ pub struct Fit {
     pub held_back_errors: Option<Errors>,
 }
 
+/// The fewest requests that times are fitted to, one by one or in a summary (assumption).
+pub const FEWEST_REQUESTS: usize = 30;
+
 /// Why nothing could be fitted.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum FitError {
     /// Too few measurements.
-    #[error("{0} requests with a first token and more: expected at least 30 to fit to")]
+    #[error("{0} requests with a first token and more: expected at least {FEWEST_REQUESTS} to fit to")]
     TooFew(usize),
     /// The replay failed.
     #[error("{0}")]
@@ -141,8 +144,9 @@ pub fn fit(
     let used = ((total as f64 * (1.0 - hold_back.clamp(0.0, 0.9))).round() as usize).min(total);
     let counts: Vec<bool> = (0..total).map(|i| i < used).collect();
     let alone = alone(&measured);
-    let target =
-        Moments::of(&measured, &counts, &alone, None).filter(|_| used >= 30).ok_or(FitError::TooFew(used))?;
+    let target = Moments::of(&measured, &counts, &alone, None)
+        .filter(|_| used >= FEWEST_REQUESTS)
+        .ok_or(FitError::TooFew(used))?;
     let sent: Vec<f64> = measured.iter().map(|o| o.sent_s).collect();
     let jittered: Vec<Vec<f64>> =
         (0..REPLAYS).map(|round| jitter(&sent, target.step_s / 2.0, round)).collect();

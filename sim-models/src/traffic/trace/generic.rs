@@ -137,6 +137,10 @@ fn number(column: &str, cell: &str, names: &mut Names, max: u32) -> Result<Optio
     if cell.is_empty() {
         return Ok(None);
     }
+    if cell.contains(char::is_control) {
+        let cell: String = cell.chars().flat_map(char::escape_default).collect();
+        return Err(wrong(column, &cell, "a name without control characters"));
+    }
     let expected = || format!("at most {} different ones", u64::from(max) + 1);
     names.number(cell, max).map(Some).ok_or_else(|| wrong(column, cell, expected()))
 }

@@ -27,7 +27,7 @@ impl<'a> Lines<'a> {
         &self.buffer
     }
 
-    /// Goes to the next line that is not blank, without its end and a byte order mark; false at the end.
+    /// Goes to the next line that is not blank, without its end; false at the end.
     pub(super) fn advance(&mut self) -> Result<bool, TraceError> {
         loop {
             let mut bytes = std::mem::take(&mut self.buffer).into_bytes();
@@ -38,9 +38,6 @@ impl<'a> Lines<'a> {
             }
             if bytes.ends_with(b"\r") {
                 bytes.pop();
-            }
-            if self.line == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
-                bytes.drain(..3);
             }
             self.buffer = String::from_utf8(bytes).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();

@@ -334,3 +334,21 @@ fn scaled_published_traces_keep_their_bursts() {
         }
     }
 }
+
+#[test]
+fn times_since_1970_and_names_that_a_terminal_would_obey_are_refused() {
+    for (column, time) in [("arrival_s", "1700000000.5"), ("arrival_ms", "1700000000500")] {
+        let text = format!("{column},prompt_tokens,output_tokens\n{time},1,1\n");
+        let error = Trace::read(text.as_bytes(), "t.csv", TraceFormat::Auto).unwrap_err().to_string();
+        assert!(
+            error.starts_with("t.csv:2: the first request arrives 1700000000.5 s after the start"),
+            "{error}"
+        );
+        assert!(error.contains("times from the start of the trace on"), "{error}");
+    }
+    let late = "arrival_s,prompt_tokens,output_tokens\n0,1,1\n1700000000,1,1\n";
+    assert_eq!(Trace::read(late.as_bytes(), "t.csv", TraceFormat::Auto).unwrap().len(), 2);
+    let text = "arrival_s,prompt_tokens,output_tokens,class\n0,1,1,a\u{1b}[31m\n";
+    let error = Trace::read(text.as_bytes(), "t.csv", TraceFormat::Auto).unwrap_err().to_string();
+    assert!(error.contains("`class` is `a\\u{1b}[31m`: expected a name without control"), "{error}");
+}

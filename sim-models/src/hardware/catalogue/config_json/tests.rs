@@ -71,7 +71,7 @@ fn a_file_gives_what_the_catalogue_has() {
 #[test]
 fn a_file_is_read_from_its_path() {
     let path = std::env::temp_dir().join(format!("tenfold-{}-config.json", std::process::id()));
-    std::fs::write(&path, qwen3().to_string()).unwrap();
+    std::fs::write(&path, format!("\u{feff}{}", qwen3())).unwrap();
     let read = Model::from_file(&path);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(read.unwrap().parameters(), 14_768_307_200);
