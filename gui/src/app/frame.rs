@@ -174,6 +174,9 @@ impl App {
                         _ if is_old => ("out of date", ui.visuals().weak_text_color()),
                         Some(true) => ("SLO met", theme::verdict(ui, true)),
                         Some(false) => ("SLO missed", theme::verdict(ui, false)),
+                        None if !run.result.verdicts.is_empty() => {
+                            ("SLO not judged", ui.visuals().weak_text_color())
+                        }
                         None => ("no SLO", ui.visuals().weak_text_color()),
                     };
                     ui.label(RichText::new(words).strong().color(ink));

@@ -150,11 +150,11 @@ pub(super) struct Powers {
 
 impl System {
     fn reports(&self, now: SimTime) -> Vec<Report> {
-        let report = |component: &Box<dyn Component>| {
+        let report = |component: &dyn Component| {
             let pool = component.pool_report(now);
             (component.report(now), pool, component.data_report(now), component.measures(now))
         };
-        self.components.iter().map(report).collect()
+        self.components.iter().map(|component| report(component.as_ref())).collect()
     }
 
     /// The run's `duration` is over: what is held and drawn from now on is not paid.
