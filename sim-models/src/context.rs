@@ -463,6 +463,10 @@ impl Ctx<'_> {
         if let Some(timeout) = call.timeout.take() {
             self.scheduler.cancel(timeout);
         }
+        if heard.is_none() {
+            let callee = self.call(id).callee;
+            self.core.meters[callee.index()].unheard += 1;
+        }
         if self.core.quality.is_some() && heard.is_some_and(|reply| reply.outcome.is_answer()) {
             self.hear_answer(id);
         }

@@ -13,7 +13,7 @@ pub struct ComponentMeter {
     pub calls: u64,
     /// Its replies by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 5],
-    /// Replies that nobody awaited any more when they were given: wasted work.
+    /// Replies that nobody heard: wasted work. Those that a timeout overtook on their way are among the outcomes, too.
     pub unheard: u64,
     /// Calls waiting, over time.
     pub queue: TimeWeighted,
