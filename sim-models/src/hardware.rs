@@ -31,6 +31,7 @@ pub mod datasheet;
 mod experts;
 pub mod fitted;
 pub mod kernels;
+pub mod kv_groups;
 pub mod memory;
 pub mod microbench;
 mod numbers;

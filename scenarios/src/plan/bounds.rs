@@ -118,10 +118,9 @@ pub(super) fn replicas_needed(
         return None;
     }
     let step = config.step_function().ok()?;
-    let kv = match config.kv_blocks {
-        Some(blocks) => f64::from(blocks) * f64::from(config.block_size),
-        None => config.memory().ok()?.kv_tokens() as f64,
-    };
+    // What layers with a window hold depends on how long single prompts are, and is left out.
+    let memory = config.memory().ok()?;
+    let kv = (memory.usable_blocks() * memory.block_size) as f64 / f64::from(memory.kv_groups.full);
     // For each token generated, and each sequence of a step, so many tokens are computed.
     let tokens = 1.0 + prompt_per_s / output_per_s;
     let sequences = f64::from(config.max_num_seqs)

@@ -32,17 +32,16 @@ pub fn heading(result: &RunResult) -> (String, String) {
 }
 
 fn missed(verdict: &Verdict) -> String {
-    let show = |value: f64| match verdict.unit {
-        "s" => seconds(value),
-        "USD" => usd(value),
-        _ => percent(value),
-    };
-    let whose = if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) };
-    let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
-    let metric = format!("{}{quantile}{whose}", verdict.metric.replace('_', " "));
+    let named = verdict.named();
     match verdict.value {
-        Some(value) => format!("{metric} is {}, at most {} is allowed", show(value), show(verdict.limit)),
-        None => format!("{metric} was not measured"),
+        Some(value) => {
+            format!(
+                "{named} is {}, at most {} is allowed",
+                verdict.shown(value),
+                verdict.shown(verdict.limit)
+            )
+        }
+        None => format!("{named} was not measured"),
     }
 }
 

@@ -305,11 +305,7 @@ fn usage_price(price: f64) -> String {
 fn slo(result: &RunResult) -> Table {
     let mut table = Table::new("SLO", "", 2, &["class", "metric", "limit", "value", "margin", ""]);
     for verdict in &result.verdicts {
-        let show = |value: f64| match verdict.unit {
-            "s" => seconds(value),
-            "USD" => usd(value),
-            _ => percent(value),
-        };
+        let show = |value: f64| verdict.shown(value);
         let average = verdict.value.map(|mean| Average { mean, half_width: verdict.half_width });
         table.row([
             verdict.class.clone(),

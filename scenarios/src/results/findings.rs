@@ -362,7 +362,7 @@ fn too_long(result: &RunResult, list: &mut Vec<String>) {
         let Some(pool) = &component.llm else { continue };
         let components = || result.outputs.iter().map(|output| &output.components[index]);
         let replies: u64 = components().flat_map(|component| component.meter.outcomes).sum();
-        let cache = format!("do not fit into the KV memory of a replica, {} tokens", pool.kv_tokens);
+        let cache = format!("do not fit into the KV memory of a replica, {} tokens", pool.kv_longest);
         let refused = |count: fn(&Rejected) -> u64| -> u64 {
             components().filter_map(|component| component.llm.as_ref()).map(|llm| count(&llm.rejected)).sum()
         };
@@ -414,21 +414,13 @@ fn unanswered(result: &RunResult, list: &mut Vec<String>) {
 
 /// Quantiles that rest on too few requests, and expectations without any value.
 fn thin_quantiles(result: &RunResult, list: &mut Vec<String>) {
-    let whose = |verdict: &Verdict| {
-        if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) }
-    };
     let expected: Vec<(String, String, &str, f64)> = result
         .verdicts
         .iter()
         .filter_map(|verdict| {
             let quantile = verdict.quantile.filter(|quantile| *quantile != "mean")?;
             let q = quantile[1..].parse::<f64>().ok()? / 100.0;
-            Some((
-                format!("{} {quantile}{}", verdict.metric, whose(verdict)),
-                verdict.class.clone(),
-                verdict.metric,
-                q,
-            ))
+            Some((verdict.named(), verdict.class.clone(), verdict.metric, q))
         })
         .collect();
     let asked = match expected.is_empty() {
@@ -459,12 +451,7 @@ fn thin_quantiles(result: &RunResult, list: &mut Vec<String>) {
         }
     }
     for verdict in result.verdicts.iter().filter(|verdict| verdict.value.is_none()) {
-        let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
-        list.push(format!(
-            "{}{quantile}{} was not measured, so what the SLO expects of it is not met",
-            verdict.metric,
-            whose(verdict)
-        ));
+        list.push(format!("{} was not measured, so what the SLO expects of it is not met", verdict.named()));
     }
 }
 

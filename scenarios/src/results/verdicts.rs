@@ -7,6 +7,7 @@ use sim_models::meter::RequestMeter;
 use sim_models::system::RunOutput;
 
 use super::metrics::{self, Times};
+use super::show::{percent, seconds, usd};
 use crate::run::ALL;
 use crate::scenario::{Quantiles, SloConfig};
 
@@ -39,6 +40,22 @@ impl Verdict {
     /// the limit is 0.
     pub fn margin(&self) -> Option<f64> {
         self.value.filter(|_| self.limit > 0.0).map(|value| (self.limit - value) / self.limit)
+    }
+
+    /// What it speaks of, in words: `latency p99 of `chat``, `error rate`.
+    pub(crate) fn named(&self) -> String {
+        let quantile = self.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
+        let whose = if self.class == ALL { String::new() } else { format!(" of `{}`", self.class) };
+        format!("{}{quantile}{whose}", self.metric.replace('_', " "))
+    }
+
+    /// `value`, its own or its limit, in its unit.
+    pub(crate) fn shown(&self, value: f64) -> String {
+        match self.unit {
+            "s" => seconds(value),
+            "USD" => usd(value),
+            _ => percent(value),
+        }
     }
 }
 

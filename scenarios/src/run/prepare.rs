@@ -126,7 +126,7 @@ pub(super) fn prepare(
     for (name, component) in &system.components {
         let ComponentConfig::Llm(config) = component else { continue };
         let place = |error: ConfigError| error.within(name).within("components");
-        if let Some(message) = config.simplification().map_err(place)? {
+        if let Some(message) = config.kept_beyond_windows().map_err(place)? {
             warnings.push(Warning::new(["components", name, "model"], message));
         }
         if let Some(message) = config.short_cache().map_err(place)? {

@@ -10,7 +10,6 @@ use sim_models::units::Time;
 use super::StressTest;
 use super::grow::{Grow, more_data};
 use crate::results::findings::{percent, short};
-use crate::results::show::{seconds, usd};
 use crate::results::{AverageRow, RunResult, Verdict, too_few_answers};
 use crate::run::{ALL, RunOptions, run_scenario};
 use crate::scenario::{Scenario, SloConfig, Warmup};
@@ -145,18 +144,10 @@ pub(crate) fn inference(result: &RunResult, today: Option<&RunResult>) -> Diagno
 pub(crate) fn nearest<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Option<(f64, String)> {
     let margins = verdicts.filter_map(|verdict| Some((verdict.margin()?, verdict)));
     let (margin, verdict) = margins.min_by(|a, b| a.0.total_cmp(&b.0))?;
-    let amount = |value: f64| match verdict.unit {
-        "s" => seconds(value),
-        "USD" => usd(value),
-        _ => percent(value),
-    };
-    let whose = if verdict.class == ALL { String::new() } else { format!(" of `{}`", verdict.class) };
-    let quantile = verdict.quantile.map_or(String::new(), |quantile| format!(" {quantile}"));
-    let value = amount(verdict.value.unwrap_or_default());
-    let limit = amount(verdict.limit);
+    let value = verdict.shown(verdict.value.unwrap_or_default());
+    let limit = verdict.shown(verdict.limit);
     let far = if margin < 0.0 { "beyond" } else { "nearest to" };
-    let metric = verdict.metric.replace('_', " ");
-    Some((margin, format!("{metric}{quantile}{whose} is {value}, {far} its limit of {limit}")))
+    Some((margin, format!("{} is {value}, {far} its limit of {limit}", verdict.named())))
 }
 
 fn project(result: &RunResult, today: Option<&RunResult>, multiple: f64) -> Option<CostProjection> {

@@ -7,11 +7,9 @@
 //!
 //! Every matrix is split evenly; so are the experts of a layer, be it each of them or whole ones on each GPU (expert
 //! parallel): the bytes are the same. Engines that share out experts (data parallel) hold all else each. Key-value heads fewer than GPUs, and the
-//! latent vectors of MLA, are held by every GPU. A layer with a sliding window keeps keys and values of the
-//! whole context, as vLLM 0.14.0 does with `disable_hybrid_kv_cache_manager` (`unify_hybrid_kv_cache_specs` in
-//! `vllm/v1/core/kv_cache_utils.py`). By default its hybrid manager cuts the layers into groups of equal size, each
-//! with a block table of its own over one pool, and frees blocks that have slid out of the window, which is not
-//! modelled. On a CPU host the same budget is taken of its RAM.
+//! latent vectors of MLA, are held by every GPU. Where layers are cut into groups ([`KvGroups`]), a block holds the
+//! keys and values of one group's layers, so that there are more and smaller blocks. On a CPU host the same budget is
+//! taken of its RAM.
 //!
 //! Two terms are estimates:
 //! - **Activations** of one pass over `max_num_batched_tokens` tokens peak at the larger of two
@@ -30,6 +28,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::catalogue::{Gpu, Model, ModelKind, gpus};
+use super::kv_groups::KvGroups;
 use super::precision::Precision;
 use super::{HardwareError, Placement, TENSOR_PARALLEL, check_placement};
 
@@ -38,9 +37,6 @@ const GIB: u64 = 1 << 30;
 pub(crate) const RUNTIME_BYTES: u64 = 3 * GIB / 4;
 /// Buffers for communication between GPUs. Assumption, see the module.
 pub(crate) const COMMUNICATION_BYTES: u64 = GIB / 2;
-/// The null block and one block to work with.
-const MIN_BLOCKS: u64 = 2;
-
 /// What decides how the memory of a GPU is shared out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MemorySettings {
@@ -63,6 +59,8 @@ pub struct MemorySettings {
     /// The number of KV cache blocks (null block included) instead of what the utilization allows;
     /// it is only checked against the GPU's whole memory.
     pub kv_blocks: Option<u64>,
+    /// How the layers of the model, all of its stages', share out the blocks.
+    pub kv_groups: KvGroups,
     /// Weights of other things on each GPU, in bytes: a drafting model, adapters, the input embedding of a pipeline.
     pub more_weight_bytes: u64,
     /// Keys and values that a drafting model keeps of each token, in bytes on each GPU.
@@ -83,6 +81,7 @@ impl Default for MemorySettings {
             max_num_batched_tokens: 8192,
             max_num_seqs: 256,
             kv_blocks: None,
+            kv_groups: KvGroups::default(),
             more_weight_bytes: 0,
             more_kv_bytes_per_token: 0,
         }
@@ -93,6 +92,11 @@ impl MemorySettings {
     /// How the model lies on GPUs.
     pub fn placement(&self) -> Placement {
         Placement { tensor_parallel: self.tensor_parallel, data_parallel: self.data_parallel }
+    }
+
+    /// The null block and one block to work with for each group of layers.
+    fn least_blocks(&self) -> u64 {
+        1 + u64::from(self.kv_groups.count())
     }
 
     /// Number format of the KV cache, given or by default.
@@ -115,14 +119,18 @@ pub struct MemoryPlan {
     pub activation_bytes: u64,
     /// CUDA context, graphs, communication buffers.
     pub overhead_bytes: u64,
-    /// Keys and values of one token.
+    /// Keys and values of one token, in all layers.
     pub kv_bytes_per_token: u64,
+    /// A KV cache block.
+    pub block_bytes: u64,
     /// What is left for the KV cache.
     pub kv_bytes: u64,
     /// Blocks in the KV cache, as vLLM reports them: one of them, the null block, holds nothing.
     pub kv_blocks: u64,
     /// Tokens in a block.
     pub block_size: u64,
+    /// How the layers share out the blocks.
+    pub kv_groups: KvGroups,
 }
 
 impl MemoryPlan {
@@ -133,13 +141,13 @@ impl MemoryPlan {
 
     /// What the engine takes of the GPU's memory from its start on.
     pub fn held_bytes(&self) -> u64 {
-        let cache = self.kv_blocks * self.block_size * self.kv_bytes_per_token;
-        self.weights_bytes + self.activation_bytes + self.overhead_bytes + cache
+        self.weights_bytes + self.activation_bytes + self.overhead_bytes + self.kv_blocks * self.block_bytes
     }
 
-    /// Tokens of context that the KV cache holds.
+    /// Tokens of context that the KV cache holds; where layers have a window, of sequences within it (what vLLM
+    /// logs as "GPU KV cache size").
     pub fn kv_tokens(&self) -> u64 {
-        self.usable_blocks() * self.block_size
+        self.usable_blocks() / u64::from(self.kv_groups.count()) * self.block_size
     }
 
     /// Shares out the memory of `gpu` for `model`.
@@ -177,9 +185,11 @@ impl MemoryPlan {
             activation_bytes: clamp(demand.activations),
             overhead_bytes: demand.overhead,
             kv_bytes_per_token: demand.kv_bytes_per_token,
+            block_bytes: clamp(demand.block_bytes),
             kv_bytes,
             kv_blocks,
             block_size: settings.block_size,
+            kv_groups: settings.kv_groups,
         })
     }
 }
@@ -265,6 +275,9 @@ impl Demand {
         let kv_precision = settings.kv_format();
         let kv_bytes_per_token =
             model.kv_bytes_per_token(kv_precision, gpus).ok_or(HardwareError::KvPrecision(kv_precision))?;
+        // Layers keep the same, and a drafting model's are in every block.
+        let in_block = kv_bytes_per_token / model.layers * settings.kv_groups.layers_in_block(model);
+        let in_block = in_block.saturating_add(settings.more_kv_bytes_per_token);
         let kv_bytes_per_token = kv_bytes_per_token.saturating_add(settings.more_kv_bytes_per_token);
         let matrices = if model.gated_ffn { 3 } else { 2 };
         let values_per_token = 2 * model.hidden + matrices * model.widest_ffn().div_ceil(gpus);
@@ -278,7 +291,7 @@ impl Demand {
             activations: pass.max(logits),
             overhead: RUNTIME_BYTES + if settings.placement().gpus() > 1 { COMMUNICATION_BYTES } else { 0 },
             kv_bytes_per_token,
-            block_bytes: u128::from(kv_bytes_per_token) * u128::from(settings.block_size),
+            block_bytes: u128::from(in_block) * u128::from(settings.block_size),
         })
     }
 
@@ -288,7 +301,7 @@ impl Demand {
 
     /// The least memory to run with.
     fn least(&self, settings: &MemorySettings) -> u128 {
-        self.fixed() + u128::from(settings.kv_blocks.unwrap_or(MIN_BLOCKS)) * self.block_bytes
+        self.fixed() + u128::from(settings.kv_blocks.unwrap_or(settings.least_blocks())) * self.block_bytes
     }
 }
 
@@ -334,10 +347,10 @@ fn check(settings: &MemorySettings) -> Result<(), HardwareError> {
         }
     }
     match settings.kv_blocks {
-        Some(blocks) if blocks < MIN_BLOCKS => Err(HardwareError::OutOfRange {
+        Some(blocks) if blocks < settings.least_blocks() => Err(HardwareError::OutOfRange {
             name: "kv_blocks",
             value: blocks as f64,
-            expected: "at least 2 blocks: one of them is the null block",
+            expected: "at least 2 blocks, one of which is the null block, and one more for each further group of layers",
         }),
         _ => Ok(()),
     }

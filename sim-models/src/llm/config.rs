@@ -2,6 +2,7 @@
 
 mod policies;
 mod refusal;
+mod windows;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -25,7 +26,7 @@ use crate::cost::{ListPrice, PriceModelConfig, Rent};
 use crate::deployment::DeploymentConfig;
 use crate::energy::Power;
 use crate::error::ConfigError;
-use crate::hardware::catalogue::{Gpu, Model, Sliding, find_model, gpu};
+use crate::hardware::catalogue::{Gpu, Model, find_model, gpu};
 use crate::hardware::memory::{MemoryPlan, MemorySettings};
 use crate::hardware::precision::Precision;
 use crate::hardware::timing::{StepFunction, nanos_ceil};
@@ -99,6 +100,12 @@ pub struct LlmConfig {
     /// `num_gpu_blocks_override`). Default: what the memory allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_blocks: Option<u32>,
+    /// Whether layers that look back over a window (as in Gemma, Mistral and gpt-oss) keep the keys and values of the
+    /// whole context like all others. Default: false, as in vLLM: layers are cut into groups with block tables of their own, and
+    /// blocks that have slid out of the window are freed; the fast engine takes every step then. With `kv_offload`,
+    /// `disaggregated`, batching by requests or contiguous memory all is kept anyway.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disable_hybrid_kv_cache_manager: bool,
     /// Whether full KV blocks are kept and found again by later prompts. Default: true, as in vLLM.
     #[serde(default = "yes")]
     pub enable_prefix_caching: bool,
@@ -266,6 +273,7 @@ impl LlmConfig {
             block_size: block_size(),
             gpu_memory_utilization: utilization(),
             kv_blocks: None,
+            disable_hybrid_kv_cache_manager: false,
             enable_prefix_caching: yes(),
             long_prefill_token_threshold: 0,
             scheduling_policy: SchedulingPolicy::default(),
@@ -300,24 +308,6 @@ impl LlmConfig {
         find_model(&self.model).map_err(refused)
     }
 
-    /// What of the model is simplified, if anything that these settings let come into play.
-    ///
-    /// # Errors
-    /// As [`LlmConfig::model`].
-    pub fn simplification(&self) -> Result<Option<String>, ConfigError> {
-        let model = self.model()?;
-        let longest = self.max_model_len.map_or(model.max_context, u64::from);
-        let sliding = model.sliding.filter(|sliding| sliding.window < longest);
-        Ok(sliding.map(|Sliding { window, layers }| {
-            format!(
-                "{layers} of the {} layers of {} look back over {window} tokens only: their keys and values are \
-                 kept of the whole context, as by vLLM with disable_hybrid_kv_cache_manager, so longer requests \
-                 take more KV memory than by default",
-                model.layers, model.id
-            )
-        }))
-    }
-
     /// What vLLM would not start with: a KV cache that cannot hold one request of `max_model_len`
     /// (`check_enough_kv_cache_memory` of its kv_cache_utils, 0.14). Shorter ones are served as they come here.
     ///
@@ -329,7 +319,7 @@ impl LlmConfig {
         }
         let engine = self.engine_config()?;
         let longest = engine.max_model_len.unwrap_or(0);
-        let held = u64::from(engine.num_blocks) * u64::from(engine.block_size);
+        let held = engine.longest();
         Ok((held < u64::from(longest)).then(|| {
             format!(
                 "the KV cache of a replica holds {held} tokens, and one request may have {longest}: vLLM would not start \
@@ -365,6 +355,7 @@ impl LlmConfig {
             max_num_batched_tokens: self.max_num_batched_tokens.into(),
             max_num_seqs: self.max_num_seqs.into(),
             kv_blocks: self.kv_blocks.map(u64::from),
+            kv_groups: self.kv_groups(model),
             more_weight_bytes: 0,
             more_kv_bytes_per_token: 0,
         })
@@ -435,6 +426,7 @@ impl LlmConfig {
             max_num_seqs: self.max_num_seqs,
             block_size: self.block_size,
             num_blocks: u32::try_from(memory.kv_blocks).unwrap_or(u32::MAX),
+            kv_groups: memory.kv_groups,
             long_prefill_token_threshold: self.long_prefill_token_threshold,
             enable_prefix_caching: self.enable_prefix_caching,
             scheduling_policy: self.scheduling_policy,
@@ -481,7 +473,7 @@ impl LlmConfig {
                 .help(format!("expected a multiple of data_parallel_size, {}", self.data_parallel_size)));
         }
         check_longest_step(&config, &step, self.timing.figures())?;
-        let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+        let cache = config.cache_tokens();
         let scaling = PoolScaling {
             autoscaler: self.autoscaler.as_deref(),
             spot: self.spot.as_ref(),

@@ -226,6 +226,8 @@ impl LlmConfig {
             max_num_batched_tokens: prefill.max_num_batched_tokens.unwrap_or(self.max_num_batched_tokens),
             max_num_seqs: prefill.max_num_seqs.unwrap_or(self.max_num_seqs),
             kv_blocks: prefill.kv_blocks,
+            // They hand the KV on as a whole.
+            disable_hybrid_kv_cache_manager: true,
             balancer: prefill.balancer,
             price_per_gpu_hour: price,
             price_model: self.price_model.map(|model| model.beyond(self.replicas.get())),
@@ -245,7 +247,7 @@ impl LlmConfig {
         let step = self.step_function_on(gpu, false)?;
         check_longest_step(&config, &step, self.timing.figures())?;
         let replicas = self.replicas.get();
-        let cache = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+        let cache = config.cache_tokens();
         let front = Front::new(FrontSetup {
             replicas,
             capacity: self.max_num_seqs.into(),

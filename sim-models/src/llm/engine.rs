@@ -238,7 +238,9 @@ impl Engine {
     /// Settings that no engine can run with: see [`EngineConfig::validate`].
     pub fn new(kind: EngineKind, config: EngineConfig, step: StepFunction) -> Result<Self, ConfigError> {
         let config = config.effective();
-        let steps_differ = config.pipeline_parallel_size > 1 || config.speculative.is_some();
+        let steps_differ = config.pipeline_parallel_size > 1
+            || config.speculative.is_some()
+            || config.kv_groups.windowed > 0;
         Ok(Self(match kind {
             EngineKind::Fast if !steps_differ => Inner::Fast(Box::new(Fast::new(config, step)?)),
             EngineKind::Fast => Inner::Stepwise(Box::new(Stepwise::new(config, step, true)?)),

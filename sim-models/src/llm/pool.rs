@@ -162,6 +162,8 @@ impl Pool {
             gpus_of_replica,
             kv_blocks: config.num_blocks,
             block_size: config.block_size,
+            kv_groups: config.kv_groups,
+            kv_longest: config.longest(),
             calibration: step.badge(),
             max_num_seqs: config.max_num_seqs,
             max_num_batched_tokens: config.max_num_batched_tokens,

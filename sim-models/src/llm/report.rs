@@ -4,6 +4,7 @@ use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
 use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
+use crate::hardware::kv_groups::KvGroups;
 use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, KvFigures};
@@ -62,8 +63,10 @@ pub struct LlmReport {
     pub gpu_busy: f64,
     /// KV blocks of a replica, the null block among them.
     pub kv_blocks: u32,
-    /// Tokens that the KV cache of a replica holds.
+    /// Tokens that the KV cache of a replica holds; where layers have a window, of sequences within it.
     pub kv_tokens: u64,
+    /// Tokens of the longest request that it holds alone.
+    pub kv_longest: u64,
     /// Share of the KV blocks of the replicas held that were in use, averaged over time: in a step those that it was scheduled
     /// with, its own tokens' among them, and none between steps.
     pub kv_use_mean: f64,
@@ -71,7 +74,7 @@ pub struct LlmReport {
     pub kv_use_max: f64,
     /// Tokens that the sequences of a step have in the KV cache over the token slots of the blocks in use, both
     /// averaged over the time in steps: the rest is reserved for nothing yet, or for nothing ever. Above 1 where
-    /// sequences share blocks. None without steps.
+    /// sequences share blocks. None without steps, and where blocks slide out of windows.
     pub kv_utilization: Option<f64>,
     /// Steps.
     pub steps: u64,
@@ -174,6 +177,8 @@ pub(super) struct Facts {
     pub(super) gpus_of_replica: Option<u64>,
     pub(super) kv_blocks: u32,
     pub(super) block_size: u32,
+    pub(super) kv_groups: KvGroups,
+    pub(super) kv_longest: u64,
     pub(super) calibration: String,
     pub(super) max_num_seqs: u32,
     pub(super) max_num_batched_tokens: u32,
@@ -300,10 +305,13 @@ impl Measures {
                 held * gpus as f64 + beside.map_or(0, |group| group.weight * u64::from(group.replicas)) as f64
             }),
             kv_blocks: facts.kv_blocks,
-            kv_tokens: u64::from(facts.groups[0].usable_blocks) * u64::from(facts.block_size),
+            kv_tokens: u64::from(facts.groups[0].usable_blocks / facts.kv_groups.count())
+                * u64::from(facts.block_size),
+            kv_longest: facts.kv_longest,
             kv_use_mean: share(used, all_held(|group| group.usable_blocks.into())),
             kv_use_max: most,
-            kv_utilization: (used > 0).then(|| filled as f64 / (used as f64 * f64::from(facts.block_size))),
+            kv_utilization: (used > 0 && facts.kv_groups.windowed == 0)
+                .then(|| filled as f64 / (used as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),
             batch_mean: batch_mean(&all),

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::model::Model;
+use crate::gzip::unpack;
 use fields::Fields;
 
 /// The architectures that are read, by the `model_type` of a `config.json`.
@@ -94,7 +95,7 @@ impl Model {
         let name = path.display().to_string();
         let fail = |reason: String| ModelFileError { path: name.clone(), reason, accepted: None };
         let mut text = String::new();
-        let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+        let (file, _) = File::open(path).and_then(unpack).map_err(|error| fail(error.to_string()))?;
         file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;
         if text.len() as u64 > MAX_FILE {
             return Err(fail(format!(
@@ -110,7 +111,7 @@ impl Model {
     /// As [`Model::from_file`].
     pub fn from_json(text: &str, path: &str) -> Result<Self, ModelFileError> {
         let fail = |reason: String, accepted| ModelFileError { path: path.to_owned(), reason, accepted };
-        let map: Map<String, Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        let map: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| fail(format!("expected a JSON object of model settings: {error}"), None))?;
         let model = read(&map).map_err(|error| fail(error.to_string(), error.accepted()))?;
         Ok(Self { id: path.to_owned(), name: path.to_owned(), source: path.to_owned(), ..model })

@@ -11,7 +11,10 @@ pub(in crate::llm) fn check_longest_step(
     step: &StepFunction,
     figures: &str,
 ) -> Result<(), ConfigError> {
-    let tokens = u64::from(config.usable_blocks()) * u64::from(config.block_size);
+    let tokens = match config.kv_groups.full {
+        0 => u64::from(config.max_num_seqs) * config.max_model_len.map_or(1 << 30, u64::from),
+        full => u64::from(config.usable_blocks() / full) * u64::from(config.block_size),
+    };
     // What is computed is in the cache from then on, and no token sees more than a sequence's.
     let budget = tokens.min(config.clone().effective().max_num_batched_tokens.into());
     let context = tokens.min(config.max_model_len.map_or(u64::MAX, u64::from));

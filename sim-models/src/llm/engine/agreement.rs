@@ -7,6 +7,7 @@ use proptest::test_runner::RngSeed;
 use sim_core::stats::Histogram;
 
 use super::*;
+use crate::hardware::kv_groups::KvGroups;
 use crate::hardware::timing::{Calibration, Coefficients, Drafter, Hinge, Windowed};
 
 /// What happens at some nanosecond.
@@ -479,5 +480,42 @@ proptest! {
     #[test]
     fn large_engines_that_offload_and_transfer_agree(config in config(12), step in step(), events in events_with(true, 600, 200, 200, 3), blocks in 1..2000u32) {
         agree(&offloading(config, blocks), step, &events);
+    }
+}
+
+/// What is seen of an engine with so many groups of layers is that of one without, each block of which is one of every
+/// group.
+fn as_one(mut trace: Trace, groups: u32) -> Trace {
+    for (state, underway) in &mut trace.observed {
+        for blocks in [&mut state.used_blocks, &mut state.total_blocks, &mut underway.blocks] {
+            assert!(blocks.is_multiple_of(groups));
+            *blocks /= groups;
+        }
+    }
+    for tally in &mut trace.settled {
+        tally.block_ticks /= u128::from(groups);
+        tally.blocks_max /= groups;
+    }
+    trace
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// Without a prefix cache, from which the blocks of single groups would go.
+    #[test]
+    fn groups_whose_windows_nobody_leaves_are_as_one(
+        config in config(2),
+        step in step(),
+        events in events(60, 30, 60, 3),
+        (full, windowed) in (0..3u32, 1..4u32),
+    ) {
+        let config = EngineConfig { enable_prefix_caching: false, ..config };
+        let kv_groups = KvGroups { full, windowed, window: 1 << 20 };
+        let num_blocks = config.usable_blocks() * kv_groups.count() + 1;
+        let grouped = EngineConfig { kv_groups, num_blocks, ..config.clone() };
+        let step = timed(&config, step);
+        let one = drive(EngineKind::Fast, &config, step.clone(), &events);
+        prop_assert!(as_one(drive(EngineKind::Fast, &grouped, step, &events), kv_groups.count()) == one);
     }
 }

@@ -9,6 +9,7 @@ use super::lora::Lora;
 use super::reservation::{self, KvAllocation, Reservation};
 use super::sequence::{Rejection, Submission};
 use super::speculation::Speculation;
+use crate::hardware::kv_groups::KvGroups;
 
 /// The largest `max_num_batched_tokens`. With [`MAX_KV_TOKENS`] it keeps a [`Pass`] within 64 bits.
 ///
@@ -43,6 +44,9 @@ pub struct EngineConfig {
     /// KV blocks of the device, one of which is the null block that no sequence gets. It follows from the
     /// memory that is left beside the weights, so it has no default.
     pub num_blocks: u32,
+    /// How the layers share out the blocks. Default: all have one block table. With windows the fast engine takes
+    /// every step.
+    pub kv_groups: KvGroups,
     /// The most tokens of one sequence in a step, in tokens; 0 (the default) sets no limit.
     pub long_prefill_token_threshold: u32,
     /// Whether full blocks are kept and found again by their content. Default true.
@@ -96,6 +100,7 @@ impl EngineConfig {
             max_num_seqs: 256,
             block_size: 16,
             num_blocks,
+            kv_groups: KvGroups::default(),
             long_prefill_token_threshold: 0,
             enable_prefix_caching: true,
             scheduling_policy: SchedulingPolicy::Fcfs,
@@ -115,8 +120,7 @@ impl EngineConfig {
     pub(crate) fn effective(mut self) -> Self {
         if self.batching.is_by_request() {
             // No batch has more tokens than the cache has room for.
-            let cache = u64::from(self.usable_blocks()) * u64::from(self.block_size);
-            let most = u32::try_from(cache).unwrap_or(u32::MAX).min(MAX_BATCHED_TOKENS);
+            let most = u32::try_from(self.cache_tokens()).unwrap_or(u32::MAX).min(MAX_BATCHED_TOKENS);
             self.max_num_batched_tokens = most.max(self.max_num_seqs);
         }
         self.enable_prefix_caching &= self.kv_allocation == KvAllocation::Paged;
@@ -155,10 +159,10 @@ impl EngineConfig {
         if let Some(max_model_len) = self.max_model_len.filter(|max| tokens > u64::from(*max)) {
             return Err(Rejection::ExceedsModel { tokens, max_model_len });
         }
-        let capacity = u64::from(self.usable_blocks()) * u64::from(self.block_size);
         let slots = tokens - 1 + u64::from(self.slack());
         // Slots beyond the model's context are not needed.
         let slots = self.max_model_len.map_or(slots, |max| slots.min(u64::from(max)));
+        let capacity = self.longest();
         if slots > capacity {
             return Err(Rejection::ExceedsCache { tokens: slots, capacity });
         }
@@ -175,11 +179,25 @@ impl EngineConfig {
         self.num_blocks.saturating_sub(1)
     }
 
+    /// Tokens that the KV cache holds, of sequences within their windows.
+    pub fn cache_tokens(&self) -> u64 {
+        u64::from(self.usable_blocks() / self.kv_groups.count()) * u64::from(self.block_size)
+    }
+
+    /// Slots of the longest sequence that the KV cache holds alone, in tokens.
+    pub fn longest(&self) -> u64 {
+        let budget = self.max_num_batched_tokens.saturating_add(self.slack());
+        self.kv_groups.longest(self.usable_blocks(), budget, self.block_size)
+    }
+
     /// What is not modelled together. Engines that schedule whole requests or reserve memory had none of the others.
     fn check_together(&self) -> Result<(), ConfigError> {
         let as_before = self.batching != Batching::Continuous || self.kv_allocation != KvAllocation::Paged;
         let stages = self.pipeline_parallel_size > 1;
+        let windows = self.kv_groups.windowed > 0;
         let pairs = [
+            (windows, as_before, "KV groups with windows", "batching by requests or contiguous KV memory"),
+            (windows, self.num_cpu_blocks > 0, "KV groups with windows", "kv_offload"),
             (stages, self.speculative.is_some(), "pipeline_parallel", "speculative decoding"),
             (as_before, stages, "batching by requests or contiguous KV memory", "pipeline_parallel"),
             (
@@ -223,8 +241,9 @@ impl EngineConfig {
                 return Err(ConfigError::Zero { parameter });
             }
         }
-        if self.num_blocks < 2 {
-            return Err(ConfigError::TooFewBlocks { num_blocks: self.num_blocks });
+        if u64::from(self.usable_blocks()) < u64::from(self.kv_groups.count()) {
+            let least = self.kv_groups.count() + 1;
+            return Err(ConfigError::TooFewBlocks { num_blocks: self.num_blocks, least });
         }
         if self.max_num_batched_tokens > MAX_BATCHED_TOKENS {
             return Err(ConfigError::BudgetTooLarge { max_num_batched_tokens: self.max_num_batched_tokens });
@@ -271,11 +290,13 @@ pub enum ConfigError {
         /// The setting.
         parameter: &'static str,
     },
-    /// No block is left beside the null block.
-    #[error("num_blocks is {num_blocks}: expected at least 2, as one block is the null block")]
+    /// Not one block for each group of layers is left beside the null block.
+    #[error("num_blocks is {num_blocks}: expected at least {least}, as one block is the null block")]
     TooFewBlocks {
         /// The blocks given.
         num_blocks: u32,
+        /// The fewest.
+        least: u32,
     },
     /// A step's budget is out of range.
     #[error("max_num_batched_tokens is {max_num_batched_tokens}: expected at most {MAX_BATCHED_TOKENS}")]

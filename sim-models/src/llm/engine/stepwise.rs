@@ -8,6 +8,7 @@ mod record;
 mod schedule;
 mod scheduler;
 mod step;
+mod tables;
 
 #[cfg(test)]
 mod properties;

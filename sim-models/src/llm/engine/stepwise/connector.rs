@@ -48,12 +48,8 @@ impl Scheduler {
 
     /// A sequence begins with the blocks that the prefix cache holds.
     pub(super) fn use_hits(&mut self, index: u32, hit: u32) {
-        for block in &self.hits {
-            self.pool.share(*block);
-        }
+        self.begin_with_hits(index);
         let sequence = &mut self.sequences[index];
-        sequence.blocks.extend_from_slice(&self.hits);
-        sequence.registered = self.hits.len() as u32;
         sequence.computed = hit;
         self.touch_host(index, hit);
     }

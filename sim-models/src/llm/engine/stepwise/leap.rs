@@ -55,7 +55,8 @@ impl Scheduler {
         let plan = &step.plan;
         let quiet =
             plan.prefills == 0 && plan.preemptions == 0 && self.waiting.is_empty() && self.ending == 0;
-        if !quiet || step.parts.len() != self.running.len() {
+        // How many blocks slide out of a window is not counted ahead.
+        if !quiet || self.config.kv_groups.windowed > 0 || step.parts.len() != self.running.len() {
             return None;
         }
         // Of memory each sequence has an equal share, if its last block is full.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::scheduler::Scheduler;
 use super::step::Token;
+use crate::hardware::kv_groups::KvGroups;
 use crate::llm::engine::sequence::Totals;
 use crate::llm::engine::{EngineConfig, Lora, Prefix, SchedulingPolicy, SeqId, Speculation, Submission};
 
@@ -33,6 +34,14 @@ fn submission() -> impl Strategy<Value = Submission> {
     )
 }
 
+/// Groups of layers, none with a window for most.
+fn groups() -> impl Strategy<Value = KvGroups> {
+    prop_oneof![
+        2 => Just(KvGroups::default()),
+        1 => (0..3u32, 1..4u32, 1..40u32).prop_map(|(full, windowed, window)| KvGroups { full, windowed, window }),
+    ]
+}
+
 fn config() -> impl Strategy<Value = EngineConfig> {
     let features = prop_oneof![
         3 => Just((1, None, None)),
@@ -42,7 +51,15 @@ fn config() -> impl Strategy<Value = EngineConfig> {
             (1, None, Some(Lora { max_loras, max_cpu_loras: 3, copy_ticks: 1, read_ticks: 1 }))
         }),
     ];
-    (1..8u32, 0..40u32, 1..6u32, 2..40u32, prop_oneof![Just(0), 1..20u32], any::<[bool; 4]>(), features)
+    (
+        1..8u32,
+        0..40u32,
+        1..6u32,
+        2..40u32,
+        prop_oneof![Just(0), 1..20u32],
+        any::<[bool; 4]>(),
+        (features, groups()),
+    )
         .prop_map(
             |(
                 max_num_seqs,
@@ -51,7 +68,7 @@ fn config() -> impl Strategy<Value = EngineConfig> {
                 num_blocks,
                 long_prefill_token_threshold,
                 [caching, by, gate, ahead],
-                (pipeline_parallel_size, speculative, lora),
+                ((pipeline_parallel_size, speculative, lora), kv_groups),
             )| {
                 EngineConfig {
                     max_num_batched_tokens: max_num_seqs + more,
@@ -65,7 +82,8 @@ fn config() -> impl Strategy<Value = EngineConfig> {
                     pipeline_parallel_size,
                     speculative,
                     lora,
-                    ..EngineConfig::new(num_blocks)
+                    kv_groups,
+                    ..EngineConfig::new(num_blocks.max(kv_groups.count() + 1))
                 }
             },
         )
@@ -101,7 +119,7 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
             let slack =
                 config.speculative.as_ref().map_or(0, |s| s.num_speculative_tokens + s.num_lookahead_tokens);
             let longest = u64::from(submission.prompt_tokens + submission.output_tokens - 1 + slack);
-            let capacity = u64::from(config.usable_blocks() * config.block_size);
+            let capacity = config.longest();
             match engine.submit(&submission) {
                 Ok(id) => {
                     fates.push(Fate { id, submission, emitted: 0, last_at: 0, ended: None, totals: None })

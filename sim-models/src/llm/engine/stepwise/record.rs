@@ -53,7 +53,11 @@ pub(super) struct Sequence {
     pub(super) scheduled: u32,
     /// Full blocks whose content is known to the cache.
     pub(super) registered: u32,
+    /// The blocks of all groups of layers for its first tokens, then those for the next, and so on; those that have slid out of a
+    /// window are [`NULL`](super::blocks::NULL).
     pub(super) blocks: Vec<u32>,
+    /// How many have, of each table with a window.
+    pub(super) slid_out: u32,
     /// Where KV memory is reserved: what it holds instead of blocks.
     pub(super) span: Option<Span>,
     /// When the last token was generated.
@@ -113,6 +117,7 @@ impl Sequences {
                 scheduled: 0,
                 registered: 0,
                 blocks: Vec::new(),
+                slid_out: 0,
                 span: None,
                 last_token: 0,
                 totals: Totals::default(),

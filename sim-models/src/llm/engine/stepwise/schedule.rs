@@ -94,7 +94,7 @@ impl Scheduler {
             let loaded = hit > 0;
             if !loaded {
                 self.find_prefix(index);
-                hit = self.hits.len() as u32 * self.config.block_size;
+                hit = self.hit_blocks() * self.config.block_size;
                 let reach = self.reach(index, hit);
                 if reach > hit {
                     if self.load(index, hit, reach) {
@@ -188,53 +188,6 @@ impl Scheduler {
         remaining.min(limit)
     }
 
-    /// Collects in `hits` the cached blocks that the sequence begins with. One token at least stays to be
-    /// computed: the pass that computes it yields the next one.
-    fn find_prefix(&mut self, index: u32) {
-        self.hits.clear();
-        if !self.config.enable_prefix_caching {
-            return;
-        }
-        let sequence = &self.sequences[index];
-        let most = (sequence.known() - 1) / self.config.block_size;
-        self.hits.extend(
-            (0..most as usize)
-                .map_while(|block| self.pool.find(sequence.block_key(block, self.config.block_size))),
-        );
-    }
-
-    /// Whether a waiting sequence, which has no block but `hits` and those that were loaded, can have blocks
-    /// for `tokens` tokens. Hits that nobody uses are free blocks, too: using them takes them from the rest.
-    pub(super) fn fits(&self, index: u32, tokens: u32) -> bool {
-        let has = self.hits.len() + self.sequences[index].blocks.len();
-        let new = (tokens.div_ceil(self.config.block_size) as usize).saturating_sub(has);
-        let revived = self.hits.iter().filter(|block| self.pool.is_free(**block)).count();
-        new + revived <= self.pool.free_blocks() as usize
-    }
-
-    /// Takes the blocks for `chunk` more tokens of a running sequence, all or none, and makes those that get
-    /// full known to the prefix cache. As in vLLM this happens at scheduling: a sequence admitted to the
-    /// same step already finds them, as the pass writes each layer's keys and values before reading them.
-    /// `lookahead` slots more are taken for drafts, within the model's context.
-    pub(super) fn grow(&mut self, index: u32, chunk: u32, lookahead: u32) -> bool {
-        if self.arena.is_some() {
-            return true;
-        }
-        let block_size = self.config.block_size;
-        let sequence = &mut self.sequences[index];
-        let end = sequence.computed + chunk;
-        let slots = (end + lookahead).min(self.config.max_model_len.unwrap_or(u32::MAX)).max(end);
-        let new = (slots.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
-        if new > self.pool.free_blocks() as usize {
-            return false;
-        }
-        sequence.blocks.extend((0..new).map(|_| self.pool.allocate()));
-        // A token underway has no value yet that a block could be known by.
-        let full = end.min(sequence.landed()) / block_size;
-        self.register(index, full);
-        true
-    }
-
     /// The place in the batch of who is preempted next: the last in the order of service.
     fn victim(&self) -> usize {
         let last = self.running.len() - 1;
@@ -249,20 +202,11 @@ impl Scheduler {
     /// Takes everything from a sequence that has left the batch and lets it wait again. Its place in line is
     /// the one it had: under FCFS that is the front, as all who wait came after all who run.
     fn preempt(&mut self, index: u32) {
-        let block_size = self.config.block_size;
-        let sequence = &mut self.sequences[index];
-        debug_assert_eq!(sequence.state, State::Running);
-        if sequence.scheduled > 0 {
-            // What this step would have filled was announced, but will not be computed.
-            for block in &sequence.blocks[(sequence.computed / block_size) as usize..] {
-                self.pool.forget(*block);
-            }
-            if let Some(host) = &mut self.host {
-                for block in sequence.computed / block_size..sequence.registered {
-                    host.remove(sequence.block_key(block as usize, block_size));
-                }
-            }
+        debug_assert_eq!(self.sequences[index].state, State::Running);
+        if self.sequences[index].scheduled > 0 {
+            self.forget_unfilled(index);
         }
+        let sequence = &mut self.sequences[index];
         sequence.totals.preemptions += 1;
         self.preemptions += 1;
         self.return_adapter(index);
@@ -283,16 +227,5 @@ impl Scheduler {
         let order = sequence.order;
         self.release_blocks(index);
         self.waiting.insert(order, index);
-    }
-
-    /// Returns a sequence's blocks, the last first, so that the beginnings that others may share live
-    /// longest in the cache.
-    pub(super) fn release_blocks(&mut self, index: u32) {
-        if let Some((arena, span)) = self.arena.as_mut().zip(self.sequences[index].span.take()) {
-            arena.release(span);
-        }
-        while let Some(block) = self.sequences[index].blocks.pop() {
-            self.pool.release(block);
-        }
     }
 }

@@ -257,6 +257,7 @@ impl Scheduler {
         live.sort_unstable();
         for (_, index, _) in &live {
             self.sequences[*index].blocks.clear();
+            self.sequences[*index].slid_out = 0;
             self.sequences[*index].span = None;
             self.sequences.remove(*index);
         }
@@ -365,23 +366,6 @@ impl Scheduler {
         {
             adapters.leave(adapter, self.steps);
         }
-    }
-
-    /// Makes a sequence's first `full` blocks known to the prefix cache.
-    pub(super) fn register(&mut self, index: u32, full: u32) {
-        if !self.config.enable_prefix_caching {
-            return;
-        }
-        let block_size = self.config.block_size;
-        let sequence = &mut self.sequences[index];
-        for block in sequence.registered as usize..full as usize {
-            let content = sequence.block_key(block, block_size);
-            self.pool.register(sequence.blocks[block], content);
-            if let Some(host) = &mut self.host {
-                host.store(content);
-            }
-        }
-        sequence.registered = sequence.registered.max(full);
     }
 
     /// Fills in what a step's plan says of it as a whole, and moves its sequences on.
@@ -524,11 +508,12 @@ impl Scheduler {
             assert_eq!(sequence.span.is_some(), self.arena.is_some() && runs);
             let paged = self.arena.is_none() && sequence.state != State::Ending;
             let tokens = if paged { sequence.computed } else { 0 };
-            let blocks = tokens.div_ceil(self.config.block_size);
+            let (blocks, table) = (tokens.div_ceil(self.config.block_size), self.table_len(sequence));
             match &self.config.speculative {
-                None => assert_eq!(sequence.blocks.len() as u32, blocks),
-                Some(_) => assert!(sequence.blocks.len() as u32 >= blocks),
+                None => assert_eq!(table, blocks),
+                Some(_) => assert!(table >= blocks),
             }
+            self.check_windows(sequence);
         }
         if let Some(adapters) = &self.adapters {
             let holders = self.sequences.iter().filter(|(_, sequence)| sequence.holds_adapter);

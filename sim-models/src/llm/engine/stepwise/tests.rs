@@ -3,6 +3,7 @@
 mod ahead;
 mod ends;
 mod features;
+mod windows;
 
 use super::scheduler::Scheduler;
 use super::step::{StepOutput, Token};

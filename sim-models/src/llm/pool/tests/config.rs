@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::error::ConfigError;
+use crate::hardware::kv_groups::KvGroups;
+use crate::hardware::memory::MemoryPlan;
 use crate::hardware::precision::Precision;
 use crate::pool::{Balancer, HealthConfig, LeastRequest};
 use crate::system::ComponentConfig;
@@ -166,16 +168,37 @@ fn hosts_and_windows_and_encoders_are_told() {
     assert_eq!(error.path[2], "data_parallel_size");
     let error = refused("qwen3-30b-a3b", "h100-sxm", "data_parallel_size = 2\nreplicas = 3");
     assert_eq!(error.path[2], "replicas");
+}
 
-    let gemma = LlmConfig::new("gemma-3-27b", "h100-sxm");
-    let message = gemma.simplification().unwrap().unwrap();
+#[test]
+fn what_slides_out_of_windows_is_kept_where_vllm_keeps_it() {
+    let gemma = LlmConfig { tensor_parallel: 2, ..LlmConfig::new("gemma-3-27b", "h100-sxm") };
+    let all = LlmConfig { disable_hybrid_kv_cache_manager: true, ..gemma.clone() };
+    let (groups, one) = (gemma.memory().unwrap(), all.memory().unwrap());
+    assert_eq!((groups.kv_groups.full, groups.kv_groups.windowed), (1, 6));
+    assert_eq!(one.kv_groups, KvGroups::default());
+    // 10 of 62 layers in a block, and no other memory.
+    assert_eq!((groups.kv_bytes, groups.block_bytes * 62), (one.kv_bytes, one.block_bytes * 10));
+    assert_eq!(groups.kv_blocks, groups.kv_bytes / groups.block_bytes);
+    // 70 layers' room for 62 within the window, and about 10 beyond.
+    let room = |plan: &MemoryPlan| plan.kv_tokens() as f64;
+    assert!((room(&groups) / room(&one) - 62.0 / 70.0).abs() < 1e-3);
+    let longest = |config: &LlmConfig| config.engine_config().unwrap().longest() as f64;
+    assert!((longest(&gemma) / longest(&all) - 6.2).abs() < 0.5, "{}", longest(&gemma) / longest(&all));
+
+    assert_eq!(gemma.kept_beyond_windows().unwrap(), None);
+    let message = all.kept_beyond_windows().unwrap().unwrap();
     assert!(
         message.starts_with("52 of the 62 layers of gemma-3-27b look back over 1024 tokens"),
         "{message}"
     );
-    let short = LlmConfig { max_model_len: Some(1024), ..gemma };
-    assert_eq!(short.simplification().unwrap(), None);
-    assert_eq!(LlmConfig::new("qwen3-8b", "h100-sxm").simplification().unwrap(), None);
+    let offload = toml::from_str("kv_offloading_size = \"8 GiB\"").unwrap();
+    let offloading = LlmConfig { kv_offload: Some(offload), ..gemma.clone() };
+    assert_eq!(offloading.memory().unwrap(), one);
+    assert!(offloading.kept_beyond_windows().unwrap().unwrap().contains("with kv_offload"));
+    let short = LlmConfig { max_model_len: Some(1024), ..all };
+    assert_eq!(short.kept_beyond_windows().unwrap(), None);
+    assert_eq!(LlmConfig::new("qwen3-8b", "h100-sxm").kept_beyond_windows().unwrap(), None);
 }
 
 #[test]
