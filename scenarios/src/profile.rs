@@ -89,7 +89,7 @@ impl KernelTables {
     /// `generation_attention.parquet`, and if they are there `moe.parquet`, `custom_allreduce.parquet` and
     /// `nccl.parquet`.
     ///
-    /// bf16 and fp8 (one scale a tensor) are taken, attention without a sliding window, and experts routed evenly
+    /// bf16, fp8 (one scale a tensor) and, of experts, MXFP4 are taken, attention without a sliding window, and experts routed evenly
     /// on one GPU or split over several (not expert-parallel).
     ///
     /// # Errors
@@ -219,6 +219,7 @@ fn precision(name: &str) -> Option<Precision> {
         "bfloat16" => Some(Precision::Bf16),
         "fp8" => Some(Precision::Fp8),
         "int8" => Some(Precision::Int8),
+        "w4a16_mxfp4" => Some(Precision::Mxfp4),
         _ => None,
     }
 }

@@ -96,6 +96,16 @@ pub enum HardwareError {
         /// The formats that there are kernels for.
         accepted: Vec<Precision>,
     },
+    /// A format of experts' weights, for a model that has none.
+    #[error("{precision} is a format of experts' weights, and {model} has none: expected {}", names(.accepted))]
+    NoExperts {
+        /// The format asked for.
+        precision: Precision,
+        /// Catalogue id of the model.
+        model: String,
+        /// The other formats that there are kernels for.
+        accepted: Vec<Precision>,
+    },
     /// A model split over several CPU hosts.
     #[error("{gpus} of {gpu} for one model: expected 1, as a model is not split over hosts")]
     SplitHost {
@@ -162,7 +172,7 @@ fn names(precisions: &[Precision]) -> String {
 /// so.
 ///
 /// # Errors
-/// [`HardwareError::NoKernels`], [`HardwareError::SplitHost`], [`HardwareError::DataParallel`], and as
+/// [`HardwareError::NoKernels`], [`HardwareError::NoExperts`], [`HardwareError::SplitHost`], [`HardwareError::DataParallel`], and as
 /// [`check_tensor_parallel`].
 pub fn check_placement(
     gpu: &catalogue::Gpu,
@@ -171,9 +181,18 @@ pub fn check_placement(
     placement: Placement,
 ) -> Result<(), HardwareError> {
     let Placement { tensor_parallel, data_parallel } = placement;
+    let accepted = || {
+        let of_model = |other: &Precision| model.experts > 1 || *other != Precision::Mxfp4;
+        Precision::ALL
+            .into_iter()
+            .filter(|other| of_model(other) && !gpu.unsupported.contains(other))
+            .collect()
+    };
     if gpu.unsupported.contains(&precision) {
-        let accepted = Precision::ALL.into_iter().filter(|other| !gpu.unsupported.contains(other)).collect();
-        return Err(HardwareError::NoKernels { precision, gpu: gpu.id.clone(), accepted });
+        return Err(HardwareError::NoKernels { precision, gpu: gpu.id.clone(), accepted: accepted() });
+    }
+    if precision == Precision::Mxfp4 && model.experts == 1 {
+        return Err(HardwareError::NoExperts { precision, model: model.id.clone(), accepted: accepted() });
     }
     check_tensor_parallel(model, tensor_parallel)?;
     if data_parallel != 1 && (model.experts == 1 || !TENSOR_PARALLEL.contains(&placement.gpus())) {

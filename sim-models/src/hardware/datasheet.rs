@@ -176,6 +176,7 @@ struct Rates {
     gemm: f64,
     head: f64,
     weights: f64,
+    expert_weights: f64,
     head_weights: f64,
     decode_attention: f64,
     prefill_attention: f64,
@@ -259,7 +260,9 @@ impl Efficiency {
                 by_gpus[(gpus.ilog2() as usize).saturating_sub(1)]
             })
         };
-        let narrow = precision.activation_bytes() > precision.weight_bytes(1);
+        let reading = |width: u64| {
+            bandwidth * 1e9 * if precision.activation_bytes() > width { quantized } else { weights }
+        };
         let head_precision = if precision == Precision::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
         let compute = if gpu.computes_in_8_bits(precision) { gemm_8bit } else { gemm };
         let slowdown = self.sustained_slowdown;
@@ -267,7 +270,8 @@ impl Efficiency {
         Rates {
             gemm: gpu.peak_flops(precision) * compute / slowdown,
             head: gpu.peak_flops(head_precision) * gemm / slowdown,
-            weights: bytes * if narrow { quantized } else { weights },
+            weights: reading(precision.weight_bytes(1)),
+            expert_weights: reading(precision.expert_bytes(1)),
             head_weights: bytes * weights,
             decode_attention: bytes * decode,
             prefill_attention: gpu.peak_flops(head_precision) * prefill / slowdown,
@@ -310,12 +314,11 @@ impl StepFunction {
         let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
         let activation = precision.activation_bytes() as f64;
 
-        let experts = precision.weight_bytes(model.expert_parameters()) as f64;
-        let all_layers = precision.weight_bytes(model.layer_parameters()) as f64
+        let experts = model.expert_bytes(precision) as f64;
+        let beside = precision.weight_bytes(model.layer_parameters() - model.expert_parameters()) as f64
             + precision.embedding_bytes(model.other_parameters) as f64;
-        let (always, by_token) =
-            if model.experts > 1 { (all_layers - experts, experts) } else { (all_layers, 0.0) };
-        let read_experts = by_token / gpus / data_parallel as f64 / rates.weights;
+        let (always, by_token) = if model.experts > 1 { (beside, experts) } else { (beside + experts, 0.0) };
+        let read_experts = by_token / gpus / data_parallel as f64 / rates.expert_weights;
         let read_always = at_least(always / gpus / rates.weights);
         let read_all = read_always.saturating_add(at_least(read_experts));
         let routed = model.active_expert_parameters() as f64;

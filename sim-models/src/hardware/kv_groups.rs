@@ -119,6 +119,21 @@ mod tests {
         assert_eq!(cut(32, 0), (1, 0));
     }
 
+    /// github.com/ovg-project/kvcached/issues/215 (November 2025), Gemma 3 4B on an A100 with `max_model_len` 3,072:
+    /// "Add 1 padding layers", "GPU KV cache size: 317,136 tokens", "Maximum concurrency for 3,072 tokens per request:
+    /// 102.78x".
+    #[test]
+    fn the_cache_is_as_large_as_vllm_logged() {
+        let groups = KvGroups::of(model("gemma-3-4b").unwrap());
+        assert_eq!((groups.full, groups.windowed), (1, 6), "5 layers, and 29 in 6 groups of 5, one short");
+        // The number of blocks is not logged; a seventh of it is 19,821 blocks of 16 tokens.
+        let (blocks, size) = (317_136 / 16 * 7, 16);
+        // A sequence never needs more than its own tokens, in blocks, and one.
+        let of_a_window = groups.most_in_window(8_192, size).min(3_072 / size + 1);
+        let of_a_request = 3_072 / size * groups.full + of_a_window * groups.windowed;
+        assert!((f64::from(blocks) / f64::from(of_a_request) - 102.78).abs() < 0.01);
+    }
+
     #[test]
     fn what_slides_out_is_as_in_its_example() {
         // A window of 4: of 7 tokens the first 4 are seen no more.

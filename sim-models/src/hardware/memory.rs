@@ -365,7 +365,7 @@ fn alternatives(gpu: &Gpu, model: &Model, settings: &MemorySettings) -> Vec<Alte
     };
     let MemorySettings { precision: asked, tensor_parallel: given, .. } = *settings;
     let narrower =
-        || Precision::ALL.into_iter().filter(|other| other.weight_bytes(256) < asked.weight_bytes(256));
+        || Precision::ALL.into_iter().filter(|other| other.expert_bytes(256) < asked.expert_bytes(256));
     let more = || TENSOR_PARALLEL.into_iter().filter(|gpus| *gpus > given);
     let here = |(precision, tensor_parallel)| Alternative { precision, tensor_parallel, gpu: None };
 

@@ -19,15 +19,19 @@ pub enum Precision {
     Fp8,
     /// 8-bit integers, weights and activations.
     Int8,
+    /// 4-bit floating point with a scale for each 32 values, the weights of experts only (MXFP4; Open Compute Project,
+    /// "OCP Microscaling Formats (MX) Specification", version 1.0, 2023): computed in 16 bits, in which all else is kept.
+    Mxfp4,
     /// 4-bit integers, weights only (AWQ, GPTQ): computed in 16 bits.
     Int4,
 }
 
 impl Precision {
     /// From the widest to the narrowest.
-    pub const ALL: [Self; 6] = [Self::Fp32, Self::Fp16, Self::Bf16, Self::Fp8, Self::Int8, Self::Int4];
+    pub const ALL: [Self; 7] =
+        [Self::Fp32, Self::Fp16, Self::Bf16, Self::Fp8, Self::Int8, Self::Mxfp4, Self::Int4];
 
-    /// Bytes of `parameters` weights in the layers of a model, rounded up.
+    /// Bytes of `parameters` weights in the layers of a model, but those of its experts where it has several; rounded up.
     ///
     /// Eight-bit weights carry a scale for each output channel or each block of 128 x 128: under 0.1%, which
     /// is not counted. Four-bit weights carry a 16-bit scale and a 4-bit zero point per group of 128, the usual layout
@@ -36,6 +40,15 @@ impl Precision {
         match self {
             Self::Int4 => (u128::from(parameters) * 133).div_ceil(256) as u64,
             _ => parameters * self.activation_bytes_or(1),
+        }
+    }
+
+    /// Bytes of `parameters` weights of experts, of which there are several, rounded up. In MXFP4 they are 4 bits, and
+    /// 8 more for each 32 of them.
+    pub fn expert_bytes(self, parameters: u64) -> u64 {
+        match self {
+            Self::Mxfp4 => (u128::from(parameters) * 17).div_ceil(32) as u64,
+            _ => self.weight_bytes(parameters),
         }
     }
 
@@ -50,15 +63,15 @@ impl Precision {
         self.activation_bytes_or(2)
     }
 
-    /// Bytes of one element of a KV cache; none for [`Precision::Int4`], in which none is kept.
+    /// Bytes of one element of a KV cache; none for the four-bit formats, in which none is kept.
     pub fn kv_bytes(self) -> Option<u64> {
-        (self != Self::Int4).then(|| self.activation_bytes_or(1))
+        (!matches!(self, Self::Int4 | Self::Mxfp4)).then(|| self.activation_bytes_or(1))
     }
 
     fn activation_bytes_or(self, narrow: u64) -> u64 {
         match self {
             Self::Fp32 => 4,
-            Self::Fp16 | Self::Bf16 => 2,
+            Self::Fp16 | Self::Bf16 | Self::Mxfp4 => 2,
             Self::Fp8 | Self::Int8 | Self::Int4 => narrow,
         }
     }
@@ -72,6 +85,7 @@ impl fmt::Display for Precision {
             Self::Bf16 => "bf16",
             Self::Fp8 => "fp8",
             Self::Int8 => "int8",
+            Self::Mxfp4 => "mxfp4",
             Self::Int4 => "int4",
         })
     }
@@ -95,9 +109,11 @@ mod tests {
     #[test]
     fn narrower_formats_take_fewer_bytes() {
         let bytes = Precision::ALL.map(|precision| precision.weight_bytes(25_600));
-        assert_eq!(bytes, [102_400, 51_200, 51_200, 25_600, 25_600, 13_300]);
+        assert_eq!(bytes, [102_400, 51_200, 51_200, 25_600, 25_600, 51_200, 13_300]);
+        let bytes = Precision::ALL.map(|precision| precision.expert_bytes(25_600));
+        assert_eq!(bytes, [102_400, 51_200, 51_200, 25_600, 25_600, 13_600, 13_300]);
         assert_eq!(Precision::Int4.embedding_bytes(10), 20);
-        assert_eq!(Precision::Int4.kv_bytes(), None);
+        assert_eq!((Precision::Int4.kv_bytes(), Precision::Mxfp4.kv_bytes()), (None, None));
         assert_eq!(Precision::Fp8.kv_bytes(), Some(1));
     }
 }

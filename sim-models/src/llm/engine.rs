@@ -1,8 +1,8 @@
 //! A continuous-batching engine with paged KV memory.
 //!
-//! The semantics are those of **vLLM 0.14.0 (January 2026), V1 engine**, for text-only decoders whose layers all
-//! keep the KV of the whole context: with full attention, or with sliding windows under
-//! `disable_hybrid_kv_cache_manager` (`vllm/v1/core/sched/scheduler.py` and `async_scheduler.py`, `vllm/v1/core/kv_cache_manager.py`,
+//! The semantics are those of **vLLM 0.14.0 (January 2026), V1 engine**, for text-only decoders with full attention or
+//! sliding windows (`vllm/v1/core/sched/scheduler.py` and `async_scheduler.py`, `vllm/v1/core/kv_cache_manager.py`,
+//! `vllm/v1/core/kv_cache_coordinator.py`, `vllm/v1/core/single_type_kv_cache_manager.py`,
 //! `vllm/v1/core/block_pool.py`, `EngineCore.step_with_batch_queue` in `vllm/v1/engine/core.py`). It is the
 //! first version with asynchronous scheduling by default.
 //!
@@ -35,6 +35,13 @@
 //!
 //! Without it a step is scheduled when the one before it has ended.
 //!
+//! # Layers with a window
+//! Groups of layers have a block table each ([`KvGroups`](crate::hardware::kv_groups::KvGroups)), over one pool. When a
+//! running sequence is scheduled, blocks that no layer of a group sees any more are given back first, the last before
+//! the others, whether or not there are blocks for its step. A prefix is found as far as all tables have it: those
+//! with a window what it covers before the prefix's end, or all from the beginning on; what is further back has no
+//! block. A pool may be emptied group by group: what is still cached of one is of no use without the others.
+//!
 //! # Speculative decoding
 //! A running sequence that decodes computes its last token and `num_speculative_tokens` drafts in a step, fewer
 //! where the budget or the model's context ends, and gets one token and those drafts that are accepted
@@ -42,7 +49,8 @@
 //! admission does not; blocks of rejected drafts are kept for the tokens that follow. Drafts behind a sequence's last
 //! token are computed in vain.
 //! Nothing is scheduled ahead, which in vLLM is so for all methods but EAGLE; with EAGLE the host's work still hides
-//! behind the GPU's, but places and blocks are free a step earlier than they would be.
+//! behind the GPU's, but places and blocks are free a step earlier than they would be; and the last block of a prefix
+//! that is found is computed again, once also where vLLM looks it up group by group.
 //! Tokens that come together count once between tokens, as they do in vLLM's metrics.
 //!
 //! # Pipeline parallelism
@@ -90,7 +98,7 @@
 //! # Two engines
 //! [`EngineKind::Stepwise`] takes every step and looks at every sequence in it. [`EngineKind::Fast`] works in
 //! closed form between the changes of the batch; with speculative decoding it leaps over steps that are alike and
-//! looks at the batch between leaps, and with several stages or drawn acceptance it takes every step. They agree to
+//! looks at the batch between leaps, and with several stages, drawn acceptance or layers with a window it takes every step. They agree to
 //! the bit in every time, count and histogram;
 //! property tests hold them to it, and so can everybody (`engine = "stepwise"` in a scenario).
 //!

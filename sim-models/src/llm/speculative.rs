@@ -111,6 +111,7 @@ impl SpeculativeConfig {
         let lookahead = if self.method() == Method::Ngram { 0 } else { drafts };
         let drawn = self.acceptance == AcceptanceMode::Random;
         Speculation::new(drafts, lookahead, self.acceptance_rate, drawn)
+            .with_eagle(self.method() == Method::Eagle)
     }
 
     /// Who drafts for `target`.

@@ -497,7 +497,7 @@ impl ModelServerConfig {
                 let overhead_us = self.overhead.map_or(OVERHEAD_US, |time| time.as_secs_f64() * 1e6);
                 let step = model.step(gpu, self.precision(gpu), overhead_us).map_err(|error| match error {
                     HardwareError::OutOfRange { .. } => ConfigError::new(["overhead"], error.to_string()),
-                    HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
+                    HardwareError::NoKernels { .. } | HardwareError::NoExperts { .. } => ConfigError::new(["precision"], error.to_string()),
                     other => refused(other),
                 })?;
                 // A slice's speed is in the peaks of its GPU.

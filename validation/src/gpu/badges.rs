@@ -9,13 +9,16 @@ use sim_models::llm::LlmConfig;
 use super::{Measured, Operation, Sizes};
 use crate::published::IMPORTED_ERROR;
 
-/// The model whose steps are asked for: a decoder without anything that a profile could lack.
-const MODEL: &str = "llama-3.1-8b";
+/// The model whose steps are asked for: a decoder without anything that a profile could lack, or one with experts for the
+/// format that is theirs.
+fn model(precision: Precision) -> &'static str {
+    if precision == Precision::Mxfp4 { "gpt-oss-20b" } else { "llama-3.1-8b" }
+}
 
 /// Where the times of a GPU in a precision come from, as results say it; none where it has no kernels for it.
 fn calibration(gpu: &Gpu, precision: Precision, tensor_parallel: u32) -> Option<Calibration> {
-    let precision = Some(precision);
-    let config = LlmConfig { precision, tensor_parallel, ..LlmConfig::new(MODEL, &gpu.id) };
+    let model = LlmConfig::new(model(precision), &gpu.id);
+    let config = LlmConfig { precision: Some(precision), tensor_parallel, ..model };
     config.step_function().ok().map(|step| step.calibration())
 }
 

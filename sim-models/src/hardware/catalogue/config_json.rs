@@ -37,6 +37,7 @@ pub const ARCHITECTURES: &[&str] = &[
     "gemma2",
     "gemma3",
     "gemma3_text",
+    "gpt_oss",
     "opt",
     "bert",
     "roberta",

@@ -107,7 +107,7 @@ impl Gpu {
             Precision::Fp32 => self.fp32,
             Precision::Fp8 => self.fp8.unwrap_or(self.fp16),
             Precision::Int8 => self.int8.unwrap_or(self.fp16),
-            Precision::Fp16 | Precision::Bf16 | Precision::Int4 => self.fp16,
+            Precision::Fp16 | Precision::Bf16 | Precision::Mxfp4 | Precision::Int4 => self.fp16,
         };
         tera * 1e12
     }

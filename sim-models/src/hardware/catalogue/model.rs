@@ -198,14 +198,15 @@ impl Model {
 
     /// Bytes of all weights. Quantized checkpoints leave all but the layers' matrices in 16 bits.
     pub fn weight_bytes(&self, precision: Precision) -> u64 {
-        precision.weight_bytes(self.layer_parameters())
+        precision.weight_bytes(self.beside_experts())
+            + self.expert_bytes(precision)
             + precision.embedding_bytes(self.table_parameters() + self.other_parameters)
     }
 
     /// Bytes of the weights on each GPU: the experts are shared out over all, the rest is split over those of
     /// tensor parallelism.
     pub fn weight_bytes_on_gpu(&self, precision: Precision, placement: Placement) -> u64 {
-        let experts = if self.experts > 1 { precision.weight_bytes(self.expert_parameters()) } else { 0 };
+        let experts = if self.experts > 1 { self.expert_bytes(precision) } else { 0 };
         let rest = self.weight_bytes(precision).saturating_sub(experts);
         rest.div_ceil(placement.tensor_parallel) + experts.div_ceil(placement.gpus())
     }
@@ -213,8 +214,17 @@ impl Model {
     /// Bytes of the weights that a forward pass over many tokens reads: all but the input embedding where it
     /// is not the output layer, too: of that only single rows are looked up.
     pub fn streamed_weight_bytes(&self, precision: Precision) -> u64 {
-        precision.weight_bytes(self.layer_parameters())
+        precision.weight_bytes(self.beside_experts())
+            + self.expert_bytes(precision)
             + precision.embedding_bytes(self.output_parameters() + self.other_parameters)
+    }
+
+    /// Bytes of the experts of all layers (of the feed-forward parts, where there is one expert).
+    pub fn expert_bytes(&self, precision: Precision) -> u64 {
+        match self.experts {
+            1 => precision.weight_bytes(self.expert_parameters()),
+            _ => precision.expert_bytes(self.expert_parameters()),
+        }
     }
 
     /// Bytes of keys and values that one token of context takes on each of `tensor_parallel` GPUs;

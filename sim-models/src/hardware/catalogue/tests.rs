@@ -8,7 +8,7 @@ use crate::hardware::precision::Precision;
 /// second time (751,632,384 and 2,031,739,904), DeepSeek-V3 a layer for multi-token prediction
 /// (684,531,386,000; 671 billion without it, as its report says), Gemma 3 from 4B its vision encoder of
 /// 416,866,032 and the projection from it of `1152 hidden + 1152`, BERT its 512 position ids.
-const PUBLISHED: [(&str, u64); 51] = [
+const PUBLISHED: [(&str, u64); 53] = [
     ("llama-2-7b", 6_738_415_616),
     ("llama-2-13b", 13_015_864_320),
     ("llama-2-70b", 68_976_648_192),
@@ -51,6 +51,8 @@ const PUBLISHED: [(&str, u64); 51] = [
     ("gemma-3-4b", 4_300_079_472 - 416_866_032 - 1152 * 2561),
     ("gemma-3-12b", 12_187_325_040 - 416_866_032 - 1152 * 3841),
     ("gemma-3-27b", 27_432_406_640 - 416_866_032 - 1152 * 5377),
+    ("gpt-oss-20b", 20_914_757_184),
+    ("gpt-oss-120b", 116_829_156_672),
     ("opt-13b", 12_853_473_280),
     ("bge-base-en-v1.5", 109_482_240),
     ("bge-large-en-v1.5", 335_141_888),
@@ -85,6 +87,9 @@ fn active_parameters_agree_with_published_ones() {
     assert!((tables("deepseek-v2", 1) / 21.0 - 1.0).abs() < 0.02);
     assert!((tables("deepseek-v2-lite", 1) / 2.4 - 1.0).abs() < 0.05);
     assert!((tables("deepseek-v3", 1) / 37.0 - 1.0).abs() < 0.02);
+    // OpenAI 2025, "gpt-oss-120b & gpt-oss-20b Model Card", arXiv 2508.10925, table 1, with one embedding.
+    assert!((tables("gpt-oss-20b", 1) / 3.61 - 1.0).abs() < 0.005);
+    assert!((tables("gpt-oss-120b", 1) / 5.13 - 1.0).abs() < 0.005);
 }
 
 #[test]
@@ -113,6 +118,8 @@ fn kv_bytes_per_token_agree_with_published_ones() {
         ("gemma-2-9b", 344_064),
         ("gemma-2-27b", 376_832),
         ("gemma-3-27b", 507_904),
+        ("gpt-oss-20b", 49_152),
+        ("gpt-oss-120b", 73_728),
     ];
     for (id, bytes) in expected {
         assert_eq!(model(id).unwrap().kv_bytes_per_token(Precision::Bf16, 1), Some(bytes), "{id}");
@@ -142,6 +149,7 @@ fn the_format_of_checkpoints_is_known() {
     assert_eq!(precision("llama-2-7b"), Some(Precision::Fp16));
     assert_eq!(precision("bge-m3"), Some(Precision::Fp16), "fp32 is served in fp16");
     assert_eq!(precision("qwen3-14b"), Some(Precision::Bf16));
+    assert_eq!(precision("gpt-oss-120b"), Some(Precision::Mxfp4));
 }
 
 #[test]
@@ -154,6 +162,7 @@ fn windows_are_those_of_the_families() {
     let stages = model("gemma-3-27b").unwrap().pipeline(4);
     let windowed = |stage: &Model| (stage.layers, stage.sliding.unwrap().layers);
     assert_eq!(stages.iter().map(windowed).collect::<Vec<_>>(), [(15, 13), (16, 13), (16, 14), (15, 12)]);
+    assert_eq!(sliding("gpt-oss-20b"), Some((128, 12)), "every other");
     assert_eq!(sliding("mistral-7b"), None, "since v0.2");
     assert_eq!(sliding("qwen2.5-7b"), None);
 }
@@ -194,6 +203,11 @@ fn quantized_weights_have_the_size_of_published_checkpoints() {
     // RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8: 9.08 GB; hugging-quants AWQ-INT4: 5.73 GB.
     assert_gb(llama.weight_bytes(Precision::Fp8), 9.08);
     assert_gb(llama.weight_bytes(Precision::Int4), 5.73);
+    // The model card's table 1: checkpoints of 12.8 and 60.8 GiB.
+    for (id, gib) in [("gpt-oss-20b", 12.8), ("gpt-oss-120b", 60.8)] {
+        let bytes = model(id).unwrap().weight_bytes(Precision::Mxfp4);
+        assert!((bytes as f64 / f64::from(1 << 30) - gib).abs() < 0.05, "{id}: {bytes}");
+    }
 }
 
 #[test]

@@ -66,6 +66,10 @@ impl StepFunction {
             .kv_bytes_per_token(kv_precision, tensor_parallel)
             .ok_or(HardwareError::KvPrecision(kv_precision))?;
         let gemm = profile.gemm_in(precision)?;
+        if precision == Precision::Mxfp4 && profile.timed_experts(model, precision, tensor_parallel).is_none()
+        {
+            return Err(profile.lacks(format!("experts of this shape in {precision}"), "others only").into());
+        }
         let (gpus, layers) = (tensor_parallel as f64, model.layers as f64);
         let activation = precision.activation_bytes() as f64;
         let shape = [model.heads / tensor_parallel, model.kv_heads.div_ceil(tensor_parallel), model.head_dim];
@@ -213,9 +217,13 @@ impl StepFunction {
 }
 
 impl Profile {
-    /// The table of matrix multiplications in `precision`; bf16 and fp16 take the same time.
+    /// The table of matrix multiplications in `precision`; bf16 and fp16 take the same time, and what is no expert's is
+    /// in 16 bits where experts are in MXFP4.
     pub(super) fn gemm_in(&self, precision: Precision) -> Result<&GemmTable, ProfileError> {
-        let asked = sixteen_bits(precision);
+        let asked = match precision {
+            Precision::Mxfp4 => Precision::Bf16,
+            other => sixteen_bits(other),
+        };
         let found = self.gemm.iter().find(|table| sixteen_bits(table.precision) == asked);
         found.ok_or_else(|| {
             let formats: Vec<String> = self.gemm.iter().map(|table| table.precision.to_string()).collect();
@@ -257,13 +265,34 @@ impl Profile {
         tensor_parallel: u64,
     ) -> Series {
         if let Some(table) = self.timed_experts(model, precision, tensor_parallel) {
-            return Series::new(&table.tokens, table.us.clone());
+            return chosen_uniformly(table);
         }
         let inner = model.ffn / tensor_parallel;
         let matrices = if model.gated_ffn { 3.0 } else { 2.0 };
         let parameters = matrices * (model.hidden * inner) as f64;
         worked_out_experts(gemm, (model.active_experts, model.experts), parameters)
     }
+}
+
+/// An expert layer that was timed with tokens spread evenly over the experts, which reads all of them sooner than one whose
+/// tokens choose at random: by that it takes as long as that of as many tokens as read the same number of experts, and
+/// what more tokens add once all are read.
+pub(super) fn chosen_uniformly(table: &ExpertTable) -> Series {
+    let (all, active) = (table.experts, table.active);
+    let evenly = Series::new(&table.tokens, table.us.clone());
+    let read_by = all as f64 / active as f64;
+    let us = |tokens: u64| {
+        let beyond = evenly.at((tokens as f64).max(read_by)) - evenly.at(read_by);
+        evenly.at(experts::read(all, active, tokens) / active as f64) + beyond
+    };
+    let mut counts = experts::counts(all, active, 1);
+    counts.remove(0);
+    counts.extend(&table.tokens);
+    counts.sort_unstable();
+    counts.dedup();
+    let mut times: Vec<f64> = counts.iter().map(|tokens| us(*tokens)).collect();
+    make_monotone(&mut times);
+    Series::new(&counts, times)
 }
 
 /// An expert layer that was not timed, of experts (`active` of `all`) with so many parameters each.

@@ -52,7 +52,9 @@ pub(in crate::llm) fn refused(error: HardwareError) -> ConfigError {
         HardwareError::Encoder(_) => {
             ConfigError::new(["model"], error.to_string()).help("expected a model that generates text")
         }
-        HardwareError::NoKernels { .. } => ConfigError::new(["precision"], error.to_string()),
+        HardwareError::NoKernels { .. } | HardwareError::NoExperts { .. } => {
+            ConfigError::new(["precision"], error.to_string())
+        }
         HardwareError::DoesNotFit(error) => {
             ConfigError::new(["model"], error.shortfall()).help(error.suggestion())
         }

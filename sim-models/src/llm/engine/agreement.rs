@@ -260,8 +260,11 @@ fn features() -> impl Strategy<Value = (u32, Option<Speculation>, Option<Lora>)>
     let ways = prop_oneof![
         3 => Just((1, None)),
         1 => (2..5u32).prop_map(|stages| (stages, None)),
-        3 => (1..6u32, 0..6u32, 0.0..1.0f64, prop::bool::weighted(0.3))
-            .prop_map(|(drafts, ahead, rate, drawn)| (1, Some(Speculation::new(drafts, ahead, rate, drawn)))),
+        3 => (1..6u32, 0..6u32, 0.0..1.0f64, prop::bool::weighted(0.3), any::<bool>()).prop_map(
+            |(drafts, ahead, rate, drawn, use_eagle)| {
+                (1, Some(Speculation::new(drafts, ahead, rate, drawn).with_eagle(use_eagle)))
+            },
+        ),
     ];
     let lora = (1..4u32, 0..3u32, 0..1u64 << 21, 0..1u64 << 22).prop_map(
         |(max_loras, more, copy_ticks, read_ticks)| Lora {

@@ -84,8 +84,8 @@ pub struct EngineConfig {
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// In closed form from one change of the batch to the next: work per request, not per token. With speculative
-    /// decoding it jumps likewise, but a jump looks at every sequence in the batch; with drawn acceptance, and
-    /// with several stages, every step is taken.
+    /// decoding it jumps likewise, but a jump looks at every sequence in the batch; with drawn acceptance,
+    /// several stages or layers with a window every step is taken.
     #[default]
     Fast,
     /// Every step and every sequence in it one by one: slow, and there to check the other.

@@ -20,6 +20,9 @@ pub struct Speculation {
     /// into, in tokens: vLLM's `num_lookahead_tokens`, the number of drafts with EAGLE and draft models and 0
     /// with n-grams.
     pub num_lookahead_tokens: u32,
+    /// Whether a head drafts from the model's own features (EAGLE). It needs those of the last token of a prefix that
+    /// the cache holds, so that the last block is computed again (`use_eagle` in vLLM's KV cache managers).
+    pub use_eagle: bool,
     acceptance: Acceptance,
 }
 
@@ -55,7 +58,12 @@ impl Speculation {
             let expected: f64 = powers.iter().sum();
             Acceptance::Carried((expected * (1u64 << DIGITS) as f64).round() as u64)
         };
-        Self { num_speculative_tokens, num_lookahead_tokens, acceptance }
+        Self { num_speculative_tokens, num_lookahead_tokens, use_eagle: false, acceptance }
+    }
+
+    /// The same with a head that drafts from the model's own features, if `use_eagle`.
+    pub fn with_eagle(self, use_eagle: bool) -> Self {
+        Self { use_eagle, ..self }
     }
 
     /// Whether acceptance is drawn, by the luck of each sequence.

@@ -61,6 +61,7 @@ const QWEN3: Family = Family { qk_norm: true, head_dim: Some(128), ..LLAMA };
 const GEMMA: Family = Family { head_dim: Some(256), tied: true, ..LLAMA };
 const GEMMA2: Family = Family { norms: 4, ..GEMMA };
 const GEMMA3: Family = Family { qk_norm: true, ..GEMMA2 };
+const GPT_OSS: Family = Family { head_dim: Some(64), ..LLAMA };
 
 /// Llama and its kin: grouped-query attention, gated feed-forward parts, perhaps experts.
 pub(super) fn grouped(fields: &Fields) -> Result<Model, ConfigJsonError> {
@@ -71,6 +72,7 @@ pub(super) fn grouped(fields: &Fields) -> Result<Model, ConfigJsonError> {
         "gemma" => GEMMA,
         "gemma2" => GEMMA2,
         "gemma3" | "gemma3_text" => GEMMA3,
+        "gpt_oss" => GPT_OSS,
         _ => LLAMA,
     };
     // Files of multimodal Gemma 3 models leave out what `Gemma3TextConfig` has as default.
@@ -111,6 +113,10 @@ pub(super) fn grouped(fields: &Fields) -> Result<Model, ConfigJsonError> {
     }
     if fields.architecture == "llama" && fields.flag("mlp_bias", false)? {
         in_layer += 2 * mlp.ffn + hidden;
+    }
+    if fields.architecture == "gpt_oss" {
+        // Sinks of attention, and biases of the router and of each expert.
+        in_layer += heads + mlp.experts + mlp.experts * (2 * mlp.ffn + hidden);
     }
     // Qwen2's shared expert has a gate of its own.
     let gates = if mlp.shared_ffn > 0 { (layers - mlp.dense_layers) * hidden } else { 0 };
@@ -163,13 +169,13 @@ fn stretched(fields: &Fields, positions: u64) -> Result<u64, ConfigJsonError> {
 /// The feed-forward parts of Llama and its kin; the rest is blank.
 fn feed_forward(fields: &Fields, layers: u64) -> Result<Model, ConfigJsonError> {
     let (experts_key, ffn_key) = match fields.architecture {
-        "mixtral" => ("num_local_experts", "intermediate_size"),
+        "mixtral" | "gpt_oss" => ("num_local_experts", "intermediate_size"),
         "qwen2_moe" | "qwen3_moe" => ("num_experts", "moe_intermediate_size"),
         _ => return Ok(Model { ffn: fields.required("intermediate_size", MAX_FFN)?, ..blank() }),
     };
     let (experts, active_experts) = experts(fields, experts_key)?;
     let model = Model { ffn: fields.required(ffn_key, MAX_FFN)?, experts, active_experts, ..blank() };
-    if fields.architecture == "mixtral" {
+    if matches!(fields.architecture, "mixtral" | "gpt_oss") {
         return Ok(model);
     }
     let step = fields.or("decoder_sparse_step", MAX_LAYERS, 1)?;
@@ -206,6 +212,7 @@ fn sliding(fields: &Fields, layers: u64) -> Result<Option<Sliding>, ConfigJsonEr
         "gemma3" | "gemma3_text" => {
             (Some(4096), by_pattern(fields.or("sliding_window_pattern", MAX_LAYERS, 6)?))
         }
+        "gpt_oss" => (Some(128), by_pattern(2)),
         "mistral" | "mixtral" => (None, layers),
         "qwen2" | "qwen2_moe" | "qwen3" | "qwen3_moe" => {
             if !fields.flag("use_sliding_window", false)? {

@@ -28,6 +28,7 @@ fn quantized(quantization: &Value) -> Option<Precision> {
             let bits = bits(quantization, "bits").or_else(|| bits(quantization, "w_bit"));
             (bits == Some(4)).then_some(Precision::Int4)
         }
+        "mxfp4" => Some(Precision::Mxfp4),
         "modelopt" => match quantization.get("quant_algo")?.as_str()? {
             "FP8" => Some(Precision::Fp8),
             _ => None,

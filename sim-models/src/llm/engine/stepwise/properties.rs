@@ -46,7 +46,9 @@ fn config() -> impl Strategy<Value = EngineConfig> {
     let features = prop_oneof![
         3 => Just((1, None, None)),
         1 => (2..5u32).prop_map(|stages| (stages, None, None)),
-        1 => (1..5u32, 0..4u32).prop_map(|(k, ahead)| (1, Some(Speculation::new(k, ahead, 0.6, true)), None)),
+        1 => (1..5u32, 0..4u32, any::<bool>()).prop_map(|(k, ahead, use_eagle)| {
+            (1, Some(Speculation::new(k, ahead, 0.6, true).with_eagle(use_eagle)), None)
+        }),
         1 => (1..3u32).prop_map(|max_loras| {
             (1, None, Some(Lora { max_loras, max_cpu_loras: 3, copy_ticks: 1, read_ticks: 1 }))
         }),

@@ -31,7 +31,8 @@ impl Scheduler {
     }
 
     /// Collects in `hits` the cached blocks that the sequence begins with: as many as there are in all tables. One
-    /// token at least stays to be computed: the pass that computes it yields the next one.
+    /// token at least stays to be computed: the pass that computes it yields the next one. With EAGLE the last block
+    /// that is found is computed, too.
     pub(super) fn find_prefix(&mut self, index: u32) {
         self.hits.clear();
         if !self.config.enable_prefix_caching {
@@ -39,6 +40,7 @@ impl Scheduler {
         }
         let (size, groups) = (self.config.block_size, self.config.kv_groups);
         let (all, windowed) = (self.groups(), groups.windowed as usize);
+        let eagle = self.config.speculative.as_ref().is_some_and(|speculation| speculation.use_eagle);
         let sequence = &self.sequences[index];
         let most = ((sequence.known() - 1) / size) as usize;
         let found = |block: usize, group| self.pool.find(in_group(sequence.block_key(block, size), group));
@@ -53,7 +55,7 @@ impl Scheduler {
         // Where layers have a window, what it covers must be there, or all from the beginning on.
         let (mut from, mut until) = (0, full);
         if windowed > 0 {
-            let covered = (groups.window - 1).div_ceil(size).max(1) as usize;
+            let covered = (groups.window - 1).div_ceil(size).max(1) as usize + usize::from(eagle);
             (from, until) = (full, full);
             while from > 0 && until - from < covered {
                 from -= 1;
@@ -62,6 +64,7 @@ impl Scheduler {
                 }
             }
         }
+        until -= usize::from(eagle && until > 0);
         let table = |block: usize, group: usize| match group < windowed && block < from {
             true => NULL,
             false => found(block, group).expect("it was found before"),

@@ -27,6 +27,23 @@ fn drafts_are_verified_in_one_pass_and_have_slots() {
 }
 
 #[test]
+fn with_eagle_the_last_block_of_a_prefix_is_computed_again() {
+    for (use_eagle, hit) in [(false, 12), (true, 8)] {
+        let mut engine = engine(100, 16, |config| {
+            config.enable_prefix_caching = true;
+            config.speculative = Some(Speculation::new(2, 2, 1.0, false).with_eagle(use_eagle));
+        });
+        for key in 1..3 {
+            engine.submit(&shared(key, 14, 7, 14)).unwrap();
+            let plan = engine.begin_step().unwrap();
+            assert_eq!(plan.prefix_hit_tokens, if key == 1 { 0 } else { hit });
+            finish(&mut engine);
+        }
+        expect_idle(&mut engine);
+    }
+}
+
+#[test]
 fn drafts_end_with_the_models_context() {
     let mut engine = engine(4, 16, |config| {
         config.max_model_len = Some(14);
