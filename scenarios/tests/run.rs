@@ -440,6 +440,7 @@ fn a_model_file_is_relative_to_the_scenario_too() {
         "max_position_embeddings": 8192, "sliding_window": 4096 }"#;
     std::fs::write(dir.path().join("own.json"), file).unwrap();
     let llm = "[components.llm]\nkind = \"llm\"\nmodel = \"own.json\"\ngpu = \"l4\"\n\
+               disable_hybrid_kv_cache_manager = true\n\
                speculative = { num_speculative_tokens = 2, acceptance_rate = 0.5, draft = { model = \"own.json\" } }\n";
     let scenario = station("duration = \"10s\", replications = 2", &poisson(1), llm);
     let check = |base: &Path| check_scenario(&scenario, base, &RunOptions::default());

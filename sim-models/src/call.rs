@@ -8,6 +8,7 @@ use crate::link::LinkId;
 use crate::request::{Outcome, RequestId};
 use crate::slab::Key;
 use crate::system::zones::Locality;
+use crate::turn::Turn;
 
 /// Names a live call.
 pub type CallId = Key;
@@ -59,6 +60,8 @@ pub struct Call {
     pub hop: u32,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// Its turn in a conversation: that of the call that it serves, unless the caller says another.
+    pub turn: Turn,
     /// When it left the caller.
     pub sent_at: SimTime,
     /// When it reached the callee.

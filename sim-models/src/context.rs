@@ -34,6 +34,7 @@ use crate::slab::Slab;
 use crate::system::recorder::Recorder;
 use crate::system::zones::Zones;
 use crate::timeline::Timeline;
+use crate::turn::{Prompt, Turn};
 
 /// Names of the classes and tenants of a system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -214,14 +215,30 @@ impl Ctx<'_> {
 
     /// Calls `callee` on behalf of `parent`, a call that I serve. `tag` is for me to know it by.
     pub fn send(&mut self, parent: CallId, callee: ComponentId, tag: u32) -> CallId {
-        let &Call { request, hop, attempt, .. } = self.call(parent);
+        self.send_turn(parent, callee, tag, self.call(parent).turn)
+    }
+
+    /// The same as a turn of a conversation.
+    pub fn send_turn(&mut self, parent: CallId, callee: ComponentId, tag: u32, turn: Turn) -> CallId {
+        let request = self.call(parent).request;
+        self.dispatch(request, parent, callee, tag, self.place(parent, tag), turn)
+    }
+
+    /// The place in the tree of calls of what `parent`, a call that I serve, sends with a `tag`.
+    pub(crate) fn place(&self, parent: CallId, tag: u32) -> u32 {
+        let &Call { hop, attempt, .. } = self.call(parent);
         let hop = if attempt == 0 { hop } else { child_hop(hop, !attempt) };
-        self.dispatch(request, parent, callee, tag, child_hop(hop, tag))
+        child_hop(hop, tag)
+    }
+
+    /// What a call asks of a model.
+    pub fn prompt(&self, call: CallId) -> Prompt<'_> {
+        Prompt { request: self.request(call), turn: self.call(call).turn }
     }
 
     /// The first call of a request.
     pub(crate) fn send_root(&mut self, request: RequestId, callee: ComponentId) -> CallId {
-        self.dispatch(request, CallId::NONE, callee, 0, 0)
+        self.dispatch(request, CallId::NONE, callee, 0, 0, Turn::default())
     }
 
     fn dispatch(
@@ -231,9 +248,10 @@ impl Ctx<'_> {
         callee: ComponentId,
         tag: u32,
         hop: u32,
+        turn: Turn,
     ) -> CallId {
         let link = self.core.route(self.me, callee).expect("links are laid when the system is built");
-        let sending = Sending { request, parent, callee, tag, hop, link, attempt: 0, avoid: None };
+        let sending = Sending { request, parent, callee, tag, hop, link, attempt: 0, avoid: None, turn };
         let link = &self.core.links[link.0 as usize];
         if link.policies.is_some() {
             return self.undertake(sending);
@@ -290,6 +308,7 @@ impl Ctx<'_> {
             tag: sending.tag,
             hop: sending.hop,
             attempt: sending.attempt,
+            turn: sending.turn,
             sent_at: now,
             arrived_at: now,
             deadline,
@@ -498,6 +517,7 @@ pub(crate) struct Sending {
     pub link: LinkId,
     pub attempt: u32,
     pub avoid: Option<u16>,
+    pub turn: Turn,
 }
 
 /// Draws of network time a call may need: there and back.

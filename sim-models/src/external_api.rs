@@ -232,9 +232,9 @@ impl Api {
             ctx.reply(call, Reply::REJECTED);
             return false;
         }
-        let request = ctx.request(call);
-        let output = self.max_tokens.unwrap_or(request.output_tokens);
-        let tokens = u64::from(request.prompt_tokens) + u64::from(output);
+        let prompt = ctx.prompt(call);
+        let output = self.max_tokens.unwrap_or(prompt.request.output_tokens);
+        let tokens = u64::from(prompt.tokens()) + u64::from(output);
         let Err(Refusal { of_tokens, retry_after }) = self.limits.take(tokens, ctx.now()) else {
             return true;
         };
@@ -245,7 +245,7 @@ impl Api {
     }
 
     fn charge(&mut self, call: CallId, output_tokens: u32, ctx: &mut Ctx) {
-        let prompt_tokens = ctx.request(call).prompt_tokens;
+        let prompt_tokens = ctx.prompt(call).tokens();
         self.tally.input_tokens += u64::from(prompt_tokens);
         self.tally.output_tokens += u64::from(output_tokens);
         for (item, units) in self.bill.into_iter().zip([1, prompt_tokens, output_tokens]) {

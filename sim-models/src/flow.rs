@@ -4,6 +4,9 @@
 //! under way are cancelled; a degraded step makes the whole answer degraded. The first token of a
 //! step reaches the caller when it is the last step that runs for this request and not a parallel one.
 //!
+//! A repeated step may be a conversation, as agents have with their models: each call has all before it in front of
+//! what was added since (`appended_tokens`), and so has whatever is called on behalf of it and after it.
+//!
 //! Faults: a `crash` fails the requests that are in the flow, and those that come until it is repaired. It
 //! takes no time, so it cannot be slow.
 
@@ -14,6 +17,8 @@ use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sim_core::distribution::Dist;
+use sim_core::random::unit;
 
 use crate::admission::AdmissionConfig;
 use crate::call::{CallId, Progress, Reply};
@@ -23,6 +28,8 @@ use crate::error::ConfigError;
 use crate::request::Outcome;
 use crate::slab::{Key, Slab};
 use crate::system::Scope;
+use crate::turn::Turn;
+use crate::units::NumberDist;
 
 /// Calls steps in order, for every request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +65,12 @@ pub struct DetailedStep {
     /// Do the step this many times, one after the other. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<NonZeroU32>,
+    /// The calls are turns of one conversation, of which each begins with all that was said before: the prompt, the
+    /// answers (of the request's `output_tokens` each), and after each answer so many tokens more, of what a tool returned or the user said
+    /// next. What a prefix cache holds of it is found again. The steps after it go on with the conversation. Default:
+    /// every call has the request's own prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended_tokens: Option<NumberDist>,
     /// Do the step only for requests of these classes. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -146,6 +159,15 @@ impl StepConfig {
                 );
             }
         };
+        let appended = detailed.appended_tokens.as_ref().map(|law| {
+            let wrong = |message: String| ConfigError::new(["appended_tokens"], message);
+            if detailed.call.is_none() {
+                let help = "expected { call = \"name\", repeat = 8, appended_tokens = 300 }";
+                return Err(wrong("calls in parallel are no conversation".into()).help(help));
+            }
+            law.build().map_err(|error| wrong(error.to_string()))
+        });
+        let appended = appended.transpose()?;
         let mut classes = None;
         if detailed.classes.as_ref().is_some_and(Vec::is_empty) {
             let help = format!("expected some of {}", scope.labels().classes.join(", "));
@@ -159,7 +181,7 @@ impl StepConfig {
             })?;
             classes.get_or_insert_with(Vec::new).push(number as u8);
         }
-        Ok(Step { callees, repeat: detailed.repeat.map_or(1, NonZeroU32::get), classes })
+        Ok(Step { callees, repeat: detailed.repeat.map_or(1, NonZeroU32::get), appended, classes })
     }
 }
 
@@ -167,6 +189,8 @@ impl StepConfig {
 struct Step {
     callees: Vec<ComponentId>,
     repeat: u32,
+    /// Tokens that follow each answer, where the calls are a conversation.
+    appended: Option<Dist>,
     classes: Option<Vec<u8>>,
 }
 
@@ -184,6 +208,7 @@ struct Run {
     step: usize,
     round: u32,
     degraded: bool,
+    turn: Turn,
     /// Calls under way.
     children: Vec<CallId>,
 }
@@ -212,8 +237,12 @@ impl Flow {
             return;
         };
         let first_tag = (run.step as u32) << 20 ^ run.round << 8;
+        if step.appended.is_some() && run.round == 0 {
+            // What was said before goes on as one of its own: others may have gone on from there.
+            run.turn.conversation = ctx.place(run.call, first_tag).max(1);
+        }
         for (branch, callee) in step.callees.iter().enumerate() {
-            let child = ctx.send(run.call, *callee, first_tag ^ branch as u32);
+            let child = ctx.send_turn(run.call, *callee, first_tag ^ branch as u32, run.turn);
             run.children.push(child);
         }
     }
@@ -239,7 +268,8 @@ impl Component for Flow {
         }
         let class = ctx.request(call).class;
         let step = self.next_step(0, class).unwrap_or(self.steps.len());
-        let run = Run { call, class, step, round: 0, degraded: false, children: Vec::new() };
+        let turn = ctx.call(call).turn;
+        let run = Run { call, class, step, round: 0, degraded: false, turn, children: Vec::new() };
         let key = self.runs.insert(run);
         ctx.call_mut(call).scratch = key.to_bits();
         self.advance(key, ctx);
@@ -255,6 +285,12 @@ impl Component for Flow {
         run.degraded |= reply.outcome == Outcome::Degraded;
         if !run.children.is_empty() {
             return;
+        }
+        if let Some(law) = &self.steps[run.step].appended {
+            // Rounded; the cast cuts off at both ends.
+            let added = (law.quantile(unit(&mut ctx.draws(child))) + 0.5) as u32;
+            let answer = ctx.request(child).output_tokens;
+            run.turn.grown = run.turn.grown.saturating_add(answer).saturating_add(added);
         }
         run.round += 1;
         if run.round == self.steps[run.step].repeat {

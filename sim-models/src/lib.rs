@@ -74,5 +74,6 @@ pub mod system;
 pub mod timeline;
 pub mod traffic;
 pub mod training;
+pub mod turn;
 pub mod units;
 pub mod vector_index;

@@ -37,6 +37,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "model-routing",
         "cascade",
         "semantic-cache",
+        "agent-loop",
         "support-assistant",
         "ten-times"
     ]

@@ -11,7 +11,7 @@ use sim_models::request::Outcome;
 use sim_models::system::ComponentOutput;
 
 use super::llm::{self, Figures};
-use super::{RunResult, Verdict, metrics, show, too_few_answers};
+use super::{RunResult, metrics, show, too_few_answers};
 use crate::run::{ALL, is_stationary};
 use load::{Load, loads};
 

@@ -6,6 +6,7 @@ use super::{Ctx, child_hop};
 use crate::call::CallId;
 use crate::component::ComponentId;
 use crate::request::{Request, RequestId};
+use crate::turn::Turn;
 
 impl Ctx<'_> {
     /// Keeps a copy of a call's request for work in the background, which goes on when the request has ended and
@@ -25,6 +26,6 @@ impl Ctx<'_> {
 
     /// Calls `callee` for a request that was kept. `hop` and `tag` key its draws.
     pub fn send_background(&mut self, request: RequestId, hop: u32, callee: ComponentId, tag: u32) -> CallId {
-        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag))
+        self.dispatch(request, CallId::NONE, callee, tag, child_hop(hop, tag), Turn::default())
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::request::Outcome;
 use crate::system::{RunOutput, RunPlan, SystemConfig, Traces, build, run};
+use crate::traffic::TrafficConfig;
 
 fn scenario(traffic: &str, api: &str, more: &str) -> SystemConfig {
     let text = format!(
@@ -54,6 +55,27 @@ fn tokens_are_paid() {
     // The last call of the hour ends after it.
     assert!((per_hour / (3_599.0 * a_call) - 1.0).abs() < 1e-9, "{per_hour}");
     assert!(output.costs.iter().all(|line| line.by_use) && output.costs.len() == 3);
+}
+
+/// What was said before is sent again with each turn, and the limits of tokens count it.
+#[test]
+fn a_conversation_is_paid_turn_by_turn() {
+    let flow = "[components.agent]\nkind = \"flow\"\n\
+                steps = [{ call = \"api\", repeat = 3, appended_tokens = 50 }]\n";
+    let config = scenario(STEADY, "ttft = \"10ms\"", flow);
+    let config = SystemConfig {
+        traffic: config
+            .traffic
+            .into_iter()
+            .map(|(name, traffic)| (name, TrafficConfig { entry: "agent".into(), ..traffic }))
+            .collect(),
+        ..config
+    };
+    let output = simulate(&config, 10);
+    let api = output.components.iter().find(|component| component.name == "api").unwrap();
+    // 100 tokens, then 11 + 50 more each time.
+    assert_eq!(api.measure("billed_input_tokens"), Some(10.0 * (100.0 + 161.0 + 222.0)));
+    assert_eq!(api.measure("billed_output_tokens"), Some(10.0 * 33.0));
 }
 
 #[test]

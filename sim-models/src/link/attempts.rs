@@ -312,7 +312,7 @@ impl Ctx<'_> {
     }
 
     fn send_attempt(&mut self, id: CallId) -> CallId {
-        let &Call { request, parent, tag, .. } = self.call(id);
+        let &Call { request, parent, tag, turn, .. } = self.call(id);
         let state = self.attempts_mut(id);
         let &mut Attempts { link, callee, hop, avoid, sent: attempt, .. } = state;
         state.sent += 1;
@@ -324,7 +324,7 @@ impl Ctx<'_> {
             link => link.timeout,
         };
         let deadline = self.call(id).deadline;
-        let sending = Sending { request, parent, callee, tag, hop, link, attempt, avoid };
+        let sending = Sending { request, parent, callee, tag, hop, link, attempt, avoid, turn };
         let attempt = self.transmit(sending, id, timeout);
         let call = self.call_mut(attempt);
         call.deadline = call.deadline.min(deadline);

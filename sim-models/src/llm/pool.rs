@@ -300,7 +300,7 @@ impl Pool {
             }
             if milestone.last {
                 active.remove(Key::from_bits(ctx.call(call).scratch));
-                measures.answered.count(ctx.request(call));
+                measures.answered.count(&ctx.prompt(call));
                 front.reply(call, Reply::OK, ctx);
             }
         }
@@ -345,7 +345,7 @@ impl Component for Pool {
     }
 
     fn on_call(&mut self, call: CallId, ctx: &mut Ctx) {
-        let delay = self.frontend.delay(ctx.request(call).prompt_tokens);
+        let delay = self.frontend.delay(ctx.prompt(call).tokens());
         if delay.is_zero() {
             return self.admit(call, ctx);
         }

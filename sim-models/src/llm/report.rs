@@ -8,7 +8,7 @@ use crate::hardware::kv_groups::KvGroups;
 use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, KvFigures};
-use crate::request::Request;
+use crate::turn::Prompt;
 
 /// Calls that a pool refused, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,10 +47,10 @@ pub struct Answered {
 }
 
 impl Answered {
-    pub(super) fn count(&mut self, request: &Request) {
+    pub(super) fn count(&mut self, prompt: &Prompt) {
         self.calls += 1;
-        self.prompt_tokens += u64::from(request.prompt_tokens);
-        self.output_tokens += u64::from(request.output_tokens);
+        self.prompt_tokens += u64::from(prompt.tokens());
+        self.output_tokens += u64::from(prompt.request.output_tokens);
     }
 }
 

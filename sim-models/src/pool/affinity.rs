@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::hashing::hash_of;
-use crate::llm::engine::Prefix;
-use crate::request::Request;
+use crate::llm::engine::{Conversation, Prefix};
+use crate::turn::Prompt;
 
 /// The pieces of a prompt that others may share: their names and lengths in tokens, from the start.
-pub(super) fn pieces(request: &Request) -> Vec<(u64, u32)> {
-    match &request.prefix {
+pub(super) fn pieces(prompt: &Prompt) -> Vec<(u64, u32)> {
+    let mut pieces = match &prompt.request.prefix {
         Prefix::None => Vec::new(),
         Prefix::Shared { id, tokens } => vec![(*id, *tokens)],
         Prefix::Blocks { ids, block_tokens } => {
@@ -20,7 +20,20 @@ pub(super) fn pieces(request: &Request) -> Vec<(u64, u32)> {
             };
             ids.iter().map(&mut named).collect()
         }
+    };
+    if let Some(Conversation { id, opening_tokens, tokens }) = prompt.conversation() {
+        let mut left = opening_tokens;
+        let is_text = matches!(prompt.request.prefix, Prefix::Shared { .. });
+        // A block that the first prompt does not fill is the conversation's.
+        pieces.retain_mut(|(_, piece)| {
+            let is_whole = *piece <= left;
+            *piece = (*piece).min(left);
+            left -= if is_whole || is_text { *piece } else { 0 };
+            is_whole || is_text
+        });
+        pieces.push((id, tokens.saturating_sub(opening_tokens - left)));
     }
+    pieces
 }
 
 /// What one replica was sent, the least recently used forgotten first.

@@ -6,8 +6,8 @@ use sim_core::random::KeyedDraws;
 use super::affinity::{Sent, pieces};
 use super::balancer::{Balancer, ConsistentHash, HashAlgorithm, HashKey, PrefixAware};
 use super::hashing::{Circle, hash_of};
-use crate::llm::engine::Prefix;
-use crate::request::Request;
+use crate::llm::engine::{Conversation, Prefix};
+use crate::turn::Prompt;
 
 /// Calls in a replica, as last read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -87,7 +87,7 @@ impl Balance {
         &mut self,
         candidates: Candidates,
         active: &[u32],
-        request: &Request,
+        prompt: Prompt,
         draws: KeyedDraws,
         avoid: Option<u32>,
     ) -> Option<u32> {
@@ -95,9 +95,9 @@ impl Balance {
         match avoid {
             Some(avoid) if candidates.has(avoid) && candidates.list.len() > 1 => {
                 let rest: Vec<u32> = candidates.list.iter().copied().filter(|r| *r != avoid).collect();
-                self.choose(Candidates { list: &rest, ..candidates }, active, request, draws)
+                self.choose(Candidates { list: &rest, ..candidates }, active, prompt, draws)
             }
-            _ => self.choose(candidates, active, request, draws),
+            _ => self.choose(candidates, active, prompt, draws),
         }
     }
 
@@ -117,7 +117,7 @@ impl Balance {
         &mut self,
         candidates: Candidates,
         active: &[u32],
-        request: &Request,
+        prompt: Prompt,
         mut draws: KeyedDraws,
     ) -> Option<u32> {
         let list = candidates.list;
@@ -154,10 +154,10 @@ impl Balance {
             Balancer::PowerOfTwo => first,
             Balancer::JoinShortestQueue => least(list, calls, &mut draws),
             Balancer::ConsistentHash(parameters) => {
-                return self.hashed(parameters, candidates, active, request, draws);
+                return self.hashed(parameters, candidates, active, prompt, draws);
             }
             Balancer::PrefixAware(parameters) => {
-                self.nearest_cache(parameters, list, active, request, &mut draws)
+                self.nearest_cache(parameters, list, active, prompt, &mut draws)
             }
             Balancer::VllmDataParallel(_) => {
                 let score = |replica: &u32| {
@@ -176,15 +176,19 @@ impl Balance {
         parameters: ConsistentHash,
         candidates: Candidates,
         active: &[u32],
-        request: &Request,
+        prompt: Prompt,
         mut draws: KeyedDraws,
     ) -> Option<u32> {
-        let hash = match (parameters.key, &request.prefix) {
-            (HashKey::Prefix, Prefix::Shared { id, .. }) => hash_of(&[*id]),
-            (HashKey::Prefix, Prefix::Blocks { ids, .. }) if !ids.is_empty() => hash_of(&[ids[0]]),
-            (HashKey::Prefix, _) => draws.next_u64(),
-            (HashKey::Tenant, _) => hash_of(&[request.tenant.into()]),
-            (HashKey::Entity, _) => hash_of(&[request.entity]),
+        let request = prompt.request;
+        let hash = match parameters.key {
+            HashKey::Prefix => match (prompt.conversation(), &request.prefix) {
+                // Its turns belong together.
+                (Some(Conversation { id, .. }), _) | (None, &Prefix::Shared { id, .. }) => hash_of(&[id]),
+                (None, Prefix::Blocks { ids, .. }) if !ids.is_empty() => hash_of(&[ids[0]]),
+                _ => draws.next_u64(),
+            },
+            HashKey::Tenant => hash_of(&[request.tenant.into()]),
+            HashKey::Entity => hash_of(&[request.entity]),
         };
         let bound = parameters.load_factor.map_or(u64::MAX, |factor| {
             let calls: u64 = candidates.list.iter().map(|r| u64::from(active[*r as usize])).sum();
@@ -199,7 +203,7 @@ impl Balance {
         PrefixAware { beta, scrape_period }: PrefixAware,
         list: &[u32],
         active: &[u32],
-        request: &Request,
+        prompt: Prompt,
         draws: &mut KeyedDraws,
     ) -> u32 {
         let load = |replica: u32| match (scrape_period.get().is_zero(), self.signals[replica as usize]) {
@@ -207,8 +211,8 @@ impl Balance {
             (false, Signal { waiting, running, .. }) => (waiting + running) as f64,
         };
         let mean = list.iter().map(|replica| load(*replica)).sum::<f64>() / list.len() as f64;
-        let pieces = pieces(request);
-        let prompt = request.prompt_tokens.max(1);
+        let pieces = pieces(&prompt);
+        let prompt = prompt.tokens().max(1);
         let loss = |replica: u32| {
             let matched = f64::from(self.sent[replica as usize].matched(&pieces, prompt)) / f64::from(prompt);
             beta * (load(replica) - mean) / mean.max(1.0) - matched

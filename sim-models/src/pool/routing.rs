@@ -72,16 +72,16 @@ impl Front {
         if let [only] = self.candidates[..] {
             return Some(only as usize);
         }
-        let (request, avoid) = (ctx.request(call), ctx.call(call).avoid);
+        let (prompt, avoid) = (ctx.prompt(call), ctx.call(call).avoid);
         let hop = ctx.call(call).hop ^ self.salt();
-        let draws = self.draws?.routing.draws(request.key, hop, ctx.call(call).attempt);
+        let draws = self.draws?.routing.draws(prompt.request.key, hop, ctx.call(call).attempt);
         let candidates = match self.zone_for(call, |zonal| &zonal.all, ctx) {
             Choice::Anywhere => Candidates::anywhere(&self.candidates, self.version),
             Choice::In(zone) => Candidates::within(self.zonal.as_ref()?.all.list(zone), self.version, zone),
             Choice::Nowhere => return None,
         };
         let avoid = avoid.and_then(|avoid| avoid.checked_sub(self.first)).map(u32::from);
-        let picked = self.balance.pick(candidates, &self.active, request, draws, avoid)?;
+        let picked = self.balance.pick(candidates, &self.active, prompt, draws, avoid)?;
         Some(picked as usize)
     }
 

@@ -136,7 +136,8 @@ impl Front {
     /// With a router: a replica of the new version, if a call is to go there.
     pub(super) fn pick_new(&mut self, call: CallId, ctx: &Ctx) -> Option<usize> {
         let split = self.split.as_deref()?;
-        let (request, &crate::call::Call { hop, attempt, avoid, .. }) = (ctx.request(call), ctx.call(call));
+        let (prompt, &crate::call::Call { hop, attempt, avoid, .. }) = (ctx.prompt(call), ctx.call(call));
+        let request = prompt.request;
         let routing = self.draws?.routing;
         if split.new.is_empty() || unit(&mut routing.draws(request.key, hop ^ LUCK, attempt)) >= split.share {
             return None;
@@ -149,7 +150,7 @@ impl Front {
             Choice::Nowhere => return None,
         };
         let draws = routing.draws(request.key, hop, attempt);
-        let picked = balance.pick(candidates, &self.active, request, draws, avoid.map(u32::from))?;
+        let picked = balance.pick(candidates, &self.active, prompt, draws, avoid.map(u32::from))?;
         Some(picked as usize)
     }
 }

@@ -82,7 +82,8 @@ impl Choice {
         let to = match self {
             Self::Random(steps) => pick(steps, unit(&mut draws())),
             Self::Rules(rules, default) => {
-                rules.iter().find(|(conditions, _)| conditions.hold(request)).map_or(*default, |(_, to)| *to)
+                let prompt = ctx.prompt(call);
+                rules.iter().find(|(conditions, _)| conditions.hold(&prompt)).map_or(*default, |(_, to)| *to)
             }
             Self::Confusion(table) => table.of(call, ctx, unit(&mut draws())),
             Self::Score(models) => models.of(call, ctx, unit(&mut draws())),

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
-use crate::request::Request;
 use crate::system::Scope;
+use crate::turn::Prompt;
 use crate::units::Probability;
 
 /// A rule: requests for which the conditions hold go to a component.
@@ -142,8 +142,9 @@ impl Conditions {
         })
     }
 
-    pub fn hold(&self, request: &Request) -> bool {
-        self.prompt_tokens.holds(request.prompt_tokens)
+    pub fn hold(&self, prompt: &Prompt) -> bool {
+        let request = prompt.request;
+        self.prompt_tokens.holds(prompt.tokens())
             && self.output_tokens.holds(request.output_tokens)
             && self.difficulty.holds(f64::from(request.difficulty))
             && self.classes.as_ref().is_none_or(|classes| classes.contains(&request.class))

@@ -8,7 +8,7 @@ use sim_core::distribution::{Dist, LogNormal};
 use sim_core::random::{Purpose, Stream, Streams, unit};
 use sim_core::time::SimTime;
 use sim_models::hardware::timing::{Calibration, Coefficients, StepFunction, TICKS_PER_NANO};
-use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Prefix, Submission, Tally};
+use sim_models::llm::engine::{Engine, EngineConfig, EngineKind, Submission, Tally};
 
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -52,15 +52,7 @@ pub(crate) fn serve(config: &EngineConfig, step: StepFunction, requests: &[Reque
                 while let Some((key, request)) =
                     todo.next_if(|(_, request)| SimTime::from_nanos(request.at) == arrival)
                 {
-                    let submission = Submission {
-                        key: key as u64,
-                        prompt_tokens: request.prompt,
-                        output_tokens: request.output,
-                        priority: 0,
-                        prefix: Prefix::None,
-                        adapter: None,
-                        luck: 0,
-                    };
+                    let submission = Submission::new(key as u64, request.prompt, request.output);
                     engine.submit(arrival, &submission, &mut tally).unwrap();
                 }
                 if !engine.is_idle() {

@@ -37,3 +37,50 @@ fn who_knows_the_caches_hits_more() {
     assert!(aware_ttft < blind_ttft);
     assert!(uneven < 1.5 && bounded_uneven < 1.5, "{uneven} {bounded_uneven}");
 }
+
+/// An agent that asks a model eight times: prompts of 1,000 tokens, answers of 100, results of tools of 300. Tokens of
+/// prompts and those found in the cache, for each request.
+fn agent(flow: &str, pool: &str) -> [f64; 2] {
+    let system = format!(
+        "[traffic.web]\narrivals = {{ process = \"deterministic\", rate = \"1/min\" }}\nentry = \"agent\"\n\
+         prompt_tokens = 1000\noutput_tokens = 100\n{flow}\n\
+         [components.tool]\nkind = \"service\"\nservice_time = \"2s\"\nservers = 10\n\
+         [components.db]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{pool}\n"
+    );
+    let plan = RunPlan { duration: seconds(1230.0), drain: seconds(100.0), windows: 1, ..RunPlan::default() };
+    let output = simulate(&system, &plan);
+    let (requests, llm) = (output.conservation.born as f64, component(&output, "db").llm.as_ref().unwrap());
+    assert_eq!((requests, output.conservation.ended[Outcome::Ok as usize] as f64), (20.0, 20.0));
+    assert_eq!(llm.answered.calls, 160);
+    [llm.answered.prompt_tokens, llm.prefix_hit_tokens].map(|tokens| tokens as f64 / requests)
+}
+
+#[test]
+fn an_agent_reads_again_what_it_said_before() {
+    let flow = |step: &str| format!("[components.agent]\nkind = \"flow\"\nsteps = [{step}]\n");
+    let apart = agent(&flow("{ call = \"db\", repeat = 8 }"), "");
+    assert_eq!(apart, [8_000.0, 0.0], "calls of their own");
+    let loops = flow("{ call = \"db\", repeat = 8, appended_tokens = 300 }");
+    // Each prompt is 400 tokens longer than the one before; of what that one computed, its answer's last token left
+    // out, whole blocks of 16 tokens are found.
+    let prompts = [0, 1, 2, 3, 4, 5, 6, 7].map(|turn| 1_000 + 400 * turn);
+    let found = prompts[..7].iter().map(|prompt| (prompt + 99) / 16 * 16).sum::<u32>();
+    let expected = [f64::from(prompts.iter().sum::<u32>()), f64::from(found)];
+    assert_eq!(agent(&loops, ""), expected);
+    // With a tool between the model's turns it is a flow that is called again and again.
+    let nested = flow("{ call = \"turn\", repeat = 8, appended_tokens = 300 }")
+        + "[components.turn]\nkind = \"flow\"\nsteps = [\"db\", \"tool\"]\n";
+    assert_eq!(agent(&nested, ""), expected);
+    // What comes after the loop goes on with it.
+    let after = flow("{ call = \"db\", repeat = 7, appended_tokens = 300 }, \"tool\", \"db\"");
+    assert_eq!(agent(&after, ""), expected);
+    assert_eq!(agent(&loops, "enable_prefix_caching = false"), [expected[0], 0.0]);
+    // Where there are several caches, turns must stay with theirs.
+    assert_eq!(agent(&loops, "replicas = 4\nbalancer = \"consistent_hash\""), expected);
+    assert_eq!(agent(&loops, "replicas = 4\nbalancer = { prefix_aware = { beta = 0 } }"), expected);
+    // At random, or where the load as it was last read counts as much: some do not.
+    for balancer in ["random", "prefix_aware"] {
+        let [_, found] = agent(&loops, &format!("replicas = 4\nbalancer = \"{balancer}\""));
+        assert!(found < 0.8 * expected[1], "{balancer}: {found} of {}", expected[1]);
+    }
+}

@@ -87,7 +87,7 @@ fn misspelt_keys() {
         "paralel",
         "paralel",
         "unknown key `paralel` in components.edge.steps.1 (did you mean `parallel`? expected one of call, parallel, \
-         repeat, classes)",
+         repeat, appended_tokens, classes)",
     );
     assert_error(
         "p99 = \"2s\"",

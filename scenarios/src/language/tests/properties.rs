@@ -129,14 +129,16 @@ fn step() -> impl Strategy<Value = StepConfig> {
     let many = || prop::option::of(prop::collection::vec(text(), 0..9));
     prop_oneof![
         text().prop_map(StepConfig::Call),
-        (prop::option::of(text()), many(), prop::option::of(any::<NonZeroU32>()), many()).prop_map(
-            |(call, parallel, repeat, classes)| StepConfig::Detailed(DetailedStep {
-                call,
-                parallel,
-                repeat,
-                classes
-            })
-        ),
+        (
+            prop::option::of(text()),
+            many(),
+            prop::option::of(any::<NonZeroU32>()),
+            prop::option::of(dist()),
+            many()
+        )
+            .prop_map(|(call, parallel, repeat, appended_tokens, classes)| StepConfig::Detailed(
+                DetailedStep { call, parallel, repeat, appended_tokens, classes }
+            )),
     ]
 }
 

@@ -96,7 +96,7 @@ fn latent_vectors_are_held_by_every_gpu() {
     let message = self::plan("h100-sxm", "deepseek-v3", &settings).unwrap_err().to_string();
     assert!(
         message
-            .contains("would fit: int4 with tensor_parallel = 8; fp8 with tensor_parallel = 8 on h200-sxm"),
+            .contains("would fit: mxfp4 with tensor_parallel = 8; fp8 with tensor_parallel = 8 on h200-sxm"),
         "{message}"
     );
 }

@@ -35,6 +35,18 @@ pub enum Prefix {
     },
 }
 
+/// A conversation that a sequence is a turn of: its turns agree in their first tokens, beyond the prompt in those that
+/// they generate, as far as they reach. The first prompt may have a [`Prefix`] in common with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conversation {
+    /// Names it.
+    pub id: u64,
+    /// Length of the first prompt, in tokens.
+    pub opening_tokens: u32,
+    /// How much of the sequence belongs to it, in tokens.
+    pub tokens: u32,
+}
+
 /// A sequence to generate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
@@ -46,8 +58,10 @@ pub struct Submission {
     pub output_tokens: u32,
     /// The smaller, the sooner; used under [`SchedulingPolicy::Priority`](super::SchedulingPolicy) alone.
     pub priority: i32,
-    /// What the prompt shares.
+    /// What the prompt shares; in a conversation the first prompt.
     pub prefix: Prefix,
+    /// The conversation that it is a turn of, if it is one.
+    pub conversation: Option<Conversation>,
     /// Its LoRA adapter, if it has one; ignored by an engine without [`lora`](super::EngineConfig::lora). Prompts
     /// share nothing across adapters.
     pub adapter: Option<u32>,
@@ -64,6 +78,7 @@ impl Submission {
             output_tokens,
             priority: 0,
             prefix: Prefix::None,
+            conversation: None,
             adapter: None,
             luck: key,
         }
@@ -150,6 +165,7 @@ enum Domain {
     Own = 1,
     Shared = 2,
     Blocks = 3,
+    Conversation = 4,
 }
 
 /// A key of two numbers. Keys are 64 bits wide and taken as free of collisions, as vLLM takes its hashes.
@@ -161,7 +177,16 @@ fn key(parent: u64, child: u64) -> u64 {
 }
 
 impl Content {
-    pub(super) fn set(&mut self, prefix: &Prefix, prompt_tokens: u32, adapter: Option<u32>) {
+    /// The contents of a sequence that is to be.
+    pub(super) fn of(&mut self, submission: &Submission) {
+        let Submission { prefix, prompt_tokens, adapter, .. } = submission;
+        match &submission.conversation {
+            None => self.set(prefix, *prompt_tokens, *adapter),
+            Some(conversation) => self.converse(conversation, prefix, *adapter),
+        }
+    }
+
+    fn set(&mut self, prefix: &Prefix, prompt_tokens: u32, adapter: Option<u32>) {
         self.chain.clear();
         let of = |domain: Domain| match adapter {
             None => domain as u64,
@@ -187,12 +212,31 @@ impl Content {
         }
     }
 
+    /// The same for a turn of a conversation, whose opening that is.
+    fn converse(&mut self, conversation: &Conversation, prefix: &Prefix, adapter: Option<u32>) {
+        let Conversation { id, opening_tokens, tokens } = *conversation;
+        self.set(prefix, opening_tokens, adapter);
+        self.covered = self.covered.min(opening_tokens);
+        match prefix {
+            // A block that the first prompt does not fill is the conversation's.
+            Prefix::Blocks { .. } => self.chain.truncate((self.covered / self.link_tokens) as usize),
+            _ => self.link_tokens = self.covered.max(1),
+        }
+        if self.covered == 0 {
+            self.chain.clear();
+        }
+        let alone = || adapter.map_or(0, |adapter| key(Domain::Conversation as u64, adapter.into()));
+        let before = self.chain.last().copied().unwrap_or_else(alone);
+        self.chain.push(key(key(before, Domain::Conversation as u64), id));
+        self.covered = tokens;
+    }
+
     /// The key of what block number `block` holds when it is full, for a sequence that came as `arrival`.
     pub(super) fn block_key(&self, arrival: u64, block: usize, block_size: u32) -> u64 {
         let end = (block as u64 + 1) * u64::from(block_size);
         if end <= u64::from(self.covered) {
-            let link = (end - 1) / u64::from(self.link_tokens);
-            key(self.chain[link as usize], block as u64)
+            let link = ((end - 1) / u64::from(self.link_tokens)) as usize;
+            key(self.chain[link.min(self.chain.len() - 1)], block as u64)
         } else {
             key(key(Domain::Own as u64, arrival), block as u64)
         }

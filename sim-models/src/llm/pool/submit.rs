@@ -42,7 +42,7 @@ impl Pool {
     /// Sends a call that has passed the API server to a replica, or refuses it.
     pub(super) fn admit(&mut self, call: CallId, ctx: &mut Ctx) {
         let prefill = self.connector.as_mut().and_then(|connector| connector.prefill.as_mut());
-        let prompt = ctx.request(call).prompt_tokens.max(1);
+        let prompt = ctx.prompt(call).tokens().max(1);
         let (first, front, transfer) = match prefill.filter(|prefill| prompt > prefill.max_local) {
             Some(prefill) => (prefill.first, &mut prefill.front, KvTransfer::RemoteDecode),
             None => (0, &mut self.front, KvTransfer::None),
@@ -81,13 +81,15 @@ impl Pool {
             return Err(Reason::QueueFull);
         }
         let luck = if self.drawn { unit(&mut ctx.draws(call)).to_bits() } else { 0 };
-        let request = ctx.request(call);
+        let prompt = ctx.prompt(call);
+        let request = prompt.request;
         let mut submission = Submission {
             key: call.to_bits(),
-            prompt_tokens: request.prompt_tokens.max(1),
+            prompt_tokens: prompt.tokens().max(1),
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
             prefix: request.prefix.clone(),
+            conversation: prompt.conversation(),
             adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
             luck,
         };

@@ -8,6 +8,7 @@ use super::*;
 use crate::llm::engine::Prefix;
 use crate::pool::balance::Candidates;
 use crate::request::Request;
+use crate::turn::{Prompt, Turn};
 
 fn request(key: u64) -> Request {
     Request {
@@ -28,6 +29,24 @@ fn request(key: u64) -> Request {
         open_calls: 0,
         ended: false,
     }
+}
+
+#[test]
+fn a_conversation_is_a_piece_behind_its_opening() {
+    let of = |prefix: Prefix| {
+        let request = Request { prefix, ..request(1) };
+        let prompt = Prompt { request: &request, turn: Turn { conversation: 1, grown: 50 } };
+        let id = prompt.conversation().unwrap().id;
+        let mut pieces = super::super::affinity::pieces(&prompt);
+        let (last, tokens) = pieces.pop().unwrap();
+        assert_eq!(last, id);
+        (pieces.iter().map(|piece| piece.1).collect::<Vec<_>>(), tokens)
+    };
+    assert_eq!(of(Prefix::None), (vec![], 1150));
+    assert_eq!(of(Prefix::Shared { id: 1, tokens: 800 }), (vec![800], 350));
+    assert_eq!(of(Prefix::Shared { id: 1, tokens: 8000 }), (vec![1000], 150));
+    let blocks = Prefix::Blocks { ids: [4, 5, 6].into(), block_tokens: 400 };
+    assert_eq!(of(blocks), (vec![400, 400], 350));
 }
 
 /// A balancer with the calls in its replicas.
@@ -55,7 +74,7 @@ impl Bench {
     fn pick(&mut self, request: &Request, avoid: Option<u32>) -> Option<u32> {
         let draws = self.routing.draws(request.key, 0, 0);
         let candidates = Candidates::anywhere(&self.list, self.list.len() as u64);
-        self.balance.pick(candidates, &self.active, request, draws, avoid)
+        self.balance.pick(candidates, &self.active, request.into(), draws, avoid)
     }
 }
 

@@ -168,7 +168,7 @@ impl Records {
         (record.finish, record.spoke, record.resumed, record.decoded) = (u64::MAX, false, false, false);
         (record.transfer, record.recomputes) = (transfer, false);
         (record.adapter, record.holds_adapter) = (submission.adapter, false);
-        record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
+        record.content.of(submission);
         record.shared = match config.enable_prefix_caching {
             // What is in the host's memory is known block by block.
             true if config.num_cpu_blocks > 0 => (record.prompt + record.output) / config.block_size,

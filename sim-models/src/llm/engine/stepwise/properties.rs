@@ -202,8 +202,9 @@ fn drive(config: &EngineConfig, events: &[(u8, bool, Event)]) -> Vec<Fate> {
             .map(|fate| u64::from(fate.submission.prompt_tokens + fate.submission.output_tokens))
             .sum();
         let bound = match config.scheduling_policy {
-            // The first in line computes at least one token in each step and is never preempted.
-            SchedulingPolicy::Fcfs => tokens,
+            // The first in line computes at least one token in each step, in a pipeline in one of as many as there are
+            // stages, and is never preempted.
+            SchedulingPolicy::Fcfs => tokens * u64::from(config.pipeline_parallel_size),
             SchedulingPolicy::Priority => 2 * tokens + (fates.len() * fates.len()) as u64,
         };
         assert!(steps <= bound, "{steps} steps for {tokens} tokens: a livelock");

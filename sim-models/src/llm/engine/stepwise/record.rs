@@ -142,7 +142,7 @@ impl Sequences {
         (record.transfer, record.recomputes) = (transfer, false);
         (record.adapter, record.holds_adapter) = (submission.adapter, false);
         record.luck = submission.luck;
-        record.content.set(&submission.prefix, submission.prompt_tokens, submission.adapter);
+        record.content.of(submission);
         index
     }
 

@@ -9,7 +9,7 @@ use super::scheduler::Scheduler;
 use super::step::{StepOutput, Token};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::sequence::Totals;
-use crate::llm::engine::{EngineConfig, Prefix, Rejection, SchedulingPolicy, Submission};
+use crate::llm::engine::{Conversation, EngineConfig, Prefix, Rejection, SchedulingPolicy, Submission};
 
 type Engine = Scheduler;
 
@@ -315,6 +315,37 @@ fn a_conversation_finds_its_earlier_turns() {
     // Of 6 + 5 tokens 10 were computed, 2 blocks are full.
     engine.submit(&turn(15, 1, 15)).unwrap();
     assert_eq!(engine.begin_step().unwrap().prefix_hit_tokens, 8);
+}
+
+/// Two conversations that open alike: each finds the opening, and of what was said since only its own.
+#[test]
+fn conversations_that_open_alike_part() {
+    let mut engine = engine(60, 64, |config| config.enable_prefix_caching = true);
+    let mut hit = |opening: Prefix, id: u64, prompt: u32, output: u32| {
+        let conversation = Some(Conversation { id, opening_tokens: 14, tokens: prompt + output });
+        engine.submit(&Submission { prefix: opening, conversation, ..request(id, prompt, output) }).unwrap();
+        let hit = engine.begin_step().unwrap().prefix_hit_tokens;
+        finish(&mut engine);
+        while engine.begin_step().is_some() {
+            finish(&mut engine);
+        }
+        hit
+    };
+    let text = || Prefix::Shared { id: 7, tokens: 9 };
+    assert_eq!(hit(text(), 1, 14, 6), 0);
+    assert_eq!(hit(text(), 2, 14, 6), 8, "two blocks of the opening");
+    // Of 14 + 6 tokens 19 were computed: four blocks.
+    assert_eq!(hit(text(), 1, 25, 6), 16);
+    assert_eq!(hit(text(), 2, 25, 6), 16);
+    assert_eq!(hit(text(), 1, 36, 1), 28, "of 31 tokens 30 were computed");
+    assert_eq!(hit(text(), 3, 36, 1), 8);
+    // Blocks that the first prompt does not fill are the conversation's.
+    let blocks = || Prefix::Blocks { ids: [1, 2].into(), block_tokens: 8 };
+    assert_eq!(hit(blocks(), 4, 14, 6), 0);
+    assert_eq!(hit(blocks(), 5, 14, 6), 8);
+    assert_eq!(hit(blocks(), 4, 25, 1), 16);
+    assert_eq!(hit(Prefix::None, 6, 14, 6), 0);
+    assert_eq!(hit(Prefix::None, 6, 25, 1), 16);
 }
 
 #[test]
