@@ -1,7 +1,6 @@
 use super::*;
 use crate::request::Outcome;
 use crate::system::{RunOutput, RunPlan, SystemConfig, Traces, build, run};
-use crate::traffic::TrafficConfig;
 
 fn scenario(traffic: &str, api: &str, more: &str) -> SystemConfig {
     let text = format!(
@@ -62,15 +61,8 @@ fn tokens_are_paid() {
 fn a_conversation_is_paid_turn_by_turn() {
     let flow = "[components.agent]\nkind = \"flow\"\n\
                 steps = [{ call = \"api\", repeat = 3, appended_tokens = 50 }]\n";
-    let config = scenario(STEADY, "ttft = \"10ms\"", flow);
-    let config = SystemConfig {
-        traffic: config
-            .traffic
-            .into_iter()
-            .map(|(name, traffic)| (name, TrafficConfig { entry: "agent".into(), ..traffic }))
-            .collect(),
-        ..config
-    };
+    let mut config = scenario(STEADY, "ttft = \"10ms\"", flow);
+    config.traffic["web"].entry = "agent".into();
     let output = simulate(&config, 10);
     let api = output.components.iter().find(|component| component.name == "api").unwrap();
     // 100 tokens, then 11 + 50 more each time.

@@ -260,13 +260,12 @@ impl Efficiency {
                 by_gpus[(gpus.ilog2() as usize).saturating_sub(1)]
             })
         };
-        let reading = |width: u64| {
-            bandwidth * 1e9 * if precision.activation_bytes() > width { quantized } else { weights }
-        };
+        let bytes = bandwidth * 1e9;
+        let reading =
+            |width: u64| bytes * if precision.activation_bytes() > width { quantized } else { weights };
         let head_precision = if precision == Precision::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
         let compute = if gpu.computes_in_8_bits(precision) { gemm_8bit } else { gemm };
         let slowdown = self.sustained_slowdown;
-        let bytes = bandwidth * 1e9;
         Rates {
             gemm: gpu.peak_flops(precision) * compute / slowdown,
             head: gpu.peak_flops(head_precision) * gemm / slowdown,
@@ -315,7 +314,7 @@ impl StepFunction {
         let activation = precision.activation_bytes() as f64;
 
         let experts = model.expert_bytes(precision) as f64;
-        let beside = precision.weight_bytes(model.layer_parameters() - model.expert_parameters()) as f64
+        let beside = precision.weight_bytes(model.beside_experts()) as f64
             + precision.embedding_bytes(model.other_parameters) as f64;
         let (always, by_token) = if model.experts > 1 { (beside, experts) } else { (beside + experts, 0.0) };
         let read_experts = by_token / gpus / data_parallel as f64 / rates.expert_weights;

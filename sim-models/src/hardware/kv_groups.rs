@@ -52,6 +52,12 @@ impl KvGroups {
         self.full + self.windowed
     }
 
+    /// Tokens that `blocks` blocks of `block_size` hold, of sequences within their windows (what vLLM logs as "GPU KV
+    /// cache size").
+    pub(crate) fn tokens(self, blocks: u64, block_size: u64) -> u64 {
+        blocks / u64::from(self.count()) * block_size
+    }
+
     /// The most layers of `model`, a stage of the one that was grouped or all of it, that a block holds keys and
     /// values of.
     pub(super) fn layers_in_block(self, model: &Model) -> u64 {

@@ -37,6 +37,7 @@ const GIB: u64 = 1 << 30;
 pub(crate) const RUNTIME_BYTES: u64 = 3 * GIB / 4;
 /// Buffers for communication between GPUs. Assumption, see the module.
 pub(crate) const COMMUNICATION_BYTES: u64 = GIB / 2;
+
 /// What decides how the memory of a GPU is shared out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MemorySettings {
@@ -144,10 +145,9 @@ impl MemoryPlan {
         self.weights_bytes + self.activation_bytes + self.overhead_bytes + self.kv_blocks * self.block_bytes
     }
 
-    /// Tokens of context that the KV cache holds; where layers have a window, of sequences within it (what vLLM
-    /// logs as "GPU KV cache size").
+    /// Tokens of context that the KV cache holds; where layers have a window, of sequences within it.
     pub fn kv_tokens(&self) -> u64 {
-        self.usable_blocks() / u64::from(self.kv_groups.count()) * self.block_size
+        self.kv_groups.tokens(self.usable_blocks(), self.block_size)
     }
 
     /// Shares out the memory of `gpu` for `model`.

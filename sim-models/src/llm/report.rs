@@ -4,7 +4,6 @@ use sim_core::stats::Histogram;
 use sim_core::time::SimTime;
 
 use super::engine::{AdapterCounts, EngineConfig, Tally, Underway};
-use crate::hardware::kv_groups::KvGroups;
 use crate::hardware::timing::{Pass, StepFunction, TICKS_PER_NANO};
 use crate::measure::Measure;
 use crate::pool::{EngineFigures, KvFigures};
@@ -177,8 +176,10 @@ pub(super) struct Facts {
     pub(super) gpus_of_replica: Option<u64>,
     pub(super) kv_blocks: u32,
     pub(super) block_size: u32,
-    pub(super) kv_groups: KvGroups,
+    pub(super) kv_tokens: u64,
     pub(super) kv_longest: u64,
+    /// Whether blocks slide out of windows.
+    pub(super) slides: bool,
     pub(super) calibration: String,
     pub(super) max_num_seqs: u32,
     pub(super) max_num_batched_tokens: u32,
@@ -305,12 +306,11 @@ impl Measures {
                 held * gpus as f64 + beside.map_or(0, |group| group.weight * u64::from(group.replicas)) as f64
             }),
             kv_blocks: facts.kv_blocks,
-            kv_tokens: u64::from(facts.groups[0].usable_blocks / facts.kv_groups.count())
-                * u64::from(facts.block_size),
+            kv_tokens: facts.kv_tokens,
             kv_longest: facts.kv_longest,
             kv_use_mean: share(used, all_held(|group| group.usable_blocks.into())),
             kv_use_max: most,
-            kv_utilization: (used > 0 && facts.kv_groups.windowed == 0)
+            kv_utilization: (used > 0 && !facts.slides)
                 .then(|| filled as f64 / (used as f64 * f64::from(facts.block_size))),
             steps: all.steps,
             step_time_mean: step_time_mean(&all),

@@ -198,8 +198,7 @@ impl Model {
 
     /// Bytes of all weights. Quantized checkpoints leave all but the layers' matrices in 16 bits.
     pub fn weight_bytes(&self, precision: Precision) -> u64 {
-        precision.weight_bytes(self.beside_experts())
-            + self.expert_bytes(precision)
+        self.matrix_bytes(precision)
             + precision.embedding_bytes(self.table_parameters() + self.other_parameters)
     }
 
@@ -214,9 +213,13 @@ impl Model {
     /// Bytes of the weights that a forward pass over many tokens reads: all but the input embedding where it
     /// is not the output layer, too: of that only single rows are looked up.
     pub fn streamed_weight_bytes(&self, precision: Precision) -> u64 {
-        precision.weight_bytes(self.beside_experts())
-            + self.expert_bytes(precision)
+        self.matrix_bytes(precision)
             + precision.embedding_bytes(self.output_parameters() + self.other_parameters)
+    }
+
+    /// Bytes of the matrices in all layers.
+    fn matrix_bytes(&self, precision: Precision) -> u64 {
+        precision.weight_bytes(self.beside_experts()) + self.expert_bytes(precision)
     }
 
     /// Bytes of the experts of all layers (of the feed-forward parts, where there is one expert).
@@ -279,7 +282,7 @@ impl Model {
     }
 
     /// Parameters of the layers' matrices but for the routed experts.
-    fn beside_experts(&self) -> u64 {
+    pub(in crate::hardware) fn beside_experts(&self) -> u64 {
         let gate = if self.experts > 1 { self.hidden * self.experts } else { 0 };
         self.layers * self.attention()
             + (self.layers - self.dense_layers) * (gate + self.feed_forward(self.shared_ffn))

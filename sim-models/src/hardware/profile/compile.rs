@@ -288,11 +288,7 @@ pub(super) fn chosen_uniformly(table: &ExpertTable) -> Series {
     let mut counts = experts::counts(all, active, 1);
     counts.remove(0);
     counts.extend(&table.tokens);
-    counts.sort_unstable();
-    counts.dedup();
-    let mut times: Vec<f64> = counts.iter().map(|tokens| us(*tokens)).collect();
-    make_monotone(&mut times);
-    Series::new(&counts, times)
+    tabulated(counts, us)
 }
 
 /// An expert layer that was not timed, of experts (`active` of `all`) with so many parameters each.
@@ -310,6 +306,11 @@ pub(super) fn worked_out_experts(gemm: &GemmTable, (active, all): (u64, u64), pa
     let bends = gemm.m.iter().copied().chain(GROUPED.map(|(share, _)| share as u64));
     let last = counts[counts.len() - 1];
     counts.extend(bends.map(|share| share * all / active).filter(|tokens| *tokens > last));
+    tabulated(counts, us)
+}
+
+/// Microseconds at these counts, in any order, made non-decreasing.
+fn tabulated(mut counts: Vec<u64>, us: impl Fn(u64) -> f64) -> Series {
     counts.sort_unstable();
     counts.dedup();
     let mut times: Vec<f64> = counts.iter().map(|tokens| us(*tokens)).collect();

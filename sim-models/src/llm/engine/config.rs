@@ -181,7 +181,7 @@ impl EngineConfig {
 
     /// Tokens that the KV cache holds, of sequences within their windows.
     pub fn cache_tokens(&self) -> u64 {
-        u64::from(self.usable_blocks() / self.kv_groups.count()) * u64::from(self.block_size)
+        self.kv_groups.tokens(self.usable_blocks().into(), self.block_size.into())
     }
 
     /// Slots of the longest sequence that the KV cache holds alone, in tokens.
@@ -241,7 +241,7 @@ impl EngineConfig {
                 return Err(ConfigError::Zero { parameter });
             }
         }
-        if u64::from(self.usable_blocks()) < u64::from(self.kv_groups.count()) {
+        if self.usable_blocks() < self.kv_groups.count() {
             let least = self.kv_groups.count() + 1;
             return Err(ConfigError::TooFewBlocks { num_blocks: self.num_blocks, least });
         }
