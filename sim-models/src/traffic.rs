@@ -1,6 +1,7 @@
 //! Where requests come from: when they arrive, and what each of them is.
 
 pub mod arrivals;
+mod sessions;
 mod source;
 mod tokens;
 pub mod trace;
@@ -21,6 +22,7 @@ use crate::error::ConfigError;
 use crate::system::RunPlan;
 use crate::units::{NumberDist, Time};
 use arrivals::ArrivalsConfig;
+pub use sessions::SessionsConfig;
 use source::Source;
 use trace::Trace;
 
@@ -59,6 +61,10 @@ pub struct TrafficConfig {
     /// Users or items whose features requests need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entities: Option<PopularityConfig>,
+    /// Users who come back: each arrival begins a session of several requests, and the rates of `arrivals` are those of
+    /// sessions; in a closed loop its users think between sessions. Default: every request is one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsConfig>,
     /// Data that leave with each answer, and what they cost. Default: not on the bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressConfig>,
@@ -160,6 +166,11 @@ impl TrafficConfig {
     /// Names of its tenants.
     pub fn tenant_names(&self, trace: Option<&Trace>) -> Vec<String> {
         names(&self.tenants, trace.map(|trace| trace.tenants().to_vec()))
+    }
+
+    /// Requests of an arrival on average, if all are answered: one, or the turns of a session.
+    pub fn requests_per_arrival(&self) -> Option<f64> {
+        self.sessions.as_ref().map_or(Some(1.0), SessionsConfig::mean_turns)
     }
 
     pub(crate) fn build(

@@ -1,8 +1,11 @@
 //! Conversations that are held on behalf of a request: what each call asks of a model.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use sim_core::random::stable_hash;
 
-use crate::llm::engine::Conversation;
+use crate::llm::engine::Prefix;
 use crate::request::Request;
 
 /// Whether a call is a turn of a conversation, and what was said before.
@@ -36,15 +39,22 @@ impl Prompt<'_> {
         self.request.prompt_tokens.saturating_add(self.turn.grown)
     }
 
-    /// The conversation that it is a turn of: all of the prompt and of the answer belongs to it.
+    /// Its answer with it, in tokens.
+    pub(crate) fn tokens_with_answer(&self) -> u32 {
+        self.tokens().saturating_add(self.request.output_tokens)
+    }
+
+    /// What it shares with others: that of the request, which in a conversation on behalf of it is the opening.
     #[inline]
-    pub fn conversation(&self) -> Option<Conversation> {
+    pub fn prefix(&self) -> Cow<'_, Prefix> {
         let Self { request, turn } = self;
-        let id = || stable_hash(&[request.key, turn.conversation.into()].map(u64::to_le_bytes).concat());
-        (turn.conversation != 0).then(|| Conversation {
-            id: id(),
+        if turn.conversation == 0 {
+            return Cow::Borrowed(&request.prefix);
+        }
+        Cow::Owned(Prefix::Conversation {
+            id: stable_hash(&[request.key, turn.conversation.into()].map(u64::to_le_bytes).concat()),
+            opening: Arc::new(request.prefix.clone()),
             opening_tokens: request.prompt_tokens,
-            tokens: self.tokens().saturating_add(request.output_tokens),
         })
     }
 }

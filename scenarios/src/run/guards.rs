@@ -14,11 +14,11 @@ use crate::scenario::{Quantiles, Scenario};
 /// Instants at which a rate that changes is looked at.
 const LOOKS: u64 = 1_000;
 
-/// Requests a second of a source, averaged over so long; none where nobody can say: of closed loops and traces.
+/// Requests a second of a source, averaged over so long, later turns of sessions with the first; none where nobody can say: of closed loops and traces.
 pub(crate) fn mean_rate(traffic: &TrafficConfig, length: SimDuration) -> Option<f64> {
     let at = |look: u64| SimDuration::from_nanos(length.as_nanos() / LOOKS * look);
     let sum = (0..LOOKS).map(|look| traffic.arrivals.rate_at(at(look))).sum::<Option<f64>>();
-    sum.map(|sum| sum / LOOKS as f64)
+    Some(sum? / LOOKS as f64 * traffic.requests_per_arrival()?)
 }
 
 /// Quantiles of the SLO that will rest on too few requests, and how long the run would have to be for them.

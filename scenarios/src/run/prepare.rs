@@ -157,6 +157,8 @@ fn replace_arrivals(scenario: &mut Scenario, path: &Path) -> Result<(), ConfigEr
     for traffic in scenario.traffic.values_mut() {
         let path = path.display().to_string();
         traffic.arrivals = ArrivalsConfig::Trace { path, format: TraceFormat::Auto, scale: 1.0 };
+        // A trace says itself who comes back.
+        traffic.sessions = None;
     }
     Ok(())
 }

@@ -159,7 +159,7 @@ pub use connector::{KvTransfer, Load};
 use fast::Fast;
 pub use lora::{AdapterCounts, Lora};
 pub use reservation::{KvAllocation, Reservation};
-pub use sequence::{Conversation, Prefix, Rejection, SeqId, Submission};
+pub use sequence::{Prefix, Rejection, SeqId, Submission};
 pub use speculation::Speculation;
 use stepwise::Stepwise;
 pub use tally::{Tally, Underway};

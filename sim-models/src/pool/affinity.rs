@@ -3,37 +3,43 @@
 use std::collections::BTreeMap;
 
 use super::hashing::hash_of;
-use crate::llm::engine::{Conversation, Prefix};
+use crate::llm::engine::Prefix;
 use crate::turn::Prompt;
 
 /// The pieces of a prompt that others may share: their names and lengths in tokens, from the start.
 pub(super) fn pieces(prompt: &Prompt) -> Vec<(u64, u32)> {
-    let mut pieces = match &prompt.request.prefix {
-        Prefix::None => Vec::new(),
-        Prefix::Shared { id, tokens } => vec![(*id, *tokens)],
+    let mut pieces = Vec::new();
+    add_pieces(&prompt.prefix(), prompt.tokens_with_answer(), &mut pieces);
+    pieces
+}
+
+/// The pieces of the first `tokens` tokens of a conversation; of another text all that it shares.
+fn add_pieces(prefix: &Prefix, tokens: u32, pieces: &mut Vec<(u64, u32)>) {
+    match prefix {
+        Prefix::None => {}
+        Prefix::Shared { id, tokens } => pieces.push((*id, *tokens)),
         Prefix::Blocks { ids, block_tokens } => {
             // Prompts agree as far as all their blocks do: a block's name tells all before it.
             let mut name = 0;
-            let mut named = |id: &u64| {
+            pieces.extend(ids.iter().map(|id| {
                 name = hash_of(&[name, *id]);
                 (name, *block_tokens)
-            };
-            ids.iter().map(&mut named).collect()
+            }));
         }
-    };
-    if let Some(Conversation { id, opening_tokens, tokens }) = prompt.conversation() {
-        let mut left = opening_tokens;
-        let is_text = matches!(prompt.request.prefix, Prefix::Shared { .. });
-        // A block that the first prompt does not fill is the conversation's.
-        pieces.retain_mut(|(_, piece)| {
-            let is_whole = *piece <= left;
-            *piece = (*piece).min(left);
-            left -= if is_whole || is_text { *piece } else { 0 };
-            is_whole || is_text
-        });
-        pieces.push((id, tokens.saturating_sub(opening_tokens - left)));
+        Prefix::Conversation { id, opening, opening_tokens } => {
+            add_pieces(opening, *opening_tokens, pieces);
+            let mut left = *opening_tokens;
+            let is_blocks = matches!(**opening, Prefix::Blocks { .. });
+            // A block that the first prompt does not fill is the conversation's.
+            pieces.retain_mut(|(_, piece)| {
+                let is_whole = *piece <= left;
+                *piece = (*piece).min(left);
+                left -= if is_whole || !is_blocks { *piece } else { 0 };
+                is_whole || !is_blocks
+            });
+            pieces.push((*id, tokens.saturating_sub(opening_tokens - left)));
+        }
     }
-    pieces
 }
 
 /// What one replica was sent, the least recently used forgotten first.

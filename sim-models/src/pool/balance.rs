@@ -6,7 +6,7 @@ use sim_core::random::KeyedDraws;
 use super::affinity::{Sent, pieces};
 use super::balancer::{Balancer, ConsistentHash, HashAlgorithm, HashKey, PrefixAware};
 use super::hashing::{Circle, hash_of};
-use crate::llm::engine::{Conversation, Prefix};
+use crate::llm::engine::Prefix;
 use crate::turn::Prompt;
 
 /// Calls in a replica, as last read.
@@ -181,11 +181,15 @@ impl Balance {
     ) -> Option<u32> {
         let request = prompt.request;
         let hash = match parameters.key {
-            HashKey::Prefix => match (prompt.conversation(), &request.prefix) {
-                // Its turns belong together.
-                (Some(Conversation { id, .. }), _) | (None, &Prefix::Shared { id, .. }) => hash_of(&[id]),
-                (None, Prefix::Blocks { ids, .. }) if !ids.is_empty() => hash_of(&[ids[0]]),
-                _ => draws.next_u64(),
+            HashKey::Prefix => match &*prompt.prefix() {
+                // The turns of a conversation belong together, and those of one within another, too.
+                Prefix::Conversation { id, opening, .. } => match **opening {
+                    Prefix::Conversation { id, .. } => hash_of(&[id]),
+                    _ => hash_of(&[*id]),
+                },
+                Prefix::Shared { id, .. } => hash_of(&[*id]),
+                Prefix::Blocks { ids, .. } if !ids.is_empty() => hash_of(&[ids[0]]),
+                Prefix::Blocks { .. } | Prefix::None => draws.next_u64(),
             },
             HashKey::Tenant => hash_of(&[request.tenant.into()]),
             HashKey::Entity => hash_of(&[request.entity]),

@@ -10,6 +10,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::TrafficConfig;
 use super::arrivals::{ArrivalProcess, ArrivalsConfig, ArrivalsError};
+use super::sessions::{SessionState, Sessions};
 use super::tokens::Tokens;
 use super::trace::{BLOCK_TOKENS, Trace, TraceRecord};
 use crate::call::{CallId, Progress, Reply};
@@ -20,12 +21,13 @@ use crate::journal::Reached;
 use crate::llm::engine::Prefix;
 use crate::quality::Answer;
 use crate::request::Request;
+use crate::slab::Key;
 use crate::units::NumberDist;
 
 /// Attributes of a request, each with draws of its own: a new attribute does not shift the others.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
-enum Attribute {
+pub(super) enum Attribute {
     Prompt,
     Output,
     Class,
@@ -35,6 +37,7 @@ enum Attribute {
     Difficulty,
     Entity,
     Think,
+    Turns,
 }
 
 /// A choice among labels by their shares.
@@ -73,13 +76,15 @@ enum Births {
 const NEXT: u16 = 0;
 /// A user of a closed loop has thought.
 const THOUGHT: u16 = 1;
+/// A user in a session has thought.
+const TURN: u16 = 2;
 
 /// A traffic source at work.
 #[derive(Debug)]
 pub(super) struct Source {
     entry: ComponentId,
     births: Births,
-    /// Number of the next request.
+    /// Number of the next arrival.
     index: u64,
     key_base: u64,
     attributes: KeyedStream,
@@ -94,6 +99,7 @@ pub(super) struct Source {
     prefixes: Option<(Dist, u32)>,
     topics: Option<Dist>,
     entities: Option<Dist>,
+    sessions: Option<Sessions>,
     /// The line of the bill for data that leave, and GB of an answer.
     egress: Option<(usize, f64)>,
 }
@@ -153,6 +159,13 @@ impl Source {
         let prefixes =
             popularity("prefixes", config.prefixes.as_ref().map(super::PrefixesConfig::popularity))?;
         let trace_classes = trace.map_or(&[][..], |trace| super::trace_classes(trace));
+        let sessions = match (&config.sessions, trace) {
+            (Some(_), Some(_)) => {
+                return Err(wrong("sessions", "a trace says itself who comes back")
+                    .help("leave `sessions` out; a trace of one's own can have a column `session_id`"));
+            }
+            (sessions, _) => sessions.as_ref().map(|sessions| sessions.build(config.prompt_tokens.as_ref())),
+        };
         let trace_tenants = trace.map_or(&[][..], |trace| trace.tenants());
         Ok(Self {
             entry,
@@ -176,6 +189,7 @@ impl Source {
                 "entities",
                 config.entities.as_ref().map(super::PopularityConfig::popularity),
             )?,
+            sessions: sessions.transpose().map_err(|error| error.within("sessions"))?,
             egress: None,
         })
     }
@@ -184,41 +198,59 @@ impl Source {
         self.egress = Some((line, gb));
     }
 
-    fn draw(&self, attribute: Attribute) -> f64 {
-        unit(&mut self.attributes.draws(self.index, attribute as u32, 0))
+    fn draw(&self, about: u64, attribute: Attribute) -> f64 {
+        unit(&mut self.attributes.draws(about, attribute as u32, 0))
     }
 
-    fn ranked(&self, law: &Option<Dist>, attribute: Attribute) -> u64 {
-        law.as_ref().map_or(0, |law| law.quantile(self.draw(attribute)) as u64)
+    fn ranked(&self, law: &Option<Dist>, about: u64, attribute: Attribute) -> u64 {
+        law.as_ref().map_or(0, |law| law.quantile(self.draw(about, attribute)) as u64)
     }
 
-    fn choose(&self, shares: &Shares, attribute: Attribute) -> u16 {
+    fn choose(&self, shares: &Shares, about: u64, attribute: Attribute) -> u16 {
         match shares.steps.as_slice() {
             [(_, only)] => *only,
-            _ => shares.pick(self.draw(attribute)),
+            _ => shares.pick(self.draw(about, attribute)),
         }
     }
 
-    /// Everything about the next request but its trace's part.
+    /// Everything about the next arrival but its trace's part.
     fn conceive(&mut self, now: SimTime) -> Request {
-        let (attributes, index) = (self.attributes, self.index);
-        let tokens = |law: &mut Option<Tokens>, attribute: Attribute| match law {
-            Some(law) => law.at(attributes.draws(index, attribute as u32, 0).next_u64()),
-            None => 0,
-        };
-        let prompt_tokens = tokens(&mut self.prompt_tokens, Attribute::Prompt);
-        let output_tokens = tokens(&mut self.output_tokens, Attribute::Output);
+        let (attributes, about) = (self.attributes, self.index);
+        let key = self.key_base.wrapping_add(about);
+        let prompt_tokens = self.prompt_tokens.as_mut().map_or(0, |law| {
+            law.at(attributes.draws(about, Attribute::Prompt as u32, 0).next_u64())
+        });
         let prefix = match &self.prefixes {
             Some((law, tokens)) => {
-                let rank = law.quantile(self.draw(Attribute::Prefix)) as u64;
+                let rank = law.quantile(self.draw(about, Attribute::Prefix)) as u64;
                 Prefix::Shared { id: self.key_base.wrapping_add(rank), tokens: *tokens }
             }
             None => Prefix::None,
         };
+        let state = SessionState {
+            about,
+            class: self.choose(&self.classes, about, Attribute::Class) as u8,
+            tenant: self.choose(&self.tenants, about, Attribute::Tenant),
+            entity: self.ranked(&self.entities, about, Attribute::Entity),
+            prefix: match &self.sessions {
+                Some(sessions) => sessions.open(key, prefix, prompt_tokens),
+                None => prefix,
+            },
+            tokens: 0,
+        };
+        self.ask(state, prompt_tokens, now)
+    }
+
+    /// A request of which that much is known.
+    fn ask(&mut self, state: SessionState, prompt_tokens: u32, now: SimTime) -> Request {
+        let about = state.about;
+        let output_tokens = self.output_tokens.as_mut().map_or(0, |law| {
+            law.at(self.attributes.draws(about, Attribute::Output as u32, 0).next_u64())
+        });
         Request {
-            key: self.key_base.wrapping_add(self.index),
-            class: self.choose(&self.classes, Attribute::Class) as u8,
-            tenant: self.choose(&self.tenants, Attribute::Tenant),
+            key: self.key_base.wrapping_add(about),
+            class: state.class,
+            tenant: state.tenant,
             born: now,
             deadline: self
                 .deadline
@@ -226,16 +258,25 @@ impl Source {
                 .unwrap_or(SimTime::MAX),
             prompt_tokens,
             output_tokens,
-            prefix,
-            topic: self.ranked(&self.topics, Attribute::Topic) as u32,
-            difficulty: self.draw(Attribute::Difficulty) as f32,
-            entity: self.ranked(&self.entities, Attribute::Entity),
+            prefix: state.prefix,
+            topic: self.ranked(&self.topics, about, Attribute::Topic) as u32,
+            difficulty: self.draw(about, Attribute::Difficulty) as f32,
+            entity: state.entity,
             first_token: None,
             answer: Answer::None,
             reached: Reached::default(),
             open_calls: 0,
             ended: false,
         }
+    }
+
+    /// The next turn of a session whose user has thought.
+    fn come_back(&mut self, key: Key, now: SimTime) -> Option<Request> {
+        let sessions = self.sessions.as_mut()?;
+        let state = sessions.take(key)?;
+        let word = self.attributes.draws(state.about, Attribute::Prompt as u32, 0).next_u64();
+        let prompt_tokens = sessions.prompt_tokens(&state, word);
+        Some(self.ask(state, prompt_tokens, now))
     }
 
     /// What the trace says of a request takes the place of what was drawn.
@@ -260,7 +301,6 @@ impl Source {
     }
 
     fn give_birth(&mut self, request: Request, ctx: &mut Ctx) {
-        self.index += 1;
         let id = ctx.give_birth(request);
         ctx.send_root(id, self.entry);
     }
@@ -312,28 +352,49 @@ impl Component for Source {
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Ctx) {
         let now = ctx.now();
-        if timer.kind == THOUGHT {
-            if now <= ctx.arrivals_until() {
-                let request = self.conceive(now);
-                self.give_birth(request, ctx);
+        match timer.kind {
+            TURN => {
+                let request = self.come_back(Key::from_bits(timer.data), now);
+                if let Some(request) = request.filter(|_| now <= ctx.arrivals_until()) {
+                    self.give_birth(request, ctx);
+                }
             }
-            return;
+            THOUGHT => {
+                if now <= ctx.arrivals_until() {
+                    let request = self.conceive(now);
+                    self.index += 1;
+                    self.give_birth(request, ctx);
+                }
+            }
+            _ => {
+                let mut request = self.conceive(now);
+                if let Births::Trace(trace) = &self.births {
+                    self.overwrite(trace, &trace.records()[self.index as usize], &mut request);
+                }
+                self.index += 1;
+                self.give_birth(request, ctx);
+                self.await_next(ctx);
+            }
         }
-        let mut request = self.conceive(now);
-        if let Births::Trace(trace) = &self.births {
-            self.overwrite(trace, &trace.records()[self.index as usize], &mut request);
-        }
-        self.give_birth(request, ctx);
-        self.await_next(ctx);
     }
 
     fn on_reply(&mut self, call: CallId, reply: Reply, ctx: &mut Ctx) {
-        let key = ctx.request(call).key;
+        let request = ctx.request(call);
+        let about = request.key.wrapping_sub(self.key_base);
+        let more = match &mut self.sessions {
+            Some(sessions) if reply.outcome.is_answer() => sessions.go_on(about, request, self.attributes),
+            _ => None,
+        };
         if let Some((line, gb)) = self.egress.filter(|_| reply.outcome.is_answer()) {
             ctx.spend(call, line, gb);
         }
         ctx.end_request(ctx.call(call).request, reply.outcome);
-        self.think(key.wrapping_sub(self.key_base), ctx);
+        match more {
+            Some((key, pause)) => {
+                ctx.schedule(pause, Phase::Arrival, TURN, key.to_bits());
+            }
+            None => self.think(about, ctx),
+        }
     }
 
     fn on_progress(&mut self, call: CallId, progress: Progress, ctx: &mut Ctx) {

@@ -5,6 +5,7 @@ mod configuration_errors;
 mod faults;
 mod links;
 mod random_architectures;
+mod sessions;
 mod steps;
 
 use sim_core::time::SimDuration;

@@ -38,21 +38,34 @@ fn who_knows_the_caches_hits_more() {
     assert!(uneven < 1.5 && bounded_uneven < 1.5, "{uneven} {bounded_uneven}");
 }
 
-/// An agent that asks a model eight times: prompts of 1,000 tokens, answers of 100, results of tools of 300. Tokens of
-/// prompts and those found in the cache, for each request.
-fn agent(flow: &str, pool: &str) -> [f64; 2] {
+/// Eight times a minute somebody asks a model: prompts of 1,000 tokens, answers of 100. Tokens of prompts and those found
+/// in the cache, a minute.
+fn asked(traffic: &str, flow: &str, pool: &str) -> [f64; 2] {
     let system = format!(
-        "[traffic.web]\narrivals = {{ process = \"deterministic\", rate = \"1/min\" }}\nentry = \"agent\"\n\
+        "[traffic.web]\narrivals = {{ process = \"deterministic\", rate = \"1/min\" }}\n{traffic}\n\
          prompt_tokens = 1000\noutput_tokens = 100\n{flow}\n\
          [components.tool]\nkind = \"service\"\nservice_time = \"2s\"\nservers = 10\n\
          [components.db]\nkind = \"llm\"\nmodel = \"llama-3.1-8b\"\ngpu = \"h100-sxm\"\n{pool}\n"
     );
     let plan = RunPlan { duration: seconds(1230.0), drain: seconds(100.0), windows: 1, ..RunPlan::default() };
     let output = simulate(&system, &plan);
-    let (requests, llm) = (output.conservation.born as f64, component(&output, "db").llm.as_ref().unwrap());
-    assert_eq!((requests, output.conservation.ended[Outcome::Ok as usize] as f64), (20.0, 20.0));
+    let llm = component(&output, "db").llm.as_ref().unwrap();
+    assert_eq!(output.conservation.ended[Outcome::Ok as usize], output.conservation.born);
     assert_eq!(llm.answered.calls, 160);
-    [llm.answered.prompt_tokens, llm.prefix_hit_tokens].map(|tokens| tokens as f64 / requests)
+    [llm.answered.prompt_tokens, llm.prefix_hit_tokens].map(|tokens| tokens as f64 / 20.0)
+}
+
+/// The same by an agent, whose tools return 300 tokens.
+fn agent(flow: &str, pool: &str) -> [f64; 2] {
+    asked("entry = \"agent\"", flow, pool)
+}
+
+/// Tokens of eight prompts, each 400 longer than the one before, and those of them in whole blocks of 16 that the one
+/// before computed: it leaves out its answer's last token.
+fn eight_turns() -> [f64; 2] {
+    let prompts = [0, 1, 2, 3, 4, 5, 6, 7].map(|turn| 1_000 + 400 * turn);
+    let found = prompts[..7].iter().map(|prompt| (prompt + 99) / 16 * 16).sum::<u32>();
+    [f64::from(prompts.iter().sum::<u32>()), f64::from(found)]
 }
 
 #[test]
@@ -61,11 +74,7 @@ fn an_agent_reads_again_what_it_said_before() {
     let apart = agent(&flow("{ call = \"db\", repeat = 8 }"), "");
     assert_eq!(apart, [8_000.0, 0.0], "calls of their own");
     let loops = flow("{ call = \"db\", repeat = 8, appended_tokens = 300 }");
-    // Each prompt is 400 tokens longer than the one before; of what that one computed, its answer's last token left
-    // out, whole blocks of 16 tokens are found.
-    let prompts = [0, 1, 2, 3, 4, 5, 6, 7].map(|turn| 1_000 + 400 * turn);
-    let found = prompts[..7].iter().map(|prompt| (prompt + 99) / 16 * 16).sum::<u32>();
-    let expected = [f64::from(prompts.iter().sum::<u32>()), f64::from(found)];
+    let expected = eight_turns();
     assert_eq!(agent(&loops, ""), expected);
     // With a tool between the model's turns it is a flow that is called again and again.
     let nested = flow("{ call = \"turn\", repeat = 8, appended_tokens = 300 }")
@@ -82,5 +91,32 @@ fn an_agent_reads_again_what_it_said_before() {
     for balancer in ["random", "prefix_aware"] {
         let [_, found] = agent(&loops, &format!("replicas = 4\nbalancer = \"{balancer}\""));
         assert!(found < 0.8 * expected[1], "{balancer}: {found} of {}", expected[1]);
+    }
+}
+
+#[test]
+fn a_user_who_comes_back_is_remembered() {
+    let session = |turns: u32| {
+        format!(
+            "entry = \"db\"\nsessions = {{ turns = {turns}, think = \"2s\", appended_tokens = 300 }}"
+        )
+    };
+    let expected = eight_turns();
+    assert_eq!(asked(&session(8), "", ""), expected);
+    assert_eq!(asked(&session(8), "", "replicas = 4\nbalancer = \"consistent_hash\""), expected);
+    assert_eq!(asked(&session(8), "", "replicas = 4\nbalancer = { prefix_aware = { beta = 0 } }"), expected);
+    let [_, found] = asked(&session(8), "", "replicas = 4\nbalancer = \"random\"");
+    assert!(found < 0.8 * expected[1], "{found} of {}", expected[1]);
+    // An agent in a session: four turns ask twice each, and of what it did only the answer is kept.
+    let agent = "[components.agent]\nkind = \"flow\"\nsteps = [{ call = \"db\", repeat = 2, appended_tokens = 150 }]\n";
+    let turns = session(4).replace("db", "agent");
+    let prompts = [0, 1, 2, 3].map(|turn| 1_000 + 400 * turn);
+    let whole = |tokens: u32| f64::from(tokens / 16 * 16);
+    let sent = prompts.map(|prompt| f64::from(2 * prompt + 250)).iter().sum::<f64>();
+    // In its own conversation all but its last answer's end; in the session up to the last prompt.
+    let within = prompts.map(|prompt| whole(prompt + 99)).iter().sum::<f64>();
+    let across = prompts[..3].iter().map(|prompt| whole(*prompt)).sum::<f64>();
+    for pool in ["", "replicas = 4\nbalancer = \"consistent_hash\""] {
+        assert_eq!(asked(&turns, agent, pool), [sent, within + across], "{pool}");
     }
 }

@@ -212,26 +212,28 @@ fn submission(prompt: u32, output: u32, transfers: bool) -> impl Strategy<Value 
         1 => (prop::collection::vec(0..3u64, 0..6), 1..12u32)
             .prop_map(|(ids, block_tokens)| Prefix::Blocks { ids: ids.into(), block_tokens }),
     ];
-    let conversation = prop::option::weighted(
-        0.2,
-        (0..4u64, 0..prompt, 0..prompt + output).prop_map(|(id, opening_tokens, tokens)| Conversation {
+    // Of one conversation, or of one within another.
+    let opening = prefix.clone();
+    let conversations = prop::collection::vec((0..4u64, 0..prompt), 1..3);
+    let turn = (opening, conversations).prop_map(|(opening, conversations)| {
+        conversations.into_iter().fold(opening, |opening, (id, opening_tokens)| Prefix::Conversation {
             id,
-            opening_tokens: opening_tokens.min(tokens),
-            tokens,
-        }),
-    );
-    let prefix = (prefix, conversation);
+            opening: opening.into(),
+            opening_tokens,
+        })
+    });
+    let prefix = prop_oneof![4 => prefix, 1 => turn];
     let adapter = prop::option::weighted(0.8, 0..6u32);
     let transfer = if transfers { 0..4 } else { 0..1 };
     (1..prompt, 1..output, -2..3i32, prefix, adapter, any::<u64>(), transfer).prop_map(
-        |(prompt_tokens, output_tokens, priority, (prefix, conversation), adapter, luck, transfer)| {
+        |(prompt_tokens, output_tokens, priority, prefix, adapter, luck, transfer)| {
             let transfer = match transfer {
                 0 | 1 => KvTransfer::None,
                 2 => KvTransfer::RemoteDecode,
                 _ => KvTransfer::RemotePrefill,
             };
             let submission = Submission::new(0, prompt_tokens, output_tokens);
-            (Submission { priority, prefix, conversation, adapter, luck, ..submission }, transfer)
+            (Submission { priority, prefix, adapter, luck, ..submission }, transfer)
         },
     )
 }

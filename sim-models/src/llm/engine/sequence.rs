@@ -33,18 +33,16 @@ pub enum Prefix {
         /// Tokens of such a block, in tokens; not the engine's block size.
         block_tokens: u32,
     },
-}
-
-/// A conversation that a sequence is a turn of: its turns agree in their first tokens, beyond the prompt in those that
-/// they generate, as far as they reach. The first prompt may have a [`Prefix`] in common with others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conversation {
-    /// Names it.
-    pub id: u64,
-    /// Length of the first prompt, in tokens.
-    pub opening_tokens: u32,
-    /// How much of the sequence belongs to it, in tokens.
-    pub tokens: u32,
+    /// A turn of a conversation: turns with this `id` and opening agree as far as they reach, beyond the prompt in what
+    /// they generate.
+    Conversation {
+        /// Names it among those that open alike.
+        id: u64,
+        /// What its first prompt has in common with others.
+        opening: Arc<Prefix>,
+        /// Length of the first prompt, in tokens.
+        opening_tokens: u32,
+    },
 }
 
 /// A sequence to generate.
@@ -58,10 +56,8 @@ pub struct Submission {
     pub output_tokens: u32,
     /// The smaller, the sooner; used under [`SchedulingPolicy::Priority`](super::SchedulingPolicy) alone.
     pub priority: i32,
-    /// What the prompt shares; in a conversation the first prompt.
+    /// What it shares with others.
     pub prefix: Prefix,
-    /// The conversation that it is a turn of, if it is one.
-    pub conversation: Option<Conversation>,
     /// Its LoRA adapter, if it has one; ignored by an engine without [`lora`](super::EngineConfig::lora). Prompts
     /// share nothing across adapters.
     pub adapter: Option<u32>,
@@ -78,7 +74,6 @@ impl Submission {
             output_tokens,
             priority: 0,
             prefix: Prefix::None,
-            conversation: None,
             adapter: None,
             luck: key,
         }
@@ -155,7 +150,10 @@ pub(super) struct Content {
     chain: Vec<u64>,
     /// Tokens of a common block.
     link_tokens: u32,
-    /// Tokens of the sequence that the chain identifies.
+    /// Conversations, each within the one before: where its own part begins, in tokens, and its id, chained with all
+    /// before it.
+    conversations: Vec<(u32, u64)>,
+    /// Tokens of the sequence that these identify.
     pub(super) covered: u32,
 }
 
@@ -179,14 +177,12 @@ fn key(parent: u64, child: u64) -> u64 {
 impl Content {
     /// The contents of a sequence that is to be.
     pub(super) fn of(&mut self, submission: &Submission) {
-        let Submission { prefix, prompt_tokens, adapter, .. } = submission;
-        match &submission.conversation {
-            None => self.set(prefix, *prompt_tokens, *adapter),
-            Some(conversation) => self.converse(conversation, prefix, *adapter),
-        }
+        let Submission { prefix, prompt_tokens, output_tokens, adapter, .. } = submission;
+        self.conversations.clear();
+        self.set(prefix, *prompt_tokens, prompt_tokens.saturating_add(*output_tokens), *adapter);
     }
 
-    fn set(&mut self, prefix: &Prefix, prompt_tokens: u32, adapter: Option<u32>) {
+    fn set(&mut self, prefix: &Prefix, prompt_tokens: u32, all_tokens: u32, adapter: Option<u32>) {
         self.chain.clear();
         let of = |domain: Domain| match adapter {
             None => domain as u64,
@@ -209,36 +205,36 @@ impl Content {
                 // What follows the prompt in the last block is not in the id.
                 self.covered = all.min(u64::from(prompt_tokens)) as u32;
             }
+            Prefix::Conversation { id, opening, opening_tokens } => {
+                self.set(opening, *opening_tokens, *opening_tokens, adapter);
+                let mut from = self.covered.min(*opening_tokens);
+                if let Prefix::Blocks { .. } = **opening {
+                    // A block that the first prompt does not fill is the conversation's.
+                    from -= from % self.link_tokens;
+                    self.chain.truncate((from / self.link_tokens) as usize);
+                }
+                let before = match (from, self.conversations.last()) {
+                    (0, _) => adapter.map_or(0, |adapter| key(Domain::Conversation as u64, adapter.into())),
+                    (_, Some((_, outer))) => *outer,
+                    (_, None) => self.chain.last().copied().unwrap_or_default(),
+                };
+                self.conversations.push((from, key(key(before, Domain::Conversation as u64), *id)));
+                self.covered = all_tokens;
+            }
         }
-    }
-
-    /// The same for a turn of a conversation, whose opening that is.
-    fn converse(&mut self, conversation: &Conversation, prefix: &Prefix, adapter: Option<u32>) {
-        let Conversation { id, opening_tokens, tokens } = *conversation;
-        self.set(prefix, opening_tokens, adapter);
-        self.covered = self.covered.min(opening_tokens);
-        match prefix {
-            // A block that the first prompt does not fill is the conversation's.
-            Prefix::Blocks { .. } => self.chain.truncate((self.covered / self.link_tokens) as usize),
-            _ => self.link_tokens = self.covered.max(1),
-        }
-        if self.covered == 0 {
-            self.chain.clear();
-        }
-        let alone = || adapter.map_or(0, |adapter| key(Domain::Conversation as u64, adapter.into()));
-        let before = self.chain.last().copied().unwrap_or_else(alone);
-        self.chain.push(key(key(before, Domain::Conversation as u64), id));
-        self.covered = tokens;
     }
 
     /// The key of what block number `block` holds when it is full, for a sequence that came as `arrival`.
     pub(super) fn block_key(&self, arrival: u64, block: usize, block_size: u32) -> u64 {
         let end = (block as u64 + 1) * u64::from(block_size);
-        if end <= u64::from(self.covered) {
+        let is_within = |(from, _): &&(u32, u64)| end > u64::from(*from);
+        if end > u64::from(self.covered) {
+            key(key(Domain::Own as u64, arrival), block as u64)
+        } else if let Some((_, conversation)) = self.conversations.iter().rev().find(is_within) {
+            key(*conversation, block as u64)
+        } else {
             let link = ((end - 1) / u64::from(self.link_tokens)) as usize;
             key(self.chain[link.min(self.chain.len() - 1)], block as u64)
-        } else {
-            key(key(Domain::Own as u64, arrival), block as u64)
         }
     }
 }

@@ -88,8 +88,7 @@ impl Pool {
             prompt_tokens: prompt.tokens().max(1),
             output_tokens: request.output_tokens.max(1),
             priority: i32::from(request.class),
-            prefix: request.prefix.clone(),
-            conversation: prompt.conversation(),
+            prefix: prompt.prefix().into_owned(),
             adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),
             luck,
         };

@@ -36,10 +36,9 @@ fn a_conversation_is_a_piece_behind_its_opening() {
     let of = |prefix: Prefix| {
         let request = Request { prefix, ..request(1) };
         let prompt = Prompt { request: &request, turn: Turn { conversation: 1, grown: 50 } };
-        let id = prompt.conversation().unwrap().id;
         let mut pieces = super::super::affinity::pieces(&prompt);
         let (last, tokens) = pieces.pop().unwrap();
-        assert_eq!(last, id);
+        assert!(matches!(*prompt.prefix(), Prefix::Conversation { id, .. } if id == last));
         (pieces.iter().map(|piece| piece.1).collect::<Vec<_>>(), tokens)
     };
     assert_eq!(of(Prefix::None), (vec![], 1150));
@@ -47,6 +46,9 @@ fn a_conversation_is_a_piece_behind_its_opening() {
     assert_eq!(of(Prefix::Shared { id: 1, tokens: 8000 }), (vec![1000], 150));
     let blocks = Prefix::Blocks { ids: [4, 5, 6].into(), block_tokens: 400 };
     assert_eq!(of(blocks), (vec![400, 400], 350));
+    let opening = Prefix::Shared { id: 1, tokens: 100 }.into();
+    let session = Prefix::Conversation { id: 7, opening, opening_tokens: 300 };
+    assert_eq!(of(session), (vec![100, 900], 150));
 }
 
 /// A balancer with the calls in its replicas.

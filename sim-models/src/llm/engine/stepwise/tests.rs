@@ -9,7 +9,7 @@ use super::scheduler::Scheduler;
 use super::step::{StepOutput, Token};
 use crate::hardware::timing::Pass;
 use crate::llm::engine::sequence::Totals;
-use crate::llm::engine::{Conversation, EngineConfig, Prefix, Rejection, SchedulingPolicy, Submission};
+use crate::llm::engine::{EngineConfig, Prefix, Rejection, SchedulingPolicy, Submission};
 
 type Engine = Scheduler;
 
@@ -322,8 +322,8 @@ fn a_conversation_finds_its_earlier_turns() {
 fn conversations_that_open_alike_part() {
     let mut engine = engine(60, 64, |config| config.enable_prefix_caching = true);
     let mut hit = |opening: Prefix, id: u64, prompt: u32, output: u32| {
-        let conversation = Some(Conversation { id, opening_tokens: 14, tokens: prompt + output });
-        engine.submit(&Submission { prefix: opening, conversation, ..request(id, prompt, output) }).unwrap();
+        let prefix = Prefix::Conversation { id, opening: opening.into(), opening_tokens: 14 };
+        engine.submit(&Submission { prefix, ..request(id, prompt, output) }).unwrap();
         let hit = engine.begin_step().unwrap().prefix_hit_tokens;
         finish(&mut engine);
         while engine.begin_step().is_some() {
@@ -346,6 +346,13 @@ fn conversations_that_open_alike_part() {
     assert_eq!(hit(blocks(), 4, 25, 1), 16);
     assert_eq!(hit(Prefix::None, 6, 14, 6), 0);
     assert_eq!(hit(Prefix::None, 6, 25, 1), 16);
+    // A conversation within one: what is said in it is none of the other's.
+    let within =
+        |id, opening_tokens| Prefix::Conversation { id, opening: text().into(), opening_tokens };
+    assert_eq!(hit(within(1, 9), 7, 14, 6), 8, "the text alone: its opening is another");
+    assert_eq!(hit(within(1, 9), 7, 25, 6), 16);
+    assert_eq!(hit(within(1, 9), 8, 25, 1), 12, "nothing behind the first 14 tokens");
+    assert_eq!(hit(within(2, 9), 7, 25, 1), 8, "of another conversation");
 }
 
 #[test]
