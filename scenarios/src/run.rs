@@ -199,6 +199,7 @@ pub fn check_scenario(
     prepared.warnings.extend(guards::unguarded(scenario));
     // With the arrivals that are run: a trace may stand for those that are written.
     prepared.warnings.extend(guards::too_short(&prepared.scenario, &prepared.plan));
+    prepared.warnings.extend(guards::long_sessions(&prepared.scenario, &prepared.plan));
     prepared.warnings.extend(guards::too_late(&prepared.scenario, &prepared.plan));
     Ok(prepared.warnings)
 }

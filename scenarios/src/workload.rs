@@ -37,8 +37,8 @@ use crate::run::{RunOptions, RunProgress, run_scenario};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// The generic CSV of traces ([`TraceFormat::Generic`](sim_models::traffic::trace::TraceFormat::Generic)): times
-    /// in seconds since the start of the run, exact to the nanosecond; `class`, `tenant` and the prefix only where
-    /// they tell requests apart.
+    /// in seconds since the start of the run, exact to the nanosecond; `class`, `tenant`, the session and the prefix
+    /// only where they tell requests apart.
     pub csv: String,
     /// How many requests.
     pub requests: usize,
@@ -94,12 +94,14 @@ pub fn of(
 fn csv(output: &RunOutput, births: &[&Birth]) -> Result<String, String> {
     let labels = &output.labels;
     let (classes, tenants) = (labels.classes.len() > 1, labels.tenants.len() > 1);
-    let prefixes = births.iter().any(|birth| birth.prefix != Prefix::None);
+    let sessions = births.iter().any(|birth| session(birth).is_some());
+    let prefixes = births.iter().any(|birth| *opening(birth) != Prefix::None);
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut write = |row: Vec<String>| out.write_record(&row).map_err(|error| error.to_string());
     let optional = [
         (classes, &["class"][..]),
         (tenants, &["tenant"]),
+        (sessions, &["session_id"]),
         (prefixes, &["prefix_id", "shared_prefix_tokens"]),
     ];
     let more = optional.iter().filter(|(is_there, _)| *is_there).flat_map(|(_, names)| *names);
@@ -107,6 +109,7 @@ fn csv(output: &RunOutput, births: &[&Birth]) -> Result<String, String> {
         ["arrival_s", "prompt_tokens", "output_tokens"].iter().chain(more).map(ToString::to_string).collect(),
     )?;
     // Numbered in the order of their first use.
+    let mut session_numbers: BTreeMap<u64, usize> = BTreeMap::new();
     let mut numbers: BTreeMap<u64, usize> = BTreeMap::new();
     for birth in births {
         let at = birth.at.as_nanos();
@@ -121,16 +124,24 @@ fn csv(output: &RunOutput, births: &[&Birth]) -> Result<String, String> {
         if tenants {
             row.push(labels.tenants[usize::from(birth.tenant)].clone());
         }
-        match birth.prefix {
+        let mut first_prompt = birth.prompt_tokens;
+        if let Some((id, opening_tokens)) = session(birth) {
+            let next = session_numbers.len();
+            row.push(session_numbers.entry(id).or_insert(next).to_string());
+            first_prompt = opening_tokens;
+        } else if sessions {
+            row.push(String::new());
+        }
+        match opening(birth) {
             Prefix::Shared { id, tokens } => {
                 let next = numbers.len();
-                row.push(numbers.entry(id).or_insert(next).to_string());
+                row.push(numbers.entry(*id).or_insert(next).to_string());
                 // Of the prompt: what is generated is no part of a trace.
-                row.push(tokens.min(birth.prompt_tokens).to_string());
+                row.push(first_prompt.min(*tokens).to_string());
             }
             Prefix::None if prefixes => row.extend([String::new(), String::new()]),
             Prefix::None => {}
-            Prefix::Blocks { .. } => {
+            Prefix::Blocks { .. } | Prefix::Conversation { .. } => {
                 return Err(
                     "the prompts are those of a Mooncake trace, whose blocks this format cannot say: \
                             take that trace itself"
@@ -144,8 +155,26 @@ fn csv(output: &RunOutput, births: &[&Birth]) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
+/// The session that a request is a turn of, and the length of its first prompt in tokens.
+fn session(birth: &Birth) -> Option<(u64, u32)> {
+    match birth.prefix {
+        Prefix::Conversation { id, opening_tokens, .. } => Some((id, opening_tokens)),
+        _ => None,
+    }
+}
+
+/// What a request shares with others, or the first turn of its session.
+fn opening(birth: &Birth) -> &Prefix {
+    match &birth.prefix {
+        Prefix::Conversation { opening, .. } => opening,
+        prefix => prefix,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use sim_models::journal::RequestRecord;
+
     use super::*;
 
     const TEXT: &str = r#"
@@ -174,25 +203,53 @@ mod tests {
         of(&parsed(text), source, &RunOptions::default(), &RunProgress::new())
     }
 
+    /// What becomes of the requests of a scenario as they are drawn, and replayed from a trace of it.
+    fn drawn_and_replayed(text: &str) -> [Vec<RequestRecord>; 2] {
+        let workload = workload(text, None).unwrap();
+        assert_eq!(workload.csv.lines().count(), workload.requests + 1);
+        let dir = tempfile::tempdir().unwrap();
+        let trace = dir.path().join("requests.csv");
+        std::fs::write(&trace, &workload.csv).unwrap();
+        let run = |options: &RunOptions| {
+            let mut loaded = parsed(text);
+            loaded.scenario.run.replications = NonZeroU32::MIN;
+            crate::run(&loaded, options, &RunProgress::new()).unwrap().outputs[0].journal.clone()
+        };
+        let options = RunOptions { journal: true, ..RunOptions::default() };
+        [run(&options), run(&RunOptions { trace: Some(trace), ..options })]
+    }
+
     /// Replayed, it is the run that it was taken of.
     #[test]
     fn a_workload_replays_the_run() {
         let workload = workload(TEXT, None).unwrap();
         let header = workload.csv.lines().next().unwrap();
-        assert_eq!(header, "arrival_s,prompt_tokens,output_tokens,class");
-        assert_eq!((workload.source.as_str(), workload.csv.lines().count()), ("web", workload.requests + 1));
-        let dir = tempfile::tempdir().unwrap();
-        let trace = dir.path().join("requests.csv");
-        std::fs::write(&trace, &workload.csv).unwrap();
-        let run = |options: &RunOptions| {
-            let mut loaded = parsed(TEXT);
-            loaded.scenario.run.replications = NonZeroU32::MIN;
-            crate::run(&loaded, options, &RunProgress::new()).unwrap()
-        };
-        let drawn = run(&RunOptions { journal: true, ..RunOptions::default() });
-        let replayed = run(&RunOptions { journal: true, trace: Some(trace), ..RunOptions::default() });
-        let [drawn, replayed] = [&drawn, &replayed].map(|result| &result.outputs[0].journal);
+        assert_eq!(
+            (header, workload.source.as_str()),
+            ("arrival_s,prompt_tokens,output_tokens,class", "web")
+        );
+        let [drawn, replayed] = drawn_and_replayed(TEXT);
         assert!(drawn.len() > 150);
+        assert_eq!(drawn, replayed);
+    }
+
+    /// So it is with sessions, whose requests have names of their own as long as they are drawn.
+    #[test]
+    fn sessions_replay() {
+        let text = TEXT.replace(
+            "[components.llm]",
+            "prefixes = { count = 3, tokens = 64 }\n\
+             sessions = { turns = 4, think = \"2s\", appended_tokens = { uniform = { min = 10, max = 90 } } }\n\
+             [components.llm]",
+        );
+        let header = "arrival_s,prompt_tokens,output_tokens,class,session_id,prefix_id,shared_prefix_tokens";
+        assert_eq!(workload(&text, None).unwrap().csv.lines().next(), Some(header));
+        let [drawn, replayed] = drawn_and_replayed(&text).map(|mut journal| {
+            journal.iter_mut().for_each(|record| record.key = 0);
+            journal.sort_by_key(|record| (record.ended, record.born));
+            journal
+        });
+        assert!(drawn.len() > 500, "{}", drawn.len());
         assert_eq!(drawn, replayed);
     }
 

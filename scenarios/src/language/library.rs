@@ -38,6 +38,7 @@ pub fn library() -> &'static [LibraryScenario] {
         "cascade",
         "semantic-cache",
         "agent-loop",
+        "chat-sessions",
         "support-assistant",
         "ten-times"
     ]

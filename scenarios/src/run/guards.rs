@@ -9,7 +9,7 @@ use sim_models::units::Time;
 
 use super::Warning;
 use crate::results::findings::{needed_for, short, words};
-use crate::scenario::{Quantiles, Scenario};
+use crate::scenario::{Quantiles, Scenario, Warmup};
 
 /// Instants at which a rate that changes is looked at.
 const LOOKS: u64 = 1_000;
@@ -73,6 +73,29 @@ pub(super) fn too_short(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// Sessions that go on for longer than the run gives them until it measures: the load still grows when it is taken for
+/// steady.
+pub(super) fn long_sessions(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning> {
+    let (limit, what) = match scenario.run.warmup {
+        Warmup::Fixed(warmup) => (warmup.as_secs_f64(), "the warm-up is"),
+        Warmup::Auto => (plan.duration.as_secs_f64() / 2.0, "half of the run is"),
+    };
+    let of = |(name, traffic): (&String, &TrafficConfig)| {
+        let thinking = traffic.sessions.as_ref()?.mean_thinking_s()?;
+        // Users of a closed loop are there from the start.
+        traffic.arrivals.rate_at(SimDuration::ZERO)?;
+        (thinking > limit).then(|| {
+            let message = format!(
+                "users think for {} in a session, and so long does the load grow: {what} {}",
+                words(thinking),
+                words(limit)
+            );
+            Warning::new(["traffic", name, "sessions"], message)
+        })
+    };
+    scenario.traffic.iter().filter_map(of).collect()
 }
 
 /// Faults that begin when the run is over.
@@ -141,6 +164,33 @@ mod tests {
         let options = crate::run::RunOptions { scale, ..Default::default() };
         let all = crate::check(&loaded, &options).unwrap();
         all.iter().filter(|warning| warning.message.contains("will rest")).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn turns_count_and_so_does_the_time_they_take() {
+        let warnings = |run: &str, sessions: &str| {
+            let text = format!(
+                "name = \"x\"\nrun = {{ {run} }}\n[slo]\nlatency = {{ p99 = \"1s\" }}\n[traffic.web]\nentry = \"db\"\n\
+                 arrivals = {{ process = \"poisson\", rate = \"1/s\" }}\nsessions = {{ {sessions} }}\n\
+                 [components.db]\nkind = \"service\"\nservice_time = \"1ms\"\n"
+            );
+            let loaded = crate::parse(&text, "x", ".".as_ref(), &[]).unwrap();
+            let all = crate::check(&loaded, &crate::run::RunOptions::default()).unwrap();
+            let about = |one: &String| one.contains("will rest") || one.contains("think");
+            all.iter().map(ToString::to_string).filter(about).collect::<Vec<_>>()
+        };
+        // A thousand requests for a p99: 250 sessions of four.
+        let four = "turns = 4, think = \"10s\"";
+        let run = |seconds: u32| format!("duration = \"{seconds}s\", warmup = \"30s\"");
+        assert_eq!(warnings(&run(280), four), [""; 0]);
+        let few = &warnings(&run(180), four)[0];
+        assert!(few.contains("on about 600 requests") && few.ends_with("a run of 5 min"), "{few}");
+        let slow = "turns = { uniform = { min = 1, max = 7 } }, think = { exponential = { mean = \"20s\" } }";
+        let expected = "traffic.web.sessions: users think for 60 s in a session, and so long does the load grow: the \
+                        warm-up is 30 s";
+        assert_eq!(warnings(&run(280), slow), [expected]);
+        assert_eq!(warnings("duration = \"280s\"", slow), [""; 0]);
+        assert!(warnings("duration = \"100s\"", slow)[1].ends_with("half of the run is 50 s"));
     }
 
     #[test]

@@ -198,40 +198,53 @@ impl Source {
         self.egress = Some((line, gb));
     }
 
-    fn draw(&self, about: u64, attribute: Attribute) -> f64 {
-        unit(&mut self.attributes.draws(about, attribute as u32, 0))
+    fn draw(&self, (about, of): (u64, u32), attribute: Attribute) -> f64 {
+        unit(&mut self.attributes.draws(about, attribute as u32, of))
     }
 
-    fn ranked(&self, law: &Option<Dist>, about: u64, attribute: Attribute) -> u64 {
+    fn ranked(&self, law: &Option<Dist>, about: (u64, u32), attribute: Attribute) -> u64 {
         law.as_ref().map_or(0, |law| law.quantile(self.draw(about, attribute)) as u64)
     }
 
-    fn choose(&self, shares: &Shares, about: u64, attribute: Attribute) -> u16 {
+    fn choose(&self, shares: &Shares, about: (u64, u32), attribute: Attribute) -> u16 {
         match shares.steps.as_slice() {
             [(_, only)] => *only,
             _ => shares.pick(self.draw(about, attribute)),
         }
     }
 
+    /// Whom the next arrival is drawn for: itself, or a trace's session.
+    fn who(&self) -> (u64, u32) {
+        let record = match &self.births {
+            Births::Trace(trace) => trace.records().get(self.index as usize),
+            _ => None,
+        };
+        match record.and_then(|record| Some((record.copy, record.session?))) {
+            Some((copy, session)) => (u64::from(copy) << 32 | u64::from(session), 1),
+            None => (self.index, 0),
+        }
+    }
+
     /// Everything about the next arrival but its trace's part.
     fn conceive(&mut self, now: SimTime) -> Request {
-        let (attributes, about) = (self.attributes, self.index);
+        let (attributes, about, who) = (self.attributes, self.index, self.who());
         let key = self.key_base.wrapping_add(about);
-        let prompt_tokens = self.prompt_tokens.as_mut().map_or(0, |law| {
-            law.at(attributes.draws(about, Attribute::Prompt as u32, 0).next_u64())
-        });
+        let prompt_tokens = self
+            .prompt_tokens
+            .as_mut()
+            .map_or(0, |law| law.at(attributes.draws(about, Attribute::Prompt as u32, 0).next_u64()));
         let prefix = match &self.prefixes {
             Some((law, tokens)) => {
-                let rank = law.quantile(self.draw(about, Attribute::Prefix)) as u64;
+                let rank = law.quantile(self.draw(who, Attribute::Prefix)) as u64;
                 Prefix::Shared { id: self.key_base.wrapping_add(rank), tokens: *tokens }
             }
             None => Prefix::None,
         };
         let state = SessionState {
             about,
-            class: self.choose(&self.classes, about, Attribute::Class) as u8,
-            tenant: self.choose(&self.tenants, about, Attribute::Tenant),
-            entity: self.ranked(&self.entities, about, Attribute::Entity),
+            class: self.choose(&self.classes, who, Attribute::Class) as u8,
+            tenant: self.choose(&self.tenants, who, Attribute::Tenant),
+            entity: self.ranked(&self.entities, who, Attribute::Entity),
             prefix: match &self.sessions {
                 Some(sessions) => sessions.open(key, prefix, prompt_tokens),
                 None => prefix,
@@ -244,9 +257,10 @@ impl Source {
     /// A request of which that much is known.
     fn ask(&mut self, state: SessionState, prompt_tokens: u32, now: SimTime) -> Request {
         let about = state.about;
-        let output_tokens = self.output_tokens.as_mut().map_or(0, |law| {
-            law.at(self.attributes.draws(about, Attribute::Output as u32, 0).next_u64())
-        });
+        let output_tokens = self
+            .output_tokens
+            .as_mut()
+            .map_or(0, |law| law.at(self.attributes.draws(about, Attribute::Output as u32, 0).next_u64()));
         Request {
             key: self.key_base.wrapping_add(about),
             class: state.class,
@@ -259,8 +273,8 @@ impl Source {
             prompt_tokens,
             output_tokens,
             prefix: state.prefix,
-            topic: self.ranked(&self.topics, about, Attribute::Topic) as u32,
-            difficulty: self.draw(about, Attribute::Difficulty) as f32,
+            topic: self.ranked(&self.topics, (about, 0), Attribute::Topic) as u32,
+            difficulty: self.draw((about, 0), Attribute::Difficulty) as f32,
             entity: state.entity,
             first_token: None,
             answer: Answer::None,
@@ -290,13 +304,20 @@ impl Source {
         if let Some(tenant) = record.tenant {
             request.tenant = self.trace_tenants[usize::from(tenant)];
         }
+        let id = |number: u32| {
+            let place = u64::from(record.copy) << 32 | u64::from(number);
+            self.key_base ^ stable_hash(&place.to_le_bytes())
+        };
         let blocks = trace.blocks(record);
         if blocks.len() > 0 {
             request.prefix = Prefix::Blocks { ids: blocks.collect(), block_tokens: BLOCK_TOKENS };
         } else if let Some(prefix) = record.prefix {
-            let place = u64::from(record.copy) << 32 | u64::from(prefix);
-            let id = self.key_base ^ stable_hash(&place.to_le_bytes());
-            request.prefix = Prefix::Shared { id, tokens: record.shared_prefix_tokens };
+            request.prefix = Prefix::Shared { id: id(prefix), tokens: record.shared_prefix_tokens };
+        }
+        if let Some(session) = record.session {
+            let opening = Arc::new(std::mem::take(&mut request.prefix));
+            let opening_tokens = record.opening_tokens;
+            request.prefix = Prefix::Conversation { id: id(session), opening, opening_tokens };
         }
     }
 

@@ -41,7 +41,7 @@ pub const BLOCK_TOKENS: u32 = 512;
 /// Longest line that is read, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// Most records in a trace, also after scaling: 20 million are about 1.1 GB.
+/// Most records in a trace, also after scaling: 20 million are about 1.3 GB.
 pub const MAX_RECORDS: usize = 20_000_000;
 
 /// The latest first arrival: the Unix time of 9 September 2001, before which no trace was recorded.
@@ -63,7 +63,8 @@ pub enum TraceFormat {
     Mooncake,
     /// CSV with a header row: `arrival_s` or `arrival_ms`, `prompt_tokens`, `output_tokens`, and
     /// perhaps `class`, `tenant`, `priority`, `prefix_id` (requests of one id share the first
-    /// `shared_prefix_tokens` of their prompts). Columns in any order; an empty optional cell is none.
+    /// `shared_prefix_tokens` of their prompts), `session_id` (each prompt of a session begins with the
+    /// prompt and the answer before it). Columns in any order; an empty optional cell is none.
     Generic,
 }
 
@@ -128,6 +129,10 @@ pub struct TraceRecord {
     pub prefix: Option<u32>,
     /// How many tokens of the prompt are the prefix's.
     pub shared_prefix_tokens: u32,
+    /// Index into [`Trace::sessions`].
+    pub session: Option<u32>,
+    /// Length of the session's first prompt.
+    pub opening_tokens: u32,
     /// Which copy of a recorded request this is; 0 is the recorded one itself.
     pub copy: u32,
     blocks_start: u32,
@@ -164,6 +169,7 @@ pub struct Trace {
     tenants: Names,
     priorities: Names,
     prefixes: Names,
+    sessions: Names,
 }
 
 impl Trace {
@@ -208,12 +214,16 @@ impl Trace {
             ] {
                 hash.word(word);
             }
+            if let Some(session) = record.session {
+                hash.word(session.into());
+            }
         }
         self.blocks.iter().for_each(|block| hash.word(*block));
         for names in [&self.classes, &self.tenants, &self.priorities, &self.prefixes] {
             hash.word(names.names.len() as u64);
             names.names.iter().for_each(|name| hash.word(stable_hash(name.as_bytes())));
         }
+        self.sessions.names.iter().for_each(|name| hash.word(stable_hash(name.as_bytes())));
         hash.value()
     }
 
@@ -226,6 +236,7 @@ impl Trace {
             tenants: Names::default(),
             priorities: Names::default(),
             prefixes: Names::default(),
+            sessions: Names::default(),
         };
         let mut lines = Lines::new(input, name);
         if !lines.advance()? {
@@ -333,6 +344,11 @@ impl Trace {
         &self.prefixes.names
     }
 
+    /// Ids of sessions, in order of appearance.
+    pub fn sessions(&self) -> &[String] {
+        &self.sessions.names
+    }
+
     /// Ids of the prefix blocks of `record`, a record of this trace, [`BLOCK_TOKENS`] tokens each (the
     /// last one perhaps part full). Equal ids are equal content.
     ///
@@ -384,6 +400,8 @@ fn plain(at: SimDuration, prompt_tokens: u32, output_tokens: u32) -> TraceRecord
         priority: None,
         prefix: None,
         shared_prefix_tokens: 0,
+        session: None,
+        opening_tokens: 0,
         copy: 0,
         blocks_start: 0,
         blocks_len: 0,

@@ -239,7 +239,7 @@ fn wire() -> impl Strategy<Value = Wire> {
 
 #[derive(Debug, Clone)]
 struct Architecture {
-    sources: Vec<(&'static str, usize, Option<u32>)>,
+    sources: Vec<(&'static str, usize, Option<u32>, Option<&'static str>)>,
     kinds: Vec<Kind>,
     /// What each lets in.
     doors: Vec<usize>,
@@ -255,7 +255,13 @@ fn architecture() -> impl Strategy<Value = Architecture> {
         "{ process = \"deterministic\", rate = \"20/s\" }",
         "{ process = \"closed_loop\", users = 4, think = \"100ms\" }",
     ]);
-    let source = (arrivals, any::<usize>(), prop::option::of(1..300u32));
+    let sessions = prop::sample::select(vec![
+        "turns = 3, think = \"50ms\"",
+        "turns = { exponential = { mean = 4 } }, think = { exponential = { mean = \"20ms\" } }",
+        "turns = 100, think = \"0s\"",
+    ]);
+    let sessions = prop::option::weighted(0.3, sessions);
+    let source = (arrivals, any::<usize>(), prop::option::of(1..300u32), sessions);
     let what = prop::sample::select(vec![
         "kind = \"crash\"",
         "kind = \"slow\"\nfactor = 5",
@@ -350,7 +356,7 @@ impl Architecture {
         let mut text = String::new();
         let count = self.kinds.len();
         let mut calls: Vec<(String, String)> = Vec::new();
-        for (index, (arrivals, entry, deadline)) in self.sources.iter().enumerate() {
+        for (index, (arrivals, entry, deadline, sessions)) in self.sources.iter().enumerate() {
             // Mostly at the front, where there is more behind.
             let entry = entry % count.min(3);
             let _ = write!(
@@ -361,6 +367,10 @@ impl Architecture {
             );
             if let Some(deadline) = deadline {
                 let _ = writeln!(text, "deadline = \"{deadline}ms\"");
+            }
+            if let Some(sessions) = sessions {
+                let appended = "appended_tokens = { uniform = { min = 1, max = 20 } }";
+                let _ = writeln!(text, "sessions = {{ {sessions}, {appended} }}");
             }
             calls.push((format!("t{index}"), format!("c{entry}")));
         }

@@ -97,9 +97,7 @@ fn an_agent_reads_again_what_it_said_before() {
 #[test]
 fn a_user_who_comes_back_is_remembered() {
     let session = |turns: u32| {
-        format!(
-            "entry = \"db\"\nsessions = {{ turns = {turns}, think = \"2s\", appended_tokens = 300 }}"
-        )
+        format!("entry = \"db\"\nsessions = {{ turns = {turns}, think = \"2s\", appended_tokens = 300 }}")
     };
     let expected = eight_turns();
     assert_eq!(asked(&session(8), "", ""), expected);

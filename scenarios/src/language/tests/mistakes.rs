@@ -65,6 +65,12 @@ fn misspelt_keys() {
          p99, min, max)",
     );
     assert_error(
+        "[traffic.web]",
+        "[traffic.web]\nsessions = { turns = 3, thinks = \"1s\" }",
+        "thinks",
+        "unknown key `thinks` in traffic.web.sessions (did you mean `think`? expected one of turns, think, appended_tokens)",
+    );
+    assert_error(
         "mean = \"20ms\"",
         "maen = \"20ms\"",
         "maen",

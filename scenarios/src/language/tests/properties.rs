@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use sim_core::time::SimDuration;
 use sim_models::flow::{DetailedStep, StepConfig};
-use sim_models::units::{DistConfig, Law, Money, Number, Probability, Time};
+use sim_models::traffic::SessionsConfig;
+use sim_models::units::{DistConfig, Law, Money, Number, Probability, Time, TimeDist};
 
 use super::*;
 use crate::scenario::{ClassSlo, Quantiles, Warmup};
@@ -155,6 +156,7 @@ prop_compose! {
         classes in prop::collection::vec((text(), quantiles()), 0..3),
         priority in prop::collection::vec((text(), positive()), 0..4),
         prompt_tokens in prop::option::of(dist()),
+        sessions in prop::option::of((dist(), time(), prop::option::of(dist()))),
         sections in prop::collection::vec(text(), 0..4),
         steps in prop::collection::vec(step(), 0..4),
         factor in prop::option::of(positive()),
@@ -172,6 +174,9 @@ prop_compose! {
         scenario.slo.class = classes.into_iter().map(class).collect();
         scenario.traffic["web"].priority = priority.into_iter().collect();
         scenario.traffic["web"].prompt_tokens = prompt_tokens;
+        scenario.traffic["web"].sessions = sessions.map(|(turns, think, appended_tokens)| {
+            SessionsConfig { turns, think: TimeDist::constant(think), appended_tokens }
+        });
         if let ComponentConfig::Flow(flow) = &mut scenario.components["edge"] {
             flow.steps = steps;
         }

@@ -1,6 +1,7 @@
 //! A CSV of one's own, with a header row.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sim_core::time::SimDuration;
 
@@ -18,9 +19,10 @@ enum Column {
     Priority,
     PrefixId,
     SharedPrefixTokens,
+    SessionId,
 }
 
-const COLUMNS: [(&str, Column); 9] = [
+const COLUMNS: [(&str, Column); 10] = [
     ("arrival_s", Column::ArrivalS),
     ("arrival_ms", Column::ArrivalMs),
     ("prompt_tokens", Column::PromptTokens),
@@ -30,11 +32,14 @@ const COLUMNS: [(&str, Column); 9] = [
     ("priority", Column::Priority),
     ("prefix_id", Column::PrefixId),
     ("shared_prefix_tokens", Column::SharedPrefixTokens),
+    ("session_id", Column::SessionId),
 ];
 
 /// Reads the columns of the header.
 pub(super) struct Generic {
     columns: Vec<(&'static str, Column)>,
+    /// The first and the last turn so far of each session.
+    sessions: BTreeMap<u32, [TraceRecord; 2]>,
 }
 
 impl Generic {
@@ -65,7 +70,7 @@ impl Generic {
         if has(Column::PrefixId) != has(Column::SharedPrefixTokens) {
             return Err("expected both columns `prefix_id` and `shared_prefix_tokens`, or neither".to_owned());
         }
-        Ok(Self { columns })
+        Ok(Self { columns, sessions: BTreeMap::new() })
     }
 }
 
@@ -93,6 +98,7 @@ impl Format for Generic {
                 Column::Tenant => record.tenant = small(name, cell, &mut trace.tenants)?,
                 Column::Priority => record.priority = small(name, cell, &mut trace.priorities)?,
                 Column::PrefixId => record.prefix = number(name, cell, &mut trace.prefixes, u32::MAX)?,
+                Column::SessionId => record.session = number(name, cell, &mut trace.sessions, u32::MAX)?,
             }
         }
         if record.shared_prefix_tokens > record.prompt_tokens {
@@ -102,7 +108,44 @@ impl Format for Generic {
         if record.shared_prefix_tokens > 0 && record.prefix.is_none() {
             return Err(wrong("prefix_id", "", "an id, for `shared_prefix_tokens` is above 0"));
         }
+        if let Some(session) = record.session {
+            self.go_on(session, &mut record, trace)?;
+        }
         Ok(record)
+    }
+}
+
+impl Generic {
+    /// A turn of a session: what its first turn shares with others, later ones do, too.
+    fn go_on(&mut self, session: u32, turn: &mut TraceRecord, trace: &Trace) -> Result<(), String> {
+        let Some([first, last]) = self.sessions.get_mut(&session) else {
+            turn.opening_tokens = turn.prompt_tokens;
+            self.sessions.insert(session, [*turn; 2]);
+            return Ok(());
+        };
+        let before = u64::from(last.prompt_tokens) + u64::from(last.output_tokens);
+        if u64::from(turn.prompt_tokens) < before {
+            let name = shown(&trace.sessions.names[session as usize]);
+            let expected =
+                format!("at least {before}: the prompt and the answer before it in session `{name}`");
+            return Err(wrong("prompt_tokens", &turn.prompt_tokens.to_string(), expected));
+        }
+        let own = (turn.prefix, turn.shared_prefix_tokens);
+        let opening = (first.prefix, first.shared_prefix_tokens);
+        if own != (None, 0) && own != opening {
+            let name =
+                |prefix: Option<u32>| prefix.map_or("", |prefix| &trace.prefixes.names[prefix as usize]);
+            let expected = format!(
+                "`{}` with {} shared tokens as in the session's first turn, or an empty cell",
+                shown(name(opening.0)),
+                opening.1
+            );
+            return Err(wrong("prefix_id", name(own.0), expected));
+        }
+        (turn.prefix, turn.shared_prefix_tokens) = opening;
+        turn.opening_tokens = first.opening_tokens;
+        *last = *turn;
+        Ok(())
     }
 }
 

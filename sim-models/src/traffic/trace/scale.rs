@@ -18,7 +18,7 @@ impl Trace {
     /// smooth it out. The time axis is not compressed: that would shorten the hour, and a
     /// tenfold load would end in six minutes.
     ///
-    /// Lengths and classes are the recorded ones; shared prefixes (`prefix_id`) and blocks of copies are
+    /// Lengths and classes are the recorded ones; shared prefixes (`prefix_id`), sessions and blocks of copies are
     /// their own, those of other users ([`Trace::blocks`]). The draws depend on the record's index and the copy alone: the same
     /// on every run, and a larger multiple keeps every record of a smaller one.
     ///
@@ -60,6 +60,7 @@ impl Trace {
             tenants: self.tenants.clone(),
             priorities: self.priorities.clone(),
             prefixes: self.prefixes.clone(),
+            sessions: self.sessions.clone(),
         })
     }
 

@@ -31,6 +31,32 @@ const MOONCAKE: &str = r#"{"timestamp": 0, "input_length": 1024, "output_length"
 {"timestamp": 1500, "input_length": 10, "output_length": 7}
 "#;
 
+const SESSIONS: &str = "arrival_s,prompt_tokens,output_tokens,session_id,prefix_id,shared_prefix_tokens\n";
+
+#[test]
+fn turns_of_a_session_know_how_it_opened() {
+    let trace = read(&format!(
+        "{SESSIONS}0,50,10,s,p,20\n1,7,1,,,\n2,60,5,s,,\n2,40,5,t,,\n3,90,1,s,p,20\n4,45,1,t,,\n"
+    ))
+    .unwrap();
+    assert_eq!(trace.sessions(), ["s", "t"]);
+    let of = |record: &TraceRecord| (record.session, record.opening_tokens, record.prefix);
+    let turns: Vec<_> = trace.records().iter().map(of).collect();
+    let (s, t) = ((Some(0), 50, Some(0)), (Some(1), 40, None));
+    assert_eq!(turns, [s, (None, 0, None), s, t, s, t]);
+    assert!(
+        trace
+            .records()
+            .iter()
+            .filter(|record| record.session == Some(0))
+            .all(|s| s.shared_prefix_tokens == 20)
+    );
+    let hash = |second: &str| {
+        read(&format!("{SESSIONS}0,50,10,s,,\n1,60,5,{second},,\n2,70,5,t,,\n")).unwrap().hash()
+    };
+    assert_ne!(hash("s"), hash("t"));
+}
+
 #[test]
 fn azure_times_count_from_the_first_row() {
     let trace = read(AZURE).unwrap();
@@ -112,6 +138,14 @@ fn errors_name_file_line_column_value_and_what_is_accepted() {
         (
             "arrival_s,prompt_tokens,output_tokens,prefix_id,shared_prefix_tokens\n0,5,1,,5".to_owned(),
             &["t:2:", "`prefix_id`"],
+        ),
+        (
+            format!("{SESSIONS}0,50,10,s,p,20\n1,59,1,s,,"),
+            &["t:3:", "`prompt_tokens`", "`59`", "at least 60", "session `s`"],
+        ),
+        (
+            format!("{SESSIONS}0,50,10,s,p,20\n1,60,1,t,q,20\n2,60,1,s,q,20"),
+            &["t:4:", "`prefix_id`", "`q`", "`p` with 20 shared tokens"],
         ),
     ] {
         let message = error(&text);

@@ -347,12 +347,11 @@ fn conversations_that_open_alike_part() {
     assert_eq!(hit(Prefix::None, 6, 14, 6), 0);
     assert_eq!(hit(Prefix::None, 6, 25, 1), 16);
     // A conversation within one: what is said in it is none of the other's.
-    let within =
-        |id, opening_tokens| Prefix::Conversation { id, opening: text().into(), opening_tokens };
-    assert_eq!(hit(within(1, 9), 7, 14, 6), 8, "the text alone: its opening is another");
-    assert_eq!(hit(within(1, 9), 7, 25, 6), 16);
-    assert_eq!(hit(within(1, 9), 8, 25, 1), 12, "nothing behind the first 14 tokens");
-    assert_eq!(hit(within(2, 9), 7, 25, 1), 8, "of another conversation");
+    let within = |id, opening_tokens| Prefix::Conversation { id, opening: text().into(), opening_tokens };
+    assert_eq!(hit(within(11, 9), 7, 14, 6), 8, "the text alone");
+    assert_eq!(hit(within(11, 9), 7, 25, 6), 16);
+    assert_eq!(hit(within(11, 9), 8, 25, 1), 12, "nothing behind the first 14 tokens");
+    assert_eq!(hit(within(12, 9), 7, 25, 1), 8, "of another conversation");
 }
 
 #[test]
