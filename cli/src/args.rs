@@ -117,6 +117,8 @@ pub struct RunArgs {
     /// Show what a Prometheus dashboard would show beside what is so, its peaks too (keeps every request)
     #[arg(long)]
     pub dashboard: bool,
+    #[command(flatten)]
+    pub keep: Keep,
     /// Write a part of the first replication, call by call, to this file for a viewer of traces (ui.perfetto.dev)
     #[arg(long, value_name = "FILE.json")]
     pub perfetto: Option<PathBuf>,
@@ -166,6 +168,8 @@ pub struct CompareArgs {
     /// Exit code 1 when any other system than the baseline misses its SLO: a gate for CI
     #[arg(long)]
     pub gate: bool,
+    #[command(flatten)]
+    pub keep: Keep,
     #[command(flatten)]
     pub load: LoadArgs,
     #[command(flatten)]
@@ -374,6 +378,14 @@ pub struct Delivery {
     pub quiet: bool,
 }
 
+/// What is kept of a run beyond its figures.
+#[derive(Debug, Args)]
+pub struct Keep {
+    /// Add the frame `requests`, every request by itself, to what --out DIR or --format json gives
+    #[arg(long)]
+    pub requests: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
@@ -506,6 +518,18 @@ impl Luck {
         sets.extend(self.seed.map(|seed| format!("run.seed={seed}")));
         sets.extend(self.replications.map(|count| format!("run.replications={count}")));
         sets
+    }
+}
+
+impl Keep {
+    /// Whether what is kept goes anywhere.
+    pub fn check(&self, output: &Delivery) -> Result<(), Failure> {
+        match self.requests && output.out.is_none() && output.format != OutputFormat::Json {
+            true => {
+                Err(Failure::text("--requests is for files").help("say where to: --out DIR or --format json"))
+            }
+            false => Ok(()),
+        }
     }
 }
 

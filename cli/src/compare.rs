@@ -19,10 +19,12 @@ pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let files: Vec<Loaded> =
         args.files.iter().map(|file| scenarios::load(file, &sets)).collect::<Result<_, ScenarioError>>()?;
     let candidates = compare::candidates(&files, &args.variant, args.baseline.as_deref())?;
-    let options = RunOptions { threads: args.luck.threads.map(usize::from), ..args.load.options() };
+    let options = RunOptions { threads: args.luck.threads.map(usize::from), ..args.load.options() }
+        .keeping_requests(args.keep.requests);
     for candidate in &candidates {
         scenarios::check(candidate, &options)?;
     }
+    args.keep.check(&args.output)?;
     args.output.check()?;
     args.pages.check()?;
     let read = || -> Vec<PathBuf> {

@@ -28,8 +28,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         journal: args.dashboard,
         timeline: args.perfetto.is_some().then_some(args.perfetto_window),
         ..args.input.options()
-    };
+    }
+    .keeping_requests(args.keep.requests);
     scenarios::check(&loaded, &options)?;
+    args.keep.check(&args.output)?;
     args.output.check()?;
     args.pages.check()?;
     let pages = args.pages.report.iter().chain(&args.perfetto).cloned();

@@ -67,6 +67,7 @@ pub struct Options<'py> {
     trace: Option<PathBuf>,
     duration: Option<Bound<'py, PyAny>>,
     until: Option<String>,
+    requests: bool,
 }
 
 impl Options<'_> {
@@ -84,7 +85,8 @@ impl Options<'_> {
             duration: duration.map(|time| time.get()),
             until: until.transpose()?,
             ..RunOptions::default()
-        })
+        }
+        .keeping_requests(self.requests))
     }
 }
 

@@ -96,6 +96,12 @@ impl RunResult {
         self.frame(py, "dashboard", scenarios::results::RunResult::dashboard)
     }
 
+    /// Every request by itself, where they were kept (``requests=True``); otherwise ``None``.
+    #[getter]
+    fn requests(&self, py: Python<'_>) -> Option<Frame> {
+        py.detach(|| Some(Frame::new("requests", self.result.requests()?)))
+    }
+
     /// Figures of all requests by the name of their column in ``summary``, averaged over the replications.
     #[getter]
     fn figures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -102,6 +102,7 @@ def _options(
     duration: float | str | None = None,
     threads: int | None = None,
     until: str | None = None,
+    requests: bool = False,
 ) -> dict[str, Any]:
     if duration is not None and not isinstance(duration, str | float | int):
         raise _arguments.wrong("duration", duration, 'a time: "30m", or seconds')
@@ -111,6 +112,7 @@ def _options(
         "duration": duration,
         "threads": _arguments.whole("threads", threads, 1, _U16),
         "until": _arguments.text("until", until, 'such as "latency_p99 within 5%"'),
+        "requests": requests,
     }
 
 
@@ -125,6 +127,7 @@ def run(
     seed: int | None = None,
     replications: int | None = None,
     until: str | None = None,
+    requests: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> RunResult:
@@ -139,13 +142,14 @@ def run(
     :param seed: seed of all randomness.
     :param replications: how many runs with different luck.
     :param until: adds replications until an interval is that narrow: ``"latency_p99 within 5%"``.
+    :param requests: keep every request by itself, for the frame ``requests``.
     :param threads: threads for replications; by default one a core. Results do not depend on it.
     :param progress: whether tqdm shows how far it is; by default where it is installed and somebody looks.
     :raises ScenarioError: what is wrong with the scenario, where, and what would be accepted.
     """
     loaded = _scenario(scenario, set, variant, seed, replications)
     with telling(progress, loaded.name) as tell:
-        return _tenfold.run(loaded, _options(scale, trace, duration, threads, until), tell)
+        return _tenfold.run(loaded, _options(scale, trace, duration, threads, until, requests), tell)
 
 
 def compare(
@@ -158,6 +162,7 @@ def compare(
     duration: float | str | None = None,
     seed: int | None = None,
     replications: int | None = None,
+    requests: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Comparison:
@@ -165,12 +170,13 @@ def compare(
 
     :param variants: names of the variants to compare, or one; by default all.
     :param baseline: what the others are compared with; by default the scenario as it is written, or the first.
+    :param requests: keep every request by itself, for the frame ``requests``: a request has the same number in all.
     """
     loaded = [_scenario(scenario, set, None, seed, replications) for scenario in scenarios]
     names = _arguments.texts("variants", variants, "names of variants")
     _arguments.text("baseline", baseline, "the name of a variant or of a scenario")
     with telling(progress, "compare") as tell:
-        options = _options(scale, trace, duration, threads)
+        options = _options(scale, trace, duration, threads, requests=requests)
         return _tenfold.compare(loaded, names, baseline, options, tell)
 
 

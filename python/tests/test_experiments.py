@@ -50,6 +50,21 @@ def test_a_run_has_figures_verdicts_and_a_report(one_server: tenfold.Scenario, t
     assert "latency p99" in html and "polyline" in html and result.fingerprints[0] in html
 
 
+def test_every_request_is_kept_where_it_is_asked_for(one_server: tenfold.Scenario) -> None:
+    assert tenfold.run(one_server).requests is None
+    result = tenfold.run(one_server, requests=True)
+    requests = result.requests
+    assert requests is not None
+    answered = [latency for latency, outcome in zip(requests["latency_s"], requests["outcome"], strict=True) if outcome == "ok"]
+    assert len(answered) == result.summary["ok"][0] + result.summary["ok"][1]
+    scenario = one_server.to_dict() | {"variant": [{"name": "two", "set": {"components.db.servers": 2}}]}
+    both = tenfold.compare(scenario, requests=True).frame("requests")
+    numbers = {name: set[int]() for name in ("base", "two")}
+    for variant, request in zip(both["variant"], both["request"], strict=True):
+        numbers[variant].add(request)
+    assert numbers["base"] == numbers["two"] and len(numbers["base"]) > 100
+
+
 def test_variants_are_compared(one_server: tenfold.Scenario) -> None:
     base = one_server.to_dict()
     scenario = base | {"variant": [{"name": "two", "set": {"components.db.servers": 2}}]}

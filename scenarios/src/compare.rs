@@ -184,7 +184,7 @@ impl Comparison {
 
     /// All frames by name: those of the results, one under the other, and the differences.
     pub fn frames(&self) -> Vec<(&'static str, DataFrame)> {
-        let mut frames = self.baseline.frames().to_vec();
+        let mut frames = self.baseline.frames();
         for other in &self.others {
             for ((_, all), (_, frame)) in frames.iter_mut().zip(other.result.frames()) {
                 all.vstack_mut(&frame).expect("frames of one name have the same columns");

@@ -10,6 +10,7 @@ pub(crate) mod json;
 mod llm;
 mod metrics;
 mod perfetto;
+mod requests;
 pub mod show;
 pub(crate) mod stamp;
 mod steady;

@@ -47,12 +47,20 @@ pub struct RunOptions {
     pub shuffle_ties: Option<u64>,
     /// Whether every request is kept by itself: 64 bytes each.
     pub journal: bool,
-    /// Whether what is asked for is kept one by one: 48 bytes a request.
+    /// Whether what is asked for is kept one by one: 88 bytes a request. With both there is a frame of
+    /// [`requests`](RunResult::requests).
     pub births: bool,
     /// The part of the first replication that is kept call by call, for a viewer of traces.
     pub timeline: Option<Part>,
     /// Adds replications to the scenario's until an interval is that narrow, up to 1,000.
     pub until: Option<Until>,
+}
+
+impl RunOptions {
+    /// The same, with all that the frame of [`requests`](RunResult::requests) is made of if `keep`.
+    pub fn keeping_requests(self, keep: bool) -> Self {
+        Self { journal: self.journal || keep, births: self.births || keep, ..self }
+    }
 }
 
 impl Default for RunOptions {

@@ -84,6 +84,8 @@ pub struct Birth {
     pub output_tokens: u32,
     /// What its prompt shares with others.
     pub prefix: Prefix,
+    /// Names the session that it is a turn of.
+    pub session: Option<u64>,
 }
 
 impl Birth {
@@ -97,6 +99,7 @@ impl Birth {
             prompt_tokens: request.prompt_tokens,
             output_tokens: request.output_tokens,
             prefix: request.prefix.clone(),
+            session: request.session,
         }
     }
 }

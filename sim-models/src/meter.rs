@@ -71,6 +71,12 @@ pub struct GoodputBounds {
     pub tpot: Option<SimDuration>,
 }
 
+/// Time per output token after the first, of an answer of two tokens or more.
+pub fn tpot(first_token: SimTime, ended: SimTime, output_tokens: u32) -> Option<SimDuration> {
+    let gaps = u64::from(output_tokens.checked_sub(1).filter(|gaps| *gaps > 0)?);
+    Some(SimDuration::from_nanos(ended.since(first_token).as_nanos() / gaps))
+}
+
 /// The requests of one class and tenant.
 #[derive(Debug, Clone, Default)]
 pub struct RequestMeter {
@@ -126,9 +132,7 @@ impl RequestMeter {
             let ttft = first_token.since(request.born);
             self.ttft.record(ttft.as_nanos());
             good &= within(bounds.ttft, ttft);
-            if request.output_tokens > 1 {
-                let gaps = u64::from(request.output_tokens - 1);
-                let tpot = SimDuration::from_nanos(now.since(first_token).as_nanos() / gaps);
+            if let Some(tpot) = tpot(first_token, now, request.output_tokens) {
                 self.tpot.record(tpot.as_nanos());
                 good &= within(bounds.tpot, tpot);
             }

@@ -67,6 +67,8 @@ pub struct Request {
     pub output_tokens: u32,
     /// What its prompt shares with others.
     pub prefix: Prefix,
+    /// Names the session that it is a turn of.
+    pub session: Option<u64>,
     /// What it asks about: semantically equal requests share a topic.
     pub topic: u32,
     /// How hard it is, from 0 to 1.

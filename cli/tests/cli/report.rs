@@ -170,3 +170,31 @@ fn links_are_followed_and_devices_stay() {
     assert!(text(&output.stdout).starts_with("arrival_s"), "{}", text(&output.stdout));
     assert!(!std::path::Path::new("/dev/stdout").is_file());
 }
+
+#[test]
+fn every_request_is_in_a_file_of_its_own() {
+    let scratch = Scratch::new();
+    scratch.write("ok.toml", SCENARIO);
+    let options = ["run", "ok.toml", "--requests", "--duration", "3m"];
+    let told = scratch.tenfold(&options);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&told.stderr).contains("--out DIR or --format json"), "{}", text(&told.stderr));
+    let json = scratch.tenfold(&[&options[..], &["--format", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let rows = json["requests"].as_array().unwrap().len() as u64;
+    assert!(rows > 0);
+    let born: u64 = json["summary"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["class"] == "all" && row["tenant"] == "all")
+        .map(|row| row["born"].as_u64().unwrap())
+        .sum();
+    assert_eq!(rows, born);
+    scratch.tenfold(&[&options[..], &["--out", "kept", "--format", "csv"]].concat());
+    let csv = std::fs::read_to_string(scratch.path("kept/requests.csv")).unwrap();
+    assert_eq!(csv.lines().count() as u64, rows + 1);
+    assert!(
+        csv.starts_with("variant,multiplier,replication,request,source,class,tenant,session,turn,born_s,")
+    );
+}

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use polars::prelude::DataType;
 
+pub use super::requests::REQUESTS;
 pub use crate::plan::PLAN;
 pub use crate::sweep::SWEEP;
 
@@ -104,10 +105,10 @@ pub(crate) const fn column(
 use Kind::{Count, Flag, Real, Text};
 
 const SCENARIO: Column = column("scenario", Text, "", "Name of the scenario");
-const VARIANT: Column =
+pub(crate) const VARIANT: Column =
     column("variant", Text, "", "Name of the variant; `base` for the scenario as it is written");
-const MULTIPLIER: Column = column("multiplier", Real, "", "Load relative to the scenario's");
-const REPLICATION: Column = column("replication", Count, "", "Number of the replication, from 0");
+pub(crate) const MULTIPLIER: Column = column("multiplier", Real, "", "Load relative to the scenario's");
+pub(crate) const REPLICATION: Column = column("replication", Count, "", "Number of the replication, from 0");
 
 /// `summary`.
 pub const SUMMARY: Frame = Frame {
@@ -486,7 +487,7 @@ pub const DIFFERENCES: Frame = Frame {
 };
 
 /// All frames, in the order they are written; the last are those of experiments.
-pub const FRAMES: [Frame; 12] = [
+pub const FRAMES: [Frame; 13] = [
     SUMMARY,
     COMPONENTS,
     SERIES,
@@ -496,6 +497,7 @@ pub const FRAMES: [Frame; 12] = [
     MEASURES,
     REPLICAS,
     DASHBOARD,
+    REQUESTS,
     DIFFERENCES,
     SWEEP,
     PLAN,

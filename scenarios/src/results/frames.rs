@@ -7,9 +7,12 @@ use sim_models::quality::QualityOutput;
 use sim_models::request::Outcome;
 use sim_models::system::RunOutput;
 
-use super::columns::{COMPONENTS, COSTS, DASHBOARD, MEASURES, OUTCOMES, REPLICAS, SERIES, SUMMARY, VERDICTS};
+use super::columns::{
+    COMPONENTS, COSTS, DASHBOARD, MEASURES, OUTCOMES, REPLICAS, REQUESTS, SERIES, SUMMARY, VERDICTS,
+};
 use super::llm::{self, Figures};
 use super::metrics::{self, Times, secs};
+use super::requests::IN_FLIGHT;
 use super::table::{Cell, Table, cells};
 use super::verdicts::{expectations, kept};
 use super::{RunResult, hex};
@@ -198,8 +201,7 @@ impl RunResult {
                 let class = &output.labels.classes[cell / tenants];
                 let tenant = &output.labels.tenants[cell % tenants];
                 let ended = Outcome::ALL.map(|outcome| (outcome.name(), requests.outcomes[outcome as usize]));
-                for (outcome, count) in ended.into_iter().chain([("in_flight", metrics::in_flight(requests))])
-                {
+                for (outcome, count) in ended.into_iter().chain([(IN_FLIGHT, metrics::in_flight(requests))]) {
                     table.row(&[&self.keys(), &cells![replication, class, tenant, outcome, count]]);
                 }
             }
@@ -253,9 +255,9 @@ impl RunResult {
         table.finish()
     }
 
-    /// All frames by name, in the order of [`super::columns::FRAMES`].
-    pub fn frames(&self) -> [(&'static str, DataFrame); 9] {
-        [
+    /// All frames by name, in the order of [`super::columns::FRAMES`]; that of requests where they were kept.
+    pub fn frames(&self) -> Vec<(&'static str, DataFrame)> {
+        let mut frames = vec![
             (SUMMARY.name, self.summary()),
             (COMPONENTS.name, self.components()),
             (SERIES.name, self.series()),
@@ -265,7 +267,9 @@ impl RunResult {
             (MEASURES.name, self.measures()),
             (REPLICAS.name, self.replicas()),
             (DASHBOARD.name, self.dashboard()),
-        ]
+        ];
+        frames.extend(self.requests().map(|requests| (REQUESTS.name, requests)));
+        frames
     }
 
     /// Revenue and margin, where `all` requests are given.

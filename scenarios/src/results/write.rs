@@ -216,7 +216,7 @@ impl RunResult {
     pub fn write(&self, dir: &Path, format: Format) -> Result<Vec<PathBuf>, ResultsError> {
         let mut provenance = serde_json::json!(self.provenance);
         provenance["findings"] = serde_json::json!(self.findings);
-        write_frames(dir, format, self.frames().to_vec(), &[&self.provenance], &provenance)
+        write_frames(dir, format, self.frames(), &[&self.provenance], &provenance)
     }
 }
 

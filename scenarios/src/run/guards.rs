@@ -83,7 +83,8 @@ pub(super) fn long_sessions(scenario: &Scenario, plan: &RunPlan) -> Vec<Warning>
         Warmup::Auto => (plan.duration.as_secs_f64() / 2.0, "half of the run is"),
     };
     let of = |(name, traffic): (&String, &TrafficConfig)| {
-        let thinking = traffic.sessions.as_ref()?.mean_thinking_s()?;
+        // To the millisecond: what is left of rounding is no second more.
+        let thinking = (traffic.sessions.as_ref()?.mean_thinking_s()? * 1e3).round() / 1e3;
         // Users of a closed loop are there from the start.
         traffic.arrivals.rate_at(SimDuration::ZERO)?;
         (thinking > limit).then(|| {

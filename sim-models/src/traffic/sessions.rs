@@ -46,6 +46,11 @@ fn turns_at(law: &Dist, u: f64) -> u32 {
     ((law.quantile(u) + 0.5) as u32).clamp(1, MAX_TURNS)
 }
 
+/// The session of a turn: the number of its first one.
+pub(super) fn session_of(about: u64) -> u64 {
+    about & ((1 << SESSION_BITS) - 1)
+}
+
 impl SessionsConfig {
     /// Turns of a session on average, if all are answered; none where the law is wrong.
     pub fn mean_turns(&self) -> Option<f64> {
@@ -126,7 +131,7 @@ impl Sessions {
         request: &Request,
         attributes: KeyedStream,
     ) -> Option<(Key, SimDuration)> {
-        let (session, turn) = (about & ((1 << SESSION_BITS) - 1), (about >> SESSION_BITS) as u32);
+        let (session, turn) = (session_of(about), (about >> SESSION_BITS) as u32);
         let turns = turns_at(&self.turns, unit(&mut attributes.draws(session, Attribute::Turns as u32, 0)));
         if turn + 1 >= turns {
             return None;

@@ -10,7 +10,7 @@ use sim_core::time::{SimDuration, SimTime};
 
 use super::TrafficConfig;
 use super::arrivals::{ArrivalProcess, ArrivalsConfig, ArrivalsError};
-use super::sessions::{SessionState, Sessions};
+use super::sessions::{SessionState, Sessions, session_of};
 use super::tokens::Tokens;
 use super::trace::{BLOCK_TOKENS, Trace, TraceRecord};
 use crate::call::{CallId, Progress, Reply};
@@ -273,6 +273,7 @@ impl Source {
             prompt_tokens,
             output_tokens,
             prefix: state.prefix,
+            session: self.sessions.as_ref().map(|_| self.key_base.wrapping_add(session_of(about))),
             topic: self.ranked(&self.topics, (about, 0), Attribute::Topic) as u32,
             difficulty: self.draw((about, 0), Attribute::Difficulty) as f32,
             entity: state.entity,
@@ -318,6 +319,7 @@ impl Source {
             let opening = Arc::new(std::mem::take(&mut request.prefix));
             let opening_tokens = record.opening_tokens;
             request.prefix = Prefix::Conversation { id: id(session), opening, opening_tokens };
+            request.session = Some(id(session));
         }
     }
 

@@ -20,6 +20,7 @@ fn request(key: u64) -> Request {
         prompt_tokens: 1000,
         output_tokens: 100,
         prefix: Prefix::Shared { id: key % 100, tokens: 800 },
+        session: None,
         topic: 0,
         difficulty: 0.0,
         entity: key % 1000,
