@@ -15,6 +15,7 @@ mod build;
 mod law;
 mod models;
 mod read;
+mod sessions;
 mod tally;
 #[cfg(test)]
 mod tests;

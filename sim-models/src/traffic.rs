@@ -62,7 +62,8 @@ pub struct TrafficConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entities: Option<PopularityConfig>,
     /// Users who come back: each arrival begins a session of several requests, and the rates of `arrivals` are those of
-    /// sessions; in a closed loop its users think between sessions. Default: every request is one of its own.
+    /// sessions; in a closed loop its users think between sessions. Left out with a trace, which says itself who comes
+    /// back. Default: every request is one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionsConfig>,
     /// Data that leave with each answer, and what they cost. Default: not on the bill.

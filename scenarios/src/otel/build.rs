@@ -9,7 +9,8 @@ use sim_models::traffic::trace::{MAX_RECORDS, Trace, TraceFormat};
 
 use super::law::{mean, quantile, rounded, time, times, tokens};
 use super::read::Spans;
-use super::tally::{Calls, Pattern, Tally, Worker};
+use super::sessions::{Arrival, Sessions, whole};
+use super::tally::{Calls, Class, Pattern, Tally, Worker};
 use super::visits::{Callee, Visits};
 use super::{ImportOptions, Imported};
 use crate::language::{ScenarioError, parse};
@@ -353,9 +354,14 @@ impl Builder<'_> {
         let mut traffic = IndexMap::new();
         for (number, class) in tally.classes.iter().enumerate() {
             let name = self.classes[number].clone();
-            let rate = rounded(class.arrivals.len() as f64 / seconds / self.share);
+            let sessions = self.sessions(class, &name);
+            let starts = match &sessions {
+                Some(sessions) => sessions.starts.clone(),
+                None => class.arrivals.iter().map(|arrival| arrival.at).collect(),
+            };
+            let rate = rounded(starts.len() as f64 / seconds / self.share);
             let mut arrivals = json!({ "process": "poisson", "rate": format!("{rate}/s") });
-            if let Some(cv) = spread(class.arrivals.iter().map(|(at, ..)| *at).collect())
+            if let Some(cv) = spread(starts)
                 && !LIKE_POISSON.contains(&cv)
                 && self.share == 1.0
             {
@@ -383,10 +389,39 @@ impl Builder<'_> {
                     ));
                 }
             }
+            if let Some(Sessions { openings, config, .. }) = sessions {
+                if let Some(law) = tokens(openings).filter(|_| !class.prompt_tokens.is_empty()) {
+                    source["prompt_tokens"] = law;
+                }
+                source["sessions"] = config;
+            }
             let name = self.name(&format!("{name}-traffic"));
             traffic.insert(name, source);
         }
         traffic
+    }
+
+    /// The sessions of a class, if it has conversations that can be told so.
+    fn sessions(&mut self, class: &Class, name: &str) -> Option<Sessions> {
+        let told = match Sessions::of(&class.arrivals, !class.prompt_tokens.is_empty()) {
+            Ok(Some(_)) if self.share < 1.0 => Err("not all of their requests were traced"),
+            told => told,
+        };
+        match told {
+            Ok(sessions) => {
+                if sessions.is_some() {
+                    self.note(format!(
+                        "conversations of `{name}` are sessions; those that were under way at either end of the traces \
+                         count as far as they are in them"
+                    ));
+                }
+                sessions
+            }
+            Err(why) => {
+                self.note(format!("conversations of `{name}` are not told as sessions: {why}"));
+                None
+            }
+        }
     }
 
     fn source(&self, entry: usize, arrivals: Value) -> Value {
@@ -396,22 +431,28 @@ impl Builder<'_> {
     /// What comes from outside, when it came: a source for each service that it comes to, and its trace.
     fn replay(&mut self, prefix: &str, start: u64) -> (IndexMap<String, Value>, Vec<(String, String)>) {
         let tally = self.tally;
-        let mut rows: BTreeMap<usize, Vec<(u64, u32, u32, usize)>> = BTreeMap::new();
+        let mut rows: BTreeMap<usize, Vec<(&Arrival, usize)>> = BTreeMap::new();
         for (number, class) in tally.classes.iter().enumerate() {
-            let of_class = class.arrivals.iter().map(|(at, prompt, output)| (*at, *prompt, *output, number));
+            let of_class = class.arrivals.iter().map(|arrival| (arrival, number));
             rows.entry(class.entry).or_default().extend(of_class);
         }
         let (mut traffic, mut traces) = (IndexMap::new(), Vec::new());
         let has_classes = tally.classes.len() > 1;
         for (entry, mut rows) in rows {
             rows.sort_unstable();
+            let sessions = whole(rows.iter().map(|(arrival, _)| *arrival));
             let mut csv = String::from("arrival_s,prompt_tokens,output_tokens");
-            csv += if has_classes { ",class\n" } else { "\n" };
-            for (at, prompt, output, class) in rows {
+            csv += if has_classes { ",class" } else { "" };
+            csv += if sessions.is_empty() { "\n" } else { ",session_id\n" };
+            for (Arrival { at, prompt, output, conversation, .. }, class) in rows {
                 let at = at - start;
                 csv += &format!("{}.{:09},{prompt},{output}", at / 1_000_000_000, at % 1_000_000_000);
                 if has_classes {
                     csv += &format!(",{}", self.classes[class]);
+                }
+                if !sessions.is_empty() {
+                    let session = conversation.as_ref().and_then(|name| sessions.get(name.as_str()));
+                    csv += &session.map_or(",".to_owned(), |number| format!(",{number}"));
                 }
                 csv.push('\n');
             }

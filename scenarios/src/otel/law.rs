@@ -1,5 +1,7 @@
 //! Measured values as laws of the scenario language.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use sim_core::time::SimDuration;
 use sim_models::units::Time;
@@ -29,6 +31,18 @@ pub(super) fn times(seconds: Vec<f64>) -> Option<Value> {
 /// The law of lengths in tokens, of at least one.
 pub(super) fn tokens(tokens: Vec<f64>) -> Option<Value> {
     law(tokens, |tokens| json!(tokens.round().max(1.0) as u64))
+}
+
+/// The law of whole numbers; each as often as it was where they are few different ones.
+pub(super) fn whole_numbers(numbers: Vec<usize>) -> Option<Value> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    numbers.iter().for_each(|number| *counts.entry(*number).or_default() += 1);
+    if counts.len() > 1 && counts.len() <= FEW {
+        let parts: Vec<Value> =
+            counts.into_iter().map(|(number, weight)| json!({ "weight": weight, "of": number })).collect();
+        return Some(json!({ "mixture": parts }));
+    }
+    law(numbers.into_iter().map(|number| number as f64).collect(), |number| json!(rounded(number)))
 }
 
 pub(super) fn mean(values: &[f64]) -> f64 {

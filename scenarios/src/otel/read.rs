@@ -46,6 +46,8 @@ pub(super) struct Answer {
     pub output_tokens: Option<u32>,
     /// Seconds to the first token or chunk.
     pub ttft_s: Option<f64>,
+    /// `gen_ai.conversation.id`.
+    pub conversation: Option<String>,
 }
 
 /// A span, as much of it as is needed.
@@ -335,8 +337,11 @@ fn answer(attributes: &[Attribute]) -> Option<Answer> {
             attributes,
             &["gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token"],
         ),
+        conversation: None,
     };
-    (is_answer && (operation.is_some() || answer != Answer::default())).then_some(answer)
+    let conversation = text(attributes, &["gen_ai.conversation.id"]);
+    (is_answer && (operation.is_some() || answer != Answer::default()))
+        .then_some(Answer { conversation, ..answer })
 }
 
 /// The share that a sampler kept: 1 - T / 2^56 with the threshold T of `ot=th:T`, whose trailing zeros are left out

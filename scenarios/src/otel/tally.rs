@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::Answer;
+use super::sessions::Arrival;
 use super::visits::{Call, Callee, Visit, Visits};
 
 /// Kinds of requests that are told apart at most, the most frequent ones (assumption: what fits on a screen).
@@ -17,8 +18,7 @@ pub(super) struct Class {
     pub entry: usize,
     /// The operation; none for the rest.
     pub operation: Option<String>,
-    /// When requests came, in nanoseconds since 1970, with their prompt and output tokens.
-    pub arrivals: Vec<(u64, u32, u32)>,
+    pub arrivals: Vec<Arrival>,
     pub prompt_tokens: Vec<f64>,
     pub output_tokens: Vec<f64>,
     /// Seconds from the start to the end of those that did not fail.
@@ -127,7 +127,7 @@ impl Tally {
 
     /// Adds a request: the visits that were made for it.
     fn request(&mut self, visits: &Visits, root: usize, class: usize) {
-        let (mut prompt, mut output) = (None, None);
+        let (mut prompt, mut output, mut conversation) = (None, None, None);
         let mut stack = vec![root];
         while let Some(index) = stack.pop() {
             let visit = &visits.all[index];
@@ -135,6 +135,7 @@ impl Tally {
             let mut said = |answer: &Option<Answer>| {
                 let Some(answer) = answer else { return };
                 let tally = &mut self.classes[class];
+                conversation = conversation.take().or_else(|| answer.conversation.clone());
                 if let Some(tokens) = answer.input_tokens {
                     tally.prompt_tokens.push(tokens.into());
                     prompt = prompt.max(Some(tokens));
@@ -151,7 +152,13 @@ impl Tally {
         }
         let visit = &visits.all[root];
         let tally = &mut self.classes[class];
-        tally.arrivals.push((visit.start, prompt.unwrap_or(1).max(1), output.unwrap_or(1).max(1)));
+        tally.arrivals.push(Arrival {
+            at: visit.start,
+            end: visit.end,
+            prompt: prompt.unwrap_or(1).max(1),
+            output: output.unwrap_or(1).max(1),
+            conversation,
+        });
         match visit.failed {
             true => tally.failed += 1,
             false => tally.latencies.push((visit.end - visit.start) as f64 / 1e9),

@@ -140,6 +140,10 @@ fn exports(result: &RunResult) -> String {
                     ),
                     attribute("gen_ai.usage.output_tokens", json!({ "intValue": birth.output_tokens })),
                 ]);
+                if let (Some(session), Value::Array(all)) = (birth.session, &mut call["attributes"]) {
+                    let name = json!({ "stringValue": format!("talk {session}") });
+                    all.push(attribute("gen_ai.conversation.id", name));
+                }
                 send(above, call);
             }
             (own, Some(above)) => {
@@ -175,8 +179,11 @@ impl File {
 
 /// A run of so many seconds, and its traces.
 fn recorded(seconds: u32) -> (RunResult, String) {
-    let system = SYSTEM.replace("200s", &format!("{seconds}s"));
-    let loaded = crate::parse(&system, "system.toml", ".".as_ref(), &[]).unwrap();
+    recorded_of(&SYSTEM.replace("200s", &format!("{seconds}s")))
+}
+
+fn recorded_of(system: &str) -> (RunResult, String) {
+    let loaded = crate::parse(system, "system.toml", ".".as_ref(), &[]).unwrap();
     let options =
         RunOptions { timeline: Some("0s..260s".parse().unwrap()), births: true, ..RunOptions::default() };
     let result = run(&loaded, &options);
@@ -451,4 +458,68 @@ proptest! {
             prop_assert!(told.contains("no rate can be told") || told.contains("is empty"), "{}\n{}", told, lines);
         }
     }
+}
+
+const TALKS: &str = r#"
+    name = "Talks"
+    run = { duration = "240s", drain = "20s", replications = 1 }
+    [traffic.users]
+    arrivals = { process = "poisson", rate = "4/s" }
+    entry = "gateway"
+    prompt_tokens = { uniform = { min = 50, max = 900 } }
+    output_tokens = { uniform = { min = 5, max = 60 } }
+    [traffic.users.sessions]
+    turns = { uniform = { min = 1, max = 5 } }
+    think = { uniform = { min = "1s", max = "3s" } }
+    appended_tokens = { uniform = { min = 10, max = 40 } }
+    [components.gateway]
+    kind = "flow"
+    steps = ["gateway-work", "model"]
+    [components.gateway-work]
+    kind = "service"
+    service_time = "2ms"
+    servers = 100
+    [components.model]
+    kind = "external_api"
+    ttft = "300ms"
+    time_per_output_token = "10ms"
+"#;
+
+#[test]
+fn conversations_are_sessions() {
+    let (result, text) = recorded_of(TALKS);
+    let births = &result.outputs[0].births;
+    let file = File::new(&text);
+    let imported = file.import(&ImportOptions::default()).unwrap();
+    let loaded = crate::parse(&imported.text, "imported.toml", file.0.path(), &[]).unwrap();
+    let source = loaded.scenario.traffic.values().next().unwrap();
+    let sessions = source.sessions.as_ref().unwrap();
+    let close_to = |what: &str, law: &crate::units::NumberDist, mean: f64, within: f64| {
+        close(what, law.build().unwrap().mean(), mean, within);
+    };
+    close("turns", sessions.mean_turns().unwrap(), 3.0, 0.04);
+    close("think", sessions.think.build().unwrap().mean(), 2.0, 0.03);
+    close_to("appended", sessions.appended_tokens.as_ref().unwrap(), 25.0, 0.03);
+    close_to("prompts", source.prompt_tokens.as_ref().unwrap(), 475.0, 0.05);
+    let rate = source.arrivals.rate_at(sim_core::time::SimDuration::ZERO).unwrap();
+    close("rate", rate, 4.0, 0.1);
+    assert!(imported.text.contains("conversations of `POST-chat` are sessions"), "{}", imported.text);
+
+    // Replayed, whose turn is whose.
+    let options = ImportOptions { replay: Some("talks".into()), ..ImportOptions::default() };
+    let replayed = file.import(&options).unwrap();
+    let (name, trace) = &replayed.traces[0];
+    std::fs::write(file.0.path().join(name), trace).unwrap();
+    let again = crate::parse(&replayed.text, "replayed.toml", file.0.path(), &[]).unwrap();
+    let again = run(&again, &RunOptions { births: true, ..RunOptions::default() });
+    let turns = |births: &[Birth]| {
+        let mut sessions: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for birth in births {
+            sessions.entry(birth.session.unwrap_or(birth.key)).or_default().push(birth.prompt_tokens);
+        }
+        let mut prompts: Vec<Vec<u32>> = sessions.into_values().collect();
+        prompts.sort();
+        prompts
+    };
+    assert_eq!(turns(&again.outputs[0].births), turns(births));
 }

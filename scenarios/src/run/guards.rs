@@ -224,7 +224,15 @@ mod tests {
                 .filter(|one| one.message.contains("will rest"))
                 .count()
         };
-        assert_eq!((about(None), about(Some(trace))), (1, 0));
+        assert_eq!((about(None), about(Some(trace.clone()))), (1, 0));
+        // Nor are its sessions.
+        let text = text.replace("entry", "sessions = { turns = 3, think = \"1h\" }\nentry");
+        let loaded = crate::parse(&text, "x", ".".as_ref(), &[]).unwrap();
+        let options = crate::run::RunOptions { trace: Some(trace), ..Default::default() };
+        let told = crate::check(&loaded, &options).unwrap();
+        let told: Vec<String> =
+            told.iter().map(ToString::to_string).filter(|one| one.contains("sessions")).collect();
+        assert!(told.len() == 1 && told[0].contains("left out: a trace says itself"), "{told:?}");
     }
 
     #[test]

@@ -73,6 +73,12 @@ pub(super) fn prepare(
     }
     let (traces, trace_hashes) = read_traces(&scenario, base_dir, options)?;
     let mut warnings = Vec::new();
+    for (name, traffic) in &mut scenario.traffic {
+        if traces.contains_key(name) && traffic.sessions.take().is_some() {
+            let message = "left out: a trace says itself, in its column `session_id`, who comes back";
+            warnings.push(Warning::new(["traffic", name, "sessions"], message));
+        }
+    }
     check_labels(&scenario, &traces)?;
     let (duration, drain) = lengths(&scenario, &traces, &mut warnings)?;
     let run = &scenario.run;
@@ -157,8 +163,6 @@ fn replace_arrivals(scenario: &mut Scenario, path: &Path) -> Result<(), ConfigEr
     for traffic in scenario.traffic.values_mut() {
         let path = path.display().to_string();
         traffic.arrivals = ArrivalsConfig::Trace { path, format: TraceFormat::Auto, scale: 1.0 };
-        // A trace says itself who comes back.
-        traffic.sessions = None;
     }
     Ok(())
 }
