@@ -208,6 +208,11 @@ impl Ctx<'_> {
         self.core.service[self.me.index()].draws(self.request(call).key, hop, attempt)
     }
 
+    /// Draws of mine for what I send with a `tag` on behalf of `parent`: those of [`Ctx::draws`] for its first attempt.
+    pub fn draws_below(&self, parent: CallId, tag: u32) -> KeyedDraws {
+        self.core.service[self.me.index()].draws(self.request(parent).key, self.place(parent, tag), 0)
+    }
+
     /// A keyed stream of mine for another purpose; make it once, at the start.
     pub fn keyed_stream(&self, purpose: Purpose) -> KeyedStream {
         self.core.streams.keyed(&self.core.names[self.me.index()], purpose)

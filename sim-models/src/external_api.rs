@@ -233,7 +233,7 @@ impl Api {
             return false;
         }
         let prompt = ctx.prompt(call);
-        let output = self.max_tokens.unwrap_or(prompt.request.output_tokens);
+        let output = self.max_tokens.unwrap_or(prompt.output_tokens());
         let tokens = u64::from(prompt.tokens()) + u64::from(output);
         let Err(Refusal { of_tokens, retry_after }) = self.limits.take(tokens, ctx.now()) else {
             return true;
@@ -268,7 +268,7 @@ impl Api {
         if run.fails {
             return ctx.reply(run.call, Reply::FAILED);
         }
-        let tokens = ctx.request(run.call).output_tokens;
+        let tokens = ctx.prompt(run.call).output_tokens();
         self.charge(run.call, tokens, ctx);
         ctx.reply(run.call, Reply::OK);
     }
@@ -287,7 +287,7 @@ impl Component for Api {
         let ttft = stretched(self.ttft.sample(&mut draws));
         let gap = self.per_token.as_ref().map_or(SimDuration::ZERO, |law| stretched(law.sample(&mut draws)));
         let fails = self.error_rate > 0.0 && unit(&mut draws) < self.error_rate;
-        let (now, tokens) = (ctx.now(), ctx.request(call).output_tokens);
+        let (now, tokens) = (ctx.now(), ctx.prompt(call).output_tokens());
         ctx.meter().busy.add(now, 1);
         let run = Run { call, timer: None, first: None, gap: gap.as_nanos(), fails };
         let key = self.runs.insert(run);
@@ -308,7 +308,7 @@ impl Component for Api {
         let (call, gap) = (run.call, run.gap);
         run.first = Some(ctx.now());
         ctx.progress(call, Progress::FirstToken);
-        let rest = gap.saturating_mul(u64::from(ctx.request(call).output_tokens - 1));
+        let rest = gap.saturating_mul(u64::from(ctx.prompt(call).output_tokens() - 1));
         if rest == 0 {
             return self.finish(key, ctx);
         }
@@ -325,7 +325,7 @@ impl Component for Api {
             let gaps = ctx.now().since(first).as_nanos().checked_div(run.gap).unwrap_or(0);
             u32::try_from(gaps).unwrap_or(u32::MAX).saturating_add(1)
         });
-        let tokens = generated.min(ctx.request(call).output_tokens);
+        let tokens = generated.min(ctx.prompt(call).output_tokens());
         if !run.fails {
             self.charge(call, tokens, ctx);
         }

@@ -11,8 +11,8 @@
 //! takes no time, so it cannot be slow.
 
 use std::fmt;
-use std::num::NonZeroU32;
 
+use rand::Rng;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -29,7 +29,7 @@ use crate::request::Outcome;
 use crate::slab::{Key, Slab};
 use crate::system::Scope;
 use crate::turn::Turn;
-use crate::units::NumberDist;
+use crate::units::{DistConfig, NumberDist};
 
 /// Calls steps in order, for every request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,15 +62,18 @@ pub struct DetailedStep {
     /// Call all of these at once and wait for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel: Option<Vec<String>>,
-    /// Do the step this many times, one after the other. Default: 1.
+    /// Do the step this many times, one after the other: rounded, at least 1, drawn for each request. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeat: Option<NonZeroU32>,
+    pub repeat: Option<NumberDist>,
     /// The calls are turns of one conversation, of which each begins with all that was said before: the prompt, the
-    /// answers (of the request's `output_tokens` each), and after each answer so many tokens more, of what a tool returned or the user said
-    /// next. What a prefix cache holds of it is found again. The steps after it go on with the conversation. Default:
+    /// answers, and after each answer so many tokens more, of what a tool returned or the user said next. What a prefix cache holds of it is found again. The steps after it go on with the conversation. Default:
     /// every call has the request's own prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appended_tokens: Option<NumberDist>,
+    /// Length in tokens, at least 1, of every answer of the conversation but the last, which is the request's: thoughts and
+    /// calls of tools. Default: the request's `output_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_tokens: Option<NumberDist>,
     /// Do the step only for requests of these classes. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -168,6 +171,26 @@ impl StepConfig {
             law.build().map_err(|error| wrong(error.to_string()))
         });
         let appended = appended.transpose()?;
+        let answer = detailed.answer_tokens.as_ref().map(|law| {
+            let wrong = |message: String| ConfigError::new(["answer_tokens"], message);
+            if appended.is_none() {
+                let help = "give `appended_tokens`, too: 0 where nothing comes between";
+                return Err(wrong("answers of a conversation, and the step is none".into()).help(help));
+            }
+            law.build().map_err(|error| wrong(error.to_string()))
+        });
+        let repeat = detailed.repeat.as_ref().map(|law| {
+            let wrong = |message: String| ConfigError::new(["repeat"], message);
+            match law {
+                DistConfig::Constant(times) if times.get() < 1.0 || times.get().fract() != 0.0 => {
+                    let help =
+                        "expected a whole number from 1, or a law such as { exponential = { mean = 8 } }";
+                    Err(wrong(format!("a step is done {} times", times.get())).help(help))
+                }
+                DistConfig::Constant(times) => Ok(Times::Fixed(times.get() as u32)),
+                law => law.build().map(Times::Drawn).map_err(|error| wrong(error.to_string())),
+            }
+        });
         let mut classes = None;
         if detailed.classes.as_ref().is_some_and(Vec::is_empty) {
             let help = format!("expected some of {}", scope.labels().classes.join(", "));
@@ -181,16 +204,26 @@ impl StepConfig {
             })?;
             classes.get_or_insert_with(Vec::new).push(number as u8);
         }
-        Ok(Step { callees, repeat: detailed.repeat.map_or(1, NonZeroU32::get), appended, classes })
+        let repeat = repeat.transpose()?.unwrap_or(Times::Fixed(1));
+        Ok(Step { callees, repeat, appended, answer: answer.transpose()?, classes })
     }
+}
+
+/// How often a step is done.
+#[derive(Debug)]
+enum Times {
+    Fixed(u32),
+    Drawn(Dist),
 }
 
 #[derive(Debug)]
 struct Step {
     callees: Vec<ComponentId>,
-    repeat: u32,
+    repeat: Times,
     /// Tokens that follow each answer, where the calls are a conversation.
     appended: Option<Dist>,
+    /// Tokens of all answers but the last.
+    answer: Option<Dist>,
     classes: Option<Vec<u8>>,
 }
 
@@ -200,6 +233,15 @@ impl Step {
     }
 }
 
+/// Tags the draw of how often a step is done: no branch of a step has it.
+const REPEAT: u32 = 0xff;
+
+/// A law's value, rounded.
+fn whole(law: &Dist, u: f64) -> u32 {
+    // The cast rounds down and cuts off at both ends.
+    (law.quantile(u) + 0.5) as u32
+}
+
 /// How far one call of the flow is.
 #[derive(Debug)]
 struct Run {
@@ -207,6 +249,8 @@ struct Run {
     class: u8,
     step: usize,
     round: u32,
+    /// How often the present step is done.
+    rounds: u32,
     degraded: bool,
     turn: Turn,
     /// Calls under way.
@@ -237,10 +281,28 @@ impl Flow {
             return;
         };
         let first_tag = (run.step as u32) << 20 ^ run.round << 8;
-        if step.appended.is_some() && run.round == 0 {
-            // What was said before goes on as one of its own: others may have gone on from there.
-            run.turn.conversation = ctx.place(run.call, first_tag).max(1);
+        if run.round == 0 {
+            run.rounds = match &step.repeat {
+                Times::Fixed(times) => *times,
+                Times::Drawn(law) => {
+                    whole(law, unit(&mut ctx.draws_below(run.call, first_tag ^ REPEAT))).max(1)
+                }
+            };
+            if step.appended.is_some() {
+                // What was said before goes on as one of its own: others may have gone on from there.
+                run.turn.conversation = ctx.place(run.call, first_tag).max(1);
+            }
         }
+        let is_last = run.round + 1 == run.rounds;
+        run.turn.answer = match step.answer.as_ref().filter(|_| !is_last) {
+            Some(law) => {
+                let mut draws = ctx.draws_below(run.call, first_tag);
+                // The first is for what is appended.
+                draws.next_u64();
+                whole(law, unit(&mut draws)).max(1)
+            }
+            None => ctx.call(run.call).turn.answer,
+        };
         for (branch, callee) in step.callees.iter().enumerate() {
             let child = ctx.send_turn(run.call, *callee, first_tag ^ branch as u32, run.turn);
             run.children.push(child);
@@ -269,7 +331,7 @@ impl Component for Flow {
         let class = ctx.request(call).class;
         let step = self.next_step(0, class).unwrap_or(self.steps.len());
         let turn = ctx.call(call).turn;
-        let run = Run { call, class, step, round: 0, degraded: false, turn, children: Vec::new() };
+        let run = Run { call, class, step, round: 0, rounds: 1, degraded: false, turn, children: Vec::new() };
         let key = self.runs.insert(run);
         ctx.call_mut(call).scratch = key.to_bits();
         self.advance(key, ctx);
@@ -287,13 +349,12 @@ impl Component for Flow {
             return;
         }
         if let Some(law) = &self.steps[run.step].appended {
-            // Rounded; the cast cuts off at both ends.
-            let added = (law.quantile(unit(&mut ctx.draws(child))) + 0.5) as u32;
-            let answer = ctx.request(child).output_tokens;
+            let added = whole(law, unit(&mut ctx.draws(child)));
+            let answer = ctx.prompt(child).output_tokens();
             run.turn.grown = run.turn.grown.saturating_add(answer).saturating_add(added);
         }
         run.round += 1;
-        if run.round == self.steps[run.step].repeat {
+        if run.round == run.rounds {
             (run.round, run.step) = (0, run.step + 1);
             let (step, class) = (run.step, run.class);
             let next = self.next_step(step, class).unwrap_or(self.steps.len());
@@ -308,7 +369,7 @@ impl Component for Flow {
         let key = Self::run_of(ctx, child);
         let Some(run) = self.runs.get(key) else { return };
         let step = &self.steps[run.step];
-        let is_last = run.round + 1 == step.repeat && self.next_step(run.step + 1, run.class).is_none();
+        let is_last = run.round + 1 == run.rounds && self.next_step(run.step + 1, run.class).is_none();
         if is_last && step.callees.len() == 1 {
             ctx.progress(run.call, progress);
         }

@@ -15,6 +15,8 @@ pub struct Turn {
     pub conversation: u32,
     /// Tokens of earlier answers and of what was added to them: the request's prompt has grown by them.
     pub grown: u32,
+    /// Length of the answer in tokens, where it is not the request's own; otherwise 0.
+    pub answer: u32,
 }
 
 /// What a call asks of a model.
@@ -39,9 +41,15 @@ impl Prompt<'_> {
         self.request.prompt_tokens.saturating_add(self.turn.grown)
     }
 
+    /// Length of the answer to it, in tokens.
+    #[inline]
+    pub fn output_tokens(&self) -> u32 {
+        if self.turn.answer == 0 { self.request.output_tokens } else { self.turn.answer }
+    }
+
     /// Its answer with it, in tokens.
     pub(crate) fn tokens_with_answer(&self) -> u32 {
-        self.tokens().saturating_add(self.request.output_tokens)
+        self.tokens().saturating_add(self.output_tokens())
     }
 
     /// What it shares with others: that of the request, which in a conversation on behalf of it is the opening.

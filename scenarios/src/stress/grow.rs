@@ -2,7 +2,7 @@
 
 use sim_models::flow::StepConfig;
 use sim_models::system::ComponentConfig;
-use sim_models::units::{Bytes, Number};
+use sim_models::units::{Bytes, Number, NumberDist};
 
 use crate::scenario::Scenario;
 
@@ -69,8 +69,12 @@ fn more_steps(component: &mut ComponentConfig, k: f64) {
             }
             StepConfig::Detailed(step) => step.clone(),
         };
-        let repeat = times(detailed.repeat.map_or(1, |repeat| repeat.get().into()), k);
-        detailed.repeat = u32::try_from(repeat).ok().and_then(std::num::NonZeroU32::new);
+        let whole = |count: f64| Number::new((count * k).round().max(1.0)).map(NumberDist::constant).ok();
+        detailed.repeat = match detailed.repeat {
+            None => whole(1.0),
+            Some(NumberDist::Constant(count)) => whole(count.get()),
+            Some(law) => Some(law.map(&|value| Number::new(value.get() * k).unwrap_or(value))),
+        };
         *step = StepConfig::Detailed(detailed);
     }
 }

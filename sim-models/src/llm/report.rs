@@ -49,7 +49,7 @@ impl Answered {
     pub(super) fn count(&mut self, prompt: &Prompt) {
         self.calls += 1;
         self.prompt_tokens += u64::from(prompt.tokens());
-        self.output_tokens += u64::from(prompt.request.output_tokens);
+        self.output_tokens += u64::from(prompt.output_tokens());
     }
 }
 

@@ -145,7 +145,7 @@ impl Conditions {
     pub fn hold(&self, prompt: &Prompt) -> bool {
         let request = prompt.request;
         self.prompt_tokens.holds(prompt.tokens())
-            && self.output_tokens.holds(request.output_tokens)
+            && self.output_tokens.holds(prompt.output_tokens())
             && self.difficulty.holds(f64::from(request.difficulty))
             && self.classes.as_ref().is_none_or(|classes| classes.contains(&request.class))
             && self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&request.tenant))

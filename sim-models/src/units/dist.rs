@@ -226,6 +226,53 @@ impl<V> DistConfig<V> {
 }
 
 impl<V: DistValue> DistConfig<V> {
+    /// The same law with other values: each of its parameters that is one, `of` it. Times a number, that is the law of as many
+    /// times its values.
+    pub fn map(self, of: &impl Fn(V) -> V) -> Self {
+        let maybe = |value: Option<V>| value.map(of);
+        Self::Law(Box::new(match self {
+            Self::Constant(value) => return Self::Constant(of(value)),
+            Self::Law(law) => match *law {
+                Law::Constant(value) => Law::Constant(of(value)),
+                Law::Uniform { min, max } => Law::Uniform { min: of(min), max: of(max) },
+                Law::Exponential { mean, min, max } => {
+                    Law::Exponential { mean: of(mean), min: maybe(min), max: maybe(max) }
+                }
+                Law::Normal { mean, sd, min, max } => {
+                    Law::Normal { mean: of(mean), sd: of(sd), min: maybe(min), max: maybe(max) }
+                }
+                Law::Lognormal { mean, cv, p50, p99, min, max } => Law::Lognormal {
+                    mean: maybe(mean),
+                    cv,
+                    p50: maybe(p50),
+                    p99: maybe(p99),
+                    min: maybe(min),
+                    max: maybe(max),
+                },
+                Law::Gamma { mean, cv, min, max } => {
+                    Law::Gamma { mean: of(mean), cv, min: maybe(min), max: maybe(max) }
+                }
+                Law::Erlang { mean, k } => Law::Erlang { mean: of(mean), k },
+                Law::Weibull { shape, scale, min, max } => {
+                    Law::Weibull { shape, scale: of(scale), min: maybe(min), max: maybe(max) }
+                }
+                Law::Pareto { shape, scale, max } => Law::Pareto { shape, scale: of(scale), max: maybe(max) },
+                Law::Hyperexponential { mean, cv } => Law::Hyperexponential { mean: of(mean), cv },
+                Law::Empirical { samples, quantiles } => Law::Empirical {
+                    samples: samples.map(|samples| samples.into_iter().map(of).collect()),
+                    quantiles: quantiles
+                        .map(|points| points.into_iter().map(|(u, value)| (u, of(value))).collect()),
+                },
+                Law::Mixture(parts) => Law::Mixture(
+                    parts
+                        .into_iter()
+                        .map(|Weighted { weight, of: part }| Weighted { weight, of: part.map(of) })
+                        .collect(),
+                ),
+            },
+        }))
+    }
+
     /// The distribution itself; its values are seconds for durations.
     ///
     /// # Errors

@@ -20,6 +20,34 @@ fn steps_run_in_order_branches_at_once_and_rounds_one_by_one() {
 }
 
 #[test]
+fn rounds_follow_their_law_and_do_not_depend_on_the_system() {
+    let rounds = |service_time: &str| {
+        let steps = "{ call = \"db\", repeat = { uniform = { min = 1, max = 3 } } }, \"other\", { call = \"other\", \
+                     repeat = { uniform = { min = 1, max = 3 } } }";
+        let system = format!(
+            "{}{}{}",
+            flow("edge", steps),
+            service("db", &format!("service_time = \"{service_time}\"")),
+            service("other", "service_time = \"1ms\"")
+        );
+        let text = each_second(&system).replace("1/s", "1000/s");
+        let output = simulate(&text);
+        assert_all(&output, Outcome::Ok);
+        let latency = output.requests[0].latency.mean().unwrap() / MILLISECOND as f64;
+        (output.conservation.born as f64, meter(&output, "db").calls, meter(&output, "other").calls, latency)
+    };
+    let (born, db, other, latency) = rounds("1ms");
+    // A quarter once, a half twice, a quarter three times.
+    for mean in [db as f64 / born, other as f64 / born - 1.0, (latency - 1.0) / 2.0] {
+        assert!((mean - 2.0).abs() < 0.03, "{mean}");
+    }
+    // Two steps draw by themselves: with twice the same number the latency of a thousandth would be between.
+    let (_, again, and_other, slower) = rounds("20ms");
+    assert_eq!((again, and_other), (db, other));
+    assert!((slower - latency - 19.0 * db as f64 / born).abs() < 0.01, "{latency} {slower}");
+}
+
+#[test]
 fn a_degraded_step_makes_a_degraded_answer() {
     let system = format!(
         "{}[components.features]\nkind = \"feature_store\"\nfeatures = 3\nlookup = \"9ms\"\nread_timeout = \"2ms\"\n{}",
@@ -143,6 +171,8 @@ fn the_first_token_of_the_last_step_reaches_the_user() {
         assert_eq!(first_tokens(steps, 0).0, 0, "{steps}");
     }
     // Of two rounds the second.
-    let (count, second) = first_tokens("{ call = \"llm\", repeat = 2 }", 0);
+    let (count, drawn) = first_tokens("{ call = \"llm\", repeat = { empirical = { samples = [2] } } }", 0);
+    let (_, second) = first_tokens("{ call = \"llm\", repeat = 2 }", 0);
+    assert_eq!(drawn, second);
     assert!(count == 10 && second > 2 * (near - 1), "{near} and {second} ms");
 }

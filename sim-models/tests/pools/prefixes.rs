@@ -84,6 +84,10 @@ fn an_agent_reads_again_what_it_said_before() {
     let after = flow("{ call = \"db\", repeat = 7, appended_tokens = 300 }, \"tool\", \"db\"");
     assert_eq!(agent(&after, ""), expected);
     assert_eq!(agent(&loops, "enable_prefix_caching = false"), [expected[0], 0.0]);
+    // Thoughts of 20 tokens, and then the answer.
+    let thoughts = flow("{ call = \"db\", repeat = 8, appended_tokens = 380, answer_tokens = 20 }");
+    let found = (0..7).map(|turn| (1_000 + 400 * turn + 19) / 16 * 16).sum::<u32>();
+    assert_eq!(agent(&thoughts, ""), [expected[0], f64::from(found)]);
     // Where there are several caches, turns must stay with theirs.
     assert_eq!(agent(&loops, "replicas = 4\nbalancer = \"consistent_hash\""), expected);
     assert_eq!(agent(&loops, "replicas = 4\nbalancer = { prefix_aware = { beta = 0 } }"), expected);

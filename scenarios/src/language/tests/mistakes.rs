@@ -93,7 +93,7 @@ fn misspelt_keys() {
         "paralel",
         "paralel",
         "unknown key `paralel` in components.edge.steps.1 (did you mean `parallel`? expected one of call, parallel, \
-         repeat, appended_tokens, classes)",
+         repeat, appended_tokens, answer_tokens, classes)",
     );
     assert_error(
         "p99 = \"2s\"",

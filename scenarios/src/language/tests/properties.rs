@@ -1,7 +1,5 @@
 //! No text breaks the reader, and every scenario survives being written and read.
 
-use std::num::NonZeroU32;
-
 use indexmap::IndexMap;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
@@ -133,13 +131,21 @@ fn step() -> impl Strategy<Value = StepConfig> {
         (
             prop::option::of(text()),
             many(),
-            prop::option::of(any::<NonZeroU32>()),
+            prop::option::of(dist()),
+            prop::option::of(dist()),
             prop::option::of(dist()),
             many()
         )
-            .prop_map(|(call, parallel, repeat, appended_tokens, classes)| StepConfig::Detailed(
-                DetailedStep { call, parallel, repeat, appended_tokens, classes }
-            )),
+            .prop_map(|(call, parallel, repeat, appended_tokens, answer_tokens, classes)| {
+                StepConfig::Detailed(DetailedStep {
+                    call,
+                    parallel,
+                    repeat,
+                    appended_tokens,
+                    answer_tokens,
+                    classes,
+                })
+            }),
     ]
 }
 

@@ -86,7 +86,7 @@ impl Pool {
         let mut submission = Submission {
             key: call.to_bits(),
             prompt_tokens: prompt.tokens().max(1),
-            output_tokens: request.output_tokens.max(1),
+            output_tokens: prompt.output_tokens().max(1),
             priority: i32::from(request.class),
             prefix: prompt.prefix().into_owned(),
             adapter: self.adapters.as_ref().map(|adapters| adapters.of(call, ctx)),

@@ -36,7 +36,7 @@ fn request(key: u64) -> Request {
 fn a_conversation_is_a_piece_behind_its_opening() {
     let of = |prefix: Prefix| {
         let request = Request { prefix, ..request(1) };
-        let prompt = Prompt { request: &request, turn: Turn { conversation: 1, grown: 50 } };
+        let prompt = Prompt { request: &request, turn: Turn { conversation: 1, grown: 50, answer: 0 } };
         let mut pieces = super::super::affinity::pieces(&prompt);
         let (last, tokens) = pieces.pop().unwrap();
         assert!(matches!(*prompt.prefix(), Prefix::Conversation { id, .. } if id == last));

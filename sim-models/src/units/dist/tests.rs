@@ -46,6 +46,25 @@ fn every_law_is_read_and_the_canonical_form_round_trips() {
 }
 
 #[test]
+fn a_law_of_twice_the_parameters_is_that_of_twice_the_values() {
+    for text in ALL {
+        let File { time, tokens } = read(text).unwrap();
+        let twice = |value: Number| Number::new(2.0 * value.get()).unwrap();
+        let slower = |value: Time| Time::new(value.get().saturating_add(value.get()));
+        let pairs = [
+            time.map(|law| (law.build().unwrap(), law.map(&slower).build().unwrap())),
+            tokens.map(|law| (law.build().unwrap(), law.map(&twice).build().unwrap())),
+        ];
+        for (law, twice) in pairs.into_iter().flatten() {
+            for u in [0.01, 0.3, 0.5, 0.9, 0.999] {
+                let (once, double) = (law.quantile(u), twice.quantile(u));
+                assert!((double - 2.0 * once).abs() <= 1e-9 * once, "{text} at {u}: {once} and {double}");
+            }
+        }
+    }
+}
+
+#[test]
 fn errors_point_at_the_place_and_say_what_is_accepted() {
     for (text, at, message) in [
         ("time = 2", "2", "no unit"),
