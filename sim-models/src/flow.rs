@@ -66,8 +66,9 @@ pub struct DetailedStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<NumberDist>,
     /// The calls are turns of one conversation, of which each begins with all that was said before: the prompt, the
-    /// answers, and after each answer so many tokens more, of what a tool returned or the user said next. What a prefix cache holds of it is found again. The steps after it go on with the conversation. Default:
-    /// every call has the request's own prompt.
+    /// answers, and after each answer so many tokens more, of what a tool returned or the user said next. What a prefix
+    /// cache holds of it is found again. The steps after it go on with the conversation. Default: every call has the
+    /// request's own prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appended_tokens: Option<NumberDist>,
     /// Length in tokens, at least 1, of every answer of the conversation but the last, which is the request's: thoughts and

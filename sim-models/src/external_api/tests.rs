@@ -76,10 +76,11 @@ fn a_conversation_is_paid_turn_by_turn() {
     let mut config = scenario(STEADY, "ttft = \"10ms\"", &format!("{thinks}{inner}"));
     config.traffic["web"].entry = "agent".into();
     let output = simulate(&config, 10);
+    let api = output.components.iter().find(|component| component.name == "api").unwrap();
     // Each turn is a thought of 7 tokens and an answer: 4, 4 and then 11.
-    assert_eq!(measure(&output, "billed_output_tokens"), 10.0 * (3.0 * 7.0 + 4.0 + 4.0 + 11.0));
+    assert_eq!(api.measure("billed_output_tokens"), Some(10.0 * (3.0 * 7.0 + 4.0 + 4.0 + 11.0)));
     // Prompts of 100 and, behind the thought, 112; the agent goes on from its own, 54 longer each time.
-    assert_eq!(measure(&output, "billed_input_tokens"), 10.0 * (3.0 * 212.0 + 2.0 * (54.0 + 108.0)));
+    assert_eq!(api.measure("billed_input_tokens"), Some(10.0 * (3.0 * 212.0 + 2.0 * (54.0 + 108.0))));
 }
 
 #[test]

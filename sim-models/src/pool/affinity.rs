@@ -6,6 +6,9 @@ use super::hashing::hash_of;
 use crate::llm::engine::Prefix;
 use crate::turn::Prompt;
 
+/// Tells the names of conversations from those of texts.
+const CONVERSATION: u64 = 1;
+
 /// The pieces of a prompt that others may share: their names and lengths in tokens, from the start.
 pub(super) fn pieces(prompt: &Prompt) -> Vec<(u64, u32)> {
     let mut pieces = Vec::new();
@@ -37,7 +40,8 @@ fn add_pieces(prefix: &Prefix, tokens: u32, pieces: &mut Vec<(u64, u32)>) {
                 left -= if is_whole || !is_blocks { *piece } else { 0 };
                 is_whole || !is_blocks
             });
-            pieces.push((*id, tokens.saturating_sub(opening_tokens - left)));
+            // A text may have the same id.
+            pieces.push((hash_of(&[*id, CONVERSATION]), tokens.saturating_sub(opening_tokens - left)));
         }
     }
 }

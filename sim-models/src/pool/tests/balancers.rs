@@ -39,7 +39,7 @@ fn a_conversation_is_a_piece_behind_its_opening() {
         let prompt = Prompt { request: &request, turn: Turn { conversation: 1, grown: 50, answer: 0 } };
         let mut pieces = super::super::affinity::pieces(&prompt);
         let (last, tokens) = pieces.pop().unwrap();
-        assert!(matches!(*prompt.prefix(), Prefix::Conversation { id, .. } if id == last));
+        assert!(pieces.iter().all(|(name, _)| *name != last));
         (pieces.iter().map(|piece| piece.1).collect::<Vec<_>>(), tokens)
     };
     assert_eq!(of(Prefix::None), (vec![], 1150));
@@ -47,9 +47,13 @@ fn a_conversation_is_a_piece_behind_its_opening() {
     assert_eq!(of(Prefix::Shared { id: 1, tokens: 8000 }), (vec![1000], 150));
     let blocks = Prefix::Blocks { ids: [4, 5, 6].into(), block_tokens: 400 };
     assert_eq!(of(blocks), (vec![400, 400], 350));
-    let opening = Prefix::Shared { id: 1, tokens: 100 }.into();
+    // Whose id is that of the text.
+    let opening = Prefix::Shared { id: 7, tokens: 100 }.into();
     let session = Prefix::Conversation { id: 7, opening, opening_tokens: 300 };
-    assert_eq!(of(session), (vec![100, 900], 150));
+    assert_eq!(of(session.clone()), (vec![100, 900], 150));
+    let request = Request { prefix: session, ..request(1) };
+    let pieces = super::super::affinity::pieces(&Prompt::from(&request));
+    assert!(pieces[0].0 != pieces[1].0 && [pieces[0].1, pieces[1].1] == [100, 1000]);
 }
 
 /// A balancer with the calls in its replicas.
