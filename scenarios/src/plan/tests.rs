@@ -355,6 +355,12 @@ fn the_load_of_users_and_rates() {
     assert!(
         Target::Rate("80/s".parse().unwrap()).scale(&closed).unwrap_err().plain().contains("closed loop")
     );
+    // Four requests an arrival.
+    let mut sessions = poisson.clone();
+    for traffic in sessions.traffic.values_mut() {
+        traffic.sessions = Some(toml::from_str("turns = 4\nthink = \"1s\"").unwrap());
+    }
+    assert!((Target::Rate("80/s".parse().unwrap()).scale(&sessions).unwrap() - 2.5).abs() < 1e-9);
     // Half of the run at 10/s, half at 30/s.
     let step = scenario(
         "process = \"step\", steps = [{ at = \"0s\", rate = \"10/s\" }, { at = \"30s\", rate = \"30/s\" }]",

@@ -47,7 +47,7 @@ pub struct LoraConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdapterBy {
-    /// Drawn anew for each request by Zipf's law.
+    /// Drawn anew for each request, or session, by Zipf's law.
     #[default]
     Request,
     /// Each tenant has one: tenant number modulo `adapters`.
@@ -168,14 +168,15 @@ impl Choice {
         }
     }
 
-    /// The adapter of a call's request: the same in every attempt, and in every compared variant.
+    /// The adapter of a call's request: the same in every attempt, in every turn of a session, and in every compared
+    /// variant.
     pub(super) fn of(&self, call: CallId, ctx: &Ctx) -> u32 {
         let request = ctx.request(call);
         match &self.0 {
             By::Tenant { adapters } => u32::from(request.tenant) % adapters,
             By::Draw { law, stream } => {
                 let stream = stream.as_ref().expect("made at the start");
-                law.sample(&mut stream.draws(request.key, 0, 0)) as u32 - 1
+                law.sample(&mut stream.draws(request.session.unwrap_or(request.key), 0, 0)) as u32 - 1
             }
         }
     }

@@ -107,6 +107,8 @@ fn a_user_who_comes_back_is_remembered() {
     assert_eq!(asked(&session(8), "", ""), expected);
     assert_eq!(asked(&session(8), "", "replicas = 4\nbalancer = \"consistent_hash\""), expected);
     assert_eq!(asked(&session(8), "", "replicas = 4\nbalancer = { prefix_aware = { beta = 0 } }"), expected);
+    // Keys and values are an adapter's own, and a session has one.
+    assert_eq!(asked(&session(8), "", "lora = { adapters = 8, max_loras = 4 }"), expected);
     let [_, found] = asked(&session(8), "", "replicas = 4\nbalancer = \"random\"");
     assert!(found < 0.8 * expected[1], "{found} of {}", expected[1]);
     // An agent in a session: four turns ask twice each, and of what it did only the answer is kept.
