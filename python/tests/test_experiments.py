@@ -56,7 +56,9 @@ def test_every_request_is_kept_where_it_is_asked_for(one_server: tenfold.Scenari
     requests = result.requests
     assert requests is not None
     answered = [latency for latency, outcome in zip(requests["latency_s"], requests["outcome"], strict=True) if outcome == "ok"]
-    assert len(answered) == result.summary["ok"][0] + result.summary["ok"][1]
+    summary = result.summary
+    kinds = zip(summary["class"], summary["tenant"], summary["ok"], strict=True)
+    assert len(answered) == sum(ok for of_class, tenant, ok in kinds if (of_class, tenant) == ("all", "all"))
     scenario = one_server.to_dict() | {"variant": [{"name": "two", "set": {"components.db.servers": 2}}]}
     both = tenfold.compare(scenario, requests=True).frame("requests")
     numbers = {name: set[int]() for name in ("base", "two")}
@@ -142,7 +144,7 @@ def test_an_interrupt_stops_a_run_soon(one_server: tenfold.Scenario) -> None:
 
 def test_progress_is_told(one_server: tenfold.Scenario) -> None:
     told: list[float] = []
-    options = {"scale": 1.0, "trace": None, "duration": "5h", "threads": 1, "until": None}
+    options = {"scale": 1.0, "trace": None, "duration": "5h", "threads": 1, "until": None, "requests": False}
     tenfold._tenfold.run(one_server, options, told.append)
     assert told and told == sorted(told) and 0 <= told[0] <= told[-1] <= 1
 
