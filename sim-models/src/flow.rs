@@ -181,16 +181,11 @@ impl StepConfig {
             law.build().map_err(|error| wrong(error.to_string()))
         });
         let repeat = detailed.repeat.as_ref().map(|law| {
-            let wrong = |message: String| ConfigError::new(["repeat"], message);
-            match law {
-                DistConfig::Constant(times) if times.get() < 1.0 || times.get().fract() != 0.0 => {
-                    let help =
-                        "expected a whole number from 1, or a law such as { exponential = { mean = 8 } }";
-                    Err(wrong(format!("a step is done {} times", times.get())).help(help))
-                }
-                DistConfig::Constant(times) => Ok(Times::Fixed(times.get() as u32)),
-                law => law.build().map(Times::Drawn).map_err(|error| wrong(error.to_string())),
-            }
+            let count = law.build_count().map_err(|error| error.within("repeat"))?;
+            Ok(match law {
+                DistConfig::Constant(times) => Times::Fixed(times.get() as u32),
+                DistConfig::Law(_) => Times::Drawn(count),
+            })
         });
         let mut classes = None;
         if detailed.classes.as_ref().is_some_and(Vec::is_empty) {

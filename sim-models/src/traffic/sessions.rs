@@ -83,7 +83,7 @@ impl SessionsConfig {
         let appended =
             appended.map(|own| law("appended_tokens", own.build().map_err(|error| error.to_string())));
         Ok(Sessions {
-            turns: law("turns", self.turns.build().map_err(|error| error.to_string()))?,
+            turns: self.turns.build_count().map_err(|error| error.within("turns"))?,
             think: law("think", self.think.build().map_err(|error| error.to_string()))?,
             appended: appended.transpose()?.map(Tokens::new),
             waiting: Slab::default(),

@@ -15,6 +15,7 @@ use sim_core::distribution::{
 use thiserror::Error;
 
 use super::{Number, Time};
+use crate::error::ConfigError;
 
 /// A distribution of durations: `"2ms"`, `{ exponential = { mean = "2ms" } }`. Its samples are seconds.
 pub type TimeDist = DistConfig<Time>;
@@ -282,6 +283,19 @@ impl<V: DistValue> DistConfig<V> {
         match self {
             Self::Constant(value) => Ok(Constant::new(value.number())?.into()),
             Self::Law(law) => law.build(),
+        }
+    }
+}
+
+impl NumberDist {
+    /// The distribution of a count that is rounded to a whole number from 1; a constant has to be one.
+    pub(crate) fn build_count(&self) -> Result<Dist, ConfigError> {
+        match self {
+            Self::Constant(count) if count.get() < 1.0 || count.get().fract() != 0.0 => {
+                let help = "expected a whole number from 1, or a law such as { exponential = { mean = 8 } }";
+                Err(ConfigError::new([""; 0], format!("{} is no count", count.get())).help(help))
+            }
+            law => law.build().map_err(|error| ConfigError::new([""; 0], error.to_string())),
         }
     }
 }

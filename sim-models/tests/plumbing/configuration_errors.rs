@@ -149,8 +149,8 @@ fn flows_and_names_that_make_no_sense() {
         |steps: &str| each_second(&edge_and_db()).replace("steps = [\"db\"]", &format!("steps = [{steps}]"));
     check(&with(""), &["components", "edge", "steps"], "without steps", "at least one");
     for (step, key, message, help) in [
-        ("repeat = 0", "repeat", "done 0 times", "a whole number from 1"),
-        ("repeat = 2.5", "repeat", "done 2.5 times", "a whole number from 1"),
+        ("repeat = 0", "repeat", "0 is no count", "a whole number from 1"),
+        ("repeat = 2.5", "repeat", "2.5 is no count", "a whole number from 1"),
         ("repeat = 2, answer_tokens = 9", "answer_tokens", "the step is none", "`appended_tokens`"),
     ] {
         let place = ["components", "edge", "steps", "0", key];

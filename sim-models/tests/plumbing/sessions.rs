@@ -144,5 +144,6 @@ fn mistakes_are_told() {
         assert!(error.message.contains(message) && error.help.is_some(), "{error}");
     };
     check(&chat().replace(", appended_tokens = 50", ""), &[], "nothing says what later turns add");
+    check(&chat().replace("turns = 4", "turns = 0"), &["turns"], "0 is no count");
     check(&chat().replace("prompt_tokens = 100\n", ""), &["appended_tokens"], "without a length");
 }
